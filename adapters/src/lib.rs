@@ -1,0 +1,1 @@
+//! Adapters on disk: import, verify, states and the live pointer.

@@ -1,0 +1,145 @@
+//! What is kept of each answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::chat::{FinishReason, Message};
+use crate::{AdapterId, InteractionId, UnixMillis};
+
+/// Which endpoint produced the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Endpoint {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+}
+
+/// How tokens were drawn. Field names are OpenAI's (and vLLM's for `top_k`, `min_p`,
+/// `repetition_penalty`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SamplingParams {
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus: keep the smallest set whose probability reaches this; 1 keeps all.
+    pub top_p: f32,
+    /// Keep this many; 0 keeps all.
+    pub top_k: u32,
+    /// Drop tokens less likely than this share of the likeliest; 0 drops none.
+    pub min_p: f32,
+    /// Subtracted once from the logit of a token that has been generated.
+    pub presence_penalty: f32,
+    /// Subtracted as often as the token has been generated.
+    pub frequency_penalty: f32,
+    /// Divides (or multiplies, below zero) the logits of tokens seen so far; 1 does nothing.
+    pub repetition_penalty: f32,
+    /// Added to the logits of these tokens.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logit_bias: BTreeMap<u32, f32>,
+    /// Same seed, same request, same adapter: same answer.
+    pub seed: Option<u64>,
+    /// At most so many tokens are generated.
+    pub max_tokens: u32,
+    /// At least so many tokens before an end token or a stop string counts.
+    #[serde(default)]
+    pub min_tokens: u32,
+    /// Go on after an end token (benchmarks).
+    #[serde(default)]
+    pub ignore_eos: bool,
+    /// The answer ends before the first of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// How many alternatives with their log-probabilities are reported per token; `None`: none,
+    /// not even the drawn token's.
+    pub logprobs: Option<u8>,
+}
+
+impl Default for SamplingParams {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            repetition_penalty: 1.0,
+            logit_bias: BTreeMap::new(),
+            seed: None,
+            max_tokens: 256,
+            min_tokens: 0,
+            ignore_eos: false,
+            stop: Vec::new(),
+            logprobs: None,
+        }
+    }
+}
+
+/// One of the `n` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Answer {
+    /// Its text; `None` when the text is not kept.
+    pub text: Option<String>,
+    /// The tokens drawn, the end token included.
+    pub tokens: Vec<u32>,
+    /// Natural log-probability of each token, under the model before temperature and masks.
+    pub logprobs: Vec<f32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+}
+
+/// Where the time went, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Timings {
+    /// From arrival to the first step that computed for it.
+    pub queue_ms: f64,
+    /// From arrival to the first token.
+    pub ttft_ms: f64,
+    /// From arrival to the last token.
+    pub total_ms: f64,
+}
+
+/// One answered request, with all that is needed to train on it or to repeat it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Interaction {
+    /// Its id, which is the response's id.
+    pub id: InteractionId,
+    /// When the request arrived.
+    pub created_at: UnixMillis,
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// The model name as the client sent it.
+    pub model: String,
+    /// The adapter that answered; `None` is the base.
+    pub adapter_id: Option<AdapterId>,
+    /// Digest of the packed base weights.
+    pub base_digest: String,
+    /// Digest of the chat template.
+    pub template_digest: String,
+    /// The conversation as sent; empty when the text is not kept. A completion's prompt is one
+    /// user message.
+    pub messages: Vec<Message>,
+    /// How tokens were drawn.
+    pub sampling: SamplingParams,
+    /// The prompt's token ids; empty when the text is not kept.
+    pub prompt_tokens: Vec<u32>,
+    /// The answers, by `index`.
+    pub answers: Vec<Answer>,
+    /// Where the time went.
+    pub timings: Timings,
+    /// The API key's id.
+    pub key_id: Option<String>,
+    /// The client's `user`.
+    pub user: Option<String>,
+    /// The client's `metadata`.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
+    /// Whether the client asked with `store: true` that it be listed as a stored completion.
+    #[serde(default)]
+    pub stored: bool,
+    /// Whether it may teach; false for `store: false` and `x-hone-no-train: 1`.
+    pub trainable: bool,
+}

@@ -1,0 +1,30 @@
+//! The words of Hone: everything that two crates say to each other and to the world.
+//!
+//! | module | vocabulary |
+//! |---|---|
+//! | [`id`] | UUIDv7 identifiers with a prefix, and references to adapters |
+//! | [`time`] | instants as milliseconds since 1970 |
+//! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
+//! | [`completion`] | `/v1/completions` |
+//! | [`model_card`] | `/v1/models` |
+//! | [`interaction`] | what is kept of each answer |
+//! | [`feedback`] | what users said of it |
+//! | [`check`] | how an answer is judged without a model |
+//! | [`adapter`] | adapters, their states, provenance and scores |
+//! | [`cycle`] | one turn of the loop, step by step |
+//! | [`error`] | OpenAI's error envelope |
+
+pub mod adapter;
+pub mod chat;
+pub mod check;
+pub mod completion;
+pub mod cycle;
+pub mod error;
+pub mod feedback;
+pub mod id;
+pub mod interaction;
+pub mod model_card;
+pub mod time;
+
+pub use id::{AdapterId, AdapterRef, CycleId, FeedbackId, InteractionId, RunId};
+pub use time::UnixMillis;

@@ -1,0 +1,1 @@
+//! `/v1/models`: the entries of the model list.

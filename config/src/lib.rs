@@ -1,0 +1,1 @@
+//! Typed settings with documented defaults, layering and validation.

@@ -1,0 +1,3 @@
+//! `hone`: a fine-tune-then-serve daemon with an OpenAI-compatible API.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Pure functions from interactions and feedback to an immutable, hashed snapshot.

@@ -1,0 +1,1 @@
+//! Champion against candidate on held-out data: scores, intervals, verdict.

@@ -1,0 +1,1 @@
+//! Interactions, feedback, cycles and the audit trail in SQLite.

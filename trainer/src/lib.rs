@@ -1,0 +1,1 @@
+//! A job directory in, a candidate adapter out: QLoRA on candle.

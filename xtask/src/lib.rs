@@ -1,0 +1,1 @@
+//! Checks on the workspace itself: layers, file sizes.
