@@ -1,1 +1,0 @@
-//! Checks on the workspace itself: layers, file sizes.
