@@ -1,0 +1,98 @@
+//! Why a job could not be done.
+
+use std::path::PathBuf;
+
+/// What stops a training job. Every message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk refused.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// A file is not what it should be.
+    #[error("{} is not valid: {error}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        error: String,
+    },
+    /// A line of the rows' file is not a row.
+    #[error("{}:{line} is not a training row: {error}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        error: String,
+    },
+    /// A hyper-parameter is out of range.
+    #[error("hyper-parameter `{name}` must be {range}")]
+    Hyper {
+        /// Its name.
+        name: &'static str,
+        /// What it may be.
+        range: &'static str,
+    },
+    /// Nothing to train on.
+    #[error("no row is left to train on ({refused}); add rows that end with an assistant turn")]
+    NoRows {
+        /// Refused rows by reason, in words.
+        refused: String,
+    },
+    /// Too many rows are broken for the result to mean anything.
+    #[error(
+        "{refused} of {rows} rows were refused ({reasons}); repair them, or raise max_refused_share"
+    )]
+    TooManyRefused {
+        /// How many.
+        refused: usize,
+        /// Of how many.
+        rows: usize,
+        /// By reason, in words.
+        reasons: String,
+    },
+    /// The numbers broke down.
+    #[error("step {step}: the {what} is not finite; lower learning_rate, or look for broken rows")]
+    NonFinite {
+        /// The optimizer step, counted from 1.
+        step: usize,
+        /// `loss`, `gradient` or `weights`.
+        what: &'static str,
+    },
+    /// The peak would not fit.
+    #[error(
+        "training needs about {needed} MiB and {available} MiB are free; lower batch_tokens or max_length, or set recompute to `always`"
+    )]
+    Memory {
+        /// Mebibytes of the plan.
+        needed: u64,
+        /// Mebibytes free now.
+        available: u64,
+    },
+    /// A checkpoint belongs to another job.
+    #[error(
+        "{} belongs to other rows, another base or other hyper-parameters; use a new job directory, or delete its checkpoints folder",
+        path.display()
+    )]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+    },
+    /// The exported adapter does not change the model.
+    #[error(
+        "the adapter changes nothing: every weight of B is zero; train longer or raise learning_rate"
+    )]
+    NoEffect,
+    /// The autograd tape.
+    #[error("autograd: {0}")]
+    Autograd(#[from] candle_core::Error),
+    /// A safetensors file cannot be written or read.
+    #[error("{}: {error}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// What the library says.
+        error: String,
+    },
+}

@@ -1,0 +1,423 @@
+//! The job directory: what is asked for, what happens, what came out.
+//!
+//! ```text
+//! <job>/job.json          the order: base, rows, hyper-parameters
+//! <job>/progress.jsonl    one line a step
+//! <job>/checkpoints/      the newest two, for a resume after a crash
+//! <job>/adapter/          the result in PEFT's layout
+//! <job>/outcome.json      the figures; present only when the job is complete
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// The seven linear layers of a decoder block, as PEFT names them.
+pub const ALL_LINEAR: [&str; 7] =
+    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+
+/// One order: train an adapter for `base` on `data`.
+///
+/// Relative paths are relative to the job directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The packed base folder. Its weight format decides what is trained through (4-bit: QLoRA).
+    pub base: PathBuf,
+    /// JSON lines: rows of a snapshot, or OpenAI chat rows.
+    pub data: PathBuf,
+    /// Where the adapter goes.
+    #[serde(default = "default_out")]
+    pub out: PathBuf,
+    /// How to train.
+    #[serde(default)]
+    pub hyper: Hyper,
+    /// Compute threads; 0 means all cores.
+    #[serde(default)]
+    pub threads: usize,
+    /// The engine's pressure page; without one the job never stands aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<PathBuf>,
+}
+
+fn default_out() -> PathBuf {
+    PathBuf::from("adapter")
+}
+
+impl Job {
+    /// A job with the default hyper-parameters, which writes to `adapter/` in its directory.
+    pub fn new(base: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
+        Self {
+            base: base.into(),
+            data: data.into(),
+            out: default_out(),
+            hyper: Hyper::default(),
+            threads: 0,
+            pressure: None,
+        }
+    }
+
+    /// Reads `<job_dir>/job.json` and makes its paths absolute or relative to the process.
+    ///
+    /// # Errors
+    /// The file is missing, is not a job, or its hyper-parameters are out of range.
+    pub fn read(job_dir: &Path) -> Result<Self, Error> {
+        let path = job_dir.join("job.json");
+        let text = fs_err::read_to_string(&path)?;
+        let mut job: Self = serde_json::from_str(&text)
+            .map_err(|error| Error::Json { path: path.clone(), error: error.to_string() })?;
+        job.hyper.check()?;
+        for path in [&mut job.base, &mut job.data, &mut job.out] {
+            *path = job_dir.join(&*path);
+        }
+        job.pressure = job.pressure.map(|path| job_dir.join(path));
+        Ok(job)
+    }
+
+    /// Writes `<job_dir>/job.json`, replacing one that is there.
+    ///
+    /// # Errors
+    /// The hyper-parameters are out of range, or the disk refuses.
+    pub fn write(&self, job_dir: &Path) -> Result<(), Error> {
+        self.hyper.check()?;
+        fs_err::create_dir_all(job_dir)?;
+        write_json(&job_dir.join("job.json"), self)
+    }
+}
+
+/// The shape of the learning rate after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheduler {
+    /// Half a cosine down to zero.
+    #[default]
+    Cosine,
+    /// A straight line down to zero.
+    Linear,
+    /// Stays at the top.
+    Constant,
+}
+
+/// Whether a layer's intermediates are computed again in the backward pass instead of kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recompute {
+    /// Keep them while they fit in half of the memory that is free at the start.
+    #[default]
+    Auto,
+    /// Always compute again: less memory, about a third more time.
+    Always,
+    /// Always keep.
+    Never,
+}
+
+/// Hyper-parameters, each with a default that fine-tunes the starter model well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hyper {
+    /// Rank of the update.
+    pub rank: usize,
+    /// The update is scaled by `alpha / rank`.
+    pub alpha: f64,
+    /// Share of the adapter's inputs that is dropped in training.
+    pub dropout: f64,
+    /// Top of the learning rate.
+    pub learning_rate: f64,
+    /// Share of all steps in which the learning rate rises.
+    pub warmup_ratio: f64,
+    /// Its shape afterwards.
+    pub scheduler: Scheduler,
+    /// Passes over the rows.
+    pub epochs: usize,
+    /// Rows of one micro-batch group; `batch_size * accumulation` rows make an optimizer step.
+    pub batch_size: usize,
+    /// Groups of one optimizer step.
+    pub accumulation: usize,
+    /// Most tokens that go through the model at once; longer groups are cut, with the same result.
+    pub batch_tokens: usize,
+    /// Largest global gradient norm; larger gradients are scaled down to it.
+    pub clip: f64,
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's denominator floor.
+    pub epsilon: f64,
+    /// Longest row in tokens; 0 means the model's context. Longer rows are refused.
+    pub max_length: usize,
+    /// Which linear layers get an adapter.
+    pub target_modules: Vec<String>,
+    /// Epochs without a better validation loss after which training ends; 0 means never.
+    pub early_stop_patience: usize,
+    /// Share of the rows that is held for validation when the file marks none.
+    pub validation_share: f64,
+    /// Largest share of refused rows that is not yet a failure of the job.
+    pub max_refused_share: f64,
+    /// Seed of the initial weights, the order of rows and the dropout.
+    pub seed: u64,
+    /// Whether intermediates are computed again in the backward pass.
+    pub recompute: Recompute,
+    /// Steps between checkpoints; 0 means one per epoch.
+    pub checkpoint_every: usize,
+}
+
+impl Default for Hyper {
+    fn default() -> Self {
+        Self {
+            rank: 16,
+            alpha: 32.0,
+            dropout: 0.0,
+            learning_rate: 5e-4,
+            warmup_ratio: 0.05,
+            scheduler: Scheduler::Cosine,
+            epochs: 3,
+            batch_size: 8,
+            accumulation: 1,
+            batch_tokens: 4096,
+            clip: 1.0,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_length: 0,
+            target_modules: ALL_LINEAR.map(str::to_owned).to_vec(),
+            early_stop_patience: 1,
+            validation_share: 0.05,
+            max_refused_share: 0.5,
+            seed: 0,
+            recompute: Recompute::Auto,
+            checkpoint_every: 50,
+        }
+    }
+}
+
+impl Hyper {
+    /// Refuses values that cannot train.
+    ///
+    /// # Errors
+    /// [`Error::Hyper`] with the name of the field and its range.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |name, range| Err(Error::Hyper { name, range });
+        if self.rank == 0 || self.rank > 1024 {
+            return refuse("rank", "between 1 and 1024");
+        }
+        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
+            return refuse("alpha", "above 0");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", "at least 0 and below 1");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return refuse("learning_rate", "above 0");
+        }
+        if !(0.0..=1.0).contains(&self.warmup_ratio) {
+            return refuse("warmup_ratio", "between 0 and 1");
+        }
+        for (name, value) in [
+            ("epochs", self.epochs),
+            ("batch_size", self.batch_size),
+            ("accumulation", self.accumulation),
+            ("batch_tokens", self.batch_tokens),
+        ] {
+            if value == 0 {
+                return refuse(name, "at least 1");
+            }
+        }
+        if self.clip.is_nan() || self.clip <= 0.0 {
+            return refuse("clip", "above 0");
+        }
+        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
+            return refuse("weight_decay", "at least 0");
+        }
+        if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) {
+            return refuse("beta1 and beta2", "at least 0 and below 1");
+        }
+        if self.epsilon.is_nan() || self.epsilon <= 0.0 {
+            return refuse("epsilon", "above 0");
+        }
+        if !(0.0..=0.5).contains(&self.validation_share) {
+            return refuse("validation_share", "between 0 and 0.5");
+        }
+        if !(0.0..=1.0).contains(&self.max_refused_share) {
+            return refuse("max_refused_share", "between 0 and 1");
+        }
+        if self.target_modules.is_empty()
+            || self.target_modules.iter().any(|name| !ALL_LINEAR.contains(&name.as_str()))
+        {
+            return refuse(
+                "target_modules",
+                "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What a job is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Reads the rows and plans the memory.
+    Prepare,
+    /// Made an optimizer step.
+    Train,
+    /// Measured the validation loss.
+    Validate,
+    /// Writes the adapter.
+    Export,
+    /// Complete; `outcome.json` is there.
+    Finished,
+}
+
+/// One line of `progress.jsonl`, and the argument of the callback.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What the job is doing.
+    pub phase: Phase,
+    /// Optimizer steps done.
+    pub step: usize,
+    /// Optimizer steps of the whole job.
+    pub steps: usize,
+    /// Epochs done, with the fraction of the one that runs.
+    pub epoch: f64,
+    /// Loss of this step: mean over its supervised tokens.
+    pub loss: Option<f64>,
+    /// Mean over the validation rows' supervised tokens, when this line measured it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    /// Of this step.
+    pub learning_rate: f64,
+    /// Global norm of the gradient before clipping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_norm: Option<f64>,
+    /// Tokens through the model since the start of the job, resumed parts included.
+    pub tokens: u64,
+    /// Those of them that the loss is taken on.
+    pub supervised_tokens: u64,
+    /// Over the time of this process, waiting included.
+    pub tokens_per_second: f64,
+    /// Of this process.
+    pub seconds: f64,
+    /// Seconds of them in which the job stood aside for users.
+    pub waited_seconds: f64,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// `outcome.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The folder with `adapter_config.json` and `adapter_model.safetensors`.
+    pub adapter: PathBuf,
+    /// Digest of `adapter_model.safetensors`, as `Adapter::digest` of the model crate gives it.
+    pub adapter_digest: String,
+    /// Of the base that it was trained on.
+    pub base_digest: String,
+    /// blake3 of the rows' file, in hex.
+    pub data_digest: String,
+    /// Rows in training.
+    pub train_rows: usize,
+    /// Rows in validation.
+    pub validation_rows: usize,
+    /// Refused rows, by reason.
+    pub refused: BTreeMap<String, usize>,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Epochs.
+    pub epochs: f64,
+    /// Whether the validation loss ended it before its time.
+    pub stopped_early: bool,
+    /// The step whose weights were exported.
+    pub best_step: usize,
+    /// Mean loss of the last epoch.
+    pub train_loss: f64,
+    /// Validation loss of the exported weights.
+    pub validation_loss: Option<f64>,
+    /// Validation loss before the first step.
+    pub initial_validation_loss: Option<f64>,
+    /// Tokens through the model.
+    pub tokens: u64,
+    /// Those of them that the loss is taken on.
+    pub supervised_tokens: u64,
+    /// Time of the process that finished the job.
+    pub seconds: f64,
+    /// Of it, standing aside.
+    pub waited_seconds: f64,
+    /// Over the process that finished the job, validation excluded.
+    pub tokens_per_second: f64,
+    /// The step that a resume began at.
+    pub resumed_at: Option<usize>,
+    /// The planner's estimate of the peak, beside the mapped base.
+    pub planned_bytes: u64,
+    /// The hyper-parameters.
+    pub hyper: Hyper,
+}
+
+impl Outcome {
+    /// Reads `<job_dir>/outcome.json`; `None` while the job is not complete.
+    ///
+    /// # Errors
+    /// The file is there and is not an outcome.
+    pub fn read(job_dir: &Path) -> Result<Option<Self>, Error> {
+        let path = job_dir.join("outcome.json");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = fs_err::read_to_string(&path)?;
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| Error::Json { path, error: error.to_string() })
+    }
+}
+
+/// Replaces `path` by the value as JSON: temporary file, fsync, rename, fsync of the folder.
+pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::Json { path: path.to_owned(), error: error.to_string() })?;
+    crate::checkpoint::replace_file(path, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_survives_the_disk_and_resolves_its_paths() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut job = Job::new("/base", "rows.jsonl");
+        job.hyper.rank = 4;
+        job.write(dir.path()).unwrap();
+        let read = Job::read(dir.path()).unwrap();
+        assert_eq!(read.base, PathBuf::from("/base"));
+        assert_eq!(read.data, dir.path().join("rows.jsonl"));
+        assert_eq!(read.out, dir.path().join("adapter"));
+        assert_eq!(read.hyper, job.hyper);
+    }
+
+    #[test]
+    fn impossible_values_are_refused_by_name() {
+        let refused = |change: fn(&mut Hyper)| {
+            let mut hyper = Hyper::default();
+            change(&mut hyper);
+            hyper.check().unwrap_err().to_string()
+        };
+        assert!(refused(|h| h.rank = 0).contains("rank"));
+        assert!(refused(|h| h.dropout = 1.0).contains("dropout"));
+        assert!(refused(|h| h.learning_rate = f64::NAN).contains("learning_rate"));
+        assert!(refused(|h| h.clip = f64::NAN).contains("clip"));
+        assert!(refused(|h| h.target_modules = vec!["lm_head".into()]).contains("target_modules"));
+    }
+
+    #[test]
+    fn unknown_fields_are_errors() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = r#"{"base":"b","data":"d","hyper":{"rnak":4}}"#;
+        fs_err::write(dir.path().join("job.json"), text).unwrap();
+        assert!(Job::read(dir.path()).unwrap_err().to_string().contains("rnak"));
+    }
+}
