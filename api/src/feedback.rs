@@ -32,6 +32,24 @@ impl Signal {
             Self::Comment(_) => "comment",
         }
     }
+
+    /// What it says of the answer as it was: good (`true`), bad (`false`), or nothing. A score
+    /// counts as good from one half on. A demonstration says what the answer should have been;
+    /// whether the served one was bad is for the votes.
+    #[must_use]
+    pub fn vote(&self) -> Option<bool> {
+        match self {
+            Self::Thumbs(good) => Some(*good),
+            Self::Score(score) => Some(*score >= 0.5),
+            Self::Demonstration(_) | Self::Comment(_) => None,
+        }
+    }
+
+    /// Whether it reports something to learn: a bad vote or a corrected answer.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::Demonstration(_)) || self.vote() == Some(false)
+    }
 }
 
 /// One feedback item as it is stored.

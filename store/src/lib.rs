@@ -1,1 +1,326 @@
 //! Interactions, feedback, cycles and the audit trail in SQLite.
+//!
+//! One thread writes (see `writer`), and answers only after the commit: what was acknowledged is on
+//! disk. Readers have connections of their own and see whole commits. Ids and instants are made
+//! above; this crate inserts them as they come.
+//!
+//! | module | what |
+//! |---|---|
+//! | `connection` | opening, durability, migrations, the readers |
+//! | `writer` | the one writer, group commit |
+//! | `announce` | ids that are valid before they are stored |
+//! | `interactions` `feedback` `cycles` `audit` `holdout` | one table each |
+//! | `column` | values as columns |
+
+#![forbid(unsafe_code)]
+
+mod announce;
+mod audit;
+mod column;
+mod connection;
+mod cycles;
+mod error;
+mod feedback;
+mod holdout;
+mod interactions;
+mod writer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use hone_api::cycle::{CycleEvent, CycleView};
+use hone_api::feedback::Feedback;
+use hone_api::interaction::Interaction;
+use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
+
+pub use announce::Announced;
+pub use audit::AuditEntry;
+pub use error::{Error, Result};
+pub use feedback::{Appended, NewFeedback};
+pub use interactions::{InteractionFilter, Order, Page};
+
+use announce::Announcements;
+use connection::Readers;
+use writer::Writer;
+
+/// Read connections at most; more readers wait.
+const READERS: usize = 4;
+
+/// The database of one data directory. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    writer: Arc<Writer>,
+    readers: Arc<Readers>,
+    announcements: Arc<Announcements>,
+}
+
+/// Totals for metrics and status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered requests.
+    pub interactions: u64,
+    /// Feedback items by metric name.
+    pub feedback: BTreeMap<String, u64>,
+}
+
+impl Store {
+    /// Opens the database file, makes it if it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Open`], [`Error::Corrupt`], [`Error::Newer`], [`Error::DiskFull`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let connection = connection::open_writer(path)?;
+        let writer = Writer::start(connection)
+            .map_err(|error| Error::Open { path: path.to_owned(), detail: error.to_string() })?;
+        Ok(Self {
+            writer: Arc::new(writer),
+            readers: Readers::new(path, READERS),
+            announcements: Arc::default(),
+        })
+    }
+
+    /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
+    /// first byte of the answer, drop after [`Store::append_interaction`] has returned.
+    pub fn announce(&self, id: InteractionId) -> Announced {
+        self.announcements.announce(id)
+    }
+
+    /// Stores an answered request. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] if the id is taken, and those of the disk.
+    pub async fn append_interaction(&self, interaction: Interaction) -> Result<()> {
+        self.writer.write(move |c| interactions::insert(c, &interaction)).await
+    }
+
+    /// Stores a feedback item, once per `Idempotency-Key`. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInteraction`] if the id is neither announced nor stored,
+    /// [`Error::IdempotencyMismatch`] if the key came before with another body, and those of the
+    /// disk.
+    pub async fn append_feedback(&self, new: NewFeedback) -> Result<Appended> {
+        // The announcement is looked up before the row: an announcement that ended before this
+        // line ended after its row was committed, so one of the two looks finds it.
+        let announced = self.announcements.contains(new.feedback.inference_id);
+        self.writer.write(move |c| feedback::append(c, &new, announced)).await
+    }
+
+    /// One interaction, if it is stored.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn interaction(&self, id: InteractionId) -> Result<Option<Interaction>> {
+        self.readers.read(move |c| interactions::get(c, id)).await
+    }
+
+    /// A page of interactions.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn interactions(&self, filter: InteractionFilter) -> Result<Page<Interaction>> {
+        self.readers.read(move |c| interactions::list(c, &filter)).await
+    }
+
+    /// Replaces an interaction's metadata.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInteraction`], and those of the disk.
+    pub async fn set_metadata(
+        &self,
+        id: InteractionId,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<()> {
+        self.writer.write(move |c| interactions::set_metadata(c, id, &metadata)).await
+    }
+
+    /// Deletes an interaction with its answers and its feedback, and overwrites their bytes in the
+    /// files. False: there was no such interaction.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn delete_interaction(&self, id: InteractionId) -> Result<bool> {
+        let deleted = self.writer.write(move |c| interactions::delete(c, id)).await?;
+        self.writer.scrub().await?;
+        Ok(deleted)
+    }
+
+    /// All feedback for one answer, in order of arrival.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn feedback_for(&self, id: InteractionId) -> Result<Vec<Feedback>> {
+        self.readers.read(move |c| feedback::of_interaction(c, id)).await
+    }
+
+    /// A page of all feedback in order of arrival, behind `after`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn feedback(
+        &self,
+        after: Option<FeedbackId>,
+        limit: usize,
+    ) -> Result<Page<Feedback>> {
+        self.readers.read(move |c| feedback::list(c, after, limit)).await
+    }
+
+    /// Every interaction that may teach and has feedback, with that feedback, oldest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn labelled(&self) -> Result<Vec<(Interaction, Vec<Feedback>)>> {
+        self.readers
+            .read(|c| {
+                let rows = interactions::labelled(c)?.into_iter();
+                rows.map(|interaction| {
+                    let feedback = feedback::of_interaction(c, interaction.id)?;
+                    Ok((interaction, feedback))
+                })
+                .collect()
+            })
+            .await
+    }
+
+    /// How many answers that may teach were voted bad or corrected after `since`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn failures_since(&self, since: UnixMillis) -> Result<u64> {
+        self.readers.read(move |c| feedback::failures_since(c, since)).await
+    }
+
+    /// Totals for metrics and status.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn counts(&self) -> Result<Counts> {
+        self.readers
+            .read(|c| {
+                Ok(Counts {
+                    interactions: interactions::count(c)?,
+                    feedback: feedback::count_by_metric(c)?,
+                })
+            })
+            .await
+    }
+
+    /// The keys of all prompts that were ever held out.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn holdout_keys(&self) -> Result<BTreeSet<String>> {
+        self.readers.read(holdout::keys).await
+    }
+
+    /// Adds to the ledger of held-out prompts; keys that are there already stay as they are.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn add_holdout_keys(&self, keys: &[String], cycle: CycleId) -> Result<()> {
+        let keys = keys.to_vec();
+        self.writer.write(move |c| holdout::add(c, &keys, cycle)).await
+    }
+
+    /// Stores a new cycle.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] if the id is taken, and those of the disk.
+    pub async fn insert_cycle(&self, cycle: CycleView) -> Result<()> {
+        self.writer.write(move |c| cycles::insert(c, &cycle)).await
+    }
+
+    /// Writes where a cycle stands now.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCycle`], and those of the disk.
+    pub async fn update_cycle(&self, cycle: CycleView) -> Result<()> {
+        self.writer.write(move |c| cycles::update(c, &cycle)).await
+    }
+
+    /// One cycle, if it is stored.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn cycle(&self, id: CycleId) -> Result<Option<CycleView>> {
+        self.readers.read(move |c| cycles::get(c, id)).await
+    }
+
+    /// A page of cycles, newest first, behind `after`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn cycles(&self, after: Option<CycleId>, limit: usize) -> Result<Page<CycleView>> {
+        self.readers.read(move |c| cycles::list(c, after, limit)).await
+    }
+
+    /// Queued and running cycles, oldest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn unfinished_cycles(&self) -> Result<Vec<CycleView>> {
+        self.readers.read(cycles::unfinished).await
+    }
+
+    /// Stores an event under the cycle's next sequence number and returns it with that number; the
+    /// number it came with does not count.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCycle`], and those of the disk.
+    pub async fn append_event(&self, event: CycleEvent) -> Result<CycleEvent> {
+        self.writer.write(move |c| cycles::append_event(c, event)).await
+    }
+
+    /// A cycle's events behind `after_sequence` (0: all), in order.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn events(&self, cycle: CycleId, after_sequence: u64) -> Result<Vec<CycleEvent>> {
+        self.readers.read(move |c| cycles::events(c, cycle, after_sequence)).await
+    }
+
+    /// Adds a row to the audit trail, which has no other way to change.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn append_audit(&self, entry: AuditEntry) -> Result<()> {
+        self.writer.write(move |c| audit::append(c, &entry)).await
+    }
+
+    /// The last `limit` rows of the audit trail, newest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>> {
+        self.readers.read(move |c| audit::list(c, limit)).await
+    }
+
+    /// Reads the whole file and compares its tables with its indexes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the first thing that is wrong.
+    pub async fn check_integrity(&self) -> Result<()> {
+        let path = self.readers.path().to_owned();
+        self.readers
+            .read(move |c| {
+                let verdict: String =
+                    c.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+                if verdict == "ok" { Ok(()) } else { Err(Error::Corrupt { path, detail: verdict }) }
+            })
+            .await
+    }
+
+    /// Commits everything that was accepted, folds the log into the file and closes it. Later calls
+    /// fail with [`Error::Closed`].
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close();
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.readers.path()).finish_non_exhaustive()
+    }
+}

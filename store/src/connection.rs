@@ -1,0 +1,166 @@
+//! Opening the file: durability, waiting, migrations, and the pool of readers.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
+use tokio::sync::Semaphore;
+
+use crate::error::{Error, Result};
+
+static MIGRATIONS: LazyLock<Migrations<'static>> =
+    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../migrations/001_initial.sql"))]));
+
+/// How long a statement waits for another process's lock (a backup, an operator's shell).
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const STATEMENT_CACHE: usize = 64;
+
+/// Opens (or makes) the file for the writer: WAL, every commit fsynced, schema up to date.
+pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
+    let fail = |error| Error::opening(error, path);
+    let mut connection = Connection::open(path).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    connection
+        .execute_batch(
+            // FULL in WAL mode: fsync at each commit, so that an acknowledged row survives power
+            // loss. secure_delete overwrites what is deleted with zeros.
+            "PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA secure_delete = ON;
+             PRAGMA journal_size_limit = 67108864;
+             PRAGMA temp_store = MEMORY;",
+        )
+        .map_err(fail)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => Error::opening(err, path),
+        rusqlite_migration::Error::MigrationDefinition(
+            MigrationDefinitionError::DatabaseTooFarAhead,
+        ) => Error::Newer { path: path.to_owned() },
+        other => Error::Open { path: path.to_owned(), detail: other.to_string() },
+    })?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> Result<Connection> {
+    let fail = |error| Error::opening(error, path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(connection)
+}
+
+/// Read-only connections, opened when first needed. In WAL mode they never wait for the writer.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: &Path, at_most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            idle: Mutex::new(Vec::new()),
+            permits: Arc::new(Semaphore::new(at_most)),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `query` on a blocking thread, inside one read transaction: it sees one state.
+    pub(crate) async fn read<T, F>(self: &Arc<Self>, query: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closed)?;
+        let readers = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = match idle {
+                Some(connection) => connection,
+                None => open_reader(&readers.path)?,
+            };
+            let result = {
+                let transaction = connection.unchecked_transaction()?;
+                query(&transaction)
+            };
+            // A connection whose query failed may be in any state: a new one is opened instead.
+            if result.is_ok() {
+                readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            result
+        })
+        .await
+        .map_err(|_| Error::Closed)?
+    }
+
+    /// Refuses further reads and closes the idle connections.
+    pub(crate) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_valid() {
+        MIGRATIONS.validate().unwrap();
+    }
+
+    #[test]
+    fn durability_is_switched_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_writer(&folder.path().join("hone.db")).unwrap();
+        let pragma = |name: &str| -> String {
+            connection
+                .pragma_query_value(None, name, |row| {
+                    row.get::<_, rusqlite::types::Value>(0).map(|value| format!("{value:?}"))
+                })
+                .unwrap()
+        };
+        assert_eq!(pragma("journal_mode"), r#"Text("wal")"#);
+        assert_eq!(pragma("synchronous"), "Integer(2)");
+        assert_eq!(pragma("foreign_keys"), "Integer(1)");
+        assert_eq!(pragma("secure_delete"), "Integer(1)");
+    }
+
+    #[test]
+    fn a_database_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hone.db");
+        open_writer(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        assert!(matches!(open_writer(&path), Err(Error::Newer { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hone.db");
+        std::fs::write(
+            &path,
+            b"this is a letter, not a database, and it is long enough".repeat(99),
+        )
+        .unwrap();
+        let error = open_writer(&path).unwrap_err();
+        assert!(matches!(&error, Error::Corrupt { path: named, .. } if *named == path), "{error}");
+        assert!(error.to_string().contains("restore it from a backup"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_folder_is_named() {
+        let error = open_writer(Path::new("/nowhere/at/all/hone.db")).unwrap_err();
+        assert!(matches!(error, Error::Open { .. }), "{error}");
+    }
+}

@@ -1,0 +1,173 @@
+//! Table `feedback`: what users said, each item once.
+
+use std::collections::BTreeMap;
+
+use hone_api::feedback::{Feedback, Signal};
+use hone_api::{FeedbackId, InteractionId, UnixMillis};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::column::{self, Id};
+use crate::error::{Error, Result, is_taken};
+use crate::interactions::{self, Page};
+
+/// One feedback item on its way in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewFeedback {
+    /// The item; its id and time are made by the caller.
+    pub feedback: Feedback,
+    /// The client's `Idempotency-Key`; it counts within the item's source.
+    pub idempotency_key: Option<String>,
+}
+
+/// The answer to an accepted item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The id under which it is stored: the first one's, if it came before.
+    pub id: FeedbackId,
+    /// Whether the same item with the same key was stored before.
+    pub duplicate: bool,
+}
+
+/// `announced`: the interaction was being answered when the item arrived.
+pub(crate) fn append(
+    connection: &Connection,
+    new: &NewFeedback,
+    announced: bool,
+) -> Result<Appended> {
+    let feedback = &new.feedback;
+    let body_hash = body_hash(feedback)?;
+    if let Some(key) = &new.idempotency_key
+        && let Some((id, hash)) = known(connection, feedback.source.as_deref(), key)?
+    {
+        return if hash == body_hash {
+            Ok(Appended { id, duplicate: true })
+        } else {
+            Err(Error::IdempotencyMismatch { key: key.clone() })
+        };
+    }
+    if !announced && !interactions::exists(connection, feedback.inference_id)? {
+        return Err(Error::UnknownInteraction(feedback.inference_id));
+    }
+    let value = match &feedback.signal {
+        Signal::Thumbs(good) => serde_json::Value::from(*good),
+        Signal::Score(score) => serde_json::Value::from(*score),
+        Signal::Demonstration(text) | Signal::Comment(text) => text.as_str().into(),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO feedback (id, inference_id, metric_name, value, failure, tags, source,
+                 created_at, idempotency_key, body_hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            feedback.id.bytes(),
+            feedback.inference_id.bytes(),
+            feedback.signal.metric_name(),
+            value.to_string(),
+            feedback.signal.is_failure(),
+            column::to_json("tags", &feedback.tags)?,
+            feedback.source,
+            feedback.created_at.0,
+            new.idempotency_key,
+            body_hash,
+        ])
+        .map_err(|error| {
+            if is_taken(&error) { Error::Duplicate(feedback.id.to_string()) } else { error.into() }
+        })?;
+    Ok(Appended { id: feedback.id, duplicate: false })
+}
+
+/// What makes two items the same item: all but the id, the time and the source.
+fn body_hash(feedback: &Feedback) -> Result<[u8; 32]> {
+    let body = (feedback.inference_id, &feedback.signal, &feedback.tags);
+    Ok(*blake3::hash(column::to_json("value", &body)?.as_bytes()).as_bytes())
+}
+
+fn known(
+    connection: &Connection,
+    source: Option<&str>,
+    key: &str,
+) -> Result<Option<(FeedbackId, [u8; 32])>> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT id, body_hash FROM feedback
+             WHERE coalesce(source, '') = ?1 AND idempotency_key = ?2",
+        )?
+        .query_row(params![source.unwrap_or(""), key], |row| {
+            Ok((FeedbackId::of(row.get("id")?), row.get("body_hash")?))
+        })
+        .optional()?)
+}
+
+/// All feedback for one answer, in order of arrival.
+pub(crate) fn of_interaction(connection: &Connection, id: InteractionId) -> Result<Vec<Feedback>> {
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM feedback WHERE inference_id = ?1 ORDER BY id")?;
+    let mut rows = statement.query(params![id.bytes()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// All feedback, in order of arrival, behind `after`.
+pub(crate) fn list(
+    connection: &Connection,
+    after: Option<FeedbackId>,
+    limit: usize,
+) -> Result<Page<Feedback>> {
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut rows = statement.query(params![after.map_or([0; 16], Id::bytes), one_more])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(Page::cut(found, limit))
+}
+
+/// How many answers that may teach were voted bad or corrected after `since`.
+pub(crate) fn failures_since(connection: &Connection, since: UnixMillis) -> Result<u64> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(DISTINCT inference_id) FROM feedback
+             JOIN interactions ON interactions.id = feedback.inference_id AND trainable = 1
+             WHERE failure = 1 AND feedback.created_at > ?1",
+        )?
+        .query_row([since.0], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+pub(crate) fn count_by_metric(connection: &Connection) -> Result<BTreeMap<String, u64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT metric_name, count(*) FROM feedback GROUP BY 1")?;
+    let mut rows = statement.query([])?;
+    let mut counts = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        counts.insert(row.get(0)?, u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0));
+    }
+    Ok(counts)
+}
+
+fn read(row: &Row<'_>) -> Result<Feedback> {
+    let metric: String = row.get("metric_name")?;
+    let signal = match metric.as_str() {
+        "thumbs" => Signal::Thumbs(column::json(row, "value")?),
+        "score" => Signal::Score(column::json(row, "value")?),
+        "demonstration" => Signal::Demonstration(column::json(row, "value")?),
+        "comment" => Signal::Comment(column::json(row, "value")?),
+        other => {
+            return Err(Error::value("metric_name", format!("`{other}` is not a known metric")));
+        }
+    };
+    Ok(Feedback {
+        id: column::id(row, "id")?,
+        inference_id: column::id(row, "inference_id")?,
+        signal,
+        tags: column::json(row, "tags")?,
+        source: row.get("source")?,
+        created_at: column::instant(row, "created_at")?,
+    })
+}

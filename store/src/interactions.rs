@@ -1,0 +1,301 @@
+//! Table `interactions` with `answers`: everything that is kept of each answered request.
+
+use std::collections::BTreeMap;
+
+use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::{AdapterId, InteractionId, UnixMillis};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use crate::column::{self, Id};
+use crate::error::{Error, Result, is_taken};
+
+/// Which way a list runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Oldest first.
+    #[default]
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// Which interactions a list shows. The default shows the oldest twenty of all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InteractionFilter {
+    /// The model name as the client sent it.
+    pub model: Option<String>,
+    /// The adapter that answered; `Some(None)` is the base.
+    pub adapter: Option<Option<AdapterId>>,
+    /// Each pair must be in the interaction's metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Whether it has feedback.
+    pub has_feedback: Option<bool>,
+    /// Only those that the client asked to be listed (`store: true`).
+    pub stored_only: bool,
+    /// Arrived at this instant or later.
+    pub since: Option<UnixMillis>,
+    /// Arrived before this instant.
+    pub until: Option<UnixMillis>,
+    /// The list begins behind this id, in the order of the list. It need not exist any more.
+    pub after: Option<InteractionId>,
+    /// At most so many.
+    pub limit: usize,
+    /// Which way it runs.
+    pub order: Order,
+}
+
+impl Default for InteractionFilter {
+    fn default() -> Self {
+        Self {
+            model: None,
+            adapter: None,
+            metadata: BTreeMap::new(),
+            has_feedback: None,
+            stored_only: false,
+            since: None,
+            until: None,
+            after: None,
+            limit: 20,
+            order: Order::Ascending,
+        }
+    }
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    /// The entries, in the order asked for.
+    pub items: Vec<T>,
+    /// Whether more would follow behind the last one.
+    pub has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// A page from a query that asked for one entry more than `limit`.
+    pub(crate) fn cut(mut items: Vec<T>, limit: usize) -> Self {
+        let has_more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, has_more }
+    }
+}
+
+pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Result<()> {
+    let key = interaction.id.bytes();
+    connection
+        .prepare_cached(
+            "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
+                 template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
+                 key_id, user, metadata, stored, trainable)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+        )?
+        .execute(params![
+            key,
+            interaction.created_at.0,
+            column::to_word("endpoint", &interaction.endpoint)?,
+            interaction.model,
+            interaction.adapter_id.map(Id::bytes),
+            interaction.base_digest,
+            interaction.template_digest,
+            column::to_json("messages", &interaction.messages)?,
+            column::to_json("sampling", &interaction.sampling)?,
+            column::pack_tokens(&interaction.prompt_tokens),
+            finite(interaction.timings.queue_ms),
+            finite(interaction.timings.ttft_ms),
+            finite(interaction.timings.total_ms),
+            interaction.key_id,
+            interaction.user,
+            column::to_json("metadata", &interaction.metadata)?,
+            interaction.stored,
+            interaction.trainable,
+        ])
+        .map_err(|error| {
+            if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
+        })?;
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO answers (interaction_id, position, text, tokens, logprobs, finish_reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (position, answer) in (0_i64..).zip(&interaction.answers) {
+        statement.execute(params![
+            key,
+            position,
+            answer.text,
+            column::pack_tokens(&answer.tokens),
+            column::pack_floats(&answer.logprobs),
+            column::to_word("finish_reason", &answer.finish_reason)?,
+        ])?;
+    }
+    Ok(())
+}
+
+/// SQLite has no NaN (it becomes NULL): a clock gone wrong must not lose the interaction.
+fn finite(milliseconds: f64) -> f64 {
+    if milliseconds.is_finite() { milliseconds } else { 0.0 }
+}
+
+pub(crate) fn exists(connection: &Connection, id: InteractionId) -> Result<bool> {
+    Ok(connection
+        .prepare_cached("SELECT 1 FROM interactions WHERE id = ?1")?
+        .exists(params![id.bytes()])?)
+}
+
+pub(crate) fn get(connection: &Connection, id: InteractionId) -> Result<Option<Interaction>> {
+    connection
+        .prepare_cached("SELECT * FROM interactions WHERE id = ?1")?
+        .query_row(params![id.bytes()], |row| Ok(read(connection, row)))
+        .optional()?
+        .transpose()
+}
+
+pub(crate) fn list(
+    connection: &Connection,
+    filter: &InteractionFilter,
+) -> Result<Page<Interaction>> {
+    let mut clauses = vec!["1"];
+    let mut values: Vec<Value> = Vec::new();
+    let mut add = |clause: &'static str, value: Value| {
+        clauses.push(clause);
+        values.push(value);
+    };
+    if let Some(model) = &filter.model {
+        add("model = ?", Value::Text(model.clone()));
+    }
+    if let Some(adapter) = filter.adapter {
+        let value = adapter.map_or(Value::Null, |id| Value::Blob(id.bytes().to_vec()));
+        add("adapter_id IS ?", value);
+    }
+    if let Some(since) = filter.since {
+        add("created_at >= ?", Value::Integer(since.0));
+    }
+    if let Some(until) = filter.until {
+        add("created_at < ?", Value::Integer(until.0));
+    }
+    if let Some(after) = filter.after {
+        let clause = match filter.order {
+            Order::Ascending => "id > ?",
+            Order::Descending => "id < ?",
+        };
+        add(clause, Value::Blob(after.bytes().to_vec()));
+    }
+    for (name, value) in &filter.metadata {
+        clauses.push("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)");
+        values.push(Value::Text(name.clone()));
+        values.push(Value::Text(value.clone()));
+    }
+    if filter.stored_only {
+        clauses.push("stored = 1");
+    }
+    match filter.has_feedback {
+        Some(true) => clauses.push("id IN (SELECT inference_id FROM feedback)"),
+        Some(false) => clauses.push("id NOT IN (SELECT inference_id FROM feedback)"),
+        None => (),
+    }
+    let direction = match filter.order {
+        Order::Ascending => "ASC",
+        Order::Descending => "DESC",
+    };
+    let one_more = i64::try_from(filter.limit).unwrap_or(i64::MAX).saturating_add(1);
+    values.push(Value::Integer(one_more));
+    let sql = format!(
+        "SELECT * FROM interactions WHERE {} ORDER BY id {direction} LIMIT ?",
+        clauses.join(" AND ")
+    );
+    let items = collect(connection, &sql, values)?;
+    Ok(Page::cut(items, filter.limit))
+}
+
+/// Those that may teach and have feedback, oldest first.
+pub(crate) fn labelled(connection: &Connection) -> Result<Vec<Interaction>> {
+    collect(
+        connection,
+        "SELECT * FROM interactions
+         WHERE trainable = 1 AND id IN (SELECT inference_id FROM feedback) ORDER BY id",
+        Vec::new(),
+    )
+}
+
+pub(crate) fn set_metadata(
+    connection: &Connection,
+    id: InteractionId,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let changed = connection
+        .prepare_cached("UPDATE interactions SET metadata = ?2 WHERE id = ?1")?
+        .execute(params![id.bytes(), column::to_json("metadata", metadata)?])?;
+    if changed == 0 { Err(Error::UnknownInteraction(id)) } else { Ok(()) }
+}
+
+/// Deletes the interaction, its answers and all feedback for it. False: there was none.
+pub(crate) fn delete(connection: &Connection, id: InteractionId) -> Result<bool> {
+    connection
+        .prepare_cached("DELETE FROM feedback WHERE inference_id = ?1")?
+        .execute(params![id.bytes()])?;
+    let deleted = connection
+        .prepare_cached("DELETE FROM interactions WHERE id = ?1")?
+        .execute(params![id.bytes()])?;
+    Ok(deleted > 0)
+}
+
+pub(crate) fn count(connection: &Connection) -> Result<u64> {
+    let count: i64 = connection
+        .prepare_cached("SELECT count(*) FROM interactions")?
+        .query_row([], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+fn collect(connection: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<Interaction>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(connection, row)?);
+    }
+    Ok(found)
+}
+
+fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
+    let id: InteractionId = column::id(row, "id")?;
+    Ok(Interaction {
+        id,
+        created_at: column::instant(row, "created_at")?,
+        endpoint: column::word(row, "endpoint")?,
+        model: row.get("model")?,
+        adapter_id: column::optional_id(row, "adapter_id")?,
+        base_digest: row.get("base_digest")?,
+        template_digest: row.get("template_digest")?,
+        messages: column::json(row, "messages")?,
+        sampling: column::json(row, "sampling")?,
+        prompt_tokens: column::unpack_tokens(
+            "prompt_tokens",
+            &row.get::<_, Vec<u8>>("prompt_tokens")?,
+        )?,
+        answers: answers(connection, id)?,
+        timings: Timings {
+            queue_ms: row.get("queue_ms")?,
+            ttft_ms: row.get("ttft_ms")?,
+            total_ms: row.get("total_ms")?,
+        },
+        key_id: row.get("key_id")?,
+        user: row.get("user")?,
+        metadata: column::json(row, "metadata")?,
+        stored: row.get("stored")?,
+        trainable: row.get("trainable")?,
+    })
+}
+
+fn answers(connection: &Connection, id: InteractionId) -> Result<Vec<Answer>> {
+    let mut statement = connection
+        .prepare_cached("SELECT * FROM answers WHERE interaction_id = ?1 ORDER BY position")?;
+    let mut rows = statement.query(params![id.bytes()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(Answer {
+            text: row.get("text")?,
+            tokens: column::unpack_tokens("tokens", &row.get::<_, Vec<u8>>("tokens")?)?,
+            logprobs: column::unpack_floats("logprobs", &row.get::<_, Vec<u8>>("logprobs")?)?,
+            finish_reason: column::word(row, "finish_reason")?,
+        });
+    }
+    Ok(found)
+}
