@@ -1,1 +1,360 @@
-//! Typed settings with documented defaults, layering and validation.
+//! Typed settings: documented defaults, layering, validation, and who set what.
+//!
+//! A wrong setting must be found when it is read, not when a cycle starts at three in the morning:
+//! unknown keys are errors, values are parsed into types, ranges are checked, and every message
+//! names the key and the layer that it came from. A crate of Hone receives only its own section.
+//!
+//! ```
+//! let loaded = hone_config::Sources::default().load()?;
+//! assert_eq!(loaded.config.server.listen.port(), 8080);
+//! assert_eq!(loaded.layer_of("server.listen"), Some("default"));
+//! # Ok::<(), hone_config::Error>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod layer;
+mod section;
+
+pub mod cron;
+pub mod unit;
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use serde::{Deserialize, Serialize};
+
+pub use cron::{Cron, Zone};
+pub use error::Error;
+pub use section::{
+    Auth, Curation, Engine, Evaluation, Feedback, Model, Promotion, Retention, Schedule, Server,
+    Teaches, Telemetry, Training, Weights,
+};
+pub use unit::{Bytes, Hours, Percent, Seconds};
+
+/// The default layer: every key with its default and its reason, as TOML.
+pub const DEFAULTS: &str = layer::DEFAULTS;
+/// The file that is read from the working directory when none is named.
+pub const FILE: &str = "hone.toml";
+
+/// All settings. See `config/hone.toml` for what each key means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The HTTP side.
+    pub server: Server,
+    /// Who may do what.
+    pub auth: Auth,
+    /// What is served.
+    pub model: Model,
+    /// How requests share the model.
+    pub engine: Engine,
+    /// What users' words do.
+    pub feedback: Feedback,
+    /// From feedback to a snapshot.
+    pub curation: Curation,
+    /// How a candidate is trained.
+    pub training: Training,
+    /// How adapters are compared.
+    pub evaluation: Evaluation,
+    /// What the gate asks for.
+    pub promotion: Promotion,
+    /// When cycles start by themselves.
+    pub schedule: Schedule,
+    /// What is kept.
+    pub retention: Retention,
+    /// What is told.
+    pub telemetry: Telemetry,
+}
+
+/// A command-line flag that sets a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// As the user wrote it, for messages: `--listen`.
+    pub name: String,
+    /// The dotted key: `server.listen`.
+    pub key: String,
+    /// Its value as text.
+    pub value: String,
+}
+
+/// Where settings come from, lowest first: defaults, file, variables, flags.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file named by `--config`; it must exist.
+    pub file: Option<PathBuf>,
+    /// Where `hone.toml` is looked for when no file is named; `None` looks nowhere.
+    pub working_dir: Option<PathBuf>,
+    /// Environment variables; those that do not begin with `HONE__` are passed over.
+    pub environment: Vec<(String, String)>,
+    /// Command-line flags.
+    pub flags: Vec<Flag>,
+}
+
+/// One effective setting and who set it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explained {
+    /// The dotted key.
+    pub key: String,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// `default`, a file's path, a variable's name, a flag.
+    pub layer: String,
+}
+
+/// Settings that passed all checks, with their origin.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The file that was read, if any: the one to watch.
+    pub file: Option<PathBuf>,
+    explained: Vec<Explained>,
+}
+
+impl Sources {
+    /// The process's environment and working directory.
+    #[must_use]
+    pub fn from_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
+        let text = |part: std::ffi::OsString| part.to_string_lossy().into_owned();
+        Self {
+            file,
+            working_dir: Some(PathBuf::from(".")),
+            environment: std::env::vars_os().map(|(k, v)| (text(k), text(v))).collect(),
+            flags,
+        }
+    }
+
+    /// Reads all layers, merges them and checks the result. Reading again after the file changed
+    /// gives the new settings; on an error the caller keeps its old ones.
+    ///
+    /// # Errors
+    /// [`Error`], which names the key and its layer.
+    pub fn load(&self) -> Result<Loaded, Error> {
+        let file = self.existing_file();
+        let defaults = layer::Layer::defaults()?;
+        let schema = defaults.dict.clone();
+        let mut layers = vec![defaults];
+        if let Some(path) = &file {
+            layers.push(layer::Layer::file(path)?);
+        }
+        for (name, key, text) in layer::variables(self.environment.iter().cloned()) {
+            layers.push(layer::Layer::single(name, &key, &text, &schema)?);
+        }
+        for Flag { name, key, value } in &self.flags {
+            layers.push(layer::Layer::single(name.clone(), key, value, &schema)?);
+        }
+        let mut figment = Figment::new();
+        for layer in layers {
+            layer.check_keys(&schema)?;
+            figment = figment.merge(layer);
+        }
+        let layer_of = |key: &str| {
+            let found = figment.find_metadata(key);
+            found.map_or_else(|| layer::DEFAULT_LAYER.to_owned(), |found| found.name.to_string())
+        };
+        let config: Config = figment.extract().map_err(|error| value_error(&error, &layer_of))?;
+        check::check(&config).map_err(|(key, message)| Error::Value {
+            layer: layer_of(key),
+            key: key.to_owned(),
+            message,
+        })?;
+        let explained = explain(&config, &schema, &layer_of);
+        Ok(Loaded { config, file, explained })
+    }
+
+    fn existing_file(&self) -> Option<PathBuf> {
+        self.file.clone().or_else(|| {
+            let path = self.working_dir.as_ref()?.join(FILE);
+            path.is_file().then_some(path)
+        })
+    }
+}
+
+impl Loaded {
+    /// Each effective setting with the layer that set it, sorted by key.
+    #[must_use]
+    pub fn explain(&self) -> &[Explained] {
+        &self.explained
+    }
+
+    /// The layer that set a key.
+    #[must_use]
+    pub fn layer_of(&self, key: &str) -> Option<&str> {
+        self.explained.iter().find(|one| one.key == key).map(|one| one.layer.as_str())
+    }
+}
+
+impl Config {
+    /// The defaults, with a data directory: for tests and tools that need no layers.
+    ///
+    /// # Errors
+    /// None in practice: a test reads the compiled-in layer.
+    pub fn defaults(data_dir: &Path) -> Result<Self, Error> {
+        let mut config = Sources::default().load()?.config;
+        config.server.data_dir = data_dir.to_owned();
+        Ok(config)
+    }
+
+    /// The keys whose values differ and that a running daemon does not take over: it needs a
+    /// restart for them.
+    #[must_use]
+    pub fn needs_restart(&self, newer: &Self) -> Vec<String> {
+        let flat = |config: &Self| serde_json::to_value(config).unwrap_or_default();
+        let (old, new) = (flat(self), flat(newer));
+        let mut changed = Vec::new();
+        for section in ["server", "auth", "model", "engine"] {
+            let fields = old[section].as_object().into_iter().flatten();
+            changed.extend(
+                fields
+                    .filter(|(name, value)| new[section][name.as_str()] != **value)
+                    .map(|(name, _)| format!("{section}.{name}")),
+            );
+        }
+        if self.telemetry.json != newer.telemetry.json {
+            changed.push("telemetry.json".to_owned());
+        }
+        changed
+    }
+}
+
+fn value_error(error: &figment::Error, layer_of: &dyn Fn(&str) -> String) -> Error {
+    let key = error.path.join(".");
+    Error::Value { layer: layer_of(&key), key, message: error.kind.to_string() }
+}
+
+fn explain(
+    config: &Config,
+    schema: &figment::value::Dict,
+    layer_of: &dyn Fn(&str) -> String,
+) -> Vec<Explained> {
+    let values = serde_json::to_value(config).unwrap_or_default();
+    let explained = |key: String| Explained {
+        value: values.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default(),
+        layer: layer_of(&key),
+        key,
+    };
+    layer::keys(schema).into_iter().map(explained).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE), text).unwrap();
+        let sources = Sources { working_dir: Some(dir.path().to_owned()), ..Sources::default() };
+        (dir, sources)
+    }
+
+    fn variable(name: &str, value: &str) -> Sources {
+        Sources { environment: vec![(name.into(), value.into())], ..Sources::default() }
+    }
+
+    fn message(sources: &Sources) -> String {
+        sources.load().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_layer_is_complete_and_valid() {
+        let loaded = Sources::default().load().unwrap();
+        assert!(loaded.explain().len() > 60);
+        assert!(loaded.explain().iter().all(|one| one.layer == "default" && !one.value.is_null()));
+        // Every section and key of the types stands in hone.toml, and the other way round.
+        let values = serde_json::to_value(&loaded.config).unwrap();
+        let count: usize =
+            values.as_object().unwrap().values().map(|s| s.as_object().unwrap().len()).sum();
+        assert_eq!(count, loaded.explain().len());
+    }
+
+    #[test]
+    fn later_layers_win_and_are_named() {
+        let (dir, mut sources) = with_file("[training]\nrank = 8\nepochs = 2\nalpha = 4.0\n");
+        sources.environment = vec![
+            ("HONE__TRAINING__EPOCHS".into(), "4".into()),
+            ("HONE__TRAINING__ALPHA".into(), "8".into()),
+            ("HONE__SCHEDULE__CRON".into(), "5 4 * * 1".into()),
+            ("HONE_API_KEY".into(), "no setting".into()),
+        ];
+        sources.flags =
+            vec![Flag { name: "--alpha".into(), key: "training.alpha".into(), value: "64".into() }];
+        let loaded = sources.load().unwrap();
+        let training = &loaded.config.training;
+        assert_eq!((training.rank, training.epochs, training.alpha), (8, 4, 64.0));
+        assert_eq!(loaded.config.schedule.cron.to_string(), "5 4 * * 1");
+        let file = dir.path().join(FILE);
+        assert_eq!(loaded.layer_of("training.rank"), Some(file.to_str().unwrap()));
+        assert_eq!(loaded.layer_of("training.epochs"), Some("HONE__TRAINING__EPOCHS"));
+        assert_eq!(loaded.layer_of("training.alpha"), Some("--alpha"));
+        assert_eq!(loaded.layer_of("training.seed"), Some("default"));
+        assert_eq!(loaded.file, Some(file));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_layer_and_a_hint() {
+        let (_dir, sources) = with_file("[server]\nlisten_on = \"127.0.0.1:1\"\n");
+        let text = message(&sources);
+        assert!(text.contains("hone.toml: unknown key `server.listen_on`"), "{text}");
+        assert!(text.contains("did you mean `server.listen`"), "{text}");
+        let text = message(&variable("HONE__TRAINNG__RANK", "8"));
+        assert!(text.starts_with("HONE__TRAINNG__RANK: unknown key `trainng.rank`"), "{text}");
+        let (_dir, sources) = with_file("[plugins]\n");
+        assert!(message(&sources).contains("unknown key `plugins`"));
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_layer_and_form() {
+        for (name, value, expected) in [
+            ("HONE__TRAINING__RANK", "many", "`training.rank`"),
+            ("HONE__TRAINING__RANK", "0", "between 1 and 512"),
+            ("HONE__SERVER__LISTEN", "localhost", "`server.listen`"),
+            ("HONE__SERVER__LISTEN", "0.0.0.0:80", "auth.allow_unauthenticated"),
+            ("HONE__SERVER__BODY_LIMIT", "huge", "64 MiB"),
+            ("HONE__SCHEDULE__CRON", "every day", "0 3 * * *"),
+            ("HONE__SCHEDULE__TIMEZONE", "Nowhere", "Europe/Vienna"),
+            ("HONE__SCHEDULE__QUIET_HOURS", "8 to 9", "08:00-18:00"),
+            ("HONE__MODEL__WEIGHTS", "q5", "q4"),
+            ("HONE__MODEL__SERVED_NAME", "a:b", "colon"),
+            ("HONE__CURATION__HOLDOUT_PERCENT", "120", "0 to 100"),
+            ("HONE__CURATION__HOLDOUT_PERCENT", "0", "held-out"),
+            ("HONE__PROMOTION__AUTOMATIC", "yes", "`promotion.automatic`"),
+        ] {
+            let text = message(&variable(name, value));
+            assert!(text.starts_with(name) && text.contains(expected), "{text}");
+        }
+        let (_dir, sources) = with_file("[server\n");
+        assert!(message(&sources).contains("is not TOML"));
+        let absent = Sources { file: Some("/nowhere/hone.toml".into()), ..Sources::default() };
+        assert!(message(&absent).contains("/nowhere/hone.toml"));
+    }
+
+    #[test]
+    fn integers_serve_as_floats_and_lists_can_be_set() {
+        let loaded = variable("HONE__CURATION__HOLDOUT_PERCENT", "25").load().unwrap();
+        assert_eq!(loaded.config.curation.holdout_percent.percent(), 25.0);
+        let loaded = variable("HONE__EVALUATION__SUITES", "[\"a\", \"b\"]").load().unwrap();
+        assert_eq!(loaded.config.evaluation.suites, ["a", "b"]);
+    }
+
+    #[test]
+    fn an_open_address_is_allowed_when_asked_for() {
+        let mut sources = variable("HONE__SERVER__LISTEN", "0.0.0.0:80");
+        sources.environment.push(("HONE__AUTH__ALLOW_UNAUTHENTICATED".into(), "true".into()));
+        assert!(sources.load().is_ok());
+    }
+
+    #[test]
+    fn keys_that_need_a_restart_are_told_apart() {
+        let old = Config::defaults(Path::new("d")).unwrap();
+        let mut new = old.clone();
+        new.training.rank = 8;
+        new.schedule.failures = 3;
+        assert!(old.needs_restart(&new).is_empty());
+        new.engine.max_queue = 1;
+        new.model.threads = 1;
+        assert_eq!(old.needs_restart(&new), ["model.threads", "engine.max_queue"]);
+    }
+}

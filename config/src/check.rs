@@ -1,0 +1,115 @@
+//! Rules that a type alone does not say. Each failure names the key that breaks it.
+
+use crate::Config;
+
+/// The first rule that is broken: the key and what to do.
+pub(crate) fn check(config: &Config) -> Result<(), (&'static str, String)> {
+    network(config)?;
+    model(config)?;
+    curation(config)?;
+    training(config)?;
+    gate(config)
+}
+
+type Rule = Result<(), (&'static str, String)>;
+
+fn ensure(holds: bool, key: &'static str, message: impl Into<String>) -> Rule {
+    if holds { Ok(()) } else { Err((key, message.into())) }
+}
+
+fn at_least_one(value: usize, key: &'static str) -> Rule {
+    ensure(value >= 1, key, "must be at least 1")
+}
+
+fn between(value: f64, low: f64, high: f64, key: &'static str) -> Rule {
+    ensure((low..=high).contains(&value), key, format!("{value} is not between {low} and {high}"))
+}
+
+fn network(config: &Config) -> Rule {
+    let server = &config.server;
+    ensure(
+        server.listen.ip().is_loopback() || config.auth.allow_unauthenticated,
+        "server.listen",
+        format!(
+            "{} can be reached by others and there are no keys yet; listen on 127.0.0.1, or put a \
+             proxy that checks its callers in front and set auth.allow_unauthenticated = true",
+            server.listen
+        ),
+    )?;
+    ensure(server.body_limit.0 >= 1024, "server.body_limit", "must be at least 1 KiB")?;
+    at_least_one(server.workers, "server.workers")?;
+    ensure(!server.data_dir.as_os_str().is_empty(), "server.data_dir", "must not be empty")
+}
+
+fn model(config: &Config) -> Rule {
+    let name = config.model.name();
+    ensure(!config.model.source.is_empty(), "model.source", "write \"starter\" or a folder")?;
+    ensure(
+        !name.contains(':') && !name.contains(char::is_whitespace) && name != "base",
+        "model.served_name",
+        format!(
+            "`{name}` must not be `base` nor hold a colon or a space: clients write `name:adapter`"
+        ),
+    )?;
+    let engine = &config.engine;
+    at_least_one(engine.max_sequences, "engine.max_sequences")?;
+    at_least_one(engine.max_queue, "engine.max_queue")?;
+    ensure(
+        engine.max_step_tokens >= engine.max_sequences,
+        "engine.max_step_tokens",
+        "must be at least engine.max_sequences, or some sequence gets no token in a step",
+    )?;
+    ensure(engine.kv_memory.0 >= 1 << 20, "engine.kv_memory", "must be at least 1 MiB")
+}
+
+fn curation(config: &Config) -> Rule {
+    let curation = &config.curation;
+    let held = curation.holdout_percent.percent();
+    ensure(
+        held > 0.0 && held <= 90.0,
+        "curation.holdout_percent",
+        "must be above 0 and at most 90: without held-out questions no gain can be shown",
+    )?;
+    between(curation.validation_percent.percent(), 0.0, 50.0, "curation.validation_percent")?;
+    between(curation.replay_ratio, 0.0, 100.0, "curation.replay_ratio")?;
+    between(curation.near_duplicate, 0.1, 1.0, "curation.near_duplicate")?;
+    at_least_one(curation.min_examples, "curation.min_examples")?;
+    ensure(
+        curation.max_rows >= curation.min_examples,
+        "curation.max_rows",
+        "must be at least curation.min_examples",
+    )
+}
+
+fn training(config: &Config) -> Rule {
+    let training = &config.training;
+    ensure((1..=512).contains(&training.rank), "training.rank", "must be between 1 and 512")?;
+    between(training.alpha, 0.01, 10_000.0, "training.alpha")?;
+    between(training.dropout, 0.0, 0.9, "training.dropout")?;
+    between(training.learning_rate, 1e-8, 1.0, "training.learning_rate")?;
+    between(training.clip, 1e-3, 1e6, "training.clip")?;
+    between(training.weight_decay, 0.0, 1.0, "training.weight_decay")?;
+    at_least_one(training.epochs, "training.epochs")?;
+    at_least_one(training.batch_size, "training.batch_size")?;
+    at_least_one(training.accumulation, "training.accumulation")?;
+    at_least_one(training.checkpoint_every, "training.checkpoint_every")?;
+    at_least_one(training.patience, "training.patience")?;
+    ensure(training.max_length >= 16, "training.max_length", "must be at least 16 tokens")?;
+    ensure((0..=19).contains(&training.nice), "training.nice", "must be between 0 and 19")?;
+    ensure(training.timeout.0.as_secs() >= 1, "training.timeout", "must be at least 1s")
+}
+
+fn gate(config: &Config) -> Rule {
+    let (evaluation, promotion) = (&config.evaluation, &config.promotion);
+    ensure(evaluation.max_tokens >= 1, "evaluation.max_tokens", "must be at least 1")?;
+    at_least_one(evaluation.concurrency, "evaluation.concurrency")?;
+    ensure(
+        promotion.alpha > 0.0 && promotion.alpha <= 0.5,
+        "promotion.alpha",
+        "must be above 0 and at most 0.5",
+    )?;
+    between(promotion.min_gain, 0.0, 100.0, "promotion.min_gain")?;
+    between(promotion.control_margin, 0.0, 100.0, "promotion.control_margin")?;
+    between(promotion.family_margin, 0.0, 100.0, "promotion.family_margin")?;
+    at_least_one(promotion.min_items, "promotion.min_items")
+}

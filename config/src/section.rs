@@ -1,0 +1,282 @@
+//! The sections. `hone.toml` beside this crate says what each key means and why its default is
+//! what it is; the types here say what values it may have.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cron::{Cron, Zone};
+use crate::unit::{Bytes, Hours, Percent, Seconds};
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field])* pub $key: $kind,)* }
+    };
+}
+
+section! {
+    /// `[server]`: the HTTP side.
+    Server {
+        /// Address and port.
+        listen: SocketAddr,
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Longest request body.
+        body_limit: Bytes,
+        /// How long open streams may go on after SIGTERM.
+        drain: Seconds,
+        /// HTTP threads.
+        workers: usize,
+    }
+}
+
+section! {
+    /// `[auth]`: who may do what.
+    Auth {
+        /// Serve everybody on a non-loopback address.
+        allow_unauthenticated: bool,
+    }
+}
+
+/// The form of the base weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Weights {
+    /// 32-bit floats.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// 8-bit blocks.
+    Q8,
+    /// 4-bit blocks.
+    Q4,
+}
+
+impl std::fmt::Display for Weights {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        })
+    }
+}
+
+section! {
+    /// `[model]`: what is served.
+    Model {
+        /// `starter` or a folder.
+        source: String,
+        /// The form of its weights.
+        weights: Weights,
+        /// Cores; 0 is all.
+        threads: usize,
+        /// Name in the API; empty is the folder's.
+        served_name: String,
+    }
+}
+
+impl Model {
+    /// Whether the model that ships inside the binary is served.
+    #[must_use]
+    pub fn is_starter(&self) -> bool {
+        self.source == "starter"
+    }
+
+    /// The name in the API: the configured one, else the folder's.
+    #[must_use]
+    pub fn name(&self) -> String {
+        if !self.served_name.is_empty() {
+            return self.served_name.clone();
+        }
+        if self.is_starter() {
+            return "hone-starter".to_owned();
+        }
+        let folder = std::path::Path::new(&self.source).file_name();
+        folder.map_or_else(|| "hone".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Cores for the model: the configured number, else all that this process may use.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            threads => threads,
+        }
+    }
+}
+
+section! {
+    /// `[engine]`: how requests share the model.
+    Engine {
+        /// Sequences in one step.
+        max_sequences: usize,
+        /// Requests that may wait.
+        max_queue: usize,
+        /// Tokens in one step.
+        max_step_tokens: usize,
+        /// Memory for attention's caches.
+        kv_memory: Bytes,
+    }
+}
+
+/// An endpoint whose answers may teach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Teaches {
+    /// `/v1/chat/completions`
+    Chat,
+    /// `/v1/completions`
+    Completion,
+}
+
+section! {
+    /// `[feedback]`: what users' words do.
+    Feedback {
+        /// Feedback on answers of these endpoints teaches.
+        endpoints: Vec<Teaches>,
+    }
+}
+
+section! {
+    /// `[curation]`: from feedback to a snapshot.
+    Curation {
+        /// Share of examples that never train.
+        holdout_percent: Percent,
+        /// Share of training rows that decide when to stop.
+        validation_percent: Percent,
+        /// Replay rows per corrected row.
+        replay_ratio: f64,
+        /// Similarity from which two rows are one, 0 to 1.
+        near_duplicate: f64,
+        /// Take personal data out.
+        redact: bool,
+        /// Corrected examples that a cycle needs.
+        min_examples: usize,
+        /// Rows in a snapshot at most.
+        max_rows: usize,
+        /// Seed of the split.
+        seed: u64,
+    }
+}
+
+section! {
+    /// `[training]`: how a candidate is trained.
+    Training {
+        /// LoRA rank.
+        rank: usize,
+        /// LoRA alpha.
+        alpha: f64,
+        /// Dropout on the adapter's inputs, 0 to 0.9.
+        dropout: f64,
+        /// Peak of the learning rate.
+        learning_rate: f64,
+        /// Share of steps in which it rises.
+        warmup_percent: Percent,
+        /// Passes over the rows at most.
+        epochs: usize,
+        /// Conversations per forward pass.
+        batch_size: usize,
+        /// Forward passes per optimiser step.
+        accumulation: usize,
+        /// Longest gradient.
+        clip: f64,
+        /// Decay of weights.
+        weight_decay: f64,
+        /// Longest row in tokens.
+        max_length: usize,
+        /// Epochs without a better validation loss.
+        patience: usize,
+        /// Cores; 0 is as many as the model's.
+        threads: usize,
+        /// Niceness of the child process.
+        nice: i32,
+        /// Recompute activations.
+        recompute: bool,
+        /// Steps between checkpoints.
+        checkpoint_every: usize,
+        /// Seed of weights and order.
+        seed: u64,
+        /// Longest run.
+        timeout: Seconds,
+    }
+}
+
+section! {
+    /// `[evaluation]`: how adapters are compared.
+    Evaluation {
+        /// Control suites: `starter`, names of built-in suites, paths.
+        suites: Vec<String>,
+        /// Rows of each control suite; 0 is all.
+        rows_per_suite: usize,
+        /// Held-out rows; 0 is all.
+        heldout_rows: usize,
+        /// Longest answer in tokens.
+        max_tokens: u32,
+        /// Questions under way at once.
+        concurrency: usize,
+    }
+}
+
+section! {
+    /// `[promotion]`: what the gate asks for.
+    Promotion {
+        /// Promote without a person.
+        automatic: bool,
+        /// Level of significance.
+        alpha: f64,
+        /// Smallest gain in points.
+        min_gain: f64,
+        /// Fewest held-out questions.
+        min_items: usize,
+        /// Points that all controls together may fall.
+        control_margin: f64,
+        /// Points that one control suite may fall.
+        family_margin: f64,
+        /// Adapters kept besides live and previous.
+        keep: usize,
+    }
+}
+
+section! {
+    /// `[schedule]`: when cycles start by themselves.
+    Schedule {
+        /// Whether they do.
+        enabled: bool,
+        /// By the clock.
+        cron: Cron,
+        /// Zone of cron and quiet hours.
+        timezone: Zone,
+        /// By new failures; 0 is never.
+        failures: u64,
+        /// Shortest time between the starts of two cycles.
+        min_interval: Seconds,
+        /// When none starts.
+        quiet_hours: Hours,
+    }
+}
+
+section! {
+    /// `[retention]`: what is kept.
+    Retention {
+        /// Run folders.
+        runs: usize,
+        /// Snapshots without an adapter.
+        snapshots: usize,
+    }
+}
+
+section! {
+    /// `[telemetry]`: what is told.
+    Telemetry {
+        /// Log filter.
+        log: String,
+        /// Log as JSON lines.
+        json: bool,
+    }
+}
