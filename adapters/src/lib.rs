@@ -1,1 +1,39 @@
 //! Adapters on disk: import, verify, states and the live pointer.
+//!
+//! ```text
+//! hone-data/live.json            which adapter serves: the single truth
+//! hone-data/adapters/<id>/       adapter_config.json, adapter_model.safetensors, manifest.json
+//! hone-data/drop/                where operators put folders to import
+//! ```
+//! A folder appears under `adapters/` in one rename, complete and verified, and never changes but
+//! for its manifest. A kill at any instant leaves a state that [`Registry::open`] understands.
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod fs;
+mod gc;
+mod header;
+mod import;
+pub mod manifest;
+mod open;
+mod peft;
+pub mod pointer;
+mod refusal;
+mod registry;
+mod shape;
+pub mod state;
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, clippy::panic)] // compiled for tests only
+pub mod testing;
+pub mod verify;
+pub mod watch;
+
+pub use error::{Error, Result};
+pub use import::Import;
+pub use manifest::Manifest;
+pub use peft::CONFIG;
+pub use pointer::LivePointer;
+pub use refusal::Refusal;
+pub use registry::Registry;
+pub use shape::{BaseShape, Sizes};
+pub use verify::{Verified, WEIGHTS, verify};

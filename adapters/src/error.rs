@@ -1,0 +1,98 @@
+//! What can go wrong with adapters on disk.
+
+use std::io;
+
+use hone_api::AdapterId;
+
+use crate::Refusal;
+
+/// What can go wrong with adapters on disk. Messages say what to do next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk said no.
+    #[error("the disk refused ({0}); check space and permissions of the data directory")]
+    Io(#[from] io::Error),
+    /// The folder does not hold an adapter that may be loaded.
+    #[error("`{folder}` is refused: {refusal}")]
+    Refused {
+        /// The folder as the caller named it.
+        folder: String,
+        /// Why.
+        #[source]
+        refusal: Refusal,
+    },
+    /// A name that cannot be a folder's or an adapter's name.
+    #[error(
+        "`{0}` is not a usable name; use 1 to 64 of a-z, 0-9, `.`, `_`, `-`, starting with a letter \
+         or digit, without `..`, and none of base, live, previous, candidate, canary or ad-…"
+    )]
+    Name(String),
+    /// A path that leaves the drop folder.
+    #[error("`{0}` is not below the drop folder; put the adapter's folder there and name it")]
+    Outside(String),
+    /// Nothing answers to this reference.
+    #[error("no adapter `{0}`; `hone adapters list` shows the ones there are")]
+    Unknown(String),
+    /// The base has no adapter to show or change.
+    #[error("`{0}` is the base model, which has no adapter")]
+    IsBase(String),
+    /// Compare and swap: something else serves than the caller thought.
+    #[error("`{actual}` serves now, not `{expected}`; look again before deciding")]
+    Conflict {
+        /// What the caller thought: an id, or `base`.
+        expected: String,
+        /// What serves: an id, or `base`.
+        actual: String,
+    },
+    /// Another adapter has this name.
+    #[error("`{name}` is already the name of {holder}; choose another name, or delete that one")]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// The adapter that has it.
+        holder: AdapterId,
+    },
+    /// This id has other weights already, or is being imported.
+    #[error("{0} already exists with other weights, or is being imported; use a new id")]
+    Exists(AdapterId),
+    /// A move that the life of an adapter does not know.
+    #[error("{id} is {from} and cannot become {to}")]
+    Move {
+        /// The adapter.
+        id: AdapterId,
+        /// Where it stands.
+        from: &'static str,
+        /// Where it was sent.
+        to: &'static str,
+    },
+    /// Live and previous stay.
+    #[error("{0} is live or the one to roll back to; promote another adapter first")]
+    InUse(AdapterId),
+    /// There is no earlier adapter.
+    #[error("nothing has been promoted yet, so there is nothing to roll back")]
+    NothingToRollBack,
+    /// The files of a registered adapter are not what was imported.
+    #[error("{id} is damaged: {what}; delete it and import it again")]
+    Damaged {
+        /// The adapter.
+        id: AdapterId,
+        /// What is wrong.
+        what: String,
+    },
+    /// Made for another base model.
+    #[error("{id} was verified against base {made_for}, this is base {here}; import it again")]
+    OtherBase {
+        /// The adapter.
+        id: AdapterId,
+        /// The base it was verified against.
+        made_for: String,
+        /// The base that is served.
+        here: String,
+    },
+    /// The drop folder cannot be watched.
+    #[error("the drop folder cannot be watched: {0}")]
+    Watch(#[from] notify::Error),
+}
+
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,137 @@
+//! From a folder somewhere to an adapter of the registry.
+//!
+//! Prevents half an adapter from ever being visible, and the difference between what was checked
+//! and what is used: the files are copied first, the copy is verified, and one rename publishes it.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+
+use fs_err as fs;
+use hone_api::adapter::{AdapterView, Provenance};
+use hone_api::{AdapterId, UnixMillis};
+
+use crate::fs::{check_adapter_name, copy_bounded, sync_dir};
+use crate::peft::{CONFIG, MAX_CONFIG};
+use crate::verify::{WEIGHTS, file_refusal, max_weight_file, refuse_pickles, verify_within};
+use crate::{Error, Manifest, Refusal, Registry, Result};
+
+/// How the name of a folder begins that is being filled.
+pub(crate) const STAGING: &str = ".staging-";
+
+/// What to import.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// The new adapter's id.
+    pub id: AdapterId,
+    /// A folder in PEFT's layout.
+    pub source: PathBuf,
+    /// The name it shall have.
+    pub name: Option<String>,
+    /// Where the weights come from.
+    pub provenance: Provenance,
+    /// The present.
+    pub now: UnixMillis,
+}
+
+impl Registry {
+    /// Copies a folder in, verifies the copy and publishes it as a candidate. Durable when it
+    /// returns. Importing the same weights again under the same id, or the same name, returns the
+    /// adapter that is there, so that a caller that was killed can simply repeat the call.
+    ///
+    /// # Errors
+    /// [`Error::Refused`], [`Error::Name`], [`Error::NameTaken`], [`Error::Exists`]; the disk's.
+    /// Nothing is left behind then.
+    pub fn import(&self, import: Import) -> Result<AdapterView> {
+        if let Some(name) = &import.name {
+            check_adapter_name(name)?;
+        }
+        let _one_at_a_time = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let staging = self.root.join(format!("{STAGING}{}", import.id));
+        if staging.exists() {
+            let left_by_a_killed_import = lock_dir(&staging)?.is_some();
+            if !left_by_a_killed_import {
+                return Err(Error::Exists(import.id));
+            }
+            fs::remove_dir_all(&staging)?;
+        }
+        fs::create_dir(&staging)?;
+        let lock = lock_dir(&staging)?;
+        let published = self.stage_and_publish(import, &staging);
+        if staging.exists() {
+            // refused, or already there; the reason is worth more than a failure to tidy up
+            if let Err(error) = fs::remove_dir_all(&staging) {
+                tracing::warn!(%error, "a staging folder stays behind until the next start");
+            }
+        }
+        drop(lock);
+        published
+    }
+
+    fn stage_and_publish(&self, import: Import, staging: &Path) -> Result<AdapterView> {
+        let Import { id, source, name, provenance, now } = import;
+        let folder = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
+        let refused = |refusal| Error::Refused { folder: folder.clone().into_owned(), refusal };
+        refuse_pickles(&source).map_err(refused)?;
+        for (file, limit) in [(CONFIG, MAX_CONFIG), (WEIGHTS, max_weight_file(&self.base))] {
+            copy_bounded(&source.join(file), &staging.join(file), limit)
+                .map_err(|error| copy_error(file, limit, error, refused))?;
+        }
+        let verified = verify_within(staging, &self.base, &crate::verify::Limits::default())
+            .map_err(refused)?;
+        let base_digest = self.base.digest.clone();
+        let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
+        manifest.write(staging)?;
+        sync_dir(staging)?;
+
+        let mut inner = self.write();
+        if let Some(there) = inner.manifests.get(&id) {
+            let same = there.sha256 == manifest.sha256;
+            return if same { Ok(there.view()) } else { Err(Error::Exists(id)) };
+        }
+        if let Some((name, holder)) =
+            manifest.name.as_ref().and_then(|name| Some((name, inner.holder(name)?)))
+        {
+            if holder.sha256 == manifest.sha256 && holder.base_digest == manifest.base_digest {
+                return Ok(holder.view());
+            }
+            return Err(Error::NameTaken { name: name.clone(), holder: holder.id });
+        }
+        let target = self.dir(id);
+        if target.exists() {
+            return Err(Error::Exists(id)); // damaged, and therefore not listed
+        }
+        fs::rename(staging, target)?;
+        sync_dir(&self.root)?;
+        let view = manifest.view();
+        inner.manifests.insert(id, manifest);
+        Ok(view)
+    }
+}
+
+/// A failure while copying is the folder's fault when the folder's file could not be read.
+fn copy_error(
+    file: &str,
+    limit: u64,
+    error: std::io::Error,
+    refused: impl Fn(Refusal) -> Error,
+) -> Error {
+    use std::io::ErrorKind::{FileTooLarge, InvalidInput, NotFound, PermissionDenied};
+    match error.kind() {
+        NotFound | FileTooLarge | InvalidInput | PermissionDenied => {
+            refused(file_refusal(file, limit, &error))
+        }
+        _ => Error::Io(error),
+    }
+}
+
+/// Locks a folder for as long as the result lives; the system gives the lock back when the process
+/// dies. `None`: a living process holds it.
+pub(crate) fn lock_dir(dir: &Path) -> Result<Option<File>> {
+    let file = fs::File::open(dir)?.into_file();
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(Error::Io(error.into())),
+    }
+}

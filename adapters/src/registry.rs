@@ -1,0 +1,375 @@
+//! The adapters of a data directory: list, find, promote, roll back, judge, delete.
+//!
+//! Prevents two callers from deciding on different pictures: every change is made under one lock,
+//! and `promote` and `rollback` compare before they swap.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hone_api::adapter::{AdapterState, AdapterView};
+use hone_api::{AdapterId, AdapterRef, UnixMillis};
+
+use crate::fs::{check_adapter_name, confine, open_plain, remove_dir, sync_dir};
+use crate::pointer::LIVE;
+use crate::{BaseShape, Error, LivePointer, Manifest, Result, WEIGHTS, gc, state};
+
+/// The adapters of one data directory. Only one process may have it open for writing.
+///
+/// Its methods read and write files; call those that change something off the async threads.
+#[derive(Debug)]
+pub struct Registry {
+    /// `hone-data/adapters`.
+    pub(crate) root: PathBuf,
+    drop_dir: PathBuf,
+    live_path: PathBuf,
+    pub(crate) base: BaseShape,
+    inner: RwLock<Inner>,
+    /// Held while a folder is staged, so that the collector leaves it alone.
+    pub(crate) staging: Mutex<()>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) pointer: LivePointer,
+    pub(crate) manifests: BTreeMap<AdapterId, Manifest>,
+}
+
+impl Inner {
+    fn find(&self, reference: &AdapterRef) -> Result<Option<AdapterId>> {
+        let unknown = || Error::Unknown(reference.to_string());
+        match reference {
+            AdapterRef::Base => Ok(None),
+            AdapterRef::Live => Ok(self.pointer.live),
+            AdapterRef::Previous => Ok(self.pointer.previous),
+            AdapterRef::Candidate => {
+                let waiting = |m: &&Manifest| m.state() == AdapterState::Candidate;
+                let newest = self.manifests.values().rev().find(waiting);
+                newest.map(|m| Some(m.id)).ok_or_else(unknown)
+            }
+            AdapterRef::Id(id) if self.manifests.contains_key(id) => Ok(Some(*id)),
+            AdapterRef::Id(_) => Err(unknown()),
+            AdapterRef::Name(name) => self.holder(name).map(|m| Some(m.id)).ok_or_else(unknown),
+        }
+    }
+
+    /// The adapter that has this name.
+    pub(crate) fn holder(&self, name: &str) -> Option<&Manifest> {
+        self.manifests.values().find(|m| m.name.as_deref() == Some(name))
+    }
+
+    fn manifest(&self, id: AdapterId) -> Result<&Manifest> {
+        self.manifests.get(&id).ok_or_else(|| Error::Unknown(id.to_string()))
+    }
+}
+
+impl Registry {
+    /// Opens the registry of a data directory, creating what is missing. A broken `live.json` or a
+    /// live adapter that is missing, damaged or made for another base falls back to the previous
+    /// adapter, else to the base, with a warning: the daemon always comes up. What killed imports
+    /// and deletions left is removed.
+    ///
+    /// # Errors
+    /// Only the disk's.
+    pub fn open(data_dir: &Path, base: BaseShape) -> Result<Self> {
+        let opened = crate::open::open(data_dir, &base)?;
+        Ok(Self {
+            root: opened.root,
+            drop_dir: opened.drop_dir,
+            live_path: data_dir.join(LIVE),
+            base,
+            inner: RwLock::new(Inner { pointer: opened.pointer, manifests: opened.manifests }),
+            staging: Mutex::new(()),
+            warnings: opened.warnings,
+        })
+    }
+
+    /// What [`Registry::open`] had to repair or leave out, in words.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The folder that operators put adapters into.
+    #[must_use]
+    pub fn drop_dir(&self) -> &Path {
+        &self.drop_dir
+    }
+
+    /// The base that adapters are verified against.
+    #[must_use]
+    pub const fn base(&self) -> &BaseShape {
+        &self.base
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All adapters, oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<AdapterView> {
+        self.read().manifests.values().map(Manifest::view).collect()
+    }
+
+    /// One adapter.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::IsBase`] when the reference names the base.
+    pub fn get(&self, reference: &AdapterRef) -> Result<AdapterView> {
+        self.manifest(reference).map(|manifest| manifest.view())
+    }
+
+    /// All that is known of one adapter: history, reasons, hashes.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub fn manifest(&self, reference: &AdapterRef) -> Result<Manifest> {
+        let inner = self.read();
+        let id = inner.find(reference)?.ok_or_else(|| Error::IsBase(reference.to_string()))?;
+        inner.manifest(id).cloned()
+    }
+
+    /// Which adapter a reference means; `None` is the base.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]: never a silent fall back.
+    pub fn resolve(&self, reference: &AdapterRef) -> Result<Option<AdapterId>> {
+        self.read().find(reference)
+    }
+
+    /// The folder of an adapter.
+    #[must_use]
+    pub fn dir(&self, id: AdapterId) -> PathBuf {
+        self.root.join(id.to_string())
+    }
+
+    /// The folder below the drop folder that a name or a path means.
+    ///
+    /// # Errors
+    /// [`Error::Outside`], [`Error::Name`], [`Error::Unknown`].
+    pub fn drop_path(&self, name_or_path: &str) -> Result<PathBuf> {
+        confine(&self.drop_dir, name_or_path)
+    }
+
+    /// Which adapter serves.
+    #[must_use]
+    pub fn live(&self) -> LivePointer {
+        self.read().pointer
+    }
+
+    /// Makes an adapter (or the base, `None`) live. `expected_live`, if given, must be what serves
+    /// now. Durable when it returns. To what serves already: nothing changes, not even the epoch.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Move`] (e.g. it was rejected),
+    /// [`Error::Damaged`], [`Error::OtherBase`]; the disk's. The old pointer then stays.
+    pub fn promote(
+        &self,
+        to: Option<AdapterId>,
+        expected_live: Option<Option<AdapterId>>,
+        now: UnixMillis,
+    ) -> Result<LivePointer> {
+        self.point_to(|_| Ok(to), expected_live, now, "promoted")
+    }
+
+    /// Returns to the adapter that served before, or to `to`. As [`Registry::promote`] otherwise;
+    /// a second rollback undoes the first.
+    ///
+    /// # Errors
+    /// Those of [`Registry::promote`], and [`Error::NothingToRollBack`].
+    pub fn rollback(
+        &self,
+        to: Option<Option<AdapterId>>,
+        expected_live: Option<Option<AdapterId>>,
+        now: UnixMillis,
+    ) -> Result<LivePointer> {
+        let choose = |pointer: &LivePointer| match to {
+            Some(to) => Ok(to),
+            None if pointer.live == pointer.previous => Err(Error::NothingToRollBack),
+            None => Ok(pointer.previous),
+        };
+        self.point_to(choose, expected_live, now, "rolled back to")
+    }
+
+    fn point_to(
+        &self,
+        choose: impl Fn(&LivePointer) -> Result<Option<AdapterId>>,
+        expected_live: Option<Option<AdapterId>>,
+        now: UnixMillis,
+        reason: &str,
+    ) -> Result<LivePointer> {
+        let mut inner = self.write();
+        let old = inner.pointer;
+        if let Some(expected) = expected_live.filter(|expected| *expected != old.live) {
+            return Err(Error::Conflict { expected: label(expected), actual: label(old.live) });
+        }
+        let to = choose(&old)?;
+        if to == old.live {
+            return Ok(old);
+        }
+        if let Some(id) = to {
+            let manifest = inner.manifest(id)?;
+            state::check(id, manifest.state(), AdapterState::Live)?;
+            check_servable(&self.dir(id), manifest, &self.base)?;
+        }
+        let new = old.moved(to, now);
+        new.write(&self.live_path)?;
+        inner.pointer = new;
+        // From here on the move has happened; should the rest fail, `open` catches up with it.
+        let replaced = format!("replaced by {}", label(to));
+        for (id, serves, reason) in [(old.live, false, replaced.as_str()), (to, true, reason)] {
+            let Some(manifest) = id.and_then(|id| inner.manifests.get_mut(&id)) else { continue };
+            manifest.note_pointer(serves, now, reason, new.epoch);
+            if let Err(error) = manifest.write(&self.root.join(manifest.id.to_string())) {
+                tracing::warn!(adapter = %manifest.id, %error, "the manifest lags behind live.json");
+            }
+        }
+        Ok(new)
+    }
+
+    /// Notes that the gate, or a person, refused a candidate.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Move`]; the disk's.
+    pub fn reject(&self, id: AdapterId, reason: &str, now: UnixMillis) -> Result<AdapterView> {
+        self.change(id, |manifest| manifest.step(AdapterState::Rejected, now, reason))
+    }
+
+    /// Makes a rejected adapter a candidate again: a person overrules the gate.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Move`]; the disk's.
+    pub fn reinstate(&self, id: AdapterId, reason: &str, now: UnixMillis) -> Result<AdapterView> {
+        self.change(id, |manifest| manifest.step(AdapterState::Candidate, now, reason))
+    }
+
+    /// Keeps the scores of an evaluation, by family.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; the disk's.
+    pub fn set_scores(&self, id: AdapterId, scores: BTreeMap<String, f64>) -> Result<AdapterView> {
+        self.change(id, |manifest| {
+            manifest.scores = scores;
+            Ok(())
+        })
+    }
+
+    /// Gives an adapter a name, or takes it away.
+    ///
+    /// # Errors
+    /// [`Error::Name`], [`Error::NameTaken`], [`Error::Unknown`]; the disk's.
+    pub fn set_name(&self, id: AdapterId, name: Option<&str>) -> Result<AdapterView> {
+        if let Some(name) = name {
+            check_adapter_name(name)?;
+            if let Some(holder) = self.read().holder(name).filter(|holder| holder.id != id) {
+                return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
+            }
+        }
+        self.change(id, |manifest| {
+            manifest.name = name.map(str::to_owned);
+            Ok(())
+        })
+    }
+
+    /// Writes a changed manifest; memory follows the disk.
+    fn change(
+        &self,
+        id: AdapterId,
+        edit: impl FnOnce(&mut Manifest) -> Result<()>,
+    ) -> Result<AdapterView> {
+        let mut inner = self.write();
+        let mut manifest = inner.manifest(id)?.clone();
+        edit(&mut manifest)?;
+        manifest.write(&self.dir(id))?;
+        let view = manifest.view();
+        inner.manifests.insert(id, manifest);
+        Ok(view)
+    }
+
+    /// Whether the adapter's files are the ones that were verified, for this base.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::OtherBase`], [`Error::Unknown`].
+    pub fn check(&self, id: AdapterId) -> Result<()> {
+        let manifest = self.read().manifest(id)?.clone();
+        check_servable(&self.dir(id), &manifest, &self.base)
+    }
+
+    /// Removes an adapter for good; never the live one, nor the one to roll back to.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Unknown`]; the disk's.
+    pub fn delete(&self, id: AdapterId) -> Result<()> {
+        let mut inner = self.write();
+        inner.manifest(id)?;
+        let pointer = inner.pointer;
+        if [pointer.live, pointer.previous, pointer.canary].contains(&Some(id)) {
+            return Err(Error::InUse(id));
+        }
+        let removed = remove_dir(&self.dir(id));
+        if !self.dir(id).exists() {
+            inner.manifests.remove(&id);
+        }
+        sync_dir(&self.root)?;
+        Ok(removed?)
+    }
+
+    /// Deletes retired and rejected adapters but for the newest `keep_last`, and sweeps what killed
+    /// imports left. Never the live adapter, the previous one, or one that waits for a verdict.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn gc(&self, keep_last: usize) -> Result<Vec<AdapterId>> {
+        {
+            let _nothing_is_staged = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            gc::sweep(&self.root)?;
+        }
+        let doomed = {
+            let inner = self.read();
+            gc::doomed(inner.manifests.values(), &inner.pointer, keep_last)
+        };
+        let mut deleted = Vec::with_capacity(doomed.len());
+        for id in doomed {
+            match self.delete(id) {
+                Ok(()) => deleted.push(id),
+                Err(Error::InUse(_) | Error::Unknown(_)) => {} // promoted or deleted meanwhile
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+fn label(id: Option<AdapterId>) -> String {
+    id.map_or_else(|| "base".to_owned(), |id| id.to_string())
+}
+
+/// Whether an adapter may serve: made for this base, and its weights are the verified ones.
+pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) -> Result<()> {
+    let id = manifest.id;
+    if manifest.base_digest != base.digest {
+        let made_for = manifest.base_digest.clone();
+        return Err(Error::OtherBase { id, made_for, here: base.digest.clone() });
+    }
+    for (file, expected) in [(crate::CONFIG, &manifest.config_blake3), (WEIGHTS, &manifest.blake3)]
+    {
+        let mut hasher = blake3::Hasher::new();
+        let hashed = open_plain(&dir.join(file)).and_then(|file| {
+            hasher.update_reader(file)?;
+            Ok(())
+        });
+        if let Err(error) = hashed {
+            return Err(Error::Damaged { id, what: error.to_string() });
+        }
+        if hasher.finalize().to_hex().as_str() != expected {
+            return Err(Error::Damaged { id, what: format!("{file} has changed since import") });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,361 @@
+//! Whether a folder holds an adapter that may be loaded.
+//!
+//! Prevents weights of unknown origin from harming the daemon: files are read (never mapped, so that
+//! a later truncation cannot raise SIGBUS), their size is bounded before anything is read, pickles
+//! are never opened, and every tensor must be one that the decoder will use, finite and of a sane
+//! size. An adapter that changes nothing is refused: loaded in silence, it would answer as the base.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+use fs_err as fs;
+use half::{bf16, f16};
+use sha2::{Digest, Sha256};
+
+use crate::fs::{open_plain, read_bounded};
+use crate::header::{self, Dtype, Entry, MAX_HEADER};
+use crate::peft::{self, CONFIG, MAX_CONFIG, PeftConfig};
+use crate::{BaseShape, Error, Refusal, Result};
+
+/// The weights' file name.
+pub const WEIGHTS: &str = "adapter_model.safetensors";
+/// File endings that hold pickles, which run code when they are loaded.
+const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib"];
+
+/// What is still believed to be an honest adapter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// The largest rank.
+    pub rank: usize,
+    /// The largest `alpha / rank`. Usual are 1 and 2.
+    pub scaling: f64,
+    /// The largest root mean square of one layer's change `alpha / rank · B·A`, estimated from
+    /// above. Weights of language models have 0.01 to 0.1.
+    pub change: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { rank: 256, scaling: 64.0, change: 4.0 }
+    }
+}
+
+/// What verification found out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verified {
+    /// LoRA rank.
+    pub rank: u32,
+    /// LoRA alpha.
+    pub alpha: f64,
+    /// The linear layers that have tensors.
+    pub target_modules: Vec<String>,
+    /// SHA-256 of the weights' file, hex.
+    pub sha256: String,
+    /// BLAKE3 of the weights' file, hex.
+    pub blake3: String,
+    /// BLAKE3 of the configuration, hex.
+    pub config_blake3: String,
+    /// Size of the weights' file.
+    pub bytes: u64,
+}
+
+/// Verifies the adapter in `dir` against the base, with the usual limits.
+///
+/// # Errors
+/// [`Error::Refused`] with the first reason found.
+pub fn verify(dir: &Path, base: &BaseShape) -> Result<Verified> {
+    verify_within(dir, base, &Limits::default()).map_err(|refusal| Error::Refused {
+        folder: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
+        refusal,
+    })
+}
+
+/// Verifies the adapter in `dir` against the base.
+///
+/// # Errors
+/// The first reason found.
+pub fn verify_within(dir: &Path, base: &BaseShape, limits: &Limits) -> Result<Verified, Refusal> {
+    refuse_pickles(dir)?;
+    let config_json = read_bounded(&dir.join(CONFIG), MAX_CONFIG)
+        .map_err(|error| file_refusal(CONFIG, MAX_CONFIG, &error))?;
+    let config = peft::parse(&config_json, limits.rank)?;
+    check_scaling(&config, limits)?;
+    let targets = check_listed_targets(&config, base)?;
+    let mut weights = Weights::open(&dir.join(WEIGHTS), base, config.rank)?;
+    let pairs = plan(&weights.entries, base, config.rank)?;
+    weights.read_all(&pairs)?;
+    let found = judge(&weights.norms, &pairs, base, &config, limits)?;
+    if let Some(target) = targets.iter().find(|target| !found.contains(*target)) {
+        return Err(target_refusal(target, "has no tensors", base));
+    }
+    Ok(Verified {
+        rank: u32::try_from(config.rank).unwrap_or(u32::MAX),
+        alpha: config.alpha,
+        target_modules: found.into_iter().collect(),
+        sha256: hex(&weights.sha256.finalize()),
+        blake3: weights.blake3.finalize().to_hex().to_string(),
+        config_blake3: blake3::hash(&config_json).to_hex().to_string(),
+        bytes: weights.bytes,
+    })
+}
+
+/// Whether the folder holds a file that is a pickle by its ending. Nothing is opened.
+pub(crate) fn pickle_in(dir: &Path) -> std::io::Result<Option<String>> {
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let ending = Path::new(&name).extension().map(|e| e.to_string_lossy().to_lowercase());
+        if ending.is_some_and(|ending| PICKLES.contains(&ending.as_str())) {
+            return Ok(Some(name.to_string_lossy().into_owned()));
+        }
+    }
+    Ok(None)
+}
+
+/// Refuses a folder in which a pickle lies.
+pub(crate) fn refuse_pickles(dir: &Path) -> Result<(), Refusal> {
+    match pickle_in(dir) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) => Err(Refusal::Pickle(name)),
+        Err(error) => Err(Refusal::File { file: ".".to_owned(), why: error.to_string() }),
+    }
+}
+
+/// The size that no adapter for this base exceeds, in bytes.
+pub(crate) fn max_weight_file(base: &BaseShape) -> u64 {
+    8 + MAX_HEADER + base.max_weight_bytes(Limits::default().rank)
+}
+
+pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Refusal {
+    let file = file.to_owned();
+    match error.kind() {
+        std::io::ErrorKind::FileTooLarge => Refusal::TooLarge { file, limit },
+        std::io::ErrorKind::NotFound => Refusal::File { file, why: "it is missing".to_owned() },
+        _ => Refusal::File { file, why: error.to_string() },
+    }
+}
+
+fn check_scaling(config: &PeftConfig, limits: &Limits) -> Result<(), Refusal> {
+    let scaling = config.alpha / config.rank as f64;
+    if scaling.is_finite() && scaling > 0.0 && scaling <= limits.scaling {
+        return Ok(());
+    }
+    Err(Refusal::Alpha { alpha: config.alpha, rank: config.rank, max: limits.scaling })
+}
+
+fn target_refusal(target: &str, why: &'static str, base: &BaseShape) -> Refusal {
+    let known: Vec<&str> = base.modules.keys().map(String::as_str).collect();
+    Refusal::Target { target: target.chars().take(80).collect(), why, known: known.join(", ") }
+}
+
+/// The short names of the listed targets; empty when they are given as a pattern.
+fn check_listed_targets(
+    config: &PeftConfig,
+    base: &BaseShape,
+) -> Result<BTreeSet<String>, Refusal> {
+    let mut short = BTreeSet::new();
+    for target in config.targets.iter().flatten() {
+        let name = target.rsplit('.').next().unwrap_or(target);
+        if !base.modules.contains_key(name) {
+            return Err(target_refusal(target, "is unknown", base));
+        }
+        short.insert(name.to_owned());
+    }
+    Ok(short)
+}
+
+/// Which two tensors change one linear layer: positions in the file.
+struct Pair {
+    layer: usize,
+    module: String,
+    a: usize,
+    b: usize,
+}
+
+/// Assigns every tensor to its place. Fails for a tensor without one, for a wrong shape and for
+/// half a pair.
+fn plan(entries: &[Entry], base: &BaseShape, rank: usize) -> Result<Vec<Pair>, Refusal> {
+    let mut halves: BTreeMap<(usize, &str), [Option<usize>; 2]> = BTreeMap::new();
+    for (position, entry) in entries.iter().enumerate() {
+        let unknown = || Refusal::Tensor(entry.name.chars().take(200).collect());
+        let (layer, module, half) = place(&entry.name).ok_or_else(unknown)?;
+        let Some((inputs, outputs)) = base.modules.get(module) else { return Err(unknown()) };
+        if layer >= base.num_layers {
+            return Err(unknown());
+        }
+        let expected = match half {
+            0 => [rank as u64, *inputs as u64],
+            _ => [*outputs as u64, rank as u64],
+        };
+        if entry.shape != expected {
+            let found = entry.shape.iter().take(8).copied().collect();
+            return Err(Refusal::Shape { tensor: entry.name.clone(), found, expected });
+        }
+        let slot = &mut halves.entry((layer, module)).or_default()[half];
+        if slot.replace(position).is_some() {
+            return Err(Refusal::Header(format!("`{}` is there twice", entry.name)));
+        }
+    }
+    if halves.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    let mut pairs = Vec::with_capacity(halves.len());
+    for ((layer, module), [a, b]) in halves {
+        let missing = |half| Refusal::Unpaired(tensor_name(layer, module, half));
+        let a = a.ok_or_else(|| missing('A'))?;
+        let b = b.ok_or_else(|| missing('B'))?;
+        pairs.push(Pair { layer, module: module.to_owned(), a, b });
+    }
+    Ok(pairs)
+}
+
+/// The name of a LoRA tensor in PEFT's layout; `half` is `A` or `B`.
+#[must_use]
+pub fn tensor_name(layer: usize, module: &str, half: char) -> String {
+    let block = BaseShape::block_of(module);
+    format!("base_model.model.model.layers.{layer}.{block}.{module}.lora_{half}.weight")
+}
+
+/// Layer, linear layer and half (0: A, 1: B) that a tensor's name stands for.
+fn place(name: &str) -> Option<(usize, &str, usize)> {
+    let rest = name.strip_prefix("base_model.model.model.layers.")?.strip_suffix(".weight")?;
+    let mut parts = rest.split('.');
+    let (layer, block) = (parts.next()?, parts.next()?);
+    let (module, half) = (parts.next()?, parts.next()?);
+    if parts.next().is_some() || block != BaseShape::block_of(module) {
+        return None;
+    }
+    let number: usize = layer.parse().ok()?;
+    if number.to_string() != layer {
+        return None; // `+1` and `01` would be second names of the same layer
+    }
+    match half {
+        "lora_A" => Some((number, module, 0)),
+        "lora_B" => Some((number, module, 1)),
+        _ => None,
+    }
+}
+
+/// The weights' file, read once from front to back.
+struct Weights {
+    file: std::fs::File,
+    entries: Vec<Entry>,
+    bytes: u64,
+    sha256: Sha256,
+    blake3: blake3::Hasher,
+    /// Frobenius norm of each tensor.
+    norms: Vec<f64>,
+}
+
+impl Weights {
+    fn open(path: &Path, base: &BaseShape, rank: usize) -> Result<Self, Refusal> {
+        let limit = 8 + MAX_HEADER + base.max_weight_bytes(rank);
+        let refuse = |error: std::io::Error| file_refusal(WEIGHTS, limit, &error);
+        let mut file = open_plain(path).map_err(refuse)?;
+        let bytes = file.metadata().map_err(refuse)?.len();
+        if bytes > limit {
+            return Err(Refusal::TooLarge { file: WEIGHTS.to_owned(), limit });
+        }
+        let too_short = || Refusal::Header(format!("it has only {bytes} bytes"));
+        let mut length = [0; 8];
+        file.read_exact(&mut length).map_err(|_| too_short())?;
+        let header_bytes = u64::from_le_bytes(length);
+        if header_bytes > MAX_HEADER {
+            return Err(Refusal::Header(format!("its header claims {header_bytes} bytes")));
+        }
+        let mut json = vec![0; usize::try_from(header_bytes).unwrap_or_default()];
+        file.read_exact(&mut json).map_err(|_| too_short())?;
+        let mut weights = Self {
+            entries: header::parse(&json, bytes.saturating_sub(8 + header_bytes))?,
+            file,
+            bytes,
+            sha256: Sha256::new(),
+            blake3: blake3::Hasher::new(),
+            norms: Vec::new(),
+        };
+        weights.digest(&length);
+        weights.digest(&json);
+        Ok(weights)
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        self.blake3.update(bytes);
+    }
+
+    /// Reads every tensor: its norm, and the digests of the whole file.
+    fn read_all(&mut self, pairs: &[Pair]) -> Result<(), Refusal> {
+        debug_assert_eq!(pairs.len() * 2, self.entries.len());
+        let entries = std::mem::take(&mut self.entries);
+        let mut buffer = Vec::new();
+        for entry in &entries {
+            buffer.clear();
+            let read = self.file.by_ref().take(entry.bytes).read_to_end(&mut buffer);
+            let read = read.map_err(|error| file_refusal(WEIGHTS, self.bytes, &error))?;
+            if read as u64 != entry.bytes {
+                return Err(Refusal::Truncated { expected: entry.bytes, found: read as u64 });
+            }
+            let norm = norm(&buffer, entry.dtype);
+            if !norm.is_finite() {
+                return Err(Refusal::NotFinite(entry.name.clone()));
+            }
+            self.norms.push(norm);
+            self.digest(&buffer);
+        }
+        self.entries = entries;
+        Ok(())
+    }
+}
+
+/// Frobenius norm; not finite if any element is not.
+fn norm(bytes: &[u8], dtype: Dtype) -> f64 {
+    let sum: f64 = match dtype {
+        Dtype::F32 => {
+            let (elements, _) = bytes.as_chunks::<4>();
+            elements.iter().map(|e| f64::from(f32::from_le_bytes(*e)).powi(2)).sum()
+        }
+        Dtype::F16 => {
+            let (elements, _) = bytes.as_chunks::<2>();
+            elements.iter().map(|e| f16::from_le_bytes(*e).to_f64().powi(2)).sum()
+        }
+        Dtype::Bf16 => {
+            let (elements, _) = bytes.as_chunks::<2>();
+            elements.iter().map(|e| bf16::from_le_bytes(*e).to_f64().powi(2)).sum()
+        }
+    };
+    sum.sqrt()
+}
+
+/// The linear layers that are changed; fails when one changes too much or none changes at all.
+fn judge(
+    norms: &[f64],
+    pairs: &[Pair],
+    base: &BaseShape,
+    config: &PeftConfig,
+    limits: &Limits,
+) -> Result<BTreeSet<String>, Refusal> {
+    let scaling = config.alpha / config.rank as f64;
+    let mut found = BTreeSet::new();
+    let mut effect = false;
+    for Pair { layer, module, a, b } in pairs {
+        let (inputs, outputs) = base.modules.get(module).copied().unwrap_or_default();
+        // ‖B·A‖ ≤ ‖B‖·‖A‖
+        let change = scaling * norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
+        if !change.is_finite() || change > limits.change {
+            let (layer, module) = (*layer, module.clone());
+            return Err(Refusal::TooStrong { layer, module, change, max: limits.change });
+        }
+        effect |= change > 0.0;
+        found.insert(module.clone());
+    }
+    if effect { Ok(found) } else { Err(Refusal::NoEffect) }
+}
+
+/// Hexadecimal, lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}
