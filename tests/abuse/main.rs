@@ -1,0 +1,4 @@
+//! Bad input: each a clear 4xx, nothing lost, and the next request is answered.
+
+mod adapters;
+mod requests;

@@ -1,0 +1,8 @@
+//! What clients of the API may rely on, against a daemon with the starter model.
+
+mod chat;
+mod completions;
+mod feedback;
+mod models;
+mod service;
+mod stream;

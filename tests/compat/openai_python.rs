@@ -1,0 +1,16 @@
+//! The openai Python SDK.
+
+use anyhow::Result;
+use hone_tests::{Hone, python};
+
+#[tokio::test]
+async fn the_openai_sdk_is_at_home() -> Result<()> {
+    let Some(interpreter) = python::with_packages(&["openai"])? else {
+        eprintln!("left out: `pip install openai` and set HONE_TEST_PYTHON to run this test");
+        return Ok(());
+    };
+    let hone = Hone::start().await?;
+    let words = python::run(&interpreter, "openai_sdk.py", &[&hone.at("/v1")])?;
+    assert!(words.contains("all good"), "{words}");
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! The loop closes: feedback, training, evaluation, promotion, and the next answer is better.
+
+mod learns;
+mod refuses;

@@ -1,0 +1,213 @@
+//! A real daemon of its own for each test: started, killed, started again on the same data.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tempfile::TempDir;
+
+use crate::hone_binary;
+
+/// How a daemon shall be started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    config: String,
+    arguments: Vec<String>,
+}
+
+impl Builder {
+    /// Adds lines of `hone.toml`.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self.config.push('\n');
+        self
+    }
+
+    /// Adds a command-line argument.
+    #[must_use]
+    pub fn argument(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    ///
+    /// # Errors
+    /// It ends, or is not ready within two minutes; its own words are in the message.
+    pub async fn start(self) -> Result<Hone> {
+        let folder = tempfile::tempdir()?;
+        fs_err::write(folder.path().join("hone.toml"), &self.config)?;
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        let mut hone = Hone { folder, arguments: self.arguments, http, port: 0, child: None };
+        hone.restart().await?;
+        Ok(hone)
+    }
+}
+
+/// A running daemon with a data folder of its own; both are gone when this is dropped.
+#[derive(Debug)]
+pub struct Hone {
+    folder: TempDir,
+    arguments: Vec<String>,
+    http: reqwest::Client,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Hone {
+    /// A daemon on the starter model with default settings.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start() -> Result<Self> {
+        Self::builder().start().await
+    }
+
+    /// A daemon with settings.
+    #[must_use]
+    pub fn builder() -> Builder {
+        // The nightly cycle must not start in the middle of a test.
+        Builder::default().config("[schedule]\nenabled = false")
+    }
+
+    /// Starts the daemon again on the same data (after [`Self::kill`] or [`Self::terminate`]).
+    ///
+    /// # Errors
+    /// It ends, or is not ready within two minutes.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log_path())?;
+        let (log, _) = log.into_parts();
+        let mut command = Command::new(hone_binary());
+        command
+            .arg("--data-dir")
+            .arg(self.data())
+            .arg("--config")
+            .arg(self.folder.path().join("hone.toml"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(&self.arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        // A group of its own, so that a kill takes the training child with it, as a power cut would.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        self.child = Some(command.spawn()?);
+        let start = Instant::now();
+        loop {
+            if let Ok(response) = self.http.get(self.at("/readyz")).send().await
+                && response.status().is_success()
+            {
+                return Ok(());
+            }
+            let ended = self.child.as_mut().context("no child")?.try_wait()?;
+            if ended.is_some() || start.elapsed() > Duration::from_secs(120) {
+                bail!("the daemon is not ready ({ended:?}); it says:\n{}", self.log()?);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `kill -9` of the daemon and all its children, at once.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("not running")?;
+        kill_process_group(Pid::from_child(&child), Signal::KILL)?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// SIGTERM; waits for the end. The exit code.
+    ///
+    /// # Errors
+    /// It does not end within a minute.
+    pub async fn terminate(&mut self) -> Result<Option<i32>> {
+        let mut child = self.child.take().context("not running")?;
+        kill_process(Pid::from_child(&child), Signal::TERM)?;
+        for _ in 0..600 {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status.code());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        child.kill()?;
+        bail!("SIGTERM did not end the daemon; it says:\n{}", self.log()?)
+    }
+
+    /// The daemon's process id.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Runs the command line on this daemon, e.g. `["adapters", "list"]`.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn cli(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let output = Command::new(hone_binary())
+            .args(arguments)
+            .args(["--url", &self.at(""), "--data-dir"])
+            .arg(self.data())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output)
+    }
+
+    /// The URL of a path.
+    #[must_use]
+    pub fn at(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("hone-data")
+    }
+
+    /// The drop folder.
+    #[must_use]
+    pub fn drop_folder(&self) -> PathBuf {
+        self.data().join("drop")
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.path().join("hone.toml")
+    }
+
+    /// All that the daemon wrote to stdout and stderr.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn log(&self) -> Result<String> {
+        Ok(fs_err::read_to_string(self.log_path())?)
+    }
+
+    /// The HTTP client.
+    #[must_use]
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    fn log_path(&self) -> PathBuf {
+        Path::join(self.folder.path(), "log.txt")
+    }
+}
+
+impl Drop for Hone {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let _ = self.kill();
+        }
+    }
+}
