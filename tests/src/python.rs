@@ -1,5 +1,6 @@
 //! Real Python clients. CI installs them and requires them; elsewhere their tests step aside.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -19,6 +20,11 @@ pub fn with_packages(packages: &[&str]) -> Result<Option<PathBuf>> {
     if std::env::var_os("HONE_TEST_REQUIRE_CLIENTS").is_some() {
         bail!("{} cannot `{import}`: {found:?}", python.display());
     }
+    let _ = writeln!(
+        std::io::stderr(),
+        "left out: `pip install {}` and set HONE_TEST_PYTHON to run this test",
+        packages.join(" ")
+    );
     Ok(None)
 }
 
