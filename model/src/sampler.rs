@@ -1,0 +1,475 @@
+//! Logits to a token: penalties, temperature, the usual truncations, log-probabilities.
+//!
+//! The log-probability that is reported and stored is the model's own: under the raw logits,
+//! before bias, penalties and temperature. Nothing here sorts the vocabulary: at 150,000 entries
+//! that would cost more than a small model's step.
+
+use std::collections::BTreeMap;
+
+use hone_api::interaction::SamplingParams;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+use crate::Error;
+
+/// Below this, drawing is greedy.
+const GREEDY: f32 = 1e-5;
+
+/// Draws the tokens of one sequence. Equal parameters, seed, prompt and logits give equal tokens;
+/// one random number is used per token, whatever the parameters.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    params: SamplingParams,
+    rng: ChaCha8Rng,
+    /// How often each token was generated; tokens of the prompt are here with 0. Empty if no
+    /// penalty needs it.
+    seen: BTreeMap<u32, u32>,
+    /// Raw values of the logits that were changed, put back after the draw.
+    changed: Vec<(u32, f32)>,
+    candidates: Vec<Candidate>,
+}
+
+/// A drawn token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sampled {
+    /// Its id.
+    pub token: u32,
+    /// Natural log-probability under the raw logits.
+    pub logprob: f32,
+    /// The likeliest tokens under the raw logits, best first; as many as `logprobs` asks for.
+    pub top: Vec<(u32, f32)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    token: u32,
+    logit: f32,
+}
+
+impl Candidate {
+    /// Likelier first; of equal ones the smaller id, so that a draw never depends on the order.
+    fn before(&self, other: &Self) -> std::cmp::Ordering {
+        other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
+    }
+}
+
+impl Sampler {
+    /// A sampler for a sequence that begins with `prompt`. `seed` is used where the parameters
+    /// name none.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] names the parameter that is out of its range.
+    pub fn new(params: &SamplingParams, seed: u64, prompt: &[u32]) -> Result<Self, Error> {
+        check(params)?;
+        let counts = params.presence_penalty != 0.0
+            || params.frequency_penalty != 0.0
+            || params.repetition_penalty != 1.0;
+        let seen = if counts { prompt.iter().map(|t| (*t, 0)).collect() } else { BTreeMap::new() };
+        Ok(Self {
+            rng: ChaCha8Rng::seed_from_u64(params.seed.unwrap_or(seed)),
+            params: params.clone(),
+            seen,
+            changed: Vec::new(),
+            candidates: Vec::new(),
+        })
+    }
+
+    /// Draws the next token. `forbidden` tokens are never drawn (end tokens before `min_tokens`).
+    /// `logits`: one raw value per entry of the vocabulary; they are changed while drawing and
+    /// back to what they were on return.
+    ///
+    /// # Errors
+    /// [`Error::Sampling`] if the logits are not finite: the model or the adapter is broken.
+    pub fn sample(&mut self, logits: &mut [f32], forbidden: &[u32]) -> Result<Sampled, Error> {
+        let normaliser = log_sum_exp(logits);
+        if !normaliser.is_finite() {
+            return Err(Error::Sampling(
+                "the logits are not finite: the adapter's or the model's weights are broken"
+                    .to_owned(),
+            ));
+        }
+        let top = top_logits(logits, usize::from(self.params.logprobs.unwrap_or(0)))
+            .into_iter()
+            .map(|c| (c.token, c.logit - normaliser))
+            .collect();
+        let uniform = (self.rng.next_u64() >> 11) as f64 * (-53f64).exp2();
+
+        self.adjust(logits, forbidden);
+        let token = if self.params.temperature < GREEDY {
+            argmax(logits)
+        } else {
+            self.draw(logits, uniform)
+        };
+        for &(token, raw) in self.changed.iter().rev() {
+            logits[token as usize] = raw;
+        }
+        if let Some(count) = self.seen.get_mut(&token) {
+            *count += 1;
+        } else if self.needs_history() {
+            self.seen.insert(token, 1);
+        }
+        Ok(Sampled { token, logprob: logits[token as usize] - normaliser, top })
+    }
+
+    fn needs_history(&self) -> bool {
+        let p = &self.params;
+        p.presence_penalty != 0.0 || p.frequency_penalty != 0.0 || p.repetition_penalty != 1.0
+    }
+
+    /// Bias, penalties and bans, in place; remembers what was there.
+    fn adjust(&mut self, logits: &mut [f32], forbidden: &[u32]) {
+        self.changed.clear();
+        let p = &self.params;
+        for (&token, &bias) in &p.logit_bias {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                self.changed.push((token, *logit));
+                *logit += bias;
+            }
+        }
+        for (&token, &count) in &self.seen {
+            let Some(logit) = logits.get_mut(token as usize) else { continue };
+            self.changed.push((token, *logit));
+            if p.repetition_penalty != 1.0 {
+                let factor = p.repetition_penalty;
+                *logit = if *logit > 0.0 { *logit / factor } else { *logit * factor };
+            }
+            if count > 0 {
+                *logit -= p.presence_penalty + p.frequency_penalty * count as f32;
+            }
+        }
+        for &token in forbidden {
+            if let Some(logit) = logits.get_mut(token as usize) {
+                self.changed.push((token, *logit));
+                *logit = f32::NEG_INFINITY;
+            }
+        }
+    }
+
+    /// Temperature, min-p, top-k, top-p, then the draw.
+    fn draw(&mut self, logits: &[f32], uniform: f64) -> u32 {
+        let p = &self.params;
+        let scale = 1.0 / p.temperature;
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        // p(token) >= min_p * p(best), as a bound on the logit.
+        let bound =
+            if p.min_p > 0.0 { max + p.temperature * p.min_p.ln() } else { f32::NEG_INFINITY };
+        self.candidates.clear();
+        self.candidates.extend((0u32..).zip(logits).filter_map(|(token, &logit)| {
+            (logit >= bound && logit > f32::NEG_INFINITY).then_some(Candidate { token, logit })
+        }));
+        let mut candidates = self.candidates.as_mut_slice();
+        let k = usize::try_from(p.top_k).unwrap_or(usize::MAX);
+        if k > 0 && k < candidates.len() {
+            candidates.select_nth_unstable_by(k - 1, Candidate::before);
+            candidates = &mut candidates[..k];
+            candidates.sort_unstable_by(Candidate::before);
+        }
+        let weight = |c: &Candidate| f64::from(exp((c.logit - max) * scale));
+        let mut total: f64 = candidates.iter().map(weight).sum();
+        if p.top_p < 1.0 {
+            let (kept, sum) = nucleus(candidates, f64::from(p.top_p) * total, weight);
+            candidates = &mut candidates[..kept];
+            total = sum;
+        }
+        let mut left = uniform * total;
+        for candidate in candidates.iter() {
+            left -= weight(candidate);
+            if left < 0.0 {
+                return candidate.token;
+            }
+        }
+        // Rounding used the mass up before the last candidate; or everything is forbidden.
+        candidates.last().map_or_else(|| argmax(logits), |c| c.token)
+    }
+}
+
+/// Brings the fewest candidates whose weights reach `mass` to the front, likeliest first, and
+/// returns how many they are and their weight. Sorts growing heads instead of everything.
+fn nucleus(
+    candidates: &mut [Candidate],
+    mass: f64,
+    weight: impl Fn(&Candidate) -> f64,
+) -> (usize, f64) {
+    let (mut sorted, mut sum) = (0, 0.0);
+    while sorted < candidates.len() {
+        let rest = &mut candidates[sorted..];
+        let head = (sorted * 7).max(64).min(rest.len());
+        if head < rest.len() {
+            rest.select_nth_unstable_by(head - 1, Candidate::before);
+        }
+        rest[..head].sort_unstable_by(Candidate::before);
+        for candidate in &rest[..head] {
+            sum += weight(candidate);
+            sorted += 1;
+            if sum >= mass {
+                return (sorted, sum);
+            }
+        }
+    }
+    (sorted, sum)
+}
+
+fn check(p: &SamplingParams) -> Result<(), Error> {
+    let within = |name: &str, value: f32, low: f32, high: f32| {
+        if value >= low && value <= high {
+            Ok(())
+        } else {
+            Err(Error::Sampling(format!("{name} must be from {low} to {high}, not {value}")))
+        }
+    };
+    within("temperature", p.temperature, 0.0, 100.0)?;
+    within("top_p", p.top_p, 0.0, 1.0)?;
+    within("min_p", p.min_p, 0.0, 1.0)?;
+    within("presence_penalty", p.presence_penalty, -2.0, 2.0)?;
+    within("frequency_penalty", p.frequency_penalty, -2.0, 2.0)?;
+    within("repetition_penalty", p.repetition_penalty, 0.01, 100.0)?;
+    p.logit_bias.values().try_for_each(|bias| within("logit_bias", *bias, -100.0, 100.0))
+}
+
+/// Index of the largest value; of equal ones the first, as in PyTorch.
+fn argmax(logits: &[f32]) -> u32 {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let index = logits.iter().position(|l| *l == max).unwrap_or(0);
+    u32::try_from(index).unwrap_or(0)
+}
+
+/// The `n` largest values, best first.
+fn top_logits(logits: &[f32], n: usize) -> Vec<Candidate> {
+    let mut top: Vec<Candidate> = Vec::with_capacity(n + 1);
+    if n == 0 {
+        return top;
+    }
+    for (token, &logit) in (0u32..).zip(logits) {
+        if top.len() == n && top.last().is_some_and(|last| logit <= last.logit) {
+            continue;
+        }
+        let new = Candidate { token, logit };
+        let at = top.partition_point(|c| c.before(&new).is_lt());
+        top.insert(at, new);
+        top.truncate(n);
+    }
+    top
+}
+
+/// Log-probabilities of one token and of the `n` likeliest, under raw logits: for prompts.
+///
+/// # Errors
+/// [`Error::Sampling`] if the logits are not finite.
+pub fn log_probabilities(
+    logits: &[f32],
+    token: u32,
+    n: usize,
+) -> Result<(f32, Vec<(u32, f32)>), Error> {
+    let normaliser = log_sum_exp(logits);
+    let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
+    if !normaliser.is_finite() || logit.is_nan() {
+        return Err(Error::Sampling("the logits are not finite".to_owned()));
+    }
+    let top = top_logits(logits, n).into_iter().map(|c| (c.token, c.logit - normaliser)).collect();
+    Ok((logit - normaliser, top))
+}
+
+/// `ln Σ exp(x)`: NaN or infinite if any value is NaN or +∞.
+fn log_sum_exp(logits: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if !max.is_finite() || logits.iter().any(|l| l.is_nan()) {
+        return f32::NAN;
+    }
+    // Fixed lanes vectorise and fix the order of the sum; blocks keep the f32 sums short.
+    let mut total = 0f64;
+    for block in logits.chunks(4096) {
+        let mut lanes = [0f32; LANES];
+        let chunks = block.chunks_exact(LANES);
+        let rest: f32 = chunks.remainder().iter().map(|l| exp(l - max)).sum();
+        for chunk in chunks {
+            for (lane, logit) in lanes.iter_mut().zip(chunk) {
+                *lane += exp(logit - max);
+            }
+        }
+        total += f64::from(rest) + lanes.iter().map(|l| f64::from(*l)).sum::<f64>();
+    }
+    (f64::from(max) + total.ln()) as f32
+}
+
+/// `e^x` for `x <= 0` to about 2 units in the last place, without a branch, so that loops over it
+/// vectorise. Below -87 it is 0.
+#[inline]
+fn exp(x: f32) -> f32 {
+    // Adding 1.5 * 2^23 rounds to an integer in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.max(-87.0);
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    // ln 2 in two parts keeps the remainder exact.
+    let r = (clamped - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let mut y = 1.987_569_1e-4;
+    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
+        y = y * r + c;
+    }
+    let y = y * r * r + r + 1.0;
+    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { y * power }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn greedy() -> SamplingParams {
+        SamplingParams { temperature: 0.0, ..SamplingParams::default() }
+    }
+
+    fn draw(params: &SamplingParams, logits: &[f32], times: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(params, 7, &[]).unwrap();
+        (0..times).map(|_| sampler.sample(&mut logits.to_vec(), &[]).unwrap().token).collect()
+    }
+
+    fn softmax(logits: &[f32]) -> Vec<f64> {
+        let e: Vec<f64> = logits.iter().map(|l| f64::from(*l).exp()).collect();
+        let sum: f64 = e.iter().sum();
+        e.iter().map(|x| x / sum).collect()
+    }
+
+    #[test]
+    fn exp_is_exact_enough() {
+        for i in 0..87_000 {
+            let x = -(i as f32) / 1000.0;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
+            assert!(error < 3e-7, "exp({x}) is off by {error}");
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_largest() {
+        assert_eq!(draw(&greedy(), &[0.0, 3.0, 3.0, 1.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn the_draws_have_the_distribution() {
+        let logits = [1.0, 0.0, -1.0, 2.0, f32::NEG_INFINITY];
+        let params = SamplingParams { temperature: 0.7, ..SamplingParams::default() };
+        let drawn = draw(&params, &logits, 40_000);
+        let expected = softmax(&logits.map(|l| l / 0.7));
+        for (token, p) in (0u32..).zip(expected) {
+            let share = drawn.iter().filter(|t| **t == token).count() as f64 / 40_000.0;
+            assert!((share - p).abs() < 0.01, "token {token}: {share} instead of {p}");
+        }
+    }
+
+    #[test]
+    fn truncations_cut_what_they_should() {
+        let logits: Vec<f32> = (0..300).map(|i| -(i as f32) * 0.05).collect();
+        let max = |params: SamplingParams| draw(&params, &logits, 2000).into_iter().max().unwrap();
+        let all = SamplingParams::default();
+        assert_eq!(max(SamplingParams { top_k: 3, ..all.clone() }), 2);
+        // exp(-0.05 i) >= 0.5 up to i = 13
+        assert_eq!(max(SamplingParams { min_p: 0.5, ..all.clone() }), 13);
+        let p = softmax(&logits);
+        let mut sum = 0.0;
+        let nucleus = p.iter().position(|x| {
+            sum += x;
+            sum >= 0.9
+        });
+        let cut = draw(&SamplingParams { top_p: 0.9, ..all.clone() }, &logits, 20_000);
+        assert!(cut.iter().all(|t| *t as usize <= nucleus.unwrap()));
+        assert!(cut.iter().any(|t| *t as usize + 4 >= nucleus.unwrap()));
+        assert_eq!(max(SamplingParams { top_p: 0.0, ..all }), 0);
+    }
+
+    #[test]
+    fn seeds_repeat() {
+        let logits = [0.1, 0.2, 0.3, 0.4, 0.0];
+        let params = |seed| SamplingParams { seed, ..SamplingParams::default() };
+        assert_eq!(draw(&params(Some(1)), &logits, 50), draw(&params(Some(1)), &logits, 50));
+        assert_ne!(draw(&params(Some(1)), &logits, 50), draw(&params(Some(2)), &logits, 50));
+        assert_eq!(draw(&params(Some(7)), &logits, 50), draw(&params(None), &logits, 50));
+    }
+
+    #[test]
+    fn penalties_push_tokens_away() {
+        let logits = [1.0, 0.9, 0.8, -5.0];
+        let frequency = SamplingParams { frequency_penalty: 0.15, ..greedy() };
+        assert_eq!(draw(&frequency, &logits, 4), [0, 1, 0, 2]);
+        let presence = SamplingParams { presence_penalty: 0.5, ..greedy() };
+        assert_eq!(draw(&presence, &logits, 4), [0, 1, 2, 0]);
+        let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy() };
+        let mut sampler = Sampler::new(&repetition, 0, &[0]).unwrap();
+        assert_eq!(sampler.sample(&mut logits.to_vec(), &[]).unwrap().token, 1);
+    }
+
+    #[test]
+    fn bias_and_bans_do_not_touch_the_log_probability() {
+        let logits = [1.0f32, 0.0, 0.5];
+        let raw = softmax(&logits);
+        let mut row = logits.to_vec();
+        let biased = SamplingParams { logit_bias: [(1, 100.0)].into(), ..greedy() };
+        let sampled = Sampler::new(&biased, 0, &[]).unwrap().sample(&mut row, &[]).unwrap();
+        assert_eq!(sampled.token, 1);
+        assert!((f64::from(sampled.logprob) - raw[1].ln()).abs() < 1e-6);
+        assert_eq!(row, logits, "the row must come back unchanged");
+        let banned =
+            Sampler::new(&greedy(), 0, &[]).unwrap().sample(&mut row, &[0, 2, 99]).unwrap();
+        assert_eq!(banned.token, 1);
+        assert_eq!(row, logits);
+    }
+
+    #[test]
+    fn broken_logits_are_an_error() {
+        let mut sampler = Sampler::new(&greedy(), 0, &[]).unwrap();
+        assert!(sampler.sample(&mut [0.0, f32::NAN], &[]).is_err());
+        assert!(sampler.sample(&mut [0.0, f32::INFINITY], &[]).is_err());
+        assert!(sampler.sample(&mut [], &[]).is_err());
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_named() {
+        let params = SamplingParams { temperature: -1.0, ..SamplingParams::default() };
+        let error = Sampler::new(&params, 0, &[]).unwrap_err().to_string();
+        assert_eq!(error, "sampling: temperature must be from 0 to 100, not -1");
+        let params = SamplingParams { top_p: f32::NAN, ..SamplingParams::default() };
+        assert!(Sampler::new(&params, 0, &[]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn logprobs_are_log_softmax(logits in prop::collection::vec(-30f32..30.0, 1..200), n in 0u8..8) {
+            let params = SamplingParams { logprobs: Some(n), ..SamplingParams::default() };
+            let exact = softmax(&logits);
+            let mut sampler = Sampler::new(&params, 3, &[]).unwrap();
+            let s = sampler.sample(&mut logits.clone(), &[]).unwrap();
+            prop_assert!((f64::from(s.logprob) - exact[s.token as usize].ln()).abs() < 1e-4);
+            let mut order: Vec<usize> = (0..logits.len()).collect();
+            order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+            order.truncate(usize::from(n));
+            let top: Vec<usize> = s.top.iter().map(|t| t.0 as usize).collect();
+            prop_assert_eq!(top, order);
+            for (token, logprob) in &s.top {
+                prop_assert!((f64::from(*logprob) - exact[*token as usize].ln()).abs() < 1e-4);
+            }
+        }
+
+        /// A truncated draw stays within the set that a full sort gives.
+        #[test]
+        fn draws_stay_in_the_sorted_set(
+            logits in prop::collection::vec(-8f32..8.0, 1..400),
+            top_k in 0u32..50, top_p in 0.05f32..1.0, seed: u64,
+        ) {
+            let params = SamplingParams { top_k, top_p, seed: Some(seed), ..SamplingParams::default() };
+            let token = draw(&params, &logits, 1)[0] as usize;
+            let mut order: Vec<usize> = (0..logits.len()).collect();
+            order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+            if top_k > 0 { order.truncate(top_k as usize); }
+            let kept: Vec<f32> = order.iter().map(|i| logits[*i]).collect();
+            let p = softmax(&kept);
+            let mut sum = 0.0;
+            let n = p.iter().take_while(|x| { let go = sum < f64::from(top_p) - 1e-5; sum += **x; go }).count();
+            let allowed = &order[..(n + 1).min(order.len())];
+            prop_assert!(allowed.contains(&token), "{} not in {:?}", token, allowed);
+        }
+    }
+}

@@ -1,0 +1,489 @@
+//! Conversations to prompts, with the model's own chat template.
+//!
+//! One renderer for serving and for training: a template that differs by one newline between the
+//! two costs most of what training gained. Templates come with the model and are run with limits:
+//! fuel, nesting and size of the output.
+
+use std::io::{self, Write};
+
+use hone_api::chat::{Message, Role};
+use minijinja::value::{Kwargs, ViaDeserialize};
+use minijinja::{Environment, ErrorKind, Value};
+use serde_json::json;
+
+use crate::{Error, Tokenizer};
+
+/// Instructions of the template machine for one rendering; about a thousand turns' worth.
+const FUEL: u64 = 5_000_000;
+/// Nested calls of macros and includes.
+const RECURSION: usize = 64;
+/// Bytes of a rendered prompt.
+const MAX_OUTPUT: usize = 16 << 20;
+
+/// A chat template, compiled.
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    digest: String,
+    tokens: serde_json::Map<String, serde_json::Value>,
+}
+
+impl ChatTemplate {
+    /// Reads the content of a `tokenizer_config.json`: `chat_template` (a string, or the one named
+    /// `default` of a list) and the special tokens that templates refer to.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if there is no template or it does not compile.
+    pub fn from_config(tokenizer_config: &[u8]) -> Result<Self, Error> {
+        let config: serde_json::Value =
+            serde_json::from_slice(tokenizer_config).map_err(|error| {
+                Error::Template(format!("tokenizer_config.json does not parse: {error}"))
+            })?;
+        let source = match &config["chat_template"] {
+            serde_json::Value::String(source) => source.as_str(),
+            serde_json::Value::Array(named) => named
+                .iter()
+                .find(|entry| entry["name"] == "default")
+                .and_then(|entry| entry["template"].as_str())
+                .ok_or_else(|| {
+                    Error::Template("chat_template is a list without a `default`".to_owned())
+                })?,
+            _ => {
+                return Err(Error::Template(
+                    "tokenizer_config.json has no chat_template; use an instruction-tuned model, \
+                     or add one"
+                        .to_owned(),
+                ));
+            }
+        };
+        let mut tokens = serde_json::Map::new();
+        for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
+            let value = &config[name];
+            if let Some(text) = value.as_str().or_else(|| value["content"].as_str()) {
+                tokens.insert(name.to_owned(), json!(text));
+            }
+        }
+        Self::new(source, tokens)
+    }
+
+    fn new(
+        source: &str,
+        tokens: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, Error> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(source.as_bytes());
+        for (name, token) in &tokens {
+            hasher.update(format!("\0{name}={token}").as_bytes());
+        }
+        let mut environment = Environment::new();
+        // As transformers sets up jinja2.
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(RECURSION);
+        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", strftime_now);
+        environment.add_filter("tojson", tojson);
+        environment.add_template_owned("chat", source.to_owned()).map_err(to_error)?;
+        Ok(Self { environment, digest: hasher.finalize().to_hex().to_string(), tokens })
+    }
+
+    /// Identifies the template with its special tokens, hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The prompt's text. `add_generation_prompt` ends it with the words that open an assistant's
+    /// turn.
+    ///
+    /// # Errors
+    /// [`Error::Template`]: the template refused the conversation (its words are in the message),
+    /// or ran into a limit.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
+        let messages: Vec<_> = messages.iter().map(as_json).collect();
+        let mut context = self.tokens.clone();
+        context.insert("messages".to_owned(), json!(messages));
+        context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
+        context.insert("tools".to_owned(), serde_json::Value::Null);
+        context.insert("documents".to_owned(), serde_json::Value::Null);
+        let mut output = Capped { bytes: Vec::new(), over: false };
+        let template = self.environment.get_template("chat").map_err(to_error)?;
+        match template.render_captured_to(&context, &mut output) {
+            _ if output.over => Err(Error::Template(format!(
+                "the prompt is longer than {MAX_OUTPUT} bytes; send less text"
+            ))),
+            Err(error) => Err(to_error(error)),
+            Ok(_) => String::from_utf8(output.bytes).map_err(|e| Error::Template(e.to_string())),
+        }
+    }
+
+    /// The prompt's token ids.
+    ///
+    /// # Errors
+    /// As [`Self::render`] and [`Tokenizer::encode`].
+    pub fn encode_chat(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Vec<u32>, Error> {
+        tokenizer.encode(&self.render(messages, add_generation_prompt)?, false)
+    }
+
+    /// The token ids to train a conversation on, which ends with an assistant's turn; each with
+    /// whether the loss counts it (supervised).
+    ///
+    /// The ids are those of serving: the prompt of the last turn exactly as [`Self::encode_chat`]
+    /// gives it, then the answer as the model would generate it, up to and with the token that
+    /// ends the turn. What the template adds after that (a newline in ChatML) is not supervised,
+    /// and absent after the last turn. Earlier assistant turns are supervised too, if the prompt
+    /// of the last turn holds the same ids that they were generated as; it mostly does.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if the conversation does not end with an assistant's turn, or if the
+    /// template does not write a conversation so that its beginning stays what it was (a turn's
+    /// prompt must be the beginning of the conversation with the turn), or ends a turn without a
+    /// special token: such a model would never learn to stop.
+    pub fn encode_training(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+    ) -> Result<Vec<(u32, bool)>, Error> {
+        let Some(last) = messages.len().checked_sub(1).filter(|l| is_assistant(&messages[*l]))
+        else {
+            return Err(Error::Template(
+                "a training conversation must end with an assistant's turn".to_owned(),
+            ));
+        };
+        let last = self.turn(tokenizer, messages, last)?;
+        let mut supervised = vec![false; last.ids.len()];
+        supervised[last.start..].fill(true);
+        for index in (0..messages.len() - 1).filter(|i| is_assistant(&messages[*i])) {
+            let turn = self.turn(tokenizer, messages, index)?;
+            if last.ids.starts_with(&turn.ids) {
+                supervised[turn.start..turn.ids.len()].fill(true);
+            }
+        }
+        Ok(last.ids.into_iter().zip(supervised).collect())
+    }
+
+    /// The prompt of assistant turn `index` and its answer up to the end token.
+    fn turn(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        index: usize,
+    ) -> Result<Turn, Error> {
+        let prompt = self.render(&messages[..index], true)?;
+        let whole = self.render(&messages[..=index], false)?;
+        let Some(answer) = whole.strip_prefix(&prompt) else {
+            return Err(Error::Template(format!(
+                "turn {} does not continue its own prompt: the template writes finished turns \
+                 differently from the prompt that they answer; training on it would not be what \
+                 is served",
+                index + 1
+            )));
+        };
+        let mut ids = tokenizer.encode(&prompt, false)?;
+        let start = ids.len();
+        let together = tokenizer.encode(&whole, false)?;
+        match together.strip_prefix(ids.as_slice()) {
+            Some(rest) => ids.extend_from_slice(rest),
+            // The answer begins with something that merges with the prompt's end. Generation
+            // cannot merge backwards, so the answer is encoded alone.
+            None => ids.extend(tokenizer.encode(answer, false)?),
+        }
+        let end =
+            ids[start..].iter().rposition(|id| tokenizer.is_special(*id)).ok_or_else(|| {
+                Error::Template(
+                "the template ends an assistant's turn without a special token; a model trained \
+                 on it would never stop"
+                    .to_owned(),
+            )
+            })?;
+        ids.truncate(start + end + 1);
+        Ok(Turn { ids, start })
+    }
+}
+
+struct Turn {
+    ids: Vec<u32>,
+    /// Where the answer begins.
+    start: usize,
+}
+
+fn is_assistant(message: &Message) -> bool {
+    message.role == Role::Assistant
+}
+
+fn as_json(message: &Message) -> serde_json::Value {
+    let mut value = json!({ "role": message.role.as_str(), "content": message.content });
+    if let Some(name) = &message.name {
+        value["name"] = json!(name);
+    }
+    value
+}
+
+/// Takes bytes up to [`MAX_OUTPUT`].
+struct Capped {
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl Write for Capped {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + piece.len() > MAX_OUTPUT {
+            self.over = true;
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn to_error(error: minijinja::Error) -> Error {
+    Error::Template(match error.kind() {
+        ErrorKind::OutOfFuel => "takes too long; send fewer messages".to_owned(),
+        _ => error.detail().map_or_else(|| error.to_string(), str::to_owned),
+    })
+}
+
+fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
+    Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
+}
+
+fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
+    jiff::fmt::strtime::format(format, &jiff::ZonedDateTime::now())
+        .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
+}
+
+/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`, as transformers defines it;
+/// minijinja's own would escape for HTML.
+fn tojson(
+    value: ViaDeserialize<serde_json::Value>,
+    options: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let failed =
+        |e: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string());
+    let mut out = Vec::new();
+    let result = match indent {
+        Some(width) => {
+            let spaces = " ".repeat(width.min(16));
+            let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
+            serde::Serialize::serialize(
+                &value.0,
+                &mut serde_json::Serializer::with_formatter(&mut out, pretty),
+            )
+        }
+        None => serde::Serialize::serialize(
+            &value.0,
+            &mut serde_json::Serializer::with_formatter(&mut out, PythonFormatter),
+        ),
+    };
+    result.map_err(failed)?;
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+/// `", "` and `": "` between things, as Python writes JSON.
+struct PythonFormatter;
+
+impl serde_json::ser::Formatter for PythonFormatter {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
+}
+
+impl std::fmt::Debug for ChatTemplate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatTemplate").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::tests::STARTER;
+    use proptest::prelude::*;
+
+    fn starter() -> ChatTemplate {
+        ChatTemplate::from_config(include_bytes!("../starter/tokenizer_config.json")).unwrap()
+    }
+
+    fn template(source: &str) -> Result<ChatTemplate, Error> {
+        let config = json!({
+            "chat_template": source, "bos_token": "<s>", "eos_token": {"content": "</s>"},
+        });
+        ChatTemplate::from_config(config.to_string().as_bytes())
+    }
+
+    fn conversation(turns: &[(Role, &str)]) -> Vec<Message> {
+        turns.iter().map(|(role, text)| Message::new(*role, *text)).collect()
+    }
+
+    const HELLO: &[(Role, &str)] = &[
+        (Role::System, "Be kind."),
+        (Role::User, "Hello"),
+        (Role::Assistant, "Hi there."),
+        (Role::User, "2+2?"),
+        (Role::Assistant, "4"),
+    ];
+
+    #[test]
+    fn the_starter_writes_chatml() {
+        let text = starter().render(&conversation(&HELLO[1..2]), true).unwrap();
+        assert_eq!(text, "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n");
+    }
+
+    #[test]
+    fn every_answer_and_its_end_token_is_supervised() {
+        let tokens = starter().encode_training(&STARTER, &conversation(HELLO)).unwrap();
+        let taught: Vec<u32> = tokens.iter().filter(|t| t.1).map(|t| t.0).collect();
+        assert_eq!(STARTER.decode(&taught, false), "Hi there.<|im_end|>4<|im_end|>");
+        assert_eq!(tokens.last(), Some(&(2, true)));
+    }
+
+    #[test]
+    fn training_ids_begin_with_the_prompt_of_serving() {
+        let messages = conversation(HELLO);
+        let template = starter();
+        let ids: Vec<u32> =
+            template.encode_training(&STARTER, &messages).unwrap().iter().map(|t| t.0).collect();
+        let prompt = template.encode_chat(&STARTER, &messages[..4], true).unwrap();
+        assert!(ids.starts_with(&prompt));
+        assert_eq!(STARTER.decode(&ids[prompt.len()..], false), "4<|im_end|>");
+    }
+
+    #[test]
+    fn an_answer_that_begins_with_a_newline_does_not_change_its_prompt() {
+        let messages = conversation(&[(Role::User, "x"), (Role::Assistant, "\n\nyes")]);
+        let template = starter();
+        let ids: Vec<u32> =
+            template.encode_training(&STARTER, &messages).unwrap().iter().map(|t| t.0).collect();
+        let prompt = template.encode_chat(&STARTER, &messages[..1], true).unwrap();
+        assert!(ids.starts_with(&prompt));
+    }
+
+    #[test]
+    fn a_conversation_without_an_answer_is_refused() {
+        let error = starter().encode_training(&STARTER, &conversation(&HELLO[..2])).unwrap_err();
+        assert!(error.to_string().contains("assistant"), "{error}");
+        assert!(starter().encode_training(&STARTER, &[]).is_err());
+    }
+
+    #[test]
+    fn a_template_that_rewrites_finished_turns_is_refused() {
+        let rewriting = template(
+            "{% for m in messages %}[{{ m.role }}]{{ m.content | upper }}<|im_end|>{% endfor %}\
+             {% if add_generation_prompt %}[assistant]<think>{% endif %}",
+        )
+        .unwrap();
+        let error = rewriting.encode_training(&STARTER, &conversation(HELLO)).unwrap_err();
+        assert!(error.to_string().contains("does not continue its own prompt"), "{error}");
+    }
+
+    #[test]
+    fn a_template_without_an_end_token_is_refused() {
+        let endless = template(
+            "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}\
+             {% if add_generation_prompt %}assistant: {% endif %}",
+        )
+        .unwrap();
+        let error = endless.encode_training(&STARTER, &conversation(HELLO)).unwrap_err();
+        assert!(error.to_string().contains("never stop"), "{error}");
+    }
+
+    #[test]
+    fn transformers_environment_is_there() {
+        let text = template(
+            "{{ bos_token }}{%- for m in messages %}\n    {% if loop.first %}\n\
+             {{ m['content'].strip() | tojson }}\n    {% endif %}\n{% endfor %}\
+             {{ {'a': [1, 2]} | tojson }}{{ eos_token }}{% if tools is none %}no{% endif %}",
+        )
+        .unwrap()
+        .render(&conversation(&[(Role::User, " <é> ")]), false)
+        .unwrap();
+        assert_eq!(text, "<s>\"<é>\"\n{\"a\": [1, 2]}</s>no");
+    }
+
+    #[test]
+    fn the_date_is_known() {
+        let text = template("{{ strftime_now('%Y') }}").unwrap().render(&[], false).unwrap();
+        assert_eq!(text.len(), 4, "{text}");
+    }
+
+    #[test]
+    fn a_refusal_of_the_template_is_told_in_its_words() {
+        let picky = template("{{ raise_exception('Roles must alternate') }}").unwrap();
+        let error = picky.render(&conversation(HELLO), true).unwrap_err();
+        assert_eq!(error.to_string(), "chat template: Roles must alternate");
+    }
+
+    #[test]
+    fn endless_templates_end() {
+        let slow = template(
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+        )
+        .unwrap();
+        assert!(slow.render(&[], false).unwrap_err().to_string().contains("too long"));
+        let deep = template("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").unwrap();
+        assert!(deep.render(&[], false).is_err());
+        let wide = template("{% for a in range(9999) %}{{ messages[0].content }}{% endfor %}");
+        let text = "x".repeat(10_000);
+        let error = wide.unwrap().render(&conversation(&[(Role::User, &text)]), false).unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+    }
+
+    #[test]
+    fn a_model_without_a_template_is_refused() {
+        let error = ChatTemplate::from_config(b"{}").unwrap_err();
+        assert!(error.to_string().contains("no chat_template"), "{error}");
+    }
+
+    #[test]
+    fn the_digest_is_the_template() {
+        assert_eq!(starter().digest(), starter().digest());
+        assert_ne!(template("a").unwrap().digest(), template("b").unwrap().digest());
+    }
+
+    proptest! {
+        #[test]
+        fn training_equals_serving(
+            turns in prop::collection::vec(("\\PC{0,12}", "[ \n]{0,2}\\PC{0,12}"), 1..4),
+        ) {
+            let template = starter();
+            let mut messages = Vec::new();
+            for (question, answer) in &turns {
+                messages.push(Message::new(Role::User, question.clone()));
+                messages.push(Message::new(Role::Assistant, answer.clone()));
+            }
+            let tokens = template.encode_training(&STARTER, &messages).unwrap();
+            let prompt =
+                template.encode_chat(&STARTER, &messages[..messages.len() - 1], true).unwrap();
+            let ids: Vec<u32> = tokens.iter().map(|t| t.0).collect();
+            prop_assert!(ids.starts_with(&prompt));
+            prop_assert!(tokens[prompt.len()..].iter().all(|t| t.1));
+            let answer = STARTER.decode(&ids[prompt.len()..], false);
+            prop_assert_eq!(answer, format!("{}<|im_end|>", turns[turns.len() - 1].1));
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Text to token ids and back, from a `tokenizer.json`.
+//!
+//! Decoding works on the bytes of each token, not on its text: a character may be spread over
+//! several tokens, and a token may hold half of one. [`crate::Detokenizer`] streams over the same
+//! bytes, so the streamed pieces and [`Tokenizer::decode`] always agree.
+
+use std::collections::BTreeSet;
+
+use tokenizers::DecoderWrapper;
+
+use crate::Error;
+
+/// A tokenizer with the bytes of every token.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Bytes of each token id, one after the other; `ends[id]` is where token `id` ends.
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    special: BTreeSet<u32>,
+}
+
+/// How the vocabulary writes bytes as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alphabet {
+    /// GPT-2's: each byte is one printable character.
+    ByteLevel,
+    /// SentencePiece's: `▁` is a space, `<0x0A>` is a byte, the rest is UTF-8.
+    SentencePiece,
+}
+
+impl Tokenizer {
+    /// Reads the content of a `tokenizer.json`. Truncation and padding that it may ask for are
+    /// switched off: a prompt that is too long is an error further up, not a shorter prompt.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if it does not parse or its decoder is not byte-level or SentencePiece.
+    pub fn from_bytes(json: &[u8]) -> Result<Self, Error> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| Error::Tokenizer(format!("tokenizer.json does not parse: {error}")))?;
+        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner.with_padding(None);
+        let alphabet = alphabet_of(inner.get_decoder())?;
+
+        let added = inner.get_added_tokens_decoder();
+        let special = added.iter().filter(|(_, t)| t.special).map(|(id, _)| *id).collect();
+        let vocab = inner.get_vocab(true);
+        let len = vocab.values().max().map_or(0, |max| *max as usize + 1);
+        let mut bytes = Vec::with_capacity(len * 8);
+        let mut ends = Vec::with_capacity(len);
+        for id in 0..u32::try_from(len).unwrap_or(u32::MAX) {
+            if let Some(token) = added.get(&id) {
+                bytes.extend_from_slice(token.content.as_bytes());
+            } else if let Some(text) = inner.id_to_token(id) {
+                append_bytes(&text, alphabet, &mut bytes);
+            }
+            ends.push(u32::try_from(bytes.len()).map_err(|_| {
+                Error::Tokenizer("the vocabulary's text is longer than 4 GiB".to_owned())
+            })?);
+        }
+        Ok(Self { inner, bytes, ends, special })
+    }
+
+    /// The ids of a text. Special tokens written out in the text become their ids, as in
+    /// transformers; `add_special` also adds what the post-processor asks for (BOS, mostly).
+    /// A rendered chat template needs `false`: it has its special tokens already.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] if a word has no tokens.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
+        self.inner
+            .encode_fast(text, add_special)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// The text of a sequence; bytes that are not UTF-8 become U+FFFD. `skip_special` leaves out
+    /// special tokens such as the end of a turn. Ids without a token are empty.
+    #[must_use]
+    pub fn decode(&self, tokens: &[u32], skip_special: bool) -> String {
+        let mut bytes = Vec::with_capacity(tokens.len() * 4);
+        for &token in tokens {
+            if !(skip_special && self.is_special(token)) {
+                bytes.extend_from_slice(self.token_bytes(token));
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The bytes of one token: not always whole characters; empty if the id has no token.
+    #[must_use]
+    pub fn token_bytes(&self, token: u32) -> &[u8] {
+        let id = token as usize;
+        let Some(&end) = self.ends.get(id) else { return &[] };
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.bytes[start as usize..end as usize]
+    }
+
+    /// Whether a token is marked as special: it steers the model and is not part of the text.
+    #[must_use]
+    pub fn is_special(&self, token: u32) -> bool {
+        self.special.contains(&token)
+    }
+
+    /// The id of a token by its text, e.g. `<|im_end|>`.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// Number of ids, added tokens included. The model's vocabulary may be padded beyond it.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.ends.len()
+    }
+}
+
+fn alphabet_of(decoder: Option<&DecoderWrapper>) -> Result<Alphabet, Error> {
+    let unsupported = |what: &str| {
+        Error::Tokenizer(format!(
+            "the decoder `{what}` is not supported; supported: ByteLevel, and SentencePiece's \
+             (Replace, ByteFallback, Fuse, Strip, Metaspace)"
+        ))
+    };
+    match decoder {
+        Some(DecoderWrapper::ByteLevel(_)) => Ok(Alphabet::ByteLevel),
+        Some(
+            DecoderWrapper::Metaspace(_)
+            | DecoderWrapper::ByteFallback(_)
+            | DecoderWrapper::Replace(_)
+            | DecoderWrapper::Fuse(_)
+            | DecoderWrapper::Strip(_),
+        ) => Ok(Alphabet::SentencePiece),
+        Some(DecoderWrapper::Sequence(sequence)) => {
+            let mut found = Err(unsupported("Sequence []"));
+            for part in sequence.get_decoders() {
+                let alphabet = alphabet_of(Some(part))?;
+                if found.is_err() || alphabet == Alphabet::ByteLevel {
+                    found = Ok(alphabet);
+                }
+            }
+            found
+        }
+        Some(other) => Err(unsupported(&format!("{other:?}"))),
+        None => Err(unsupported("null")),
+    }
+}
+
+fn append_bytes(token: &str, alphabet: Alphabet, out: &mut Vec<u8>) {
+    match alphabet {
+        Alphabet::ByteLevel => {
+            let start = out.len();
+            for c in token.chars() {
+                match byte_of(c) {
+                    Some(byte) => out.push(byte),
+                    None => {
+                        // Not in GPT-2's alphabet: the token is plain text, as in `tokenizers`.
+                        out.truncate(start);
+                        out.extend_from_slice(token.as_bytes());
+                        return;
+                    }
+                }
+            }
+        }
+        Alphabet::SentencePiece => {
+            let hex = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+            match hex.filter(|h| h.len() == 2).and_then(|h| u8::from_str_radix(h, 16).ok()) {
+                Some(byte) => out.push(byte),
+                None => out.extend_from_slice(token.replace('▁', " ").as_bytes()),
+            }
+        }
+    }
+}
+
+/// GPT-2's map from characters to bytes: printable Latin-1 stands for itself, the other 68 bytes
+/// are U+0100 and up, in order.
+fn byte_of(c: char) -> Option<u8> {
+    let byte = match u32::from(c) {
+        code @ (0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff) => code,
+        code @ 0x100..=0x120 => code - 0x100,
+        code @ 0x121..=0x142 => code - 0x121 + 0x7f,
+        0x143 => 0xad,
+        _ => return None,
+    };
+    u8::try_from(byte).ok()
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokenizer").field("vocab_size", &self.vocab_size()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::LazyLock;
+
+    pub(crate) static STARTER: LazyLock<Tokenizer> = LazyLock::new(|| {
+        Tokenizer::from_bytes(include_bytes!("../starter/tokenizer.json")).unwrap()
+    });
+
+    #[test]
+    fn the_starter_knows_its_special_tokens() {
+        assert_eq!(STARTER.vocab_size(), 4096);
+        assert_eq!(STARTER.id_of("<|im_end|>"), Some(2));
+        let ids = STARTER.encode("<|im_start|>user\nHi 123<|im_end|>", false).unwrap();
+        assert_eq!(ids.first(), Some(&1));
+        assert_eq!(ids.last(), Some(&2));
+        assert_eq!(STARTER.decode(&ids, true), "user\nHi 123");
+        assert_eq!(STARTER.decode(&ids, false), "<|im_start|>user\nHi 123<|im_end|>");
+    }
+
+    #[test]
+    fn an_unknown_id_is_empty() {
+        assert_eq!(STARTER.decode(&[70_000], false), "");
+        assert!(STARTER.token_bytes(u32::MAX).is_empty());
+    }
+
+    #[test]
+    fn broken_json_is_an_error() {
+        assert!(matches!(Tokenizer::from_bytes(b"{"), Err(Error::Tokenizer(_))));
+    }
+
+    #[test]
+    fn sentencepiece_writes_spaces_and_bytes() {
+        let mut out = Vec::new();
+        append_bytes("▁the", Alphabet::SentencePiece, &mut out);
+        append_bytes("<0x0A>", Alphabet::SentencePiece, &mut out);
+        assert_eq!(out, b" the\n");
+    }
+
+    proptest! {
+        #[test]
+        fn encode_then_decode_is_the_text(text in "\\PC*") {
+            let ids = STARTER.encode(&text, false).unwrap();
+            prop_assert_eq!(STARTER.decode(&ids, false), text);
+        }
+
+        #[test]
+        fn decode_agrees_with_tokenizers(tokens in prop::collection::vec(0u32..4096, 0..60), skip: bool) {
+            let theirs = STARTER.inner.decode(&tokens, skip).unwrap();
+            prop_assert_eq!(STARTER.decode(&tokens, skip), theirs);
+        }
+    }
+}
