@@ -373,3 +373,6 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
