@@ -165,6 +165,18 @@ section! {
     }
 }
 
+/// Whether activations are computed again in the backward pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Kept while they fit in half of the free memory.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
 section! {
     /// `[training]`: how a candidate is trained.
     Training {
@@ -196,8 +208,8 @@ section! {
         threads: usize,
         /// Niceness of the child process.
         nice: i32,
-        /// Recompute activations.
-        recompute: bool,
+        /// Whether activations are computed again.
+        recompute: Recompute,
         /// Steps between checkpoints.
         checkpoint_every: usize,
         /// Seed of weights and order.

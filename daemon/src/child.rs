@@ -1,0 +1,253 @@
+//! The training process: `hone train --job DIR`.
+//!
+//! Training runs in a process of its own, so that no lack of memory, no panic and no bad data in it
+//! can stop serving. The daemon holds the write end of the child's standard input. When the daemon
+//! dies, however it dies, the kernel closes that pipe, and the child ends itself: no orphan goes on
+//! training beside the run of the next daemon.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context;
+use hone_trainer::Progress;
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// Tells the child that its standard input is tied to a daemon.
+const TIED: &str = "HONE_TIED_TO_PARENT";
+/// How long the child may take to write its checkpoint after SIGTERM.
+const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
+/// How much of what the child says on stderr is kept for the reason.
+const REASON_BYTES: usize = 4096;
+
+/// How a training process is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Niceness, 0 to 19.
+    pub nice: i32,
+    /// Longest run.
+    pub timeout: Duration,
+}
+
+/// How a training process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It says that it is done.
+    Done,
+    /// It was told to stop and did, leaving a checkpoint.
+    Stopped,
+    /// It refused, and says why: trying again would end the same.
+    Refused(String),
+    /// Something killed it: lack of memory, a crash.
+    Killed(String),
+    /// It took longer than allowed.
+    TimedOut,
+}
+
+/// Trains the job in `job_dir` to its end, or until `stop`, and reports each progress line.
+///
+/// # Errors
+/// The process cannot be started.
+pub async fn train(
+    job_dir: &Path,
+    limits: Limits,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(Progress),
+) -> anyhow::Result<Ended> {
+    let program = std::env::current_exe().context("where the program lies")?;
+    let mut command = Command::new(program);
+    command.arg("train").arg("--job").arg(job_dir).arg("--json");
+    run(command, limits, stop, |line| {
+        if let Ok(one) = serde_json::from_str::<Progress>(line) {
+            progress(one);
+        }
+    })
+    .await
+}
+
+async fn run(
+    mut command: Command,
+    limits: Limits,
+    stop: &CancellationToken,
+    mut line: impl FnMut(&str),
+) -> anyhow::Result<Ended> {
+    let mut child = command
+        .env(TIED, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // Its own group: what kills the daemon's group must not cut a checkpoint in half, and
+        // Ctrl-C at the terminal reaches the daemon alone.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .context("the training process does not start")?;
+    let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+    if let Some(pid) = pid
+        && let Err(error) = rustix::process::setpriority_process(Some(pid), limits.nice)
+    {
+        tracing::warn!(%error, "the training process keeps the daemon's priority");
+    }
+    let _tie = child.stdin.take(); // dropped when this function ends, however it ends
+    let mut out = child.stdout.take().map(|out| BufReader::new(out).lines());
+    let mut err = child.stderr.take();
+    let mut reason = Vec::new();
+    let deadline = tokio::time::sleep(limits.timeout);
+    tokio::pin!(deadline);
+    let mut chunk = [0_u8; 1024];
+    let mut ending: Option<Ended> = None;
+    let status = loop {
+        tokio::select! {
+            read = next_line(&mut out) => match read {
+                Some(text) => line(&text),
+                None => out = None,
+            },
+            read = read_some(&mut err, &mut chunk) => match read {
+                0 => err = None,
+                count => {
+                    reason.extend_from_slice(&chunk[..count]);
+                    let excess = reason.len().saturating_sub(REASON_BYTES);
+                    reason.drain(..excess);
+                }
+            },
+            () = stop.cancelled(), if ending.is_none() => {
+                ending = Some(Ended::Stopped);
+                ask_to_stop(pid, &mut deadline);
+            }
+            () = &mut deadline => match ending {
+                None => {
+                    ending = Some(Ended::TimedOut);
+                    ask_to_stop(pid, &mut deadline);
+                }
+                Some(_) => break kill(&mut child).await?,
+            },
+            status = child.wait(), if out.is_none() && err.is_none() => break status?,
+        }
+    };
+    if let Some(ending) = ending {
+        return Ok(ending);
+    }
+    let reason = String::from_utf8_lossy(&reason);
+    let reason = reason.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    Ok(match (status.success(), status.code()) {
+        (true, _) => Ended::Done,
+        (false, Some(code)) => Ended::Refused(
+            reason.map_or_else(|| format!("it ended with status {code}"), ToOwned::to_owned),
+        ),
+        (false, None) => Ended::Killed(format!(
+            "{status}{}",
+            reason.map(|reason| format!(", last words: {reason}")).unwrap_or_default()
+        )),
+    })
+}
+
+fn ask_to_stop(pid: Option<Pid>, deadline: &mut std::pin::Pin<&mut tokio::time::Sleep>) {
+    if let Some(pid) = pid {
+        let _ = rustix::process::kill_process(pid, Signal::TERM); // gone already: as well
+    }
+    deadline.as_mut().reset(tokio::time::Instant::now() + CHECKPOINT_TIME);
+}
+
+async fn kill(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
+    tracing::warn!("the training process does not stop; killing it");
+    child.start_kill()?;
+    Ok(child.wait().await?)
+}
+
+async fn next_line(
+    out: &mut Option<tokio::io::Lines<BufReader<tokio::process::ChildStdout>>>,
+) -> Option<String> {
+    match out {
+        Some(lines) => lines.next_line().await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_some(err: &mut Option<tokio::process::ChildStderr>, chunk: &mut [u8]) -> usize {
+    match err {
+        Some(err) => err.read(chunk).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+/// For the training process: ends it when the daemon that started it is gone. Started by hand, the
+/// process is tied to nobody and this does nothing.
+///
+/// # Errors
+/// No thread can be started.
+pub fn end_with_parent() -> std::io::Result<()> {
+    if std::env::var_os(TIED).is_none() {
+        return Ok(());
+    }
+    let watch = || {
+        let mut nothing = [0_u8; 64];
+        let mut input = std::io::stdin().lock();
+        // The daemon never writes; the read returns when the pipe's other end is closed.
+        while std::io::Read::read(&mut input, &mut nothing).is_ok_and(|count| count > 0) {}
+        // At once: checkpoints are whole or absent, and the next daemon starts from the last one.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), Signal::KILL);
+    };
+    std::thread::Builder::new().name("hone-parent".to_owned()).spawn(watch)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { nice: 5, timeout: Duration::from_secs(20) };
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script);
+        command
+    }
+
+    async fn ended(script: &str, limits: Limits, stop: &CancellationToken) -> (Ended, Vec<String>) {
+        let mut lines = Vec::new();
+        let ended = run(shell(script), limits, stop, |line| lines.push(line.to_owned())).await;
+        (ended.unwrap(), lines)
+    }
+
+    #[tokio::test]
+    async fn each_line_is_reported_and_the_child_is_nice() {
+        let never = CancellationToken::new();
+        let (how, lines) = ended("echo one; sleep 0.2; nice", LIMITS, &never).await;
+        assert_eq!(how, Ended::Done);
+        assert_eq!(lines, ["one", "5"]);
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_the_last_line_on_stderr() {
+        let never = CancellationToken::new();
+        let (how, _) = ended("echo talk >&2; echo 'row 3 is empty' >&2; exit 1", LIMITS, &never).await;
+        assert_eq!(how, Ended::Refused("row 3 is empty".into()));
+        let (how, _) = ended("kill -9 $$", LIMITS, &never).await;
+        assert!(matches!(how, Ended::Killed(reason) if reason.contains('9')));
+    }
+
+    #[tokio::test]
+    async fn it_is_asked_to_stop() {
+        let stop = CancellationToken::new();
+        let script = "trap 'echo saved; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+        let mut lines = Vec::new();
+        let how = run(shell(script), LIMITS, &stop, |line| {
+            lines.push(line.to_owned());
+            stop.cancel();
+        })
+        .await;
+        assert_eq!(how.unwrap(), Ended::Stopped);
+        assert_eq!(lines, ["up", "saved"]);
+    }
+
+    #[tokio::test]
+    async fn it_may_not_take_longer_than_allowed() {
+        let never = CancellationToken::new();
+        let limits = Limits { timeout: Duration::from_millis(300), ..LIMITS };
+        let (how, _) = ended("exec sleep 30", limits, &never).await;
+        assert_eq!(how, Ended::TimedOut);
+    }
+}

@@ -1,0 +1,65 @@
+//! One daemon per data directory.
+//!
+//! Two daemons on one directory would train twice, promote over each other and write one database
+//! from two writers' caches. The kernel's lock ends with the process, however it ends; the pid in
+//! the file is only for the message.
+
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use fs_err::{File, OpenOptions};
+use rustix::fs::{FlockOperation, flock};
+
+/// Held for as long as the daemon runs.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+impl DataLock {
+    /// Takes the directory, or says who has it.
+    ///
+    /// # Errors
+    /// Another process holds it, or the disk refuses.
+    pub fn take(data_dir: &Path) -> anyhow::Result<Self> {
+        fs_err::create_dir_all(data_dir)?;
+        let path = data_dir.join("hone.lock");
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        if let Err(error) = flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
+            if error != rustix::io::Errno::WOULDBLOCK {
+                return Err(error).with_context(|| {
+                    format!("{} cannot be locked; use a local disk", path.display())
+                });
+            }
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder); // only for the message
+            let holder = holder.trim();
+            let holder = if holder.is_empty() { "unknown" } else { holder };
+            bail!(
+                "another daemon (pid {holder}) uses {}; stop it, or choose another --data-dir",
+                data_dir.display()
+            );
+        }
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_was_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataLock::take(dir.path()).unwrap();
+        let error = DataLock::take(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
+        drop(first);
+        DataLock::take(dir.path()).unwrap();
+    }
+}

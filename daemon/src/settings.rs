@@ -1,0 +1,128 @@
+//! The settings that hold now, and their reload.
+//!
+//! A file that is being edited is sometimes wrong. Then the old settings stay, and the error says
+//! which key of which layer is to blame; a running cycle keeps the settings it began a step with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hone_config::{Config, Error, Loaded, Sources};
+use tokio::sync::watch;
+
+/// The settings, shared by all parts of the daemon.
+#[derive(Debug)]
+pub struct Settings {
+    sources: Sources,
+    file: Option<PathBuf>,
+    /// What the daemon started with: the sections that only a restart changes.
+    started_with: Config,
+    now: ArcSwap<Config>,
+    changed: watch::Sender<u64>,
+}
+
+/// What a reload changed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Whether anything did.
+    pub changed: bool,
+    /// Keys whose new values wait for a restart.
+    pub needs_restart: Vec<String>,
+}
+
+impl Settings {
+    /// Settings that can be read again from the same sources.
+    pub fn new(loaded: Loaded, sources: Sources) -> Self {
+        Self {
+            file: loaded.file,
+            sources,
+            started_with: loaded.config.clone(),
+            now: ArcSwap::from_pointee(loaded.config),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// The settings that hold now.
+    pub fn now(&self) -> Arc<Config> {
+        self.now.load_full()
+    }
+
+    /// The file to watch.
+    pub const fn file(&self) -> Option<&PathBuf> {
+        self.file.as_ref()
+    }
+
+    /// Wakes when settings changed.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Reads all layers again.
+    ///
+    /// # Errors
+    /// The new settings are wrong; the old ones stay.
+    pub fn reload(&self) -> Result<Reloaded, Error> {
+        let newer = self.sources.load()?.config;
+        let needs_restart = self.started_with.needs_restart(&newer);
+        let changed = *self.now.load_full() != newer;
+        if changed {
+            // What only a restart changes stays as it was, so that no part sees half of it.
+            let kept = self.started_with.clone();
+            self.now.store(Arc::new(Config {
+                server: kept.server,
+                auth: kept.auth,
+                model: kept.model,
+                engine: kept.engine,
+                ..newer
+            }));
+            self.changed.send_modify(|count| *count += 1);
+        }
+        Ok(Reloaded { changed, needs_restart })
+    }
+
+    /// Reloads and tells the log how it went.
+    pub fn reload_and_tell(&self) {
+        match self.reload() {
+            Ok(Reloaded { changed: false, .. }) => {}
+            Ok(Reloaded { needs_restart, .. }) => {
+                if let Err(error) = crate::telemetry::set_filter(&self.now().telemetry.log) {
+                    tracing::error!("{error:#}; the old filter stays");
+                }
+                tracing::info!("settings reloaded");
+                if !needs_restart.is_empty() {
+                    let keys = needs_restart.join(", ");
+                    tracing::warn!(keys, "these keys take effect at the next start");
+                }
+            }
+            Err(error) => tracing::error!("{error}; the old settings stay"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_file_leaves_the_old_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hone.toml");
+        fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
+        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        let settings = Settings::new(sources.load().unwrap(), sources);
+        let mut woken = settings.subscribe();
+
+        fs_err::write(&file, "[training]\nrnak = 8\n").unwrap();
+        assert!(settings.reload().unwrap_err().to_string().contains("training.rnak"));
+        assert_eq!(settings.now().training.rank, 4);
+        assert!(!woken.has_changed().unwrap());
+
+        fs_err::write(&file, "[training]\nrank = 8\n[engine]\nmax_queue = 3\n").unwrap();
+        let reloaded = settings.reload().unwrap();
+        assert_eq!(reloaded.needs_restart, ["engine.max_queue"]);
+        assert_eq!((settings.now().training.rank, settings.now().engine.max_queue), (8, 256));
+        assert!(woken.has_changed().unwrap());
+        woken.mark_unchanged();
+        settings.reload().unwrap();
+    }
+}
