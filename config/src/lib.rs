@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 pub use cron::{Cron, Zone};
 pub use error::Error;
 pub use section::{
-    Auth, Curation, Engine, Evaluation, Feedback, Model, Promotion, Recompute, Retention, Schedule, Server,
-    Teaches, Telemetry, Training, Weights,
+    Auth, Curation, Engine, Evaluation, Feedback, Model, Promotion, Recompute, Retention, Schedule,
+    Server, Teaches, Telemetry, Training, Weights,
 };
 pub use unit::{Bytes, Hours, Percent, Seconds};
 

@@ -223,7 +223,8 @@ mod tests {
     #[tokio::test]
     async fn the_reason_is_the_last_line_on_stderr() {
         let never = CancellationToken::new();
-        let (how, _) = ended("echo talk >&2; echo 'row 3 is empty' >&2; exit 1", LIMITS, &never).await;
+        let (how, _) =
+            ended("echo talk >&2; echo 'row 3 is empty' >&2; exit 1", LIMITS, &never).await;
         assert_eq!(how, Ended::Refused("row 3 is empty".into()));
         let (how, _) = ended("kill -9 $$", LIMITS, &never).await;
         assert!(matches!(how, Ended::Killed(reason) if reason.contains('9')));
