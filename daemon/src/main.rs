@@ -1,11 +1,52 @@
 //! `hone`: a fine-tune-then-serve daemon with an OpenAI-compatible API.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`cli`] | what can be asked for |
+//! | [`command`] | how it is done, one verb each |
+//! | [`client`] | a running daemon, seen from a command |
+//! | [`output`] | the only place that writes to the terminal |
+//! | [`demo`] | the whole loop as a show |
+
+#![forbid(unsafe_code)]
 
 mod child;
+mod cli;
+mod client;
+mod command;
 mod dirs;
 mod lock;
+mod output;
 mod schedule;
 mod serve;
 mod settings;
 mod telemetry;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use command::Failure;
+
+fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => {
+            output::clap_says(&said);
+            return if said.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    match command::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(what)) => {
+            output::complain(what);
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            output::complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+        // It has been told already, in the command's own way.
+        Err(Failure::Told) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line as a tree of types: what can be asked for, and nothing of how it is done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+mod local;
+mod remote;
+
+pub use local::{ConfigCommand, ModelArgs, ServeArgs};
+pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, WhyArgs};
+
+/// Fine-tune-then-serve daemon with an OpenAI-compatible API.
+///
+/// Without a command, `hone` runs the daemon in the foreground.
+#[derive(Debug, Parser)]
+#[command(name = "hone", version, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// The flags of `hone serve`, for `hone` alone.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+    /// The command; none is `serve`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Configuration file [default: ./hone.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where Hone keeps everything [default: ./hone-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Print one JSON object, or JSON lines, on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Address of the running daemon
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    #[arg(help_heading = "Talking to a running daemon")]
+    pub url: String,
+    /// Its API key
+    #[arg(long, global = true, value_name = "KEY", env = "HONE_API_KEY", hide_env_values = true)]
+    #[arg(help_heading = "Talking to a running daemon")]
+    pub api_key: Option<String>,
+}
+
+/// One verb each.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground
+    Serve(ServeArgs),
+    /// Talk to the model; say what was wrong
+    Chat(ChatArgs),
+    /// Operate adapters
+    #[command(subcommand)]
+    Adapters(AdaptersCommand),
+    /// Start and inspect cycles
+    #[command(subcommand)]
+    Cycle(CycleCommand),
+    /// Record or move feedback
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
+    /// What serves now, what is running, what comes next
+    Status,
+    /// The whole decision behind an adapter
+    Why(WhyArgs),
+    /// The settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// The form of the base weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Weights {
+    /// 4-bit blocks
+    Q4,
+    /// 8-bit blocks
+    Q8,
+    /// bfloat16
+    Bf16,
+    /// 32-bit floats
+    F32,
+}
+
+impl Weights {
+    /// The word that the configuration and the model crate use.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Q4 => "q4",
+            Self::Q8 => "q8",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_serve_with_its_flags() {
+        let cli = Cli::try_parse_from(["hone", "--listen", "127.0.0.1:9"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.serve.listen.as_deref(), Some("127.0.0.1:9"));
+    }
+
+    #[test]
+    fn global_flags_stand_anywhere() {
+        for words in [
+            &["hone", "--url", "http://h:1", "--json", "adapters", "list"][..],
+            &["hone", "adapters", "--json", "list", "--url", "http://h:1"][..],
+            &["hone", "config", "check", "--url", "http://h:1", "--data-dir", "d", "--json"][..],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert!(cli.global.json);
+            assert_eq!(cli.global.url, "http://h:1");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &["hone", "feedback", "add", "chatcmpl-1"][..],
+            &["hone", "feedback", "add", "chatcmpl-1", "--good", "--bad"][..],
+            &["hone", "serve", "--device", "tpu"][..],
+            &["hone", "adapters", "promote"][..],
+            &["hone", "models", "pull", "x"][..],
+        ] {
+            assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_is_what_was_reviewed() {
+        let mut text = String::new();
+        let mut stack = vec![Cli::command()];
+        stack[0].build();
+        while let Some(mut command) = stack.pop() {
+            text.push_str(&format!("## {}\n", command.get_display_name().unwrap_or("hone")));
+            text.push_str(&command.render_help().to_string());
+            text.push('\n');
+            stack.extend(command.get_subcommands().rev_vec());
+        }
+        insta::assert_snapshot!(text);
+    }
+
+    trait RevVec {
+        fn rev_vec(self) -> Vec<clap::Command>;
+    }
+
+    impl<'a, I: Iterator<Item = &'a clap::Command>> RevVec for I {
+        fn rev_vec(self) -> Vec<clap::Command> {
+            let mut all: Vec<_> = self.cloned().collect();
+            all.reverse();
+            all
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Arguments of the commands that talk to a running daemon.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `hone chat`
+#[derive(Debug, Clone, Args)]
+pub struct ChatArgs {
+    /// Who answers: a reference to an adapter, or `base` [default: what serves]
+    #[arg(long, value_name = "REF")]
+    pub adapter: Option<String>,
+    /// Instructions that hold for the whole conversation
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Longest answer in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 512)]
+    pub max_tokens: u32,
+}
+
+/// `hone adapters …`; REF is an id (ad-…), `live`, `previous`, `candidate`, `base`, or a name
+#[derive(Debug, Clone, Subcommand)]
+pub enum AdaptersCommand {
+    /// All adapters and which one serves
+    List,
+    /// One adapter
+    Show {
+        /// Which one
+        #[arg(value_name = "REF")]
+        adapter: String,
+    },
+    /// Copy a PEFT folder in and verify it
+    Import {
+        /// A folder with adapter_config.json and adapter_model.safetensors
+        folder: PathBuf,
+        /// A name to ask for it by
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Copy an adapter out as a PEFT folder
+    Export {
+        /// Which one
+        #[arg(value_name = "REF")]
+        adapter: String,
+        /// Where to; must not exist or be empty
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// Make an adapter serve
+    Promote {
+        /// Which one
+        #[arg(value_name = "REF")]
+        adapter: String,
+        /// Only if this one serves at the moment
+        #[arg(long, value_name = "REF")]
+        expected_live: Option<String>,
+    },
+    /// Let the previous adapter serve again
+    Rollback {
+        /// Not the previous one but this one
+        #[arg(long, value_name = "REF")]
+        to: Option<String>,
+        /// Only if this one serves at the moment
+        #[arg(long, value_name = "REF")]
+        expected_live: Option<String>,
+    },
+    /// Delete an adapter that neither serves nor served before
+    Delete {
+        /// Which one
+        #[arg(value_name = "REF")]
+        adapter: String,
+    },
+}
+
+/// `hone cycle …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum CycleCommand {
+    /// Start a cycle now
+    Run {
+        /// Follow it to its verdict; exit 1 unless it comes to one
+        #[arg(long)]
+        wait: bool,
+    },
+    /// The newest cycles
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// One cycle, step by step
+    Show {
+        /// Its id [default: the newest]
+        id: Option<String>,
+    },
+    /// Stop a cycle
+    Cancel {
+        /// Its id [default: the newest]
+        id: Option<String>,
+    },
+}
+
+/// `hone feedback …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum FeedbackCommand {
+    /// Say something about one answer
+    Add(FeedbackAdd),
+    /// Send feedback from a file of JSON lines
+    Import {
+        /// Lines as `export` writes them, or as `POST /v1/feedback` takes them
+        file: PathBuf,
+    },
+    /// Write all feedback as JSON lines
+    Export {
+        /// To this file [default: stdout]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `hone feedback add`
+#[derive(Debug, Clone, Args)]
+#[group(id = "signal", required = true, multiple = false, args = ["good", "bad", "fix", "score", "comment"])]
+pub struct FeedbackAdd {
+    /// The answer's id (chatcmpl-…)
+    #[arg(value_name = "ID")]
+    pub interaction: String,
+    /// It is good
+    #[arg(long)]
+    pub good: bool,
+    /// It is bad
+    #[arg(long)]
+    pub bad: bool,
+    /// This is what it should have been
+    #[arg(long, value_name = "TEXT")]
+    pub fix: Option<String>,
+    /// A grade from 0 to 1
+    #[arg(long, value_name = "GRADE")]
+    pub score: Option<f64>,
+    /// A remark; it teaches nothing
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// A label; may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub tags: Vec<(String, String)>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label looks like family=billing".to_owned()),
+    }
+}
+
+/// `hone why`
+#[derive(Debug, Clone, Args)]
+pub struct WhyArgs {
+    /// Which adapter
+    #[arg(value_name = "REF", default_value = "live")]
+    pub adapter: String,
+}

@@ -1,0 +1,58 @@
+//! Why a call to the daemon failed, in words that say what to do.
+
+/// A call that gave no answer, or not the one that was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("no daemon answers at {url}; start one with `hone serve`, or name another with --url")]
+    Unreachable {
+        /// Where.
+        url: String,
+    },
+    /// The daemon said no.
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status code.
+        status: u16,
+        /// Its own words.
+        message: String,
+        /// Its word for programs.
+        code: Option<String>,
+        /// When to try again, in seconds.
+        retry_after: Option<f64>,
+    },
+    /// Something else than Hone listens there, or another version of it.
+    #[error("{url} answered something that is not Hone's ({reason}); is --url right?")]
+    Foreign {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection broke in the middle.
+    #[error(
+        "the connection to {url} broke ({reason}); look whether the daemon still runs (`hone status`)"
+    )]
+    Broken {
+        /// Where.
+        url: String,
+        /// How.
+        reason: String,
+    },
+    /// Not an address.
+    #[error("`{url}` is not an address; it looks like http://127.0.0.1:8080")]
+    Address {
+        /// What was given.
+        url: String,
+    },
+}
+
+impl ClientError {
+    /// The HTTP status code, if the daemon answered.
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}

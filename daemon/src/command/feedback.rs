@@ -1,0 +1,161 @@
+//! `hone feedback`: record or move feedback.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::Context as _;
+use hone_api::feedback::{Feedback, Signal};
+use serde_json::{Value, json};
+
+use super::{Context, Failure, Outcome};
+use crate::cli::{FeedbackAdd, FeedbackCommand};
+use crate::client::{Client, ClientError, List};
+
+/// Items in a page of the export.
+const PAGE: usize = 100;
+
+/// Does what was asked for.
+///
+/// # Errors
+/// The daemon says no, or the file is not readable.
+pub async fn run(context: &Context, command: FeedbackCommand) -> Outcome {
+    let client = context.client()?;
+    match command {
+        FeedbackCommand::Add(add) => {
+            let tags = add.tags.iter().cloned().collect();
+            let id = send(&client, &add.interaction, &signal(&add)?, &tags).await?;
+            if context.output.is_json() {
+                context.output.value(&json!({"feedback_id": id}))?;
+            }
+            context.output.line(id)?;
+            Ok(())
+        }
+        FeedbackCommand::Import { file } => import(context, &client, &file).await,
+        FeedbackCommand::Export { out } => export(context, &client, out.as_deref()).await,
+    }
+}
+
+fn signal(add: &FeedbackAdd) -> Result<Signal, Failure> {
+    let found = match add {
+        FeedbackAdd { good: true, .. } => Some(Signal::Thumbs(true)),
+        FeedbackAdd { bad: true, .. } => Some(Signal::Thumbs(false)),
+        FeedbackAdd { fix: Some(text), .. } => Some(Signal::Demonstration(text.clone())),
+        FeedbackAdd { score: Some(score), .. } => Some(Signal::Score(*score)),
+        FeedbackAdd { comment: Some(text), .. } => Some(Signal::Comment(text.clone())),
+        _ => None,
+    };
+    found
+        .ok_or_else(|| Failure::Usage("one of --good, --bad, --fix, --score, --comment".to_owned()))
+}
+
+/// Sends one item; its id.
+///
+/// # Errors
+/// [`ClientError`]
+pub async fn send(
+    client: &Client,
+    interaction: &str,
+    signal: &Signal,
+    tags: &BTreeMap<String, String>,
+) -> Result<String, ClientError> {
+    let mut body = serde_json::to_value(signal).unwrap_or_default();
+    body["inference_id"] = interaction.into();
+    body["tags"] = json!(tags);
+    let answer: Value = client.post("/v1/feedback", &body).await?;
+    Ok(answer["feedback_id"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Sends every line. Repeating an import adds nothing twice: a line's own id (or its digest) is its
+/// idempotency key.
+async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
+    let text = fs_err::read_to_string(file)?;
+    let mut sent = 0_usize;
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let at = || format!("line {} of {}", number + 1, file.display());
+        let (body, key) = importable(line).with_context(at)?;
+        let _: Value = client.post_once("/v1/feedback", &body, &key).await.with_context(at)?;
+        sent += 1;
+    }
+    if context.output.is_json() {
+        context.output.value(&json!({"imported": sent}))?;
+    }
+    context.output.line(format_args!("{sent} items imported"))?;
+    Ok(())
+}
+
+/// The request that a line of a file stands for, and its idempotency key.
+fn importable(line: &str) -> anyhow::Result<(Value, String)> {
+    let mut value: Value = serde_json::from_str(line)?;
+    let object = value.as_object_mut().context("this is not a JSON object")?;
+    let id = object.remove("id").and_then(|id| id.as_str().map(str::to_owned));
+    // What the daemon adds by itself.
+    object.remove("created_at");
+    object.remove("source");
+    let key = id.unwrap_or_else(|| blake3::hash(line.as_bytes()).to_hex().to_string());
+    Ok((value, format!("import-{key}")))
+}
+
+async fn export(context: &Context, client: &Client, out: Option<&Path>) -> Outcome {
+    let mut file = match out {
+        Some(path) => Some(fs_err::File::create(path)?),
+        None => None,
+    };
+    let mut written = 0_usize;
+    let mut after = String::new();
+    loop {
+        let page: List<Feedback> =
+            client.get(&format!("/v1/feedback?limit={PAGE}&order=asc{after}")).await?;
+        for item in &page.data {
+            match &mut file {
+                Some(file) => writeln!(file, "{}", serde_json::to_string(item)?)?,
+                None => context.output.value(item)?,
+            }
+            written += 1;
+        }
+        match page.data.last() {
+            Some(last) if page.has_more => after = format!("&after={}", last.id),
+            _ => break,
+        }
+    }
+    if let Some(file) = file {
+        file.sync_all()?;
+        context.output.say(format_args!("{written} items exported"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exported_line_can_be_imported() {
+        let item = Feedback {
+            id: hone_api::FeedbackId::new(),
+            inference_id: hone_api::InteractionId::new(),
+            signal: Signal::Thumbs(false),
+            tags: BTreeMap::from([("family".to_owned(), "a".to_owned())]),
+            source: Some("x".to_owned()),
+            created_at: hone_api::UnixMillis(1),
+        };
+        let (body, key) = importable(&serde_json::to_string(&item).unwrap()).unwrap();
+        let wanted = json!({
+            "inference_id": item.inference_id, "metric_name": "thumbs", "value": false,
+            "tags": {"family": "a"},
+        });
+        assert_eq!(body, wanted);
+        assert_eq!(key, format!("import-{}", item.id));
+    }
+
+    #[test]
+    fn a_line_without_an_id_has_a_key_of_its_own() {
+        let one = importable(r#"{"inference_id":"a"}"#).unwrap().1;
+        let other = importable(r#"{"inference_id":"b"}"#).unwrap().1;
+        assert_ne!(one, other);
+        assert!(importable("[]").is_err());
+    }
+}

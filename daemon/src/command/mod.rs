@@ -1,0 +1,130 @@
+//! One verb each: arguments in, one call to where the work is done, words or JSON out.
+
+use std::future::Future;
+
+use hone_config::{Flag, Loaded, Sources};
+
+use crate::cli::{Cli, Command, Global, ModelArgs, ServeArgs};
+use crate::client::{Client, ClientError};
+use crate::output::Output;
+
+mod adapters;
+mod chat;
+mod config;
+mod cycle;
+mod feedback;
+mod follow;
+mod serve;
+mod status;
+mod why;
+mod words;
+
+/// Why a command did not do what was asked: exit status 2, 1 and 1.
+#[derive(Debug)]
+pub enum Failure {
+    /// Wrong usage or configuration.
+    Usage(String),
+    /// It was tried and failed.
+    Failed(anyhow::Error),
+    /// It failed, and the command has said so.
+    Told,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What a command returns.
+pub type Outcome = Result<(), Failure>;
+
+/// What a command may use.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// What every command takes.
+    pub global: Global,
+    /// The terminal.
+    pub output: Output,
+}
+
+impl Context {
+    /// A client of the daemon that `--url` names.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.global.url, self.global.api_key.as_deref())
+            .map_err(|error: ClientError| Failure::Usage(error.to_string()))
+    }
+
+    /// The settings: defaults, file, variables, the global flags and these.
+    ///
+    /// # Errors
+    /// The configuration does not hold.
+    pub fn config(&self, flags: Vec<Flag>) -> Result<Loaded, Failure> {
+        self.sources(flags).load().map_err(|error| Failure::Usage(error.to_string()))
+    }
+
+    /// Where the settings come from, so that they can be read again.
+    pub fn sources(&self, mut flags: Vec<Flag>) -> Sources {
+        if let Some(dir) = &self.global.data_dir {
+            flags.push(flag("--data-dir", "server.data_dir", dir.to_string_lossy()));
+        }
+        if self.global.verbose > 0 {
+            let level = if self.global.verbose == 1 { "debug" } else { "trace" };
+            flags.push(flag("-v", "telemetry.log", level));
+        }
+        Sources::from_process(self.global.config.clone(), flags)
+    }
+}
+
+/// A setting by a flag.
+pub fn flag(name: &str, key: &str, value: impl Into<String>) -> Flag {
+    Flag { name: name.to_owned(), key: key.to_owned(), value: value.into() }
+}
+
+/// The settings that the model's flags change.
+pub fn model_flags(args: &ModelArgs) -> Vec<Flag> {
+    let mut flags = Vec::new();
+    if let Some(model) = &args.model {
+        flags.push(flag("--model", "model.source", model));
+    }
+    if let Some(weights) = args.weights {
+        flags.push(flag("--weights", "model.weights", weights.as_str()));
+    }
+    if let Some(threads) = args.threads {
+        flags.push(flag("--threads", "model.threads", threads.to_string()));
+    }
+    flags
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// [`Failure`]
+pub fn run(cli: Cli) -> Outcome {
+    let context = Context { output: Output::new(cli.global.json), global: cli.global };
+    let Some(command) = cli.command else {
+        return serve::run(&context, &cli.serve);
+    };
+    if cli.serve != ServeArgs::default() {
+        let text = "--model, --weights, --threads, --listen and --device stand behind the command, not before it";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    match command {
+        Command::Serve(args) => serve::run(&context, &args),
+        Command::Chat(args) => wait(chat::run(&context, &args)),
+        Command::Adapters(command) => wait(adapters::run(&context, command)),
+        Command::Cycle(command) => wait(cycle::run(&context, command)),
+        Command::Feedback(command) => wait(feedback::run(&context, command)),
+        Command::Status => wait(status::run(&context)),
+        Command::Why(args) => wait(why::run(&context, &args)),
+        Command::Config(command) => config::run(&context, &command),
+    }
+}
+
+/// Runs a command that waits for a network, on this thread.
+fn wait(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,32 @@
+//! `hone serve`: the daemon in the foreground.
+
+use super::{Context, Failure, Outcome, flag, model_flags};
+use crate::cli::ServeArgs;
+use crate::{serve, telemetry};
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// The configuration does not hold, or the daemon cannot start.
+pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
+    let mut flags = model_flags(&args.model);
+    if let Some(listen) = &args.listen {
+        flags.push(flag("--listen", "server.listen", listen));
+    }
+    let sources = context.sources(flags);
+    let loaded = sources.load().map_err(|error| Failure::Usage(error.to_string()))?;
+    telemetry::start(&loaded.config.telemetry.log, loaded.config.telemetry.json)
+        .map_err(|error| Failure::Usage(format!("{error:#}")))?;
+    let output = context.output;
+    tokio::runtime::Runtime::new()?.block_on(async move {
+        let name = loaded.config.model.name();
+        let running = serve::start(loaded, sources).await?;
+        running.stop_on_signals()?;
+        let url = format!("http://{}", running.address());
+        if output.is_json() {
+            output.value(&serde_json::json!({"ready": true, "url": url, "model": name}))?;
+        }
+        output.say(format_args!("{name} answers at {url}/v1; Ctrl-C stops it"));
+        Ok(running.wait().await?)
+    })
+}
