@@ -1,7 +1,13 @@
 //! `/v1/chat/completions`: request, response, chunk, usage.
 
+pub mod request;
+pub mod response;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use request::{Accepted, ChatRequest, StreamOptions};
+pub use response::{AnswerMessage, ChatResponse, Choice, Chunk, ChunkChoice, Delta, Usage};
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]

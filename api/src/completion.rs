@@ -1,1 +1,256 @@
 //! `/v1/completions`: the legacy endpoint, with token ids as prompt, echo and log-probabilities.
+//!
+//! lm-evaluation-harness scores multiple-choice questions through it: `echo`, `logprobs` and
+//! prompts as token ids.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use crate::chat::request::{
+    Accepted, StreamOptions, check_answers, check_stream_options, count, metadata, model,
+    stream_options, top_logprobs, user,
+};
+use crate::chat::{FinishReason, Usage};
+use crate::error::Invalid;
+use crate::fields::Fields;
+use crate::sampling::{Limits, SamplingOptions};
+
+/// One prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// Text, to be tokenised.
+    Text(String),
+    /// Token ids.
+    Tokens(Vec<u32>),
+}
+
+/// The body of `POST /v1/completions`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct CompletionRequest {
+    /// As for chat.
+    pub model: String,
+    /// A string, token ids, or an array of either.
+    #[schema(min_items = 1)]
+    pub prompt: Vec<Prompt>,
+    /// How tokens are drawn.
+    #[serde(flatten)]
+    pub sampling: SamplingOptions,
+    /// How many answers per prompt; default 1, at most 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 8)]
+    pub n: Option<u32>,
+    /// At most so many tokens; default 16. 0 is of use with `echo`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub max_tokens: Option<u32>,
+    /// Report log-probabilities, with so many alternatives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 20)]
+    pub logprobs: Option<u8>,
+    /// Put the prompt in front of the answer, in `logprobs` too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub echo: Option<bool>,
+    /// Send the answer token by token as server-sent events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    /// Only with `stream`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
+    /// The end user; kept with the interaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `false`: keep no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<bool>,
+    /// Up to 16 pairs, kept with the interaction.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Add token ids to the answer (as vLLM does).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_token_ids: Option<bool>,
+}
+
+impl CompletionRequest {
+    /// Tokens of an answer, if the client says nothing.
+    pub const DEFAULT_MAX_TOKENS: u32 = 16;
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The first field that is wrong or not supported, by name.
+    pub fn from_json(body: Value) -> Result<Accepted<Self>, Invalid> {
+        let mut fields = Fields::new(body)?;
+        let request = Self {
+            model: model(&mut fields)?,
+            prompt: prompts(&mut fields)?,
+            sampling: SamplingOptions::take(&mut fields)?,
+            n: count(&mut fields, "n", 1)?,
+            max_tokens: count(&mut fields, "max_tokens", 0)?,
+            logprobs: top_logprobs(&mut fields, "logprobs")?,
+            echo: fields.take("echo")?,
+            stream: fields.take("stream")?,
+            stream_options: stream_options(&mut fields)?,
+            user: user(&mut fields)?,
+            store: fields.take("store")?,
+            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            return_token_ids: fields.take("return_token_ids")?,
+        };
+        fields.unsupported("suffix", &[json!("")])?;
+        fields.unsupported("best_of", &[json!(request.n.unwrap_or(1))])?;
+        fields.unsupported("response_format", &[json!({"type": "text"})])?;
+        Ok(Accepted { request, ignored: fields.unknown() })
+    }
+
+    /// Checks what depends on other fields and on the model.
+    ///
+    /// # Errors
+    /// The first field that is wrong, by name.
+    pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
+        if self.prompt.is_empty() {
+            return Err(Invalid::field("prompt", "`prompt` is empty; send at least one prompt"));
+        }
+        if self.prompt.len() > limits.prompts {
+            let (count, most) = (self.prompt.len(), limits.prompts);
+            let message = format!("`prompt` has {count} entries; at most {most}");
+            return Err(Invalid::field("prompt", message));
+        }
+        for prompt in &self.prompt {
+            let Prompt::Tokens(tokens) = prompt else { continue };
+            if tokens.is_empty() {
+                let message = "`prompt` holds an empty array; send at least one token id";
+                return Err(Invalid::field("prompt", message));
+            }
+            if let Some(token) = tokens.iter().find(|token| **token >= limits.vocab_size) {
+                let below = limits.vocab_size;
+                let message =
+                    format!("`prompt` holds token {token}; this model's ids are below {below}");
+                return Err(Invalid::field("prompt", message));
+            }
+        }
+        check_answers(self.n, limits)?;
+        check_stream_options(self.stream, self.stream_options)?;
+        self.sampling.check(limits)
+    }
+
+    /// Whether a last chunk tells the usage.
+    #[must_use]
+    pub fn include_usage(&self) -> bool {
+        self.stream_options.is_some_and(|options| options.include_usage)
+    }
+}
+
+fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Invalid> {
+    let wrong = || {
+        let message = "`prompt` must be a string, an array of strings, an array of token ids, or \
+                       an array of arrays of token ids";
+        Invalid::field("prompt", message)
+    };
+    match fields.value("prompt") {
+        None => Err(Invalid::field("prompt", "`prompt` is missing; it is required")),
+        Some(Value::String(text)) => Ok(vec![Prompt::Text(text)]),
+        Some(Value::Array(items)) => match items.first() {
+            None => Ok(Vec::new()),
+            Some(Value::Number(_)) => {
+                let tokens = serde_json::from_value(Value::Array(items)).map_err(|_| wrong())?;
+                Ok(vec![Prompt::Tokens(tokens)])
+            }
+            Some(_) => items
+                .into_iter()
+                .map(|item| match item {
+                    Value::String(text) => Ok(Prompt::Text(text)),
+                    Value::Array(_) => {
+                        serde_json::from_value(item).map(Prompt::Tokens).map_err(|_| wrong())
+                    }
+                    _ => Err(wrong()),
+                })
+                .collect(),
+        },
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// An answer of `/v1/completions`, and each chunk of a streamed one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionResponse {
+    /// The interaction's id.
+    pub id: String,
+    /// `text_completion`.
+    pub object: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// The model's name as the client sent it.
+    pub model: String,
+    /// The answers: all of the first prompt, then all of the second …
+    pub choices: Vec<CompletionChoice>,
+    /// What it cost. In chunks as for chat.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::fields::present_or_null"
+    )]
+    #[schema(value_type = Option<Usage>)]
+    pub usage: Option<Option<Usage>>,
+    /// `hone-<version>-<adapter digest prefix or base>`.
+    pub system_fingerprint: String,
+}
+
+/// One answer, or a piece of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CompletionChoice {
+    /// The prompt's place times `n`, plus the answer's place.
+    pub index: u32,
+    /// The text; with `echo` the prompt's text in front.
+    pub text: String,
+    /// If they were asked for.
+    pub logprobs: Option<LegacyLogProbs>,
+    /// Why it ended; null in chunks but the last.
+    pub finish_reason: Option<FinishReason>,
+    /// Only with `return_token_ids`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_token_ids: Option<Vec<u32>>,
+    /// Only with `return_token_ids`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_ids: Option<Vec<u32>>,
+}
+
+/// Log-probabilities as four arrays, one entry per token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LegacyLogProbs {
+    /// The tokens' texts.
+    pub tokens: Vec<String>,
+    /// Natural logarithms; null for the first token of an echoed prompt.
+    pub token_logprobs: Vec<Option<f32>>,
+    /// The likeliest tokens at each place; null where `token_logprobs` is.
+    pub top_logprobs: Vec<Option<BTreeMap<String, f32>>>,
+    /// Where each token begins in `text`, in characters.
+    pub text_offset: Vec<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits::of_model(100, 64);
+
+    fn read(prompt: Value) -> Result<Vec<Prompt>, Invalid> {
+        let request = CompletionRequest::from_json(json!({"model": "m", "prompt": prompt}))?;
+        request.request.check(&LIMITS)?;
+        Ok(request.request.prompt)
+    }
+
+    #[test]
+    fn a_prompt_comes_in_four_shapes() {
+        assert_eq!(read(json!("a")).unwrap(), [Prompt::Text("a".into())]);
+        assert_eq!(read(json!(["a", "b"])).unwrap().len(), 2);
+        assert_eq!(read(json!([1, 2])).unwrap(), [Prompt::Tokens(vec![1, 2])]);
+        assert_eq!(read(json!([[1], [2, 3]])).unwrap()[1], Prompt::Tokens(vec![2, 3]));
+        for wrong in [json!([]), json!([[]]), json!([100]), json!([-1]), json!({}), json!([1, "a"])]
+        {
+            assert_eq!(read(wrong).unwrap_err().param.as_deref(), Some("prompt"));
+        }
+    }
+}

@@ -45,3 +45,43 @@ impl ErrorBody {
         self
     }
 }
+
+/// What is wrong with a request: the field and a sentence. Becomes a 400.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Invalid {
+    /// One sentence that says what to do.
+    pub message: String,
+    /// The field at fault, e.g. `messages[0].role`.
+    pub param: Option<String>,
+    /// A word for programs.
+    pub code: Option<&'static str>,
+}
+
+impl Invalid {
+    /// A fault of the request as a whole.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: None, code: None }
+    }
+
+    /// A fault of one field.
+    pub fn field(param: &str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param.to_owned()), code: None }
+    }
+
+    /// Adds the word for programs.
+    #[must_use]
+    pub const fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+}
+
+impl From<Invalid> for ErrorBody {
+    fn from(invalid: Invalid) -> Self {
+        let mut body = Self::new("invalid_request_error", invalid.message);
+        body.error.param = invalid.param;
+        body.error.code = invalid.code.map(str::to_owned);
+        body
+    }
+}

@@ -6,12 +6,15 @@
 //! | [`time`] | instants as milliseconds since 1970 |
 //! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
 //! | [`completion`] | `/v1/completions` |
+//! | [`sampling`] | how tokens are drawn, as clients ask for it |
+//! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
 //! | [`interaction`] | what is kept of each answer |
 //! | [`feedback`] | what users said of it |
 //! | [`check`] | how an answer is judged without a model |
 //! | [`adapter`] | adapters, their states, provenance and scores |
 //! | [`cycle`] | one turn of the loop, step by step |
+//! | [`evaluation`] | evaluations on demand |
 //! | [`error`] | OpenAI's error envelope |
 
 pub mod adapter;
@@ -20,10 +23,13 @@ pub mod check;
 pub mod completion;
 pub mod cycle;
 pub mod error;
+pub mod evaluation;
 pub mod feedback;
+pub mod fields;
 pub mod id;
 pub mod interaction;
 pub mod model_card;
+pub mod sampling;
 pub mod time;
 
 pub use id::{AdapterId, AdapterRef, CycleId, FeedbackId, InteractionId, RunId};

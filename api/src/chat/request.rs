@@ -1,0 +1,330 @@
+//! `POST /v1/chat/completions`: what a client may ask.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+
+use super::{Message, Role};
+use crate::error::Invalid;
+use crate::fields::{Fields, kind};
+use crate::sampling::{Limits, SamplingOptions};
+
+/// The body of `POST /v1/chat/completions`. Fields that nobody knows are ignored and named in the
+/// header `x-hone-ignored`; fields of OpenAI that Hone does not support are refused by name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct ChatRequest {
+    /// The served model's name, `hone`, `<name>:base`, `<name>:<REF>`, or an adapter's name.
+    pub model: String,
+    /// The conversation.
+    #[schema(min_items = 1)]
+    pub messages: Vec<Message>,
+    /// How tokens are drawn.
+    #[serde(flatten)]
+    pub sampling: SamplingOptions,
+    /// How many answers; default 1, at most 8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 8)]
+    pub n: Option<u32>,
+    /// At most so many tokens; the default is what the context holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_completion_tokens: Option<u32>,
+    /// The older name of `max_completion_tokens`, which wins if both are given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_tokens: Option<u32>,
+    /// Report each token's log-probability.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub logprobs: Option<bool>,
+    /// And those of so many alternatives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 20)]
+    pub top_logprobs: Option<u8>,
+    /// Send the answer token by token as server-sent events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<bool>,
+    /// Only with `stream`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_options: Option<StreamOptions>,
+    /// The end user; kept with the interaction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// `true`: list it as a stored completion; `false`: keep no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<bool>,
+    /// Up to 16 pairs, kept with the interaction.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Add token ids to the answer (as vLLM does).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub return_token_ids: Option<bool>,
+}
+
+/// `stream_options`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct StreamOptions {
+    /// Send one more chunk with the usage before `[DONE]`.
+    pub include_usage: bool,
+}
+
+/// A request with the names of the fields that nobody knows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted<T> {
+    /// The request.
+    pub request: T,
+    /// For the header `x-hone-ignored`.
+    pub ignored: Vec<String>,
+}
+
+impl ChatRequest {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// The first field that is wrong or not supported, by name.
+    pub fn from_json(body: Value) -> Result<Accepted<Self>, Invalid> {
+        let mut fields = Fields::new(body)?;
+        let mut ignored = Vec::new();
+        let request = Self {
+            model: model(&mut fields)?,
+            messages: messages(&mut fields, &mut ignored)?,
+            sampling: SamplingOptions::take(&mut fields)?,
+            n: count(&mut fields, "n", 1)?,
+            max_completion_tokens: count(&mut fields, "max_completion_tokens", 1)?,
+            max_tokens: count(&mut fields, "max_tokens", 1)?,
+            logprobs: fields.take("logprobs")?,
+            top_logprobs: top_logprobs(&mut fields, "top_logprobs")?,
+            stream: fields.take("stream")?,
+            stream_options: stream_options(&mut fields)?,
+            user: user(&mut fields)?,
+            store: fields.take("store")?,
+            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            return_token_ids: fields.take("return_token_ids")?,
+        };
+        refuse_unsupported(&mut fields)?;
+        ignored.extend(fields.unknown());
+        Ok(Accepted { request, ignored })
+    }
+
+    /// Checks what depends on other fields and on the model.
+    ///
+    /// # Errors
+    /// The first field that is wrong, by name.
+    pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
+        if self.messages.is_empty() {
+            let message = "`messages` is empty; send at least one message";
+            return Err(Invalid::field("messages", message));
+        }
+        if self.messages.len() > limits.messages {
+            let (count, most) = (self.messages.len(), limits.messages);
+            let message = format!("`messages` has {count} entries; at most {most}");
+            return Err(Invalid::field("messages", message));
+        }
+        if self.top_logprobs.is_some() && self.logprobs != Some(true) {
+            let message = "`top_logprobs` needs `logprobs` to be true";
+            return Err(Invalid::field("top_logprobs", message));
+        }
+        check_answers(self.n, limits)?;
+        check_stream_options(self.stream, self.stream_options)?;
+        self.sampling.check(limits)
+    }
+
+    /// The bound on the answer's length, if one is given, with the field that gave it.
+    #[must_use]
+    pub fn most_tokens(&self) -> Option<(u32, &'static str)> {
+        let newer = self.max_completion_tokens.map(|most| (most, "max_completion_tokens"));
+        newer.or(self.max_tokens.map(|most| (most, "max_tokens")))
+    }
+
+    /// Alternatives per token; `None`: no log-probabilities at all.
+    #[must_use]
+    pub fn alternatives(&self) -> Option<u8> {
+        (self.logprobs == Some(true)).then(|| self.top_logprobs.unwrap_or(0))
+    }
+
+    /// Whether a last chunk tells the usage.
+    #[must_use]
+    pub fn include_usage(&self) -> bool {
+        self.stream_options.is_some_and(|options| options.include_usage)
+    }
+}
+
+/// Fields of OpenAI that do nothing here, with the values at which they ask for nothing.
+fn refuse_unsupported(fields: &mut Fields) -> Result<(), Invalid> {
+    let none: &[Value] = &[];
+    for (name, harmless) in [
+        ("tools", &[json!([])][..]),
+        ("tool_choice", &[json!("none"), json!("auto")]),
+        ("parallel_tool_calls", &[json!(true), json!(false)]),
+        ("functions", &[json!([])]),
+        ("function_call", &[json!("none"), json!("auto")]),
+        ("response_format", &[json!({"type": "text"})]),
+        ("modalities", &[json!([]), json!(["text"])]),
+        ("audio", none),
+        ("prediction", none),
+        ("web_search_options", none),
+        ("moderation", none),
+        ("reasoning_effort", &[json!("none")]),
+        ("verbosity", &[json!("medium")]),
+        ("service_tier", &[json!("auto"), json!("default")]),
+        ("prompt_cache_key", none),
+        ("prompt_cache_retention", none),
+        ("prompt_cache_options", none),
+    ] {
+        fields.unsupported(name, harmless)?;
+    }
+    Ok(())
+}
+
+fn messages(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<Vec<Message>, Invalid> {
+    match fields.value("messages") {
+        None => Err(Invalid::field("messages", "`messages` is missing; it is required")),
+        Some(Value::Array(turns)) => turns
+            .into_iter()
+            .enumerate()
+            .map(|(at, turn)| message(Fields::nested(turn, &format!("messages[{at}]"))?, ignored))
+            .collect(),
+        Some(other) => Err(Invalid::field(
+            "messages",
+            format!("`messages` must be an array of messages, not {}", kind(&other)),
+        )),
+    }
+}
+
+/// Reads an array of messages that stands alone, e.g. of `/v1/tokenize`.
+///
+/// # Errors
+/// The first field that is wrong, by name.
+pub fn read_messages(fields: &mut Fields) -> Result<Vec<Message>, Invalid> {
+    messages(fields, &mut Vec::new())
+}
+
+fn message(mut fields: Fields, ignored: &mut Vec<String>) -> Result<Message, Invalid> {
+    let path = fields.path("role");
+    let role: String = fields.required("role")?;
+    let role = match role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => {
+            return Err(Invalid::field(
+                &path,
+                format!(
+                    "`{path}` is `{other:.40}`; it must be system, developer, user or assistant"
+                ),
+            ));
+        }
+    };
+    for name in ["tool_calls", "function_call", "tool_call_id", "audio"] {
+        fields.unsupported(name, &[json!([])])?;
+    }
+    // Clients send earlier answers back as they came.
+    fields.unsupported("refusal", &[json!("")])?;
+    fields.unsupported("annotations", &[json!([])])?;
+    let content = content(&mut fields)?;
+    let name = fields.take("name")?;
+    ignored.extend(fields.unknown());
+    Ok(Message { role, content, name })
+}
+
+fn content(fields: &mut Fields) -> Result<String, Invalid> {
+    let path = fields.path("content");
+    match fields.value("content") {
+        Some(Value::String(text)) => Ok(text),
+        Some(Value::Array(parts)) => {
+            let mut text = String::new();
+            for (at, part) in parts.into_iter().enumerate() {
+                let mut part = Fields::nested(part, &format!("{path}[{at}]"))?;
+                let kind: String = part.required("type")?;
+                if kind != "text" {
+                    let message =
+                        format!("content parts of type `{kind:.40}` are not supported; send text");
+                    return Err(Invalid::field(&part.path("type"), message));
+                }
+                text.push_str(&part.required::<String>("text")?);
+            }
+            Ok(text)
+        }
+        None => Err(Invalid::field(&path, format!("`{path}` is missing; it is required"))),
+        Some(other) => {
+            let kind = kind(&other);
+            let message = format!("`{path}` must be a string or an array of parts, not {kind}");
+            Err(Invalid::field(&path, message))
+        }
+    }
+}
+
+pub(crate) fn model(fields: &mut Fields) -> Result<String, Invalid> {
+    let model: String = fields.required("model")?;
+    if model.is_empty() {
+        let message = "`model` is empty; `GET /v1/models` lists the names";
+        return Err(Invalid::field("model", message));
+    }
+    Ok(model)
+}
+
+pub(crate) fn user(fields: &mut Fields) -> Result<Option<String>, Invalid> {
+    let user = fields.take("user")?;
+    Ok(user.or(fields.take("safety_identifier")?))
+}
+
+pub(crate) fn count(fields: &mut Fields, name: &str, low: i64) -> Result<Option<u32>, Invalid> {
+    let number = fields.whole(name, low, i64::from(i32::MAX))?;
+    Ok(number.and_then(|number| u32::try_from(number).ok()))
+}
+
+pub(crate) fn top_logprobs(fields: &mut Fields, name: &str) -> Result<Option<u8>, Invalid> {
+    Ok(fields.whole(name, 0, 20)?.and_then(|number| u8::try_from(number).ok()))
+}
+
+pub(crate) fn stream_options(fields: &mut Fields) -> Result<Option<StreamOptions>, Invalid> {
+    let Some(value) = fields.value("stream_options") else { return Ok(None) };
+    let mut inner = Fields::nested(value, "stream_options")?;
+    let include_usage = inner.take("include_usage")?.unwrap_or(false);
+    inner.unsupported("include_obfuscation", &[json!(false)])?;
+    Ok(Some(StreamOptions { include_usage }))
+}
+
+/// Takes `metadata` out: at most 16 pairs of strings, keys up to 64 characters, values up to 512.
+///
+/// # Errors
+/// It is something else.
+pub fn metadata(fields: &mut Fields) -> Result<Option<BTreeMap<String, String>>, Invalid> {
+    let Some(metadata) = fields.take::<BTreeMap<String, String>>("metadata")? else {
+        return Ok(None);
+    };
+    let wrong = |message: String| Err(Invalid::field("metadata", message));
+    if metadata.len() > 16 {
+        return wrong(format!("`metadata` has {} pairs; at most 16", metadata.len()));
+    }
+    for (key, value) in &metadata {
+        if key.is_empty() || key.chars().count() > 64 {
+            return wrong(format!("the `metadata` key `{key:.80}` must have 1 to 64 characters"));
+        }
+        if value.chars().count() > 512 {
+            return wrong(format!("the `metadata` value of `{key}` has more than 512 characters"));
+        }
+    }
+    Ok(Some(metadata))
+}
+
+pub(crate) fn check_answers(n: Option<u32>, limits: &Limits) -> Result<(), Invalid> {
+    match n {
+        Some(n) if n > limits.answers => {
+            Err(Invalid::field("n", format!("`n` is {n}; at most {}", limits.answers)))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check_stream_options(
+    stream: Option<bool>,
+    options: Option<StreamOptions>,
+) -> Result<(), Invalid> {
+    if options.is_some() && stream != Some(true) {
+        let message = "`stream_options` needs `stream` to be true";
+        return Err(Invalid::field("stream_options", message));
+    }
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The fields of chat and completion requests that say how tokens are drawn.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::error::Invalid;
+use crate::fields::Fields;
+use crate::interaction::SamplingParams;
+
+/// What requests are checked against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Token ids are below this.
+    pub vocab_size: u32,
+    /// Tokens of prompt and answer together.
+    pub context: u32,
+    /// Answers per request (`n`).
+    pub answers: u32,
+    /// Turns of a conversation.
+    pub messages: usize,
+    /// Stop strings.
+    pub stops: usize,
+    /// Entries of `logit_bias`.
+    pub biases: usize,
+    /// Prompts of one completion request.
+    pub prompts: usize,
+}
+
+impl Limits {
+    /// Hone's limits for a model.
+    #[must_use]
+    pub const fn of_model(vocab_size: u32, context: u32) -> Self {
+        Self {
+            vocab_size,
+            context,
+            answers: 8,
+            messages: 2048,
+            stops: 4,
+            biases: 1024,
+            prompts: 128,
+        }
+    }
+}
+
+/// How tokens are drawn, as a client asks for it; what is missing takes OpenAI's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
+pub struct SamplingOptions {
+    /// 0 is greedy; default 1, at most 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 2)]
+    pub temperature: Option<f64>,
+    /// Nucleus; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub top_p: Option<f64>,
+    /// Keep this many tokens; 0 and -1 keep all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -1)]
+    pub top_k: Option<i64>,
+    /// Drop tokens less likely than this share of the likeliest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_p: Option<f64>,
+    /// From -2 to 2; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -2, maximum = 2)]
+    pub presence_penalty: Option<f64>,
+    /// From -2 to 2; default 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -2, maximum = 2)]
+    pub frequency_penalty: Option<f64>,
+    /// From 0.01 to 10; default 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0.01, maximum = 10)]
+    pub repetition_penalty: Option<f64>,
+    /// Token id (as a string) to a number from -100 to 100, added to its logit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, f64>)]
+    pub logit_bias: BTreeMap<u32, f64>,
+    /// Same seed, same request, same adapter: same answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// A string, or up to four; the answer ends before the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// At least so many tokens before an end token or a stop string counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0)]
+    pub min_tokens: Option<u32>,
+    /// Go on after an end token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignore_eos: Option<bool>,
+}
+
+impl SamplingOptions {
+    /// Takes the fields out of a request.
+    ///
+    /// # Errors
+    /// The first field that is wrong, by name.
+    pub fn take(fields: &mut Fields) -> Result<Self, Invalid> {
+        let small = |value: Option<i64>| value.and_then(|v| u32::try_from(v).ok());
+        Ok(Self {
+            temperature: fields.number("temperature", 0.0, 2.0)?,
+            top_p: fields.number("top_p", 0.0, 1.0)?,
+            top_k: fields.whole("top_k", -1, i64::from(u32::MAX))?,
+            min_p: fields.number("min_p", 0.0, 1.0)?,
+            presence_penalty: fields.number("presence_penalty", -2.0, 2.0)?,
+            frequency_penalty: fields.number("frequency_penalty", -2.0, 2.0)?,
+            repetition_penalty: fields.number("repetition_penalty", 0.01, 10.0)?,
+            logit_bias: logit_bias(fields)?,
+            seed: fields.whole("seed", i64::MIN, i64::MAX)?,
+            stop: stop(fields)?,
+            min_tokens: small(fields.whole("min_tokens", 0, i64::from(u32::MAX))?),
+            ignore_eos: fields.take("ignore_eos")?,
+        })
+    }
+
+    /// Checks what depends on the model.
+    ///
+    /// # Errors
+    /// The first field that is wrong, by name.
+    pub fn check(&self, limits: &Limits) -> Result<(), Invalid> {
+        if self.stop.len() > limits.stops {
+            let message =
+                format!("`stop` has {} entries; at most {}", self.stop.len(), limits.stops);
+            return Err(Invalid::field("stop", message));
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Invalid::field("stop", "`stop` must not hold an empty string"));
+        }
+        if self.logit_bias.len() > limits.biases {
+            let count = self.logit_bias.len();
+            let message = format!("`logit_bias` has {count} entries; at most {}", limits.biases);
+            return Err(Invalid::field("logit_bias", message));
+        }
+        if let Some(token) = self.logit_bias.keys().find(|token| **token >= limits.vocab_size) {
+            let message = format!(
+                "`logit_bias` names token {token}; this model's ids are below {}",
+                limits.vocab_size
+            );
+            return Err(Invalid::field("logit_bias", message));
+        }
+        Ok(())
+    }
+
+    /// The parameters for the engine. `logprobs`: alternatives per token, if any are wanted.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // all were checked to be small
+    pub fn resolve(&self, max_tokens: u32, logprobs: Option<u8>) -> SamplingParams {
+        let number = |value: Option<f64>, default: f32| value.map_or(default, |v| v as f32);
+        SamplingParams {
+            temperature: number(self.temperature, 1.0),
+            top_p: number(self.top_p, 1.0),
+            top_k: self.top_k.and_then(|k| u32::try_from(k).ok()).unwrap_or(0),
+            min_p: number(self.min_p, 0.0),
+            presence_penalty: number(self.presence_penalty, 0.0),
+            frequency_penalty: number(self.frequency_penalty, 0.0),
+            repetition_penalty: number(self.repetition_penalty, 1.0),
+            logit_bias: self.logit_bias.iter().map(|(id, bias)| (*id, *bias as f32)).collect(),
+            seed: self.seed.map(i64::cast_unsigned),
+            max_tokens,
+            min_tokens: self.min_tokens.unwrap_or(0),
+            ignore_eos: self.ignore_eos.unwrap_or(false),
+            stop: self.stop.clone(),
+            logprobs,
+        }
+    }
+}
+
+fn stop(fields: &mut Fields) -> Result<Vec<String>, Invalid> {
+    match fields.value("stop") {
+        None => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one]),
+        Some(many) => serde_json::from_value(many).map_err(|_| {
+            Invalid::field("stop", "`stop` must be a string or an array of strings")
+        }),
+    }
+}
+
+fn logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f64>, Invalid> {
+    let wrong = |message: String| Invalid::field("logit_bias", message);
+    let Some(map) = fields.take::<BTreeMap<String, Value>>("logit_bias")? else {
+        return Ok(BTreeMap::new());
+    };
+    map.into_iter()
+        .map(|(token, bias)| {
+            let id = token.parse().map_err(|_| {
+                wrong(format!("`logit_bias` has the key `{token:.60}`, which is not a token id"))
+            })?;
+            match bias.as_f64() {
+                Some(bias) if (-100.0..=100.0).contains(&bias) => Ok((id, bias)),
+                _ => Err(wrong(format!(
+                    "`logit_bias` of token {id} must be a number from -100 to 100"
+                ))),
+            }
+        })
+        .collect()
+}
