@@ -174,9 +174,8 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, Invalid> {
     match fields.value("stop") {
         None => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one]),
-        Some(many) => serde_json::from_value(many).map_err(|_| {
-            Invalid::field("stop", "`stop` must be a string or an array of strings")
-        }),
+        Some(many) => serde_json::from_value(many)
+            .map_err(|_| Invalid::field("stop", "`stop` must be a string or an array of strings")),
     }
 }
 

@@ -1,0 +1,121 @@
+//! What the API may ask of the daemon. The daemon implements it; this crate knows no training.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use hone_api::adapter::{AdapterView, LiveView};
+use hone_api::cycle::{CycleEvent, CycleView};
+use hone_api::evaluation::{EvalRequest, EvalView};
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
+
+/// Why the daemon said no. The texts reach the client: each says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such thing: 404.
+    #[error("{0}")]
+    NotFound(String),
+    /// It is not as the caller thinks, or already so: 409, not to be retried.
+    #[error("{0}")]
+    Conflict(String),
+    /// The request makes no sense: 400.
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong.
+        message: String,
+        /// The field at fault.
+        param: Option<&'static str>,
+    },
+    /// The request makes sense, but what it points to is bad, e.g. an adapter's folder: 422.
+    #[error("{0}")]
+    Refused(String),
+    /// Not now: 503 with `retry-after`.
+    #[error("{message}")]
+    Busy {
+        /// What is going on.
+        message: String,
+        /// When to try again.
+        retry_after: std::time::Duration,
+    },
+    /// No space on the disk: 507.
+    #[error("{0}")]
+    DiskFull(String),
+    /// Hone is at fault: 500. The text goes to the log only.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// The answer of a control call.
+pub type ControlResult<T> = Result<T, ControlError>;
+
+/// Moves the live pointer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// Where to. For a rollback `None` means: to what served before.
+    pub to: Option<AdapterRef>,
+    /// Only if this serves now (`Some(None)`: the base); else a conflict.
+    pub expected_live: Option<Option<AdapterId>>,
+    /// For the audit trail.
+    pub reason: Option<String>,
+}
+
+/// Takes an adapter from the drop folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportAdapter {
+    /// A name or a path below the drop folder.
+    pub folder: String,
+    /// The name to give it; the folder's, if `None`.
+    pub name: Option<String>,
+}
+
+/// vLLM's load request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadLora {
+    /// The name to ask for it by.
+    pub name: String,
+    /// A path below the drop folder.
+    pub path: String,
+    /// Replace an adapter of the same name instead of refusing.
+    pub in_place: bool,
+}
+
+/// The daemon behind the API.
+pub trait Control: Send + Sync {
+    /// Starts a cycle by hand, or queues it.
+    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>>;
+
+    /// Stops a cycle; ending one that has ended is a conflict.
+    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>>;
+
+    /// The events of a cycle after `after`, past ones first, then live ones. Ends with the cycle.
+    fn cycle_events(
+        &self,
+        id: CycleId,
+        after: u64,
+    ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>>;
+
+    /// Makes an adapter live: loads it, moves the pointer, swaps.
+    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+
+    /// Returns to an earlier adapter.
+    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+
+    /// Imports, verifies and loads an adapter from the drop folder.
+    fn import_adapter(&self, import: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>>;
+
+    /// Removes an adapter for good and tells which one it was.
+    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>>;
+
+    /// vLLM's load. [`ControlError::Conflict`]: the name is loaded already.
+    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>>;
+
+    /// vLLM's unload: the name is free again. [`ControlError::NotFound`]: there is none.
+    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>>;
+
+    /// Starts an evaluation.
+    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>>;
+
+    /// One evaluation.
+    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>>;
+
+    /// A feedback item is on disk; the schedule may want to look. Must not block.
+    fn feedback_arrived(&self);
+}

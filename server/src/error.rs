@@ -1,0 +1,242 @@
+//! Every crate's error becomes a status and OpenAI's envelope here, and nowhere else.
+//!
+//! Internal texts go to the log, never to the client.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use hone_api::error::{ErrorBody, Invalid};
+
+use crate::control::ControlError;
+
+/// The class of errors that the client can mend.
+const REQUEST: &str = "invalid_request_error";
+/// The class of errors that it cannot.
+const SERVER: &str = "server_error";
+/// What a client is told of an error that it cannot mend.
+const INTERNAL: &str = "an error inside Hone; the daemon's log says more under this x-request-id";
+
+/// An answer that is not a success.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: StatusCode,
+    body: ErrorBody,
+    retry_after: Option<Duration>,
+    should_retry: Option<bool>,
+}
+
+impl ApiError {
+    /// An answer with `status` and a message.
+    pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        let kind = if status.is_server_error() { SERVER } else { REQUEST };
+        Self { status, body: ErrorBody::new(kind, message), retry_after: None, should_retry: None }
+    }
+
+    /// 400: one field is wrong.
+    pub fn field(param: &str, message: impl Into<String>) -> Self {
+        Invalid::field(param, message).into()
+    }
+
+    /// 404 in OpenAI's words.
+    #[must_use]
+    pub fn model_not_found(model: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, format!("The model `{model}` does not exist."))
+            .param("model")
+            .code("model_not_found")
+    }
+
+    /// 404 for anything else.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, message).code("not_found")
+    }
+
+    /// 409, which SDKs must not send again by themselves.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::CONFLICT, message).code("conflict");
+        error.should_retry = Some(false);
+        error
+    }
+
+    /// 503: the daemon stops.
+    #[must_use]
+    pub fn shutting_down() -> Self {
+        let message = "the daemon is shutting down; try again in a moment";
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code("shutting_down");
+        error.retry_after = Some(Duration::from_secs(2));
+        error
+    }
+
+    /// 500: the text goes to the log only.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(error = %cause, "request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL).code("internal_error")
+    }
+
+    fn disk_full(message: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::INSUFFICIENT_STORAGE, message).code("disk_full");
+        error.should_retry = Some(false);
+        error
+    }
+
+    /// Names the request field at fault.
+    #[must_use]
+    pub fn param(mut self, param: &str) -> Self {
+        self.body = self.body.param(param);
+        self
+    }
+
+    /// Adds the word for programs.
+    #[must_use]
+    pub fn code(mut self, code: &str) -> Self {
+        self.body = self.body.code(code);
+        self
+    }
+
+    /// Adds when to try again.
+    #[must_use]
+    pub const fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    /// The envelope, e.g. for an event in a stream.
+    #[must_use]
+    pub const fn body(&self) -> &ErrorBody {
+        &self.body
+    }
+
+    /// The status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.body.error.message)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(after) = self.retry_after {
+            let seconds = after.as_millis().div_ceil(1000).max(1);
+            response.insert_header(("retry-after", seconds.to_string()));
+            response.insert_header(("retry-after-ms", after.as_millis().max(1).to_string()));
+        }
+        if let Some(again) = self.should_retry {
+            let value = HeaderValue::from_static(if again { "true" } else { "false" });
+            response.insert_header((HeaderName::from_static("x-should-retry"), value));
+        }
+        response.json(&self.body)
+    }
+}
+
+impl From<Invalid> for ApiError {
+    fn from(invalid: Invalid) -> Self {
+        let body = invalid.into();
+        Self { status: StatusCode::BAD_REQUEST, body, retry_after: None, should_retry: None }
+    }
+}
+
+impl From<ControlError> for ApiError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::NotFound(message) => Self::not_found(message),
+            ControlError::Conflict(message) => Self::conflict(message),
+            ControlError::Invalid { message, param: Some(param) } => Self::field(param, message),
+            ControlError::Invalid { message, param: None } => Invalid::new(message).into(),
+            ControlError::Refused(message) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
+            }
+            ControlError::Busy { message, retry_after } => {
+                let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code("busy");
+                error.retry_after(retry_after)
+            }
+            ControlError::DiskFull(message) => Self::disk_full(message),
+            ControlError::Internal(message) => Self::internal(message),
+        }
+    }
+}
+
+impl From<hone_adapters::Error> for ControlError {
+    fn from(error: hone_adapters::Error) -> Self {
+        use hone_adapters::Error as E;
+        let message = error.to_string();
+        match error {
+            E::Unknown(_) | E::IsBase(_) => Self::NotFound(message),
+            E::Name(_) => Self::Invalid { message, param: Some("name") },
+            E::Outside(_) => Self::Invalid { message, param: Some("folder") },
+            E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => Self::Refused(message),
+            E::Conflict { .. }
+            | E::NameTaken { .. }
+            | E::Exists(_)
+            | E::Move { .. }
+            | E::InUse(_)
+            | E::NothingToRollBack => Self::Conflict(message),
+            E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                Self::DiskFull(message)
+            }
+            E::Io(_) | E::Watch(_) => Self::Internal(message),
+        }
+    }
+}
+
+impl From<hone_adapters::Error> for ApiError {
+    fn from(error: hone_adapters::Error) -> Self {
+        ControlError::from(error).into()
+    }
+}
+
+impl From<hone_store::Error> for ControlError {
+    fn from(error: hone_store::Error) -> Self {
+        use hone_store::Error as E;
+        let message = error.to_string();
+        match error {
+            E::UnknownInteraction(_) | E::UnknownCycle(_) => Self::NotFound(message),
+            E::IdempotencyMismatch { .. } | E::Duplicate(_) => Self::Conflict(message),
+            E::DiskFull => Self::DiskFull(message),
+            _ => Self::Internal(message),
+        }
+    }
+}
+
+impl From<hone_store::Error> for ApiError {
+    fn from(error: hone_store::Error) -> Self {
+        ControlError::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_conflict_tells_sdks_not_to_retry() {
+        let response = ApiError::conflict("x").error_response();
+        assert_eq!(response.status(), 409);
+        assert_eq!(response.headers().get("x-should-retry").unwrap(), "false");
+    }
+
+    #[actix_web::test]
+    async fn waiting_times_are_rounded_up() {
+        let error = ApiError::shutting_down().retry_after(Duration::from_millis(1200));
+        let response = error.error_response();
+        assert_eq!(response.headers().get("retry-after").unwrap(), "2");
+        assert_eq!(response.headers().get("retry-after-ms").unwrap(), "1200");
+    }
+
+    #[test]
+    fn inner_texts_stay_inside() {
+        let error = ApiError::from(ControlError::Internal("/secret/path".to_owned()));
+        assert!(!error.to_string().contains("secret"));
+    }
+}
