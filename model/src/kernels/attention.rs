@@ -1,0 +1,178 @@
+//! Attention of query rows over the cached keys and values of one sequence.
+//!
+//! Each (row, head) is one softmax over the positions 0, 1, … in that order, whatever other rows run beside it: a chunked
+//! prefill, a whole one and a decode step give the same bits.
+
+use super::simd::{LANES, Simd};
+
+/// Query rows that attend together: consecutive positions of one sequence, one key/value head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attend {
+    /// Query of the first row and of the first head of the group.
+    pub(crate) queries: *const f32,
+    /// Result, placed as the queries.
+    pub(crate) out: *mut f32,
+    /// Elements from one row to the next in queries and result.
+    pub(crate) row_stride: usize,
+    /// Rows.
+    pub(crate) rows: usize,
+    /// Query heads that share the key/value head.
+    pub(crate) group: usize,
+    /// Width of a head; a multiple of 16.
+    pub(crate) head_dim: usize,
+    /// Keys of the head: blocks of 16 positions, `[head_dim][16]` each.
+    pub(crate) keys: *const f32,
+    /// Elements from one block of keys to the next.
+    pub(crate) key_stride: usize,
+    /// Values of the head, one row a position.
+    pub(crate) values: *const f32,
+    /// Elements from one position's values to the next.
+    pub(crate) value_stride: usize,
+    /// Positions that the first row sees (its own included); each further row sees one more.
+    pub(crate) length: usize,
+}
+
+/// Runs the rows; `scores` is working memory.
+///
+/// # Safety
+/// The processor must have the features of `S`; the pointers must be valid for the sizes; no other thread may write
+/// these results.
+#[inline(always)]
+pub(crate) unsafe fn attend<S: Simd>(a: &Attend, scores: &mut Vec<f32>) {
+    let total = a.rows * a.group;
+    let mut first = 0;
+    while first < total {
+        // SAFETY: passed on from the caller; the heights stay inside of the rows.
+        first += unsafe {
+            if total - first >= 4 {
+                heads::<S, 4>(a, first, scores)
+            } else if total - first >= 2 {
+                heads::<S, 2>(a, first, scores)
+            } else {
+                heads::<S, 1>(a, first, scores)
+            }
+        };
+    }
+}
+
+#[inline(always)]
+unsafe fn heads<S: Simd, const MR: usize>(
+    a: &Attend,
+    first: usize,
+    scores: &mut Vec<f32>,
+) -> usize {
+    let place = |m: usize| {
+        let (row, head) = ((first + m) / a.group, (first + m) % a.group);
+        (row * a.row_stride + head * a.head_dim, a.length + row)
+    };
+    let longest = place(MR - 1).1;
+    let blocks = longest.div_ceil(LANES);
+    let width = blocks * LANES;
+    if scores.len() < MR * width {
+        scores.resize(MR * width, 0.0);
+    }
+    let scale = 1.0 / (a.head_dim as f32).sqrt();
+    // SAFETY: queries, results, keys and values are valid for the rows, heads and positions used here; a block of keys
+    // is allocated whole.
+    unsafe {
+        for block in 0..blocks {
+            let keys = a.keys.add(block * a.key_stride);
+            let mut sums = [S::splat(0.0); MR];
+            for d in 0..a.head_dim {
+                let key = S::load(keys.add(d * LANES));
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(key, S::splat(*a.queries.add(place(m).0 + d)), *sum);
+                }
+            }
+            for (m, sum) in sums.into_iter().enumerate() {
+                let at = scores.as_mut_ptr().add(m * width + block * LANES);
+                S::store(at, S::mul(sum, S::splat(scale)));
+            }
+        }
+        let mut inverse = [0.0; MR];
+        for (m, inverse) in inverse.iter_mut().enumerate() {
+            let length = place(m).1;
+            *inverse = 1.0 / softmax::<S>(&mut scores[m * width..][..width], length);
+        }
+        let mut d = 0;
+        while d < a.head_dim {
+            if a.head_dim - d >= 64 {
+                mix::<S, MR, 4>(a, d, scores, width, &inverse, place);
+                d += 64;
+            } else {
+                mix::<S, MR, 1>(a, d, scores, width, &inverse, place);
+                d += LANES;
+            }
+        }
+    }
+    MR
+}
+
+/// Turns `length` scores into exponentials of their distance to the largest, zero beyond. Returns their sum.
+#[inline(always)]
+unsafe fn softmax<S: Simd>(scores: &mut [f32], length: usize) -> f32 {
+    scores[length..].fill(f32::NEG_INFINITY);
+    // SAFETY: the slice holds whole vectors.
+    unsafe {
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        for block in scores.chunks_exact(LANES).take(length.div_ceil(LANES)) {
+            largest = S::max(largest, S::load(block.as_ptr()));
+        }
+        let largest = S::splat(S::largest(largest));
+        let mut sum = S::splat(0.0);
+        for block in scores.chunks_exact_mut(LANES).take(length.div_ceil(LANES)) {
+            let value = S::exp(S::sub(S::load(block.as_ptr()), largest));
+            S::store(block.as_mut_ptr(), value);
+        }
+        // The exponential of minus infinity is e^-87 here, so what lies beyond is cleared before it counts.
+        scores[length..].fill(0.0);
+        for block in scores.chunks_exact(LANES).take(length.div_ceil(LANES)) {
+            sum = S::add(sum, S::load(block.as_ptr()));
+        }
+        S::sum(sum)
+    }
+}
+
+/// `NV` vectors of the result from lane `d` on: the weighted sum of the values.
+#[inline(always)]
+unsafe fn mix<S: Simd, const MR: usize, const NV: usize>(
+    a: &Attend,
+    d: usize,
+    scores: &[f32],
+    width: usize,
+    inverse: &[f32; MR],
+    place: impl Fn(usize) -> (usize, usize),
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let mut sums = [[S::splat(0.0); NV]; MR];
+        let shortest = place(0).1;
+        for position in 0..shortest {
+            let row = a.values.add(position * a.value_stride + d);
+            let mut values = [S::splat(0.0); NV];
+            for (n, value) in values.iter_mut().enumerate() {
+                *value = S::load(row.add(n * LANES));
+            }
+            for (m, sums) in sums.iter_mut().enumerate() {
+                let weight = S::splat(*scores.as_ptr().add(m * width + position));
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum = S::fma(value, weight, *sum);
+                }
+            }
+        }
+        for (m, sums) in sums.iter_mut().enumerate() {
+            // Later rows see a few positions more than the first.
+            for position in shortest..place(m).1 {
+                let row = a.values.add(position * a.value_stride + d);
+                let weight = S::splat(*scores.as_ptr().add(m * width + position));
+                for (n, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::fma(S::load(row.add(n * LANES)), weight, *sum);
+                }
+            }
+            for (n, sum) in sums.iter().enumerate() {
+                let out = a.out.add(place(m).0 + d + n * LANES);
+                S::store(out, S::mul(*sum, S::splat(inverse[m])));
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! AVX-512 with VNNI, and with the bf16 products where the processor has them.
+
+use std::arch::x86_64::*;
+
+use super::simd::{LANES, Simd};
+
+/// AVX-512 F, BW, DQ, VL, VNNI; `BF16`: also AVX512_BF16.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512<const BF16: bool>;
+
+// SAFETY: each function uses only features that the trait's contract promises; pointers stay within the trait's bounds.
+unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
+    const WIDE: bool = true;
+    type F = __m512;
+    type I = __m512i;
+    type B = __m512i;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, x: __m512) {
+        // SAFETY: see the impl.
+        unsafe { _mm512_storeu_ps(p, x) }
+    }
+    #[inline(always)]
+    unsafe fn load_some(p: *const f32, count: usize) -> __m512 {
+        // SAFETY: see the impl; masked lanes are not read.
+        unsafe { _mm512_maskz_loadu_ps(((1_u32 << count) - 1) as __mmask16, p) }
+    }
+    #[inline(always)]
+    unsafe fn store_some(p: *mut f32, x: __m512, count: usize) {
+        // SAFETY: see the impl; masked lanes are not written.
+        unsafe { _mm512_mask_storeu_ps(p, ((1_u32 << count) - 1) as __mmask16, x) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: __m512) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_abs_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m512) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_cvtps_epi32(a) }
+    }
+    #[inline(always)]
+    unsafe fn to_float(a: __m512i) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn exp2i(a: __m512i) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe {
+            let biased = _mm512_add_epi32(a, _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut i8, x: __m512i) {
+        // SAFETY: see the impl.
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(x)) }
+    }
+    #[inline(always)]
+    unsafe fn to_array(a: __m512) -> [f32; LANES] {
+        let mut lanes = [0.0; LANES];
+        // SAFETY: see the impl.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), a) };
+        lanes
+    }
+    #[inline(always)]
+    unsafe fn ints(a: __m512i) -> [i32; LANES] {
+        let mut lanes = [0; LANES];
+        // SAFETY: see the impl.
+        unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), a) };
+        lanes
+    }
+    #[inline(always)]
+    unsafe fn bytes(p: *const u8) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn table(codes: &[u8; 16]) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(codes.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    unsafe fn nibbles(packed: __m512i, table: __m512i) -> (__m512i, __m512i) {
+        // SAFETY: see the impl.
+        unsafe {
+            let mask = _mm512_set1_epi8(15);
+            let low = _mm512_and_si512(packed, mask);
+            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), mask);
+            (_mm512_shuffle_epi8(table, low), _mm512_shuffle_epi8(table, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn start(bias: i32) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_set1_epi32(bias) }
+    }
+    #[inline(always)]
+    unsafe fn dot(sum: __m512i, weights: __m512i, activations: i32) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations)) }
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(sum: __m512, weights: __m512i, x: u32) -> __m512 {
+        // SAFETY: see the impl; the three types are 64 bytes of plain data.
+        unsafe {
+            let pair = _mm512_set1_epi32(x as i32);
+            if BF16 {
+                return _mm512_dpbf16_ps(
+                    sum,
+                    std::mem::transmute::<__m512i, __m512bh>(weights),
+                    std::mem::transmute::<__m512i, __m512bh>(pair),
+                );
+            }
+            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let even = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v));
+            let odd = |v| _mm512_castsi512_ps(_mm512_and_si512(v, high));
+            let sum = _mm512_fmadd_ps(even(weights), even(pair), sum);
+            _mm512_fmadd_ps(odd(weights), odd(pair), sum)
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! The packed layout of weight panels, the same for all processors.
+//!
+//! A panel holds 16 output columns. Along the inputs it is a sequence of 64-byte groups, lane after lane:
+//! f32 has one input a group, bf16 two, 8-bit four, 4-bit eight (four in the low halves of the bytes, the next four in
+//! the high ones). The quantised formats come in blocks of 64 inputs, each followed by 16 f32 scales, so that a product
+//! reads one stream. Bytes of 8-bit weights and codes are offset by 128: the products take them as unsigned.
+
+use half::bf16;
+
+use super::simd::LANES;
+use crate::WeightFormat;
+
+/// Inputs that share a scale.
+pub(crate) const BLOCK: usize = 64;
+/// Bytes of one block of a q8 panel: codes, then scales.
+pub(crate) const Q8_BLOCK_BYTES: usize = LANES * BLOCK + LANES * 4;
+/// Bytes of one block of a q4 panel: codes, then scales.
+pub(crate) const Q4_BLOCK_BYTES: usize = LANES * BLOCK / 2 + LANES * 4;
+
+/// The 4-bit codebook (quantiles of a normal distribution, as NF4) in 127ths, offset by 128.
+pub(crate) const Q4_CODES: [u8; 16] =
+    [1, 40, 61, 78, 92, 105, 116, 128, 138, 148, 159, 171, 184, 199, 220, 255];
+
+/// Inputs rounded up to what the format packs together.
+pub(crate) fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
+    match format {
+        WeightFormat::F32 => inputs,
+        WeightFormat::Bf16 => inputs.next_multiple_of(2),
+        WeightFormat::Q8 | WeightFormat::Q4 => inputs.next_multiple_of(BLOCK),
+    }
+}
+
+/// Bytes of one panel.
+pub(crate) fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
+    let inputs = padded_inputs(format, inputs);
+    match format {
+        WeightFormat::F32 => inputs * LANES * 4,
+        WeightFormat::Bf16 => inputs * LANES * 2,
+        WeightFormat::Q8 => inputs / BLOCK * Q8_BLOCK_BYTES,
+        WeightFormat::Q4 => inputs / BLOCK * Q4_BLOCK_BYTES,
+    }
+}
+
+/// Bytes of a whole matrix.
+pub(crate) fn matrix_bytes(format: WeightFormat, inputs: usize, outputs: usize) -> usize {
+    outputs.div_ceil(LANES) * panel_bytes(format, inputs)
+}
+
+/// Packs one panel: `columns` holds up to 16 rows of the `[outputs, inputs]` matrix, one after the other.
+pub(crate) fn pack_panel(format: WeightFormat, inputs: usize, columns: &[f32], out: &mut [u8]) {
+    match format {
+        WeightFormat::F32 => {
+            for (lane, column) in columns.chunks_exact(inputs).enumerate() {
+                for (k, value) in column.iter().enumerate() {
+                    put(out, (k * LANES + lane) * 4, &value.to_le_bytes());
+                }
+            }
+        }
+        WeightFormat::Bf16 => {
+            for (lane, column) in columns.chunks_exact(inputs).enumerate() {
+                for (k, value) in column.iter().enumerate() {
+                    let at = (k / 2 * LANES + lane) * 4 + k % 2 * 2;
+                    put(out, at, &bf16::from_f32(*value).to_le_bytes());
+                }
+            }
+        }
+        WeightFormat::Q8 => {
+            out.fill(128);
+            for_blocks(inputs, columns, out, Q8_BLOCK_BYTES, LANES * BLOCK, |lane, values, out| {
+                let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                for (k, value) in values.iter().enumerate() {
+                    let code = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
+                    out[(k / 4 * LANES + lane) * 4 + k % 4] = (code + 128) as u8;
+                }
+                largest / 127.0
+            });
+        }
+        WeightFormat::Q4 => {
+            out.fill(0x77); // code 7 is zero
+            let nearest = nearest_codes();
+            for_blocks(
+                inputs,
+                columns,
+                out,
+                Q4_BLOCK_BYTES,
+                LANES * BLOCK / 2,
+                |lane, values, out| {
+                    let scale = best_q4_scale(values, &nearest);
+                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                    for (k, value) in values.iter().enumerate() {
+                        let code = nearest[code_index(value * inverse)];
+                        let byte = &mut out[(k / 8 * LANES + lane) * 4 + k % 4];
+                        let shift = k / 4 % 2 * 4;
+                        *byte = (*byte & !(15 << shift)) | (code << shift);
+                    }
+                    scale
+                },
+            );
+        }
+    }
+}
+
+fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
+    out[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Runs `encode(lane, values, block)` for each block of each column and stores the scale that it returns.
+fn for_blocks(
+    inputs: usize,
+    columns: &[f32],
+    out: &mut [u8],
+    block_bytes: usize,
+    scales_at: usize,
+    encode: impl Fn(usize, &[f32], &mut [u8]) -> f32,
+) {
+    for block in out.chunks_exact_mut(block_bytes) {
+        block[scales_at..].fill(0);
+    }
+    for (lane, column) in columns.chunks_exact(inputs).enumerate() {
+        for (values, block) in column.chunks(BLOCK).zip(out.chunks_exact_mut(block_bytes)) {
+            let scale = encode(lane, values, block);
+            put(block, scales_at + lane * 4, &scale.to_le_bytes());
+        }
+    }
+}
+
+/// Index of a value (in units of the scale) in the table of nearest codes.
+fn code_index(value: f32) -> usize {
+    (value.round_ties_even().clamp(-127.0, 127.0) as i32 + 127) as usize
+}
+
+fn nearest_codes() -> [u8; 255] {
+    std::array::from_fn(|i| {
+        let wanted = i as i32 + 1; // offset by 128 as the codebook
+        let mut best = 0_u8;
+        for code in 1..16_u8 {
+            let distance = |c: u8| (i32::from(Q4_CODES[usize::from(c)]) - wanted).abs();
+            if distance(code) < distance(best) {
+                best = code;
+            }
+        }
+        best
+    })
+}
+
+/// The scale with the smallest squared error among some around the largest value, each refined by least squares.
+fn best_q4_scale(values: &[f32], nearest: &[u8; 255]) -> f32 {
+    let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+    if largest == 0.0 {
+        return 0.0;
+    }
+    let mut best = (f32::INFINITY, 0.0);
+    for step in 0..10 {
+        let mut scale = largest / 127.0 * (0.80 + 0.03 * step as f32);
+        for _ in 0..2 {
+            let inverse = 1.0 / scale;
+            let (mut cross, mut square, mut error) = (0.0_f32, 0.0_f32, 0.0_f32);
+            for value in values {
+                let code = nearest[code_index(value * inverse)];
+                let level = f32::from(Q4_CODES[usize::from(code)]) - 128.0;
+                cross += value * level;
+                square += level * level;
+                error += (value - level * scale) * (value - level * scale);
+            }
+            if error < best.0 {
+                best = (error, scale);
+            }
+            if square > 0.0 && cross > 0.0 {
+                scale = cross / square;
+            }
+        }
+    }
+    best.1
+}
+
+/// Reads `count` (at most 16, a multiple-of-16 start) inputs of all 16 lanes of a panel: `tile[lane][k - from]`.
+pub(crate) fn unpack_tile(
+    format: WeightFormat,
+    panel: &[u8],
+    from: usize,
+    count: usize,
+    tile: &mut [[f32; LANES]; LANES],
+) {
+    let float =
+        |at: usize| f32::from_le_bytes([panel[at], panel[at + 1], panel[at + 2], panel[at + 3]]);
+    match format {
+        WeightFormat::F32 => {
+            for k in 0..count {
+                for (lane, row) in tile.iter_mut().enumerate() {
+                    row[k] = float(((from + k) * LANES + lane) * 4);
+                }
+            }
+        }
+        WeightFormat::Bf16 => {
+            for k in 0..count {
+                for (lane, row) in tile.iter_mut().enumerate() {
+                    let at = ((from + k) / 2 * LANES + lane) * 4 + (from + k) % 2 * 2;
+                    row[k] = bf16::from_le_bytes([panel[at], panel[at + 1]]).to_f32();
+                }
+            }
+        }
+        WeightFormat::Q8 => {
+            let block = from / BLOCK * Q8_BLOCK_BYTES;
+            for (lane, row) in tile.iter_mut().enumerate() {
+                let scale = float(block + LANES * BLOCK + lane * 4);
+                for (k, value) in row.iter_mut().enumerate().take(count) {
+                    let k = from % BLOCK + k;
+                    let code = panel[block + (k / 4 * LANES + lane) * 4 + k % 4];
+                    *value = (f32::from(code) - 128.0) * scale;
+                }
+            }
+        }
+        WeightFormat::Q4 => {
+            let block = from / BLOCK * Q4_BLOCK_BYTES;
+            for (lane, row) in tile.iter_mut().enumerate() {
+                let scale = float(block + LANES * BLOCK / 2 + lane * 4);
+                for (k, value) in row.iter_mut().enumerate().take(count) {
+                    let k = from % BLOCK + k;
+                    let byte = panel[block + (k / 8 * LANES + lane) * 4 + k % 4];
+                    let code = byte >> (k / 4 % 2 * 4) & 15;
+                    *value = (f32::from(Q4_CODES[usize::from(code)]) - 128.0) * scale;
+                }
+            }
+        }
+    }
+}
+
+/// One weight: input `k` of one lane of a panel.
+pub(crate) fn unpack_one(format: WeightFormat, panel: &[u8], lane: usize, k: usize) -> f32 {
+    let float =
+        |at: usize| f32::from_le_bytes([panel[at], panel[at + 1], panel[at + 2], panel[at + 3]]);
+    let (block, inside) = (k / BLOCK, k % BLOCK);
+    match format {
+        WeightFormat::F32 => float((k * LANES + lane) * 4),
+        WeightFormat::Bf16 => {
+            let at = (k / 2 * LANES + lane) * 4 + k % 2 * 2;
+            bf16::from_le_bytes([panel[at], panel[at + 1]]).to_f32()
+        }
+        WeightFormat::Q8 => {
+            let block = block * Q8_BLOCK_BYTES;
+            let code = panel[block + (inside / 4 * LANES + lane) * 4 + inside % 4];
+            (f32::from(code) - 128.0) * float(block + LANES * BLOCK + lane * 4)
+        }
+        WeightFormat::Q4 => {
+            let block = block * Q4_BLOCK_BYTES;
+            let byte = panel[block + (inside / 8 * LANES + lane) * 4 + inside % 4];
+            let code = byte >> (inside / 4 % 2 * 4) & 15;
+            let level = f32::from(Q4_CODES[usize::from(code)]) - 128.0;
+            level * float(block + LANES * BLOCK / 2 + lane * 4)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Plain Rust: the reference for the other sets, and the way on processors without them.
+
+use super::simd::{LANES, Simd};
+
+/// No particular instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+type F = [f32; LANES];
+
+#[inline(always)]
+fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+// SAFETY: needs no features; pointers are read within the trait's bounds.
+unsafe impl Simd for Portable {
+    const WIDE: bool = false;
+    type F = F;
+    type I = [i32; LANES];
+    type B = [u8; 64];
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> F {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> F {
+        // SAFETY: the caller vouches for 16 lanes.
+        unsafe { p.cast::<F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, x: F) {
+        // SAFETY: the caller vouches for 16 lanes.
+        unsafe { p.cast::<F>().write_unaligned(x) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: F, b: F) -> F {
+        map2(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: F, b: F) -> F {
+        map2(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: F, b: F) -> F {
+        map2(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: F, b: F) -> F {
+        map2(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn max(a: F, b: F) -> F {
+        // As the x86 instruction: the second operand if either is NaN.
+        map2(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn min(a: F, b: F) -> F {
+        map2(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    unsafe fn fma(a: F, b: F, c: F) -> F {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    unsafe fn abs(a: F) -> F {
+        a.map(f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn round(a: F) -> [i32; LANES] {
+        a.map(|x| x.round_ties_even() as i32)
+    }
+    #[inline(always)]
+    unsafe fn to_float(a: [i32; LANES]) -> F {
+        a.map(|x| x as f32)
+    }
+    #[inline(always)]
+    unsafe fn exp2i(a: [i32; LANES]) -> F {
+        a.map(|x| f32::from_bits((x.wrapping_add(127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(p: *mut i8, x: [i32; LANES]) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { p.cast::<[i8; LANES]>().write_unaligned(x.map(|x| x as i8)) }
+    }
+    #[inline(always)]
+    unsafe fn to_array(a: F) -> F {
+        a
+    }
+    #[inline(always)]
+    unsafe fn ints(a: [i32; LANES]) -> [i32; LANES] {
+        a
+    }
+    #[inline(always)]
+    unsafe fn bytes(p: *const u8) -> [u8; 64] {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { p.cast::<[u8; 64]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn table(codes: &[u8; 16]) -> [u8; 64] {
+        std::array::from_fn(|i| codes[i % 16])
+    }
+    #[inline(always)]
+    unsafe fn nibbles(packed: [u8; 64], table: [u8; 64]) -> ([u8; 64], [u8; 64]) {
+        (packed.map(|b| table[usize::from(b & 15)]), packed.map(|b| table[usize::from(b >> 4)]))
+    }
+    #[inline(always)]
+    unsafe fn start(bias: i32) -> [i32; LANES] {
+        [bias; LANES]
+    }
+    #[inline(always)]
+    unsafe fn dot(sum: [i32; LANES], weights: [u8; 64], activations: i32) -> [i32; LANES] {
+        let x = activations.to_le_bytes().map(|b| i32::from(b as i8));
+        std::array::from_fn(|i| {
+            (0..4).fold(sum[i], |sum, j| sum + i32::from(weights[4 * i + j]) * x[j])
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot_bf16(sum: F, weights: [u8; 64], x: u32) -> F {
+        let (even, odd) = (f32::from_bits(x << 16), f32::from_bits(x & 0xffff_0000));
+        std::array::from_fn(|i| {
+            let w = u32::from_le_bytes([
+                weights[4 * i],
+                weights[4 * i + 1],
+                weights[4 * i + 2],
+                weights[4 * i + 3],
+            ]);
+            let sum = f32::from_bits(w << 16).mul_add(even, sum[i]);
+            f32::from_bits(w & 0xffff_0000).mul_add(odd, sum)
+        })
+    }
+}

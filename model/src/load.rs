@@ -1,0 +1,175 @@
+//! Safetensors checkpoints: one file, or an index with shards.
+//!
+//! Names, shapes and number formats are checked against the configuration before anything is packed, so that a wrong
+//! or incomplete folder is refused with the tensor's name.
+
+use std::{collections::BTreeMap, path::Path};
+
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::Deserialize;
+
+use crate::{Error, Source};
+
+/// The tensor files of a model, opened.
+pub(crate) struct Checkpoint {
+    files: Vec<(String, Bytes)>,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+impl Bytes {
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Static(bytes) => bytes,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Opens the tensor files of a source.
+    pub(crate) fn open(source: &Source) -> Result<Self, Error> {
+        match source {
+            Source::Starter => {
+                let name = "model.safetensors";
+                let bytes = crate::starter::file(name)?.unwrap_or_default();
+                Ok(Self { files: vec![(name.into(), Bytes::Static(bytes))] })
+            }
+            Source::Folder(folder) => {
+                let files = shard_names(folder)?
+                    .into_iter()
+                    .map(|name| {
+                        let bytes = Bytes::Mapped(map(&folder.join(&name))?);
+                        Ok((name, bytes))
+                    })
+                    .collect::<Result<_, Error>>()?;
+                Ok(Self { files })
+            }
+        }
+    }
+
+    /// The raw files, for hashing.
+    pub(crate) fn raw(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.files.iter().map(|(name, bytes)| (name.as_str(), bytes.get()))
+    }
+
+    /// Parses the headers.
+    pub(crate) fn tensors(&self) -> Result<Tensors<'_>, Error> {
+        let files = self
+            .files
+            .iter()
+            .map(|(name, bytes)| {
+                let parsed = SafeTensors::deserialize(bytes.get())
+                    .map_err(|e| Error::invalid(name, format!("{e}; copy the file again")))?;
+                Ok((name.as_str(), parsed))
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Tensors { files })
+    }
+}
+
+/// Maps a file read-only.
+pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
+    let file = fs_err::File::open(path).map_err(Error::io(path))?;
+    // SAFETY: the map is read-only. Model files are not changed in place: packed ones are written aside and renamed, and
+    // a source is only read while it is packed.
+    unsafe { Mmap::map(file.file()) }.map_err(Error::io(path))
+}
+
+fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {
+    let single = "model.safetensors";
+    if folder.join(single).is_file() {
+        return Ok(vec![single.into()]);
+    }
+    let name = "model.safetensors.index.json";
+    let path = folder.join(name);
+    let bytes = match fs_err::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::invalid(
+                folder.display().to_string(),
+                format!("it has neither {single} nor {name}"),
+            ));
+        }
+        Err(source) => return Err(Error::Io { path, source }),
+    };
+    let index: Index = serde_json::from_slice(&bytes).map_err(|e| Error::invalid(name, e))?;
+    let mut names: Vec<String> = index.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    // A name with a path in it would read files outside of the folder.
+    if let Some(bad) = names.iter().find(|n| n.contains(['/', '\\']) || n.starts_with('.')) {
+        return Err(Error::invalid(name, format!("shard name {bad:?} is no plain file name")));
+    }
+    Ok(names)
+}
+
+/// The parsed headers of a checkpoint.
+pub(crate) struct Tensors<'a> {
+    files: Vec<(&'a str, SafeTensors<'a>)>,
+}
+
+impl Tensors<'_> {
+    /// A tensor as f32, its shape checked.
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        let view = self
+            .files
+            .iter()
+            .find_map(|(_, file)| file.tensor(name).ok())
+            .ok_or_else(|| self.missing(name))?;
+        to_f32(name, &view, shape)
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let file = self.files.first().map_or("the folder", |(file, _)| *file);
+        Error::MissingTensor { name: name.into(), file: file.into() }
+    }
+}
+
+/// A tensor view as f32.
+///
+/// # Errors
+/// [`Error::Shape`], [`Error::Unsupported`] for integers and the like, [`Error::NotFinite`].
+pub(crate) fn to_f32(
+    name: &str,
+    view: &TensorView<'_>,
+    shape: &[usize],
+) -> Result<Vec<f32>, Error> {
+    if view.shape() != shape {
+        return Err(Error::Shape {
+            name: name.into(),
+            found: view.shape().to_vec(),
+            expected: shape.to_vec(),
+        });
+    }
+    let data = view.data();
+    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => {
+            data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+        }
+        Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        other => {
+            return Err(Error::Unsupported {
+                what: format!("number format {other:?} of tensor {name}"),
+                supported: "F32, BF16, F16".into(),
+            });
+        }
+    };
+    if values.iter().all(|v| v.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::NotFinite { name: name.into() })
+    }
+}

@@ -1,0 +1,286 @@
+//! A packed model, opened: one forward step over a ragged batch.
+
+use std::{ops::Range, path::Path};
+
+use crate::{
+    Adapter, ChatTemplate, Error, KvCache, ModelConfig, Tokenizer, WeightFormat,
+    layer::{Buffers, LoraRun, Span, Step, norm_rows},
+    linear::Cpu,
+    llama::Llama,
+    pack::{Manifest, Packed},
+    rope::{Angles, Rope},
+};
+
+/// A model ready to run. The weights are mapped read-only, so several processes share them.
+pub struct Model {
+    pub(crate) config: ModelConfig,
+    pub(crate) cpu: Cpu,
+    pub(crate) decoder: Llama,
+    pub(crate) rope: Rope,
+    manifest: Manifest,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model")
+            .field("digest", &self.manifest.digest)
+            .field("format", &self.manifest.format)
+            .field("kernels", &self.cpu.kernels)
+            .finish_non_exhaustive()
+    }
+}
+
+/// New tokens of one sequence.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// Tokens that follow those in the cache.
+    pub tokens: &'a [u32],
+    /// The sequence so far; the tokens are appended.
+    pub cache: &'a mut KvCache,
+    /// The adapter, the same that filled the cache; `None` is the base.
+    pub adapter: Option<&'a Adapter>,
+    /// For which tokens logits are wanted.
+    pub logits: LogitsFor,
+}
+
+/// For which tokens of a segment logits are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogitsFor {
+    /// For none: a part of a prompt.
+    None,
+    /// For the last.
+    Last,
+    /// For each.
+    All,
+}
+
+/// Logits of a step: one row of `vocab_size` for each wanted token, in the order of segments and tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits {
+    data: Vec<f32>,
+    vocab: usize,
+}
+
+impl Logits {
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.data.len() / self.vocab.max(1)
+    }
+
+    /// One row.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Logits::rows`].
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.data[index * self.vocab..][..self.vocab]
+    }
+
+    /// One row, to be changed by a sampler.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Logits::rows`].
+    pub fn row_mut(&mut self, index: usize) -> &mut [f32] {
+        &mut self.data[index * self.vocab..][..self.vocab]
+    }
+}
+
+/// Working memory of a step, kept between steps.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    hidden: Vec<f32>,
+    last: Vec<f32>,
+    normed: Vec<f32>,
+    angles: Angles,
+    buffers: Buffers,
+}
+
+impl Scratch {
+    /// Empty working memory; it grows with the first steps.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Model {
+    /// Opens a folder that [`crate::prepare`] made, to run on `threads` threads.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged or of another version.
+    pub fn open(packed: &Path, threads: usize) -> Result<Self, Error> {
+        let read = |name: &str| {
+            let path = packed.join(name);
+            fs_err::read(&path).map_err(Error::io(&path))
+        };
+        let manifest: Manifest = serde_json::from_slice(&read("manifest.json")?)
+            .map_err(|e| Error::invalid("manifest.json", e))?;
+        let generation = packed.join("generation_config.json");
+        let generation = match generation.is_file() {
+            true => Some(read("generation_config.json")?),
+            false => None,
+        };
+        let config = ModelConfig::parse(&read("config.json")?, generation.as_deref())?;
+        let weights = Packed::open(packed, &manifest)?;
+        Ok(Self {
+            decoder: Llama::open(&config, &weights)?,
+            rope: Rope::new(&config),
+            cpu: Cpu::new(threads).map_err(Error::io(packed))?,
+            tokenizer: Tokenizer::from_bytes(&read("tokenizer.json")?)?,
+            template: ChatTemplate::from_config(&read("tokenizer_config.json")?)?,
+            config,
+            manifest,
+        })
+    }
+
+    /// Sizes and constants.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Digest of the source files, the format and the layout; hex.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.manifest.digest
+    }
+
+    /// Number format of the linear layers.
+    #[must_use]
+    pub fn format(&self) -> WeightFormat {
+        self.manifest.format
+    }
+
+    /// The model's tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The model's chat template.
+    #[must_use]
+    pub fn template(&self) -> &ChatTemplate {
+        &self.template
+    }
+
+    /// Name of the instruction set that runs the kernels.
+    #[must_use]
+    pub fn kernels(&self) -> &'static str {
+        self.cpu.kernels.name
+    }
+
+    /// Threads of a step.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.cpu.pool.threads()
+    }
+
+    /// Runs one step over a ragged batch: prompts, parts of prompts and single tokens, of different adapters.
+    ///
+    /// The logits of a token have the same bits whatever else is in the batch, however its prompt was cut into steps and
+    /// on however many threads. Rows without an adapter cost the same beside rows with one; segments of one adapter
+    /// should stand together, for then they share its products.
+    ///
+    /// # Errors
+    /// If a token is outside of the vocabulary, a sequence would pass the context, or a cache or adapter belongs to
+    /// another model. Nothing is changed then.
+    pub fn forward(
+        &self,
+        segments: &mut [Segment<'_>],
+        scratch: &mut Scratch,
+    ) -> Result<Logits, Error> {
+        self.check(segments)?;
+        let hidden = self.config.hidden_size;
+        let mut spans = Vec::with_capacity(segments.len());
+        let mut rows = 0;
+        for segment in segments.iter_mut() {
+            let count = segment.tokens.len();
+            spans.push(Span { rows: rows..rows + count, start: segment.cache.len() });
+            segment.cache.reserve(count);
+            rows += count;
+        }
+        let positions = spans.iter().flat_map(|s| s.start..s.start + s.rows.len());
+        self.rope.angles(positions, &mut scratch.angles);
+        scratch.hidden.resize(rows * hidden, 0.0);
+        let tokens = segments.iter().flat_map(|s| s.tokens).copied();
+        self.decoder.embed(tokens, &mut scratch.hidden);
+
+        let step =
+            Step { cpu: &self.cpu, config: &self.config, spans: &spans, angles: &scratch.angles };
+        let runs = adapter_runs(segments, &spans);
+        for index in 0..self.config.num_layers {
+            let mut caches: Vec<_> = segments.iter_mut().map(|s| s.cache.layer(index)).collect();
+            let loras: Vec<LoraRun<'_>> = runs
+                .iter()
+                .filter_map(|(rows, adapter)| Some((rows.clone(), adapter.layer(index)?)))
+                .collect();
+            let (x, buffers) = (&mut scratch.hidden, &mut scratch.buffers);
+            self.decoder.layer(index, step, &mut caches, &loras, x, buffers);
+        }
+        for segment in segments.iter_mut() {
+            segment.cache.advance(segment.tokens.len());
+        }
+
+        scratch.last.clear();
+        for (segment, span) in segments.iter().zip(&spans) {
+            let wanted = match segment.logits {
+                LogitsFor::None => span.rows.end..span.rows.end,
+                LogitsFor::Last => {
+                    span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end
+                }
+                LogitsFor::All => span.rows.clone(),
+            };
+            let from = &scratch.hidden[wanted.start * hidden..wanted.end * hidden];
+            scratch.last.extend_from_slice(from);
+        }
+        Ok(self.head(&scratch.last, &mut scratch.normed, &mut scratch.buffers))
+    }
+
+    /// Final norm and output head.
+    fn head(&self, last: &[f32], normed: &mut Vec<f32>, buffers: &mut Buffers) -> Logits {
+        let vocab = self.config.vocab_size;
+        normed.resize(last.len(), 0.0);
+        norm_rows(&self.cpu, last, &self.decoder.norm, self.config.rms_norm_eps, normed);
+        let mut data = vec![0.0; last.len() / self.config.hidden_size * vocab];
+        let head = self.decoder.head();
+        head.forward(&self.cpu, &mut buffers.activations, normed, &mut data, None);
+        Logits { data, vocab }
+    }
+
+    fn check(&self, segments: &[Segment<'_>]) -> Result<(), Error> {
+        let vocab = self.config.vocab_size;
+        for segment in segments {
+            segment.cache.check(&self.config)?;
+            if let Some(adapter) = segment.adapter {
+                adapter.check(&self.config)?;
+            }
+            let tokens = segment.cache.len() + segment.tokens.len();
+            if tokens > self.config.max_positions {
+                return Err(Error::ContextFull { tokens, max: self.config.max_positions });
+            }
+            if let Some(token) = segment.tokens.iter().find(|t| **t as usize >= vocab) {
+                return Err(Error::TokenRange { token: *token, vocab });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adjacent segments of the same adapter, joined.
+fn adapter_runs<'a>(segments: &[Segment<'a>], spans: &[Span]) -> Vec<(Range<usize>, &'a Adapter)> {
+    let mut runs: Vec<(Range<usize>, &Adapter)> = Vec::new();
+    for (segment, span) in segments.iter().zip(spans) {
+        let Some(adapter) = segment.adapter else { continue };
+        match runs.last_mut() {
+            Some((rows, last)) if std::ptr::eq(*last, adapter) && rows.end == span.rows.start => {
+                rows.end = span.rows.end;
+            }
+            _ if span.rows.is_empty() => {}
+            _ => runs.push((span.rows.clone(), adapter)),
+        }
+    }
+    runs
+}

@@ -1,0 +1,98 @@
+//! Where a model comes from: a Hugging Face folder or the starter in the binary.
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::Error;
+
+/// Where a model comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A folder as Hugging Face lays it out: `config.json`, `*.safetensors`, `tokenizer.json`, …
+    Folder(PathBuf),
+    /// The starter model inside of the binary (feature `starter`).
+    Starter,
+}
+
+/// The small files of a model, as bytes.
+pub(crate) struct SmallFiles {
+    /// `config.json`.
+    pub(crate) config: Vec<u8>,
+    /// `generation_config.json`, if there is one.
+    pub(crate) generation: Option<Vec<u8>>,
+    /// `tokenizer.json`.
+    pub(crate) tokenizer: Vec<u8>,
+    /// `tokenizer_config.json`, with the chat template in it.
+    pub(crate) tokenizer_config: Vec<u8>,
+}
+
+impl Source {
+    /// Reads everything but the weights.
+    pub(crate) fn small_files(&self) -> Result<SmallFiles, Error> {
+        let tokenizer_config = match self.optional("tokenizer_config.json")? {
+            Some(bytes) => bytes.into_owned(),
+            None => b"{}".to_vec(),
+        };
+        let template = self.optional("chat_template.jinja")?;
+        Ok(SmallFiles {
+            config: self.required("config.json")?,
+            generation: self.optional("generation_config.json")?.map(Cow::into_owned),
+            tokenizer: self.required("tokenizer.json")?,
+            tokenizer_config: match template {
+                Some(template) => with_template(&tokenizer_config, &template)?,
+                None => tokenizer_config,
+            },
+        })
+    }
+
+    fn required(&self, name: &str) -> Result<Vec<u8>, Error> {
+        match self.optional(name)? {
+            Some(bytes) => Ok(bytes.into_owned()),
+            None => Err(Error::Io {
+                path: self.folder().join(name),
+                source: std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    "not found; a model folder has config.json, *.safetensors and tokenizer.json",
+                ),
+            }),
+        }
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
+        match self {
+            Self::Starter => Ok(crate::starter::file(name)?.map(Cow::Borrowed)),
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                match fs_err::read(&path) {
+                    Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                    Err(source) => Err(Error::Io { path, source }),
+                }
+            }
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Starter => Path::new("starter"),
+        }
+    }
+}
+
+/// Newer transformers keep the chat template in a file of its own, which goes before the one in the configuration.
+fn with_template(tokenizer_config: &[u8], template: &[u8]) -> Result<Vec<u8>, Error> {
+    let bad = |e: &dyn std::fmt::Display| Error::invalid("tokenizer_config.json", e);
+    let mut config: Value = serde_json::from_slice(tokenizer_config).map_err(|e| bad(&e))?;
+    let template = String::from_utf8(template.to_vec())
+        .map_err(|e| Error::invalid("chat_template.jinja", e))?;
+    match config.as_object_mut() {
+        Some(object) => object.insert("chat_template".into(), Value::String(template)),
+        None => return Err(bad(&"not an object")),
+    };
+    serde_json::to_vec(&config).map_err(|e| bad(&e))
+}
