@@ -1,0 +1,287 @@
+//! What operators ask for through the API, carried out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
+use hone_adapters::LivePointer;
+use hone_api::adapter::{AdapterView, LiveView, Provenance};
+use hone_api::cycle::{CycleEvent, CycleView, Trigger};
+use hone_api::evaluation::{EvalRequest, EvalView};
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
+use hone_server::control::{
+    Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::cycle::{CancelError, Cycles};
+use crate::evals::Evals;
+use crate::import;
+use crate::journal::Decision;
+use crate::parts::Parts;
+use crate::promote::{Change, Error, Order};
+
+/// Who the audit trail names for what comes through the API. Keys will give it a name of its own.
+const OPERATOR: &str = "operator";
+
+/// The daemon behind the API.
+#[derive(Debug)]
+pub struct Operator {
+    parts: Arc<Parts>,
+    cycles: Arc<Cycles>,
+    evals: Evals,
+    feedback: Arc<Notify>,
+}
+
+impl Operator {
+    /// `feedback` rings the schedule.
+    pub fn new(
+        parts: Arc<Parts>,
+        cycles: Arc<Cycles>,
+        evals: Evals,
+        feedback: Arc<Notify>,
+    ) -> Self {
+        Self { parts, cycles, evals, feedback }
+    }
+
+    async fn change(&self, change: Change, wanted: Move) -> ControlResult<LiveView> {
+        let default = match change {
+            Change::Promote(_) => "promoted by hand",
+            Change::RollBack(_) => "rolled back by hand",
+        };
+        let order = Order {
+            change,
+            expected_live: wanted.expected_live,
+            actor: OPERATOR.to_owned(),
+            reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
+        };
+        Ok(view(self.parts.promoter.carry_out(order).await?))
+    }
+
+    fn resolve(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {
+        Ok(self.parts.registry.resolve(reference).map_err(Error::from)?)
+    }
+
+    async fn import(&self, folder: &str, name: Option<String>) -> ControlResult<AdapterView> {
+        let source = self.parts.registry.drop_path(folder).map_err(Error::from)?;
+        let request = import::Request { source, name, actor: OPERATOR };
+        Ok(import::run(&self.parts, request).await?)
+    }
+
+    async fn delete(&self, id: AdapterId) -> ControlResult<()> {
+        let registry = self.parts.registry.clone();
+        let deleted = tokio::task::spawn_blocking(move || registry.delete(id)).await;
+        deleted.map_err(Error::from)?.map_err(Error::from)?;
+        self.parts.promoter.unload(id).await?;
+        let decision = Decision {
+            actor: OPERATOR.to_owned(),
+            action: "adapter.deleted",
+            subject: id.to_string(),
+            reason: "deleted by hand".to_owned(),
+            data: json!({}),
+        };
+        Ok(self.parts.journal.audit(decision).await.map_err(Error::from)?)
+    }
+
+    async fn load_lora(&self, load: LoadLora) -> ControlResult<()> {
+        let holder = self.parts.registry.get(&AdapterRef::Name(load.name.clone())).ok();
+        let Some(old) = holder else {
+            self.import(&load.path, Some(load.name)).await?;
+            return Ok(());
+        };
+        if !load.in_place {
+            let text = format!(
+                "The lora adapter '{}' has already been loaded. Set load_inplace to true to replace it.",
+                load.name
+            );
+            return Err(ControlError::Conflict(text));
+        }
+        // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
+        let new = self.import(&load.path, None).await?;
+        let registry = self.parts.registry.clone();
+        let renamed = tokio::task::spawn_blocking(move || {
+            registry.set_name(old.id, None)?;
+            registry.set_name(new.id, Some(&load.name))
+        });
+        renamed.await.map_err(Error::from)?.map_err(Error::from)?;
+        match self.delete(old.id).await {
+            // It is live, or the one to go back to: it stays, without the name.
+            Err(ControlError::Conflict(_)) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl Control for Operator {
+    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
+        async { Ok(self.cycles.start(Trigger::Manual).await.map_err(Error::from)?) }.boxed()
+    }
+
+    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
+        async move {
+            self.cycles.cancel(id).await.map_err(|error| match error {
+                CancelError::Unknown(_) => ControlError::NotFound(error.to_string()),
+                CancelError::Over(_) => ControlError::Conflict(error.to_string()),
+                CancelError::Store(error) => Error::from(error).into(),
+            })
+        }
+        .boxed()
+    }
+
+    fn cycle_events(
+        &self,
+        id: CycleId,
+        after: u64,
+    ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
+        async move {
+            let cycle = self.parts.store.cycle(id).await.map_err(Error::from)?;
+            if cycle.is_none() {
+                return Err(ControlError::NotFound(CancelError::Unknown(id).to_string()));
+            }
+            let events = self.parts.journal.follow(id, after);
+            // A store that fails ends the stream; the client comes back with `Last-Event-ID`.
+            let events = events.map(|event| {
+                event.inspect_err(|error| tracing::warn!(%error, "a stream of events ends early"))
+            });
+            Ok(events.filter_map(|event| std::future::ready(event.ok())).boxed())
+        }
+        .boxed()
+    }
+
+    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        async move {
+            let to = change.to.clone().ok_or_else(|| ControlError::Invalid {
+                message: "which adapter shall go live?".to_owned(),
+                param: Some("to"),
+            })?;
+            let to = self.resolve(&to)?;
+            self.change(Change::Promote(to), change).await
+        }
+        .boxed()
+    }
+
+    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        async move {
+            let to = change.to.as_ref().map(|to| self.resolve(to)).transpose()?;
+            self.change(Change::RollBack(to), change).await
+        }
+        .boxed()
+    }
+
+    fn import_adapter(&self, wanted: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
+        async move {
+            let source = self.parts.registry.drop_path(&wanted.folder).map_err(Error::from)?;
+            let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
+            let request = import::Request { source, name: Some(name), actor: OPERATOR };
+            Ok(import::run(&self.parts, request).await?)
+        }
+        .boxed()
+    }
+
+    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
+        async move {
+            let id = self.resolve(&adapter)?.ok_or_else(|| {
+                ControlError::Conflict("the base model cannot be deleted".to_owned())
+            })?;
+            self.delete(id).await?;
+            Ok(id)
+        }
+        .boxed()
+    }
+
+    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
+        Operator::load_lora(self, load).boxed()
+    }
+
+    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
+        async move {
+            let found = self.parts.registry.get(&AdapterRef::Name(name));
+            let view = found.map_err(Error::from)?;
+            if matches!(view.provenance, Provenance::Cycle { .. }) {
+                let text = format!("{} came from a cycle; delete it as an adapter", view.id);
+                return Err(ControlError::Conflict(text));
+            }
+            self.delete(view.id).await
+        }
+        .boxed()
+    }
+
+    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
+        self.evals.start(request).boxed()
+    }
+
+    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
+        let found = self.evals.get(id);
+        async move {
+            found.ok_or_else(|| {
+                ControlError::NotFound(format!("no evaluation {id}; they are forgotten at a restart"))
+            })
+        }
+        .boxed()
+    }
+
+    fn feedback_arrived(&self) {
+        self.feedback.notify_one();
+    }
+}
+
+const fn view(pointer: LivePointer) -> LiveView {
+    LiveView {
+        epoch: pointer.epoch,
+        live: pointer.live,
+        previous: pointer.previous,
+        changed_at: pointer.changed_at,
+    }
+}
+
+impl From<Error> for ControlError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Registry(error) => of_registry(&error, text),
+            Error::Engine(error) => of_engine(&error, text),
+            Error::Store(hone_store::Error::DiskFull) => Self::DiskFull(text),
+            Error::Store(_) => Self::Internal(text),
+            Error::Stopping(_) => {
+                Self::Busy { message: text, retry_after: Duration::from_secs(5) }
+            }
+        }
+    }
+}
+
+fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
+    use hone_adapters::Error as E;
+    match error {
+        E::Unknown(_) => ControlError::NotFound(text),
+        E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => ControlError::Refused(text),
+        E::Name(_) => ControlError::Invalid { message: text, param: Some("name") },
+        E::Outside(_) => ControlError::Invalid { message: text, param: Some("folder") },
+        E::IsBase(_) => ControlError::Invalid { message: text, param: None },
+        E::Conflict { .. }
+        | E::NameTaken { .. }
+        | E::Exists(_)
+        | E::Move { .. }
+        | E::InUse(_)
+        | E::NothingToRollBack => ControlError::Conflict(text),
+        E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            ControlError::DiskFull(text)
+        }
+        E::Io(_) | E::Watch(_) => ControlError::Internal(text),
+    }
+}
+
+fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
+    use hone_engine::Error as E;
+    match error {
+        E::NoEffect(_) | E::Broken(_) | E::Model(_) => ControlError::Refused(text),
+        E::UnknownAdapter(_) => ControlError::NotFound(text),
+        E::StaleEpoch { .. } => ControlError::Conflict(text),
+        E::ShuttingDown | E::QueueFull { .. } => {
+            ControlError::Busy { message: text, retry_after: Duration::from_secs(5) }
+        }
+        _ => ControlError::Internal(text),
+    }
+}

@@ -1,0 +1,388 @@
+//! One turn of the loop: select, train, register, evaluate, decide, promote.
+//!
+//! The row in the store is the truth about a cycle. A step ends with one write of that row, its
+//! outcome and the next step in it; what a step makes is named by its cycle or by its content. So a
+//! daemon that was killed anywhere goes on at the step that had not ended, and repeats nothing that
+//! had. One cycle runs at a time, the others wait in the order they came.
+
+mod decide;
+mod evaluate;
+mod promote;
+mod register;
+mod select;
+mod train;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
+use hone_api::{CycleId, UnixMillis};
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, Notify};
+use tokio_util::sync::CancellationToken;
+
+use crate::journal::{Decision, is_over, no_data};
+use crate::parts::Parts;
+
+/// After the store refused: how long until the next try.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// How a step ended.
+enum End {
+    /// On to the next one.
+    Next { outcome: Value, message: String },
+    /// The cycle is over.
+    Over { verdict: Verdict, reason: String, outcome: Value },
+    /// Something else serves than was compared with: back to the comparison.
+    CompareAgain,
+    /// It was told to halt.
+    Halted,
+}
+
+/// What a step works on.
+struct Work<'a> {
+    parts: &'a Parts,
+    cycle: &'a mut CycleView,
+    halt: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    async fn progress(&self, message: String, data: Value) -> anyhow::Result<()> {
+        let at = (self.cycle.id, self.cycle.step);
+        Ok(self.parts.journal.tell(at, "progress", message, data).await?)
+    }
+
+    /// The candidate's folder of work.
+    fn run_dir(&self) -> std::path::PathBuf {
+        self.parts.dirs.run(self.cycle.id)
+    }
+}
+
+/// Why a cycle cannot be cancelled.
+#[derive(Debug, thiserror::Error)]
+pub enum CancelError {
+    /// There is none.
+    #[error("no cycle {0}; `hone cycle list` shows the ones there are")]
+    Unknown(CycleId),
+    /// It is over.
+    #[error("{0} is over already")]
+    Over(CycleId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] hone_store::Error),
+}
+
+/// The queue of cycles and the one that runs.
+#[derive(Debug)]
+pub struct Cycles {
+    parts: Arc<Parts>,
+    current: Mutex<Option<(CycleId, CancellationToken)>>,
+    /// Rings when a cycle comes.
+    come: Notify,
+    /// Rings when one ends.
+    ended: Arc<Notify>,
+}
+
+impl Cycles {
+    /// An empty queue; what waits in the store is found by [`Cycles::run`].
+    pub fn new(parts: Arc<Parts>) -> Self {
+        Self { parts, current: Mutex::default(), come: Notify::new(), ended: Arc::default() }
+    }
+
+    /// Rings when a cycle ends.
+    pub fn ended(&self) -> Arc<Notify> {
+        Arc::clone(&self.ended)
+    }
+
+    /// Puts a cycle into the queue.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn start(&self, trigger: Trigger) -> hone_store::Result<CycleView> {
+        let cycle = CycleView {
+            id: CycleId::new(),
+            object: "cycle".to_owned(),
+            status: CycleStatus::Queued,
+            trigger,
+            step: Step::Select,
+            verdict: None,
+            reason: None,
+            snapshot: None,
+            candidate: None,
+            champion: None,
+            outcomes: BTreeMap::new(),
+            created_at: UnixMillis::now(),
+            finished_at: None,
+        };
+        self.parts.store.insert_cycle(cycle.clone()).await?;
+        self.come.notify_one();
+        Ok(cycle)
+    }
+
+    /// Stops a cycle that waits or runs. One that runs ends within the time of a checkpoint.
+    ///
+    /// # Errors
+    /// [`CancelError`]
+    pub async fn cancel(&self, id: CycleId) -> Result<CycleView, CancelError> {
+        let current = self.current.lock().await;
+        let mut cycle = self.parts.store.cycle(id).await?.ok_or(CancelError::Unknown(id))?;
+        if is_over(&cycle) {
+            return Err(CancelError::Over(id));
+        }
+        match &*current {
+            Some((running, halt)) if *running == id => halt.cancel(),
+            _ => self.close(&mut cycle, Close::Cancelled).await?,
+        }
+        Ok(cycle)
+    }
+
+    /// Runs what waits, one after the other, until `stop`. A cycle that was running when the
+    /// daemon ended goes on first.
+    pub async fn run(&self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            match self.next(&stop).await {
+                Ok(Some((cycle, halt))) => {
+                    let id = cycle.id;
+                    if let Err(error) = self.run_one(cycle, &halt, &stop).await {
+                        tracing::error!(cycle = %id, %error, "the store refuses; the cycle waits");
+                        pause(&stop).await;
+                    }
+                    *self.current.lock().await = None;
+                    self.ended.notify_waiters();
+                }
+                Ok(None) => tokio::select! {
+                    () = self.come.notified() => {}
+                    () = stop.cancelled() => {}
+                },
+                Err(error) => {
+                    tracing::error!(%error, "the store refuses; cycles wait");
+                    pause(&stop).await;
+                }
+            }
+        }
+    }
+
+    async fn next(
+        &self,
+        stop: &CancellationToken,
+    ) -> hone_store::Result<Option<(CycleView, CancellationToken)>> {
+        let mut current = self.current.lock().await;
+        let next = first(self.parts.store.unfinished_cycles().await?);
+        Ok(next.map(|cycle| {
+            let halt = stop.child_token();
+            *current = Some((cycle.id, halt.clone()));
+            (cycle, halt)
+        }))
+    }
+
+    /// Runs a cycle from where it stands to its end, or until it is halted.
+    async fn run_one(
+        &self,
+        mut cycle: CycleView,
+        halt: &CancellationToken,
+        stop: &CancellationToken,
+    ) -> hone_store::Result<()> {
+        let journal = &self.parts.journal;
+        if cycle.status == CycleStatus::Queued {
+            cycle.status = CycleStatus::Running;
+            journal.save(&cycle).await?;
+            self.audit(&cycle, "cycle.started", "").await?;
+        } else {
+            let message = format!("goes on at {:?} after a restart", cycle.step).to_lowercase();
+            journal.tell((cycle.id, cycle.step), "resumed", message, no_data()).await?;
+        }
+        loop {
+            let step = cycle.step;
+            journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
+            let began = std::time::Instant::now();
+            let end =
+                run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
+            let seconds = began.elapsed().as_secs_f64();
+            match end {
+                Ok(End::Next { outcome, message }) => {
+                    cycle.outcomes.insert(step, timed(outcome, seconds));
+                    cycle.step = after(step);
+                    journal.save(&cycle).await?;
+                    let outcome = cycle.outcomes[&step].clone();
+                    journal.tell((cycle.id, step), "step_finished", message, outcome).await?;
+                }
+                Ok(End::CompareAgain) => {
+                    for again in [Step::Evaluate, Step::Decide, Step::Promote] {
+                        cycle.outcomes.remove(&again);
+                    }
+                    cycle.step = Step::Evaluate;
+                    journal.save(&cycle).await?;
+                }
+                Ok(End::Over { verdict, reason, outcome }) => {
+                    cycle.outcomes.insert(step, timed(outcome, seconds));
+                    return self.close(&mut cycle, Close::Finished { verdict, reason }).await;
+                }
+                // The daemon stops: the row stays as it is, and the next start goes on here.
+                Ok(End::Halted) if stop.is_cancelled() => return Ok(()),
+                Err(_) if stop.is_cancelled() => return Ok(()),
+                Ok(End::Halted) => return self.close(&mut cycle, Close::Cancelled).await,
+                Err(error) => {
+                    return self.close(&mut cycle, Close::Failed(format!("{error:#}"))).await;
+                }
+            }
+        }
+    }
+
+    /// Writes the last row, the last event and the audit row of a cycle.
+    async fn close(&self, cycle: &mut CycleView, close: Close) -> hone_store::Result<()> {
+        let (status, kind, action, verdict, reason) = match close {
+            Close::Finished { verdict, reason } => {
+                (CycleStatus::Finished, "finished", verdict_action(verdict), Some(verdict), reason)
+            }
+            Close::Failed(reason) => {
+                (CycleStatus::Failed, "failed", "cycle.failed", None, reason)
+            }
+            Close::Cancelled => {
+                let reason = "told to stop".to_owned();
+                (CycleStatus::Cancelled, "cancelled", "cycle.cancelled", None, reason)
+            }
+        };
+        cycle.status = status;
+        cycle.verdict = verdict;
+        cycle.reason = Some(reason.clone());
+        cycle.finished_at = Some(UnixMillis::now());
+        self.audit(cycle, action, &reason).await?;
+        self.parts.journal.save(cycle).await?;
+        let data = json!({ "verdict": verdict });
+        self.parts.journal.tell((cycle.id, cycle.step), kind, reason, data).await?;
+        crate::retention::tidy(&self.parts).await;
+        Ok(())
+    }
+
+    async fn audit(
+        &self,
+        cycle: &CycleView,
+        action: &'static str,
+        reason: &str,
+    ) -> hone_store::Result<()> {
+        let actor = match cycle.trigger {
+            Trigger::Schedule => "schedule",
+            Trigger::Failures => "failures",
+            Trigger::Manual => "operator",
+        };
+        let decision = Decision {
+            actor: actor.to_owned(),
+            action,
+            subject: cycle.id.to_string(),
+            reason: reason.to_owned(),
+            data: json!({
+                "step": cycle.step, "snapshot": cycle.snapshot,
+                "candidate": cycle.candidate, "champion": cycle.champion,
+                "decision": cycle.outcomes.get(&Step::Decide),
+            }),
+        };
+        self.parts.journal.audit(decision).await
+    }
+}
+
+/// How a cycle is closed.
+enum Close {
+    Finished { verdict: Verdict, reason: String },
+    Failed(String),
+    Cancelled,
+}
+
+const fn verdict_action(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Promoted => "cycle.promoted",
+        Verdict::Rejected => "cycle.rejected",
+        Verdict::Held => "cycle.held",
+        Verdict::Skipped => "cycle.skipped",
+    }
+}
+
+async fn run_step(work: Work<'_>) -> anyhow::Result<End> {
+    if work.halt.is_cancelled() {
+        return Ok(End::Halted);
+    }
+    match work.cycle.step {
+        Step::Select => select::run(work).await,
+        Step::Train => train::run(work).await,
+        Step::Register => register::run(work).await,
+        Step::Evaluate => evaluate::run(work).await,
+        Step::Decide => decide::run(work).await,
+        Step::Promote => promote::run(work).await,
+    }
+}
+
+/// The order of the steps. The last one ends the cycle itself.
+const fn after(step: Step) -> Step {
+    match step {
+        Step::Select => Step::Train,
+        Step::Train => Step::Register,
+        Step::Register => Step::Evaluate,
+        Step::Evaluate => Step::Decide,
+        Step::Decide | Step::Promote => Step::Promote,
+    }
+}
+
+/// Which of the unfinished cycles (oldest first) runs next: the one that was running.
+fn first(unfinished: Vec<CycleView>) -> Option<CycleView> {
+    let running = unfinished.iter().position(|cycle| cycle.status == CycleStatus::Running);
+    unfinished.into_iter().nth(running.unwrap_or(0))
+}
+
+/// Adds how long a step took.
+fn timed(mut outcome: Value, seconds: f64) -> Value {
+    if let Value::Object(fields) = &mut outcome {
+        fields.insert("seconds".to_owned(), json!((seconds * 100.0).round() / 100.0));
+    }
+    outcome
+}
+
+async fn pause(stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(PAUSE) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cycle(status: CycleStatus) -> CycleView {
+        CycleView {
+            id: CycleId::new(),
+            object: "cycle".into(),
+            status,
+            trigger: Trigger::Manual,
+            step: Step::Select,
+            verdict: None,
+            reason: None,
+            snapshot: None,
+            candidate: None,
+            champion: None,
+            outcomes: BTreeMap::new(),
+            created_at: UnixMillis(1),
+            finished_at: None,
+        }
+    }
+
+    #[test]
+    fn the_interrupted_cycle_goes_first_then_the_oldest() {
+        let queued = [cycle(CycleStatus::Queued), cycle(CycleStatus::Queued)];
+        let running = cycle(CycleStatus::Running);
+        assert!(first(Vec::new()).is_none());
+        assert_eq!(first(queued.to_vec()).map(|c| c.id), Some(queued[0].id));
+        let all = vec![queued[0].clone(), queued[1].clone(), running.clone()];
+        assert_eq!(first(all).map(|c| c.id), Some(running.id));
+    }
+
+    #[test]
+    fn every_step_leads_to_promote() {
+        let mut step = Step::Select;
+        let mut seen = vec![step];
+        while step != Step::Promote {
+            step = after(step);
+            seen.push(step);
+        }
+        assert!(seen.is_sorted() && seen.len() == 6);
+    }
+}

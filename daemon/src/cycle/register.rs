@@ -1,0 +1,52 @@
+//! Register: the run's result becomes a verified candidate in the registry, and the engine proves
+//! that it changes what the model says.
+
+use anyhow::Context;
+use hone_adapters::Import;
+use hone_api::adapter::Provenance;
+use hone_api::cycle::Verdict;
+use hone_api::{AdapterId, UnixMillis};
+use serde_json::json;
+
+use super::{End, Work};
+use crate::promote;
+
+pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
+    let dir = work.run_dir();
+    let Work { parts, cycle, .. } = work;
+    let snapshot = cycle.snapshot.clone().context("the cycle has no snapshot")?;
+    // The candidate has the cycle's number: repeated, the import finds it there.
+    let id = AdapterId::from_uuid(cycle.id.uuid());
+    let import = Import {
+        id,
+        source: dir.join("adapter"),
+        name: None,
+        provenance: Provenance::Cycle { cycle_id: cycle.id, snapshot },
+        now: UnixMillis::now(),
+    };
+    let registry = parts.registry.clone();
+    let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
+    cycle.candidate = Some(id);
+    match parts.promoter.load(id).await {
+        Ok(loaded) => {
+            let effect = loaded.map(|loaded| loaded.effect);
+            let outcome = json!({
+                "adapter": id, "digest": view.digest, "rank": view.rank, "effect": effect,
+                "target_modules": view.target_modules,
+            });
+            Ok(End::Next { outcome, message: format!("{id} is verified and loaded") })
+        }
+        Err(promote::Error::Engine(
+            error @ (hone_engine::Error::NoEffect(_) | hone_engine::Error::Broken(_)),
+        )) => {
+            let reason = error.to_string();
+            let registry = parts.registry.clone();
+            let why = reason.clone();
+            tokio::task::spawn_blocking(move || registry.reject(id, &why, UnixMillis::now()))
+                .await??;
+            let outcome = json!({ "adapter": id, "digest": view.digest });
+            Ok(End::Over { verdict: Verdict::Rejected, reason, outcome })
+        }
+        Err(error) => Err(error.into()),
+    }
+}

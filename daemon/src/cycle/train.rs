@@ -1,0 +1,172 @@
+//! Train: a candidate from the base on the snapshot, in a child process.
+//!
+//! A run that was killed (lack of memory, a crash) is tried again from its checkpoint, with smaller
+//! batches through the model; a run that refused says why, and trying again would not help it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use hone_config::{Config, Recompute};
+use hone_trainer::{Hyper, Job, Outcome, Progress};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::{End, Work};
+use crate::child::{self, Ended, Limits};
+
+/// How often a killed run is started again.
+const STRIKES: usize = 3;
+/// The shortest time between two progress events.
+const BEAT: Duration = Duration::from_millis(400);
+
+pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
+    let config = work.parts.settings.now();
+    let dir = work.run_dir();
+    let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
+    let rows = work.parts.dirs.snapshots().join(snapshot).join("rows.jsonl");
+    let mut job = if dir.join("job.json").exists() {
+        // A resumed run keeps the settings it began with: another rank would not fit its checkpoint.
+        Job::read(&dir)?
+    } else {
+        let mut job = Job::new(&work.parts.base, rows);
+        job.hyper = hyper(&config);
+        job.threads = match config.training.threads {
+            0 => config.model.cores(),
+            threads => threads,
+        };
+        job.pressure = Some(work.parts.dirs.pressure());
+        job.write(&dir)?;
+        job
+    };
+    let limits = Limits { nice: config.training.nice, timeout: config.training.timeout.0 };
+    for strike in 1..=STRIKES {
+        if let Some(outcome) = Outcome::read(&dir)? {
+            return Ok(next(&outcome));
+        }
+        match attempt(&work, &dir, limits).await? {
+            Ended::Done => {}
+            Ended::Stopped => return Ok(End::Halted),
+            Ended::Refused(reason) => bail!("training failed: {reason}"),
+            Ended::TimedOut => bail!(
+                "training took longer than training.timeout ({}); raise it, or train on less",
+                config.training.timeout
+            ),
+            Ended::Killed(reason) => {
+                tracing::warn!(cycle = %work.cycle.id, strike, reason, "the training run was killed");
+                if strike == STRIKES {
+                    bail!("the training run was killed {STRIKES} times ({reason}); is there memory enough?");
+                }
+                work.progress(format!("the run was killed ({reason}); trying again"), json!({}))
+                    .await?;
+                job.hyper.batch_tokens = (job.hyper.batch_tokens / 2).max(256);
+                job.write(&dir)?;
+            }
+        }
+    }
+    match Outcome::read(&dir)? {
+        Some(outcome) => Ok(next(&outcome)),
+        None => bail!("the training process ended well but left no outcome in {}", dir.display()),
+    }
+}
+
+async fn attempt(
+    work: &Work<'_>,
+    dir: &std::path::Path,
+    limits: Limits,
+) -> anyhow::Result<Ended> {
+    let (send, mut lines) = mpsc::unbounded_channel::<Progress>();
+    let train = child::train(dir, limits, work.halt, move |one| {
+        let _ = send.send(one); // the receiver lives as long as this future
+    });
+    tokio::pin!(train);
+    let mut last: Option<Instant> = None;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut train => break ended?,
+            Some(one) = lines.recv() => {
+                let due = last.is_none_or(|last| last.elapsed() >= BEAT);
+                if due || one.validation_loss.is_some() {
+                    last = Some(Instant::now());
+                    tell(work, &one).await?;
+                }
+            }
+        }
+    };
+    Ok(ended)
+}
+
+async fn tell(work: &Work<'_>, one: &Progress) -> anyhow::Result<()> {
+    work.progress(one.message.clone(), serde_json::to_value(one)?).await
+}
+
+fn next(outcome: &Outcome) -> End {
+    let figure = |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
+    let message = format!(
+        "{} steps, validation loss {} to {}, {:.0} tokens/s",
+        outcome.steps,
+        figure(outcome.initial_validation_loss),
+        figure(outcome.validation_loss),
+        outcome.tokens_per_second,
+    );
+    End::Next { outcome: shown(outcome), message }
+}
+
+fn shown(outcome: &Outcome) -> Value {
+    json!({
+        "train_rows": outcome.train_rows,
+        "validation_rows": outcome.validation_rows,
+        "refused": outcome.refused,
+        "steps": outcome.steps,
+        "epochs": outcome.epochs,
+        "stopped_early": outcome.stopped_early,
+        "best_step": outcome.best_step,
+        "train_loss": outcome.train_loss,
+        "initial_validation_loss": outcome.initial_validation_loss,
+        "validation_loss": outcome.validation_loss,
+        "tokens": outcome.tokens,
+        "supervised_tokens": outcome.supervised_tokens,
+        "tokens_per_second": outcome.tokens_per_second,
+        "waited_seconds": outcome.waited_seconds,
+        "resumed_at": outcome.resumed_at,
+        "adapter_digest": outcome.adapter_digest,
+        "data_digest": outcome.data_digest,
+        "base_digest": outcome.base_digest,
+    })
+}
+
+fn hyper(config: &Config) -> Hyper {
+    let training = &config.training;
+    Hyper {
+        rank: training.rank,
+        alpha: training.alpha,
+        dropout: training.dropout,
+        learning_rate: training.learning_rate,
+        warmup_ratio: training.warmup_percent.ratio(),
+        epochs: training.epochs,
+        batch_size: training.batch_size,
+        accumulation: training.accumulation,
+        clip: training.clip,
+        weight_decay: training.weight_decay,
+        max_length: training.max_length,
+        early_stop_patience: training.patience,
+        seed: training.seed,
+        recompute: match training.recompute {
+            Recompute::Auto => hone_trainer::Recompute::Auto,
+            Recompute::Always => hone_trainer::Recompute::Always,
+            Recompute::Never => hone_trainer::Recompute::Never,
+        },
+        checkpoint_every: training.checkpoint_every,
+        ..Hyper::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_settings_are_a_valid_job() {
+        let config = Config::defaults(std::path::Path::new("d")).unwrap();
+        hyper(&config).check().unwrap();
+    }
+}

@@ -1,0 +1,69 @@
+//! Adapters from outside: copied in, verified, loaded, or refused with the reason.
+//!
+//! Importing never promotes. What changes no logit is not kept.
+
+use std::path::{Path, PathBuf};
+
+use hone_adapters::Import;
+use hone_api::adapter::{AdapterView, Provenance};
+use hone_api::{AdapterId, UnixMillis};
+use serde_json::json;
+
+use crate::journal::Decision;
+use crate::parts::Parts;
+use crate::promote::Error;
+
+/// What to import, and who wants it.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The folder, below the drop folder.
+    pub source: PathBuf,
+    /// The name the adapter shall have.
+    pub name: Option<String>,
+    /// `operator` or `drop folder`.
+    pub actor: &'static str,
+}
+
+/// Imports a folder as a candidate that can be asked for, evaluated and promoted.
+///
+/// # Errors
+/// It is refused, or cannot be loaded, or changes nothing; nothing is left of it then.
+pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> {
+    let folder = folder_name(&request.source);
+    let imported = import(parts, &request, &folder).await;
+    let (action, subject, reason, data) = match &imported {
+        Ok(view) => (
+            "adapter.imported",
+            view.id.to_string(),
+            format!("from `{folder}`"),
+            json!({ "digest": view.digest, "name": view.name, "rank": view.rank }),
+        ),
+        Err(error) => ("adapter.refused", folder.clone(), error.to_string(), json!({})),
+    };
+    let actor = request.actor.to_owned();
+    parts.journal.audit(Decision { actor, action, subject, reason, data }).await?;
+    imported
+}
+
+async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+    let import = Import {
+        id: AdapterId::new(),
+        source: request.source.clone(),
+        name: request.name.clone(),
+        provenance: Provenance::Import { folder: folder.to_owned() },
+        now: UnixMillis::now(),
+    };
+    let registry = parts.registry.clone();
+    let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
+    if let Err(error) = parts.promoter.load(view.id).await {
+        let registry = parts.registry.clone();
+        tokio::task::spawn_blocking(move || registry.delete(view.id)).await??;
+        return Err(error);
+    }
+    Ok(view)
+}
+
+/// The folder's own name, for people.
+pub fn folder_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}

@@ -1,0 +1,201 @@
+//! What the daemon tells about itself, so that it can be told again after a restart: each cycle's
+//! row and events, and one audit row for each decision.
+//!
+//! A follower of a cycle reads the stored events and is woken when there are more. It can neither
+//! miss one nor see one that a crash would take back.
+
+use futures_util::Stream;
+use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
+use hone_api::{CycleId, UnixMillis};
+use hone_store::{AuditEntry, Result, Store};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// Kinds of events after which there are no more.
+const LAST: [&str; 3] = ["finished", "failed", "cancelled"];
+
+/// The store's tables for cycles and audit, with a bell.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    store: Store,
+    bell: watch::Sender<u64>,
+}
+
+/// A decision, for the audit trail.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// `daemon`, `schedule`, `operator`.
+    pub actor: String,
+    /// What was done: `adapter.promoted`.
+    pub action: &'static str,
+    /// To what: an id.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// Figures.
+    pub data: Value,
+}
+
+impl Journal {
+    /// A journal in this store.
+    pub fn new(store: Store) -> Self {
+        Self { store, bell: watch::Sender::new(0) }
+    }
+
+    /// Writes where a cycle stands.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn save(&self, cycle: &CycleView) -> Result<()> {
+        self.store.update_cycle(cycle.clone()).await?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Tells one event of a cycle.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tell(
+        &self,
+        (cycle_id, step): (CycleId, Step),
+        kind: &str,
+        message: impl Into<String>,
+        data: Value,
+    ) -> Result<()> {
+        let (kind, message) = (kind.to_owned(), message.into());
+        let event =
+            CycleEvent { cycle_id, sequence: 0, at: UnixMillis::now(), step, kind, message, data };
+        self.store.append_event(event).await?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Notes a decision for good.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn audit(&self, decision: Decision) -> Result<()> {
+        let Decision { actor, action, subject, reason, data } = decision;
+        let at = UnixMillis::now();
+        tracing::info!(actor, action, subject, reason, "decided");
+        let action = action.to_owned();
+        self.store.append_audit(AuditEntry { at, actor, action, subject, reason, data }).await
+    }
+
+    /// The events of a cycle behind `after`, as they come, to its end.
+    pub fn follow(
+        &self,
+        cycle: CycleId,
+        after: u64,
+    ) -> impl Stream<Item = Result<CycleEvent>> + Send + use<> {
+        struct Follower {
+            journal: Journal,
+            bell: watch::Receiver<u64>,
+            ready: std::collections::VecDeque<CycleEvent>,
+            after: u64,
+            ended: bool,
+        }
+        let follower = Follower {
+            journal: self.clone(),
+            bell: self.bell.subscribe(),
+            ready: std::collections::VecDeque::new(),
+            after,
+            ended: false,
+        };
+        futures_util::stream::try_unfold(follower, move |mut follower| async move {
+            loop {
+                if let Some(event) = follower.ready.pop_front() {
+                    follower.after = event.sequence;
+                    follower.ended = LAST.contains(&event.kind.as_str());
+                    return Ok(Some((event, follower)));
+                }
+                if follower.ended {
+                    return Ok(None);
+                }
+                follower.bell.mark_unchanged();
+                let store = &follower.journal.store;
+                follower.ready = store.events(cycle, follower.after).await?.into();
+                if !follower.ready.is_empty() {
+                    continue;
+                }
+                // Someone who comes back after the last event waits for nothing.
+                let over = store.cycle(cycle).await?.is_none_or(|cycle| is_over(&cycle));
+                follower.ended = over;
+                if !over && follower.bell.changed().await.is_err() {
+                    return Ok(None);
+                }
+            }
+        })
+    }
+
+    fn ring(&self) {
+        self.bell.send_modify(|count| *count += 1);
+    }
+}
+
+/// Whether a cycle will not move again.
+pub fn is_over(cycle: &CycleView) -> bool {
+    !matches!(cycle.status, CycleStatus::Queued | CycleStatus::Running)
+}
+
+/// The figures of an error, for events.
+pub fn no_data() -> Value {
+    json!({})
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use hone_api::cycle::Trigger;
+
+    use super::*;
+
+    fn cycle(id: CycleId) -> CycleView {
+        CycleView {
+            id,
+            object: "cycle".into(),
+            status: CycleStatus::Running,
+            trigger: Trigger::Manual,
+            step: Step::Select,
+            verdict: None,
+            reason: None,
+            snapshot: None,
+            candidate: None,
+            champion: None,
+            outcomes: std::collections::BTreeMap::default(),
+            created_at: UnixMillis(1),
+            finished_at: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_each_event_once_and_then_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("hone.db")).unwrap();
+        let journal = Journal::new(store.clone());
+        let id = CycleId::new();
+        store.insert_cycle(cycle(id)).await.unwrap();
+        let tell = |kind: &'static str| {
+            let journal = journal.clone();
+            async move { journal.tell((id, Step::Select), kind, kind, no_data()).await.unwrap() }
+        };
+        tell("step_started").await;
+        let follower = journal.follow(id, 0).map(|event| event.unwrap().kind).collect::<Vec<_>>();
+        let teller = async {
+            tokio::task::yield_now().await;
+            tell("progress").await;
+            tell("finished").await;
+        };
+        let (kinds, ()) = tokio::join!(follower, teller);
+        assert_eq!(kinds, ["step_started", "progress", "finished"]);
+
+        // Again from the middle, and from the end.
+        let rest: Vec<_> = journal.follow(id, 2).map(|event| event.unwrap().sequence).collect().await;
+        assert_eq!(rest, [3]);
+        let mut over = cycle(id);
+        over.status = CycleStatus::Finished;
+        journal.save(&over).await.unwrap();
+        assert_eq!(journal.follow(id, 3).count().await, 0);
+    }
+}

@@ -1,0 +1,40 @@
+//! The parts of a running daemon, as its own code uses them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hone_adapters::Registry;
+use hone_engine::Generate;
+use hone_store::Store;
+
+use crate::dirs::Dirs;
+use crate::journal::Journal;
+use crate::promote::Promoter;
+use crate::settings::Settings;
+
+/// What cycles, the drop folder and operators work with.
+#[derive(Clone)]
+pub struct Parts {
+    /// The settings that hold now.
+    pub settings: Arc<Settings>,
+    /// Where things lie.
+    pub dirs: Dirs,
+    /// The database.
+    pub store: Store,
+    /// Adapters on disk.
+    pub registry: Arc<Registry>,
+    /// Adapters at work.
+    pub engine: Arc<dyn Generate>,
+    /// The packed base that serves, and that candidates are trained on.
+    pub base: PathBuf,
+    /// Cycles and the audit trail.
+    pub journal: Journal,
+    /// Moves the pointer.
+    pub promoter: Arc<Promoter>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("dirs", &self.dirs).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,296 @@
+//! Making an adapter live, and going back.
+//!
+//! One order for both: say in the audit trail what is intended, have the engine hold the weights,
+//! move the pointer (the only truth about what is live), let the engine follow, say that it is done.
+//! A kill between the pointer and the last word is completed at the next start by [`Promoter::recover`].
+//! The previous adapter stays loaded, so going back needs no reload.
+
+use std::sync::Arc;
+
+use hone_adapters::{LivePointer, Registry};
+use hone_api::adapter::AdapterState;
+use hone_api::{AdapterId, AdapterRef, UnixMillis};
+use hone_engine::Generate;
+use hone_store::Store;
+use serde_json::{Value, json};
+
+use crate::journal::{Decision, Journal};
+
+/// The audit action before the pointer moves.
+const INTENDED: &str = "adapter.intended";
+/// The audit action when an intention came to nothing.
+const ABANDONED: &str = "adapter.abandoned";
+/// How far back the last intention is looked for at the start.
+const LOOK_BACK: usize = 200;
+
+/// What went wrong. The pointer stays where it was, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The registry refused: something else is live, or there is no such adapter.
+    #[error(transparent)]
+    Registry(#[from] hone_adapters::Error),
+    /// The engine could not load it, or it changes nothing.
+    #[error(transparent)]
+    Engine(#[from] hone_engine::Error),
+    /// The store could not note it.
+    #[error(transparent)]
+    Store(#[from] hone_store::Error),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping; try again when it is back")]
+    Stopping(#[from] tokio::task::JoinError),
+}
+
+/// Where the pointer shall go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// To this adapter; `None` is the base.
+    Promote(Option<AdapterId>),
+    /// To the previous one, or to the one given.
+    RollBack(Option<Option<AdapterId>>),
+}
+
+/// An order to move the pointer.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Where to.
+    pub change: Change,
+    /// What must be live now, if given.
+    pub expected_live: Option<Option<AdapterId>>,
+    /// Who wants it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Moves the pointer and takes the engine along; one order at a time.
+pub struct Promoter {
+    registry: Arc<Registry>,
+    engine: Arc<dyn Generate>,
+    journal: Journal,
+    one_at_a_time: tokio::sync::Mutex<()>,
+}
+
+impl std::fmt::Debug for Promoter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Promoter").field("live", &self.registry.live()).finish_non_exhaustive()
+    }
+}
+
+impl Promoter {
+    /// For this registry and engine.
+    pub fn new(registry: Arc<Registry>, engine: Arc<dyn Generate>, journal: Journal) -> Self {
+        Self { registry, engine, journal, one_at_a_time: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Carries an order out. What it asks for and already is costs nothing and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error`]; requests go on being answered by what was live.
+    pub async fn carry_out(&self, order: Order) -> Result<LivePointer, Error> {
+        let _turn = self.one_at_a_time.lock().await;
+        let old = self.registry.live();
+        let to = match order.change {
+            Change::Promote(to) | Change::RollBack(Some(to)) => to,
+            Change::RollBack(None) => old.previous,
+        };
+        self.note(INTENDED, &order, to, old.epoch).await?;
+        match self.move_pointer(&order, to).await {
+            Ok(new) => {
+                self.note(done(order.change), &order, new.live, new.epoch).await?;
+                Ok(new)
+            }
+            Err(error) => {
+                let order = Order { reason: error.to_string(), ..order };
+                self.note(ABANDONED, &order, to, old.epoch).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn move_pointer(
+        &self,
+        order: &Order,
+        to: Option<AdapterId>,
+    ) -> Result<LivePointer, Error> {
+        if let Some(id) = to {
+            self.registry.get(&AdapterRef::Id(id))?; // unknown: a clearer word than the engine's
+            self.load(id).await?;
+        }
+        let (registry, expected, change) =
+            (self.registry.clone(), order.expected_live, order.change);
+        let moved = blocking(move || match change {
+            Change::Promote(to) => registry.promote(to, expected, UnixMillis::now()),
+            Change::RollBack(to) => registry.rollback(to, expected, UnixMillis::now()),
+        });
+        let new = moved.await??;
+        self.follow(new).await?;
+        Ok(new)
+    }
+
+    /// Has the engine hold an adapter's weights, and proves that they change something.
+    ///
+    /// # Errors
+    /// The engine's; it holds nothing then.
+    pub async fn load(&self, id: AdapterId) -> Result<Option<hone_engine::Loaded>, Error> {
+        if self.engine.is_loaded(id) {
+            return Ok(None);
+        }
+        let (engine, dir) = (self.engine.clone(), self.registry.dir(id));
+        Ok(Some(blocking(move || engine.load(id, &dir)).await??))
+    }
+
+    async fn follow(&self, pointer: LivePointer) -> Result<(), Error> {
+        let engine = self.engine.clone();
+        Ok(blocking(move || engine.set_live(pointer.live, pointer.epoch)).await??)
+    }
+
+    /// At the start: the engine holds what the pointer names, and what may be asked for by name. An
+    /// adapter that no longer loads is left out; if it is the live one, the pointer goes back.
+    ///
+    /// # Errors
+    /// The store's or the disk's.
+    pub async fn recover(&self, store: &Store) -> Result<LivePointer, Error> {
+        self.complete_last_intention(store).await?;
+        for view in self.registry.list() {
+            if self.is_wanted(view.id)
+                && let Err(error) = self.load(view.id).await
+            {
+                tracing::error!(adapter = %view.id, %error, "an adapter does not load");
+            }
+        }
+        let mut pointer = self.registry.live();
+        if let Some(id) = pointer.live.filter(|id| !self.engine.is_loaded(*id)) {
+            let previous = pointer.previous.filter(|id| self.engine.is_loaded(*id));
+            let registry = self.registry.clone();
+            let back =
+                blocking(move || registry.promote(previous, Some(Some(id)), UnixMillis::now()));
+            pointer = back.await??;
+            let order = Order {
+                change: Change::RollBack(Some(previous)),
+                expected_live: None,
+                actor: "daemon".to_owned(),
+                reason: format!("{id} does not load any more"),
+            };
+            self.note(done(order.change), &order, pointer.live, pointer.epoch).await?;
+        }
+        self.follow(pointer).await?;
+        Ok(pointer)
+    }
+
+    async fn complete_last_intention(&self, store: &Store) -> Result<(), Error> {
+        let actions = store.audit(LOOK_BACK).await?;
+        let Some(open) = open_intention(actions.iter().map(|entry| (&*entry.action, &entry.data)))
+        else {
+            return Ok(());
+        };
+        let pointer = self.registry.live();
+        let moved = pointer.epoch > open.epoch;
+        let change =
+            if open.rollback { Change::RollBack(None) } else { Change::Promote(pointer.live) };
+        let action = if moved { done(change) } else { ABANDONED };
+        let order = Order {
+            change,
+            expected_live: None,
+            actor: "daemon".to_owned(),
+            reason: "completed at the start: the daemon ended in between".to_owned(),
+        };
+        self.note(action, &order, pointer.live, pointer.epoch).await
+    }
+
+    async fn note(
+        &self,
+        action: &'static str,
+        order: &Order,
+        to: Option<AdapterId>,
+        epoch: u64,
+    ) -> Result<(), Error> {
+        let name = |id: Option<AdapterId>| id.map_or_else(|| "base".to_owned(), |id| id.to_string());
+        let rollback = matches!(order.change, Change::RollBack(_));
+        self.journal
+            .audit(Decision {
+                actor: order.actor.clone(),
+                action,
+                subject: name(to),
+                reason: order.reason.clone(),
+                data: json!({ "epoch": epoch, "to": name(to), "rollback": rollback,
+                    "expected_live": order.expected_live.map(name) }),
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Whether an adapter's weights shall be in memory: what may be asked for by name, which is
+    /// everything that was not refused. `promotion.keep` bounds how many that are.
+    fn is_wanted(&self, id: AdapterId) -> bool {
+        let view = self.registry.get(&AdapterRef::Id(id));
+        view.is_ok_and(|view| {
+            !matches!(view.state, AdapterState::Staged | AdapterState::Rejected)
+        })
+    }
+
+    /// Forgets an adapter that was refused or deleted.
+    ///
+    /// # Errors
+    /// The daemon is stopping.
+    pub async fn unload(&self, id: AdapterId) -> Result<(), Error> {
+        let engine = self.engine.clone();
+        blocking(move || engine.unload(id)).await?;
+        Ok(())
+    }
+}
+
+const fn done(change: Change) -> &'static str {
+    match change {
+        Change::Promote(_) => "adapter.promoted",
+        Change::RollBack(_) => "adapter.rolled_back",
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    tokio::task::spawn_blocking(work).await
+}
+
+/// An intention without an end.
+#[derive(Debug, PartialEq, Eq)]
+struct Open {
+    /// The pointer's epoch when it was written.
+    epoch: u64,
+    rollback: bool,
+}
+
+/// The last intention in an audit trail (newest first), if nothing says how it ended.
+fn open_intention<'a>(trail: impl Iterator<Item = (&'a str, &'a Value)>) -> Option<Open> {
+    for (action, data) in trail {
+        match action {
+            INTENDED => {
+                let epoch = data["epoch"].as_u64()?;
+                return Some(Open { epoch, rollback: data["rollback"].as_bool().unwrap_or(false) });
+            }
+            ABANDONED | "adapter.promoted" | "adapter.rolled_back" => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_intention_without_an_end_is_open() {
+        let data = json!({ "epoch": 7, "rollback": true });
+        let open = |actions: &[&str]| {
+            open_intention(actions.iter().rev().map(|action| (*action, &data)))
+        };
+        assert_eq!(open(&[]), None);
+        assert_eq!(open(&["cycle.started"]), None);
+        assert_eq!(open(&[INTENDED, "adapter.promoted"]), None);
+        assert_eq!(open(&[INTENDED, ABANDONED, "cycle.failed"]), None);
+        let expected = Some(Open { epoch: 7, rollback: true });
+        assert_eq!(open(&[INTENDED]), expected);
+        assert_eq!(open(&["adapter.promoted", INTENDED, "adapter.imported"]), expected);
+    }
+}
