@@ -191,7 +191,8 @@ mod tests {
         assert_eq!(kinds, ["step_started", "progress", "finished"]);
 
         // Again from the middle, and from the end.
-        let rest: Vec<_> = journal.follow(id, 2).map(|event| event.unwrap().sequence).collect().await;
+        let rest: Vec<_> =
+            journal.follow(id, 2).map(|event| event.unwrap().sequence).collect().await;
         assert_eq!(rest, [3]);
         let mut over = cycle(id);
         over.status = CycleStatus::Finished;

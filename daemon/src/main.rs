@@ -15,6 +15,7 @@ mod cli;
 mod client;
 mod command;
 mod dirs;
+mod journal;
 mod lock;
 mod output;
 mod schedule;
