@@ -172,7 +172,7 @@ fn words(text: &str) -> Vec<String> {
             _ if character.is_alphabetic() => Some(false),
             _ => None,
         };
-        if let Some(_) = class {
+        if class.is_some() {
             match words.last_mut() {
                 Some(word) if class == last => word.extend(character.to_lowercase()),
                 _ => words.push(character.to_lowercase().collect()),

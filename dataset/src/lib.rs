@@ -203,3 +203,6 @@ fn holdout_keys(drafts: &[Draft], clusters: &[usize], splits: &[Split]) -> BTree
     let rows = drafts.iter().zip(clusters).filter(|(_, cluster)| held_out.contains(*cluster));
     rows.map(|(draft, _)| draft.key.clone()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub enum Entity {
     /// An e-mail address, unless its domain is reserved for examples (RFC 2606).
     Email,
-    /// A telephone number.
+    /// A telephone number, unless it is kept free for stories.
     Phone,
     /// A payment card number.
     Card,
@@ -263,6 +263,7 @@ fn cards(text: &str) -> Vec<Range<usize>> {
             && issuer(&digits)
             && luhn(&digits)
             && !part_of_a_number(text, range)
+            && !follows_a_number(text, range)
             && !preceded_by(&OTHER_NUMBER, text, range)
     });
     found
@@ -319,7 +320,7 @@ static ANNOUNCED_PHONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What stands right before a sum.
 static ARITHMETIC_BEFORE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     pattern(
-        r"(?i)(?:[=*/×÷<>+]|[0-9)]\s*-|\b(?:calculate|compute|solve|evaluate|subtract|simplify)(?: this)?:?)\s*$",
+        r"(?i)(?:[=*/×÷<>+]|[0-9)]\s*-|\b(?:what is|how much is|calculate|compute|solve|evaluate|subtract|simplify)(?: this)?:?)\s*$",
     )
 });
 
@@ -336,15 +337,23 @@ static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 fn phones(text: &str) -> Vec<Range<usize>> {
     let mut found = matches(&PHONE, text);
     found.extend(groups(&ANNOUNCED_PHONE, text));
+    for range in &mut found {
+        // The bracket of "(see +49 30 1234567)" is not the number's.
+        let number = &text[range.clone()];
+        if number.ends_with(')') && number.matches('(').count() < number.matches(')').count() {
+            range.end -= 1;
+        }
+    }
     found.retain(|range| {
         let digits = text[range.clone()].bytes().filter(u8::is_ascii_digit).count();
         let international = text[range.clone()].starts_with('+');
         (7..=15).contains(&digits)
             && (!international || digits >= 8)
+            && !belongs_to_nobody(&text[range.clone()])
             && !part_of_a_number(text, range)
             && !preceded_by(&OTHER_NUMBER, text, range)
             && !preceded_by(&ARITHMETIC_BEFORE, text, range)
-            && !(international && follows_a_number(text, range))
+            && !follows_a_number(text, range)
             && !ARITHMETIC_AFTER.as_ref().is_some_and(|it| it.is_match(&text[range.end..]))
             && !DATE.as_ref().is_some_and(|it| it.is_match(&text[range.clone()]))
     });
@@ -352,9 +361,20 @@ fn phones(text: &str) -> Vec<Range<usize>> {
     found
 }
 
-/// `12 +34567890` is a sum.
+/// North American numbers that are kept free for stories: area code 555, and 555-0100 to 555-0199.
+fn belongs_to_nobody(number: &str) -> bool {
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let national = digits.strip_prefix('1').filter(|it| it.len() == 10).unwrap_or(&digits);
+    match national.len() {
+        10 => national.starts_with("555") || national[3..].starts_with("55501"),
+        7 => national.starts_with("55501"),
+        _ => false,
+    }
+}
+
+/// `12 +34567890` is a sum, and `3704 0044 0532` a longer number.
 fn follows_a_number(text: &str, range: &Range<usize>) -> bool {
-    text[..range.start].trim_end().ends_with(|it: char| it.is_ascii_digit() || it == ')')
+    text[..range.start].trim_end_matches(' ').ends_with(|it: char| it.is_ascii_digit() || it == ')')
 }
 
 /// Whether the range is cut out of something longer: 1,234.5678 or 12345-6789-….
