@@ -1,1 +1,98 @@
 //! Requests in, tokens out: queue, batch, slots, swap.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`Request`], [`Event`] | what is asked and what comes back |
+//! | [`Generation`] | the caller's stream; dropping it cancels |
+//! | `queue` | bounded admission, people before evaluations |
+//! | `batch` | what runs in the next step |
+//! | `slots` | resident adapters and the live pointer |
+//! | `sequence` | one running request |
+//! | `worker` | the one thread that owns the device |
+//! | `probe` | does an adapter do anything |
+//! | [`pressure`] | tells the trainer how busy serving is |
+//! | [`Health`] | counters for metrics and probes |
+//!
+//! [`Generate`] is the seam: Hone's own decoder is behind it in [`Engine`], other engines can be.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod engine;
+mod error;
+mod generation;
+mod health;
+pub mod pressure;
+mod probe;
+mod queue;
+mod request;
+mod sequence;
+mod slots;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hone_api::AdapterId;
+use hone_model::Model;
+
+pub use engine::{Engine, EngineConfig};
+pub use error::Error;
+pub use generation::{EventSender, Generation};
+pub use health::Health;
+pub use request::{Event, Priority, PromptLogprob, Request, Target};
+
+/// What a load says about an adapter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// SHA-256 of `adapter_model.safetensors`, hex.
+    pub digest: String,
+    /// The largest change of a logit on a few fixed prompts; above 0.
+    pub effect: f32,
+}
+
+/// Something that answers requests with a model and its adapters.
+pub trait Generate: Send + Sync {
+    /// Admits a request. The adapter that [`Target::Live`] names is resolved here, once: it
+    /// answers to the last token, whatever is promoted meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::PromptTooLong`], [`Error::EmptyPrompt`],
+    /// [`Error::OverBudget`], [`Error::UnknownAdapter`], [`Error::ShuttingDown`], or a parameter
+    /// or token id that the model refuses.
+    fn submit(&self, request: Request) -> Result<Generation, Error>;
+
+    /// Loads a PEFT folder and checks that it changes the model's logits; only then the adapter
+    /// can be asked for. Reading happens on the caller's thread, which blocks: call it where
+    /// blocking is allowed. One that is loaded already stays as it is.
+    ///
+    /// # Errors
+    /// The folder is not an adapter of this model; [`Error::NoEffect`]; [`Error::Broken`].
+    fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error>;
+
+    /// Takes an adapter out; sequences that began with it finish with it. Returns false if it was
+    /// not loaded, or is live.
+    fn unload(&self, id: AdapterId) -> bool;
+
+    /// Whether an adapter can be asked for.
+    fn is_loaded(&self, id: AdapterId) -> bool;
+
+    /// Moves the live pointer to a loaded adapter, or to the base.
+    ///
+    /// # Errors
+    /// [`Error::UnknownAdapter`] if it is not loaded; [`Error::StaleEpoch`] if a newer pointer is
+    /// in force.
+    fn set_live(&self, id: Option<AdapterId>, epoch: u64) -> Result<(), Error>;
+
+    /// The adapter that serves; `None` is the base.
+    fn live(&self) -> Option<AdapterId>;
+
+    /// How the engine fares.
+    fn health(&self) -> Health;
+
+    /// The model, its tokenizer and its template.
+    fn model(&self) -> &Arc<Model>;
+}

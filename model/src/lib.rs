@@ -36,7 +36,7 @@ pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
 pub use pack::prepare;
 pub use rope::RopeScaling;
-pub use sampler::{Sampled, Sampler};
+pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};
 pub use template::ChatTemplate;

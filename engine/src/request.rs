@@ -1,0 +1,93 @@
+//! What is asked of the engine, and what comes back.
+
+use hone_api::chat::FinishReason;
+use hone_api::interaction::{SamplingParams, Timings};
+use hone_api::{AdapterId, InteractionId};
+
+/// Which weights answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The base model without an adapter.
+    Base,
+    /// What the live pointer names when the request is submitted.
+    Live,
+    /// Exactly this adapter.
+    Exact(AdapterId),
+}
+
+/// Who goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Priority {
+    /// A person waits.
+    #[default]
+    Interactive,
+    /// An evaluation: runs in what the others leave, but is never starved.
+    Background,
+}
+
+/// One answer to generate. `n` answers are `n` requests.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The answer's id.
+    pub id: InteractionId,
+    /// The prompt's token ids.
+    pub prompt: Vec<u32>,
+    /// How tokens are drawn, and when to stop.
+    pub sampling: SamplingParams,
+    /// Which weights answer.
+    pub target: Target,
+    /// Whether the log-probabilities of the prompt's tokens are wanted. Costs a row of logits per
+    /// prompt token.
+    pub echo_logprobs: bool,
+    /// Who goes first.
+    pub priority: Priority,
+}
+
+/// The log-probability of one prompt token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PromptLogprob {
+    /// Its id.
+    pub token: u32,
+    /// Given everything before it; `None` for the first token.
+    pub logprob: Option<f32>,
+    /// The likeliest tokens at its place, best first; as many as `sampling.logprobs` asks for.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// What happens to a request. `Started`, then `PromptLogprobs` if asked for, then `Token`s, then
+/// exactly one of `Finished` and `Failed`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The first step that computes for it begins.
+    Started {
+        /// Milliseconds from arrival.
+        queue_ms: f64,
+    },
+    /// One entry per prompt token, for requests with `echo_logprobs`.
+    PromptLogprobs(Vec<PromptLogprob>),
+    /// One more token.
+    Token {
+        /// Its id; the end token comes too.
+        token: u32,
+        /// The characters that may be shown now: whole ones only, nothing that could still become
+        /// a stop string; often empty. The pieces joined are the answer's text.
+        text: String,
+        /// Natural log-probability under the raw logits.
+        logprob: f32,
+        /// The likeliest tokens, best first; as many as `sampling.logprobs` asks for.
+        top: Vec<(u32, f32)>,
+    },
+    /// The answer is complete.
+    Finished {
+        /// Why it ended.
+        reason: FinishReason,
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Tokens drawn, the end token included.
+        completion_tokens: u32,
+        /// Where the time went.
+        timings: Timings,
+    },
+    /// The answer ends here, incomplete; one sentence says why and what to do.
+    Failed(String),
+}

@@ -1,0 +1,280 @@
+//! One request while it runs: its cache, its sampler, and what its client has been told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hone_api::chat::FinishReason;
+use hone_api::interaction::Timings;
+use hone_model::{
+    Detokenizer, KvCache, Logits, LogitsFor, Model, Sampled, Sampler, Segment, StopMatcher,
+};
+
+use crate::batch::{Piece, Row, completes};
+use crate::generation::EventSender;
+use crate::slots::Slot;
+use crate::{Error, Event, PromptLogprob, Request};
+
+/// An admitted request that waits for its place.
+#[derive(Debug)]
+pub(crate) struct Submitted {
+    pub(crate) request: Request,
+    /// Pinned at submission; `None` is the base.
+    pub(crate) slot: Option<Arc<Slot>>,
+    pub(crate) sampler: Sampler,
+    pub(crate) events: EventSender,
+    pub(crate) cancelled: Arc<AtomicBool>,
+    pub(crate) arrived: Instant,
+    /// `max_tokens`, or what the context leaves.
+    pub(crate) max_new: usize,
+    /// Cache bytes for the prompt and all new tokens.
+    pub(crate) kv_bytes: usize,
+}
+
+/// A request in the batch.
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) submitted: Submitted,
+    cache: KvCache,
+    /// Prompt tokens in the cache.
+    computed: usize,
+    /// The token that the next step computes, once the prompt is done.
+    last: u32,
+    drawn: usize,
+    prompt_logprobs: Vec<PromptLogprob>,
+    detokenizer: Detokenizer,
+    stop: StopMatcher,
+    started: Instant,
+    first_token: Option<Instant>,
+    pub(crate) end: Option<End>,
+}
+
+/// How a sequence ended.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum End {
+    Finished(FinishReason),
+    Failed(String),
+    /// The client left.
+    Cancelled,
+}
+
+/// One sequence's rows of a step's logits.
+pub(crate) struct LogitRows<'a> {
+    pub(crate) logits: &'a mut Logits,
+    /// The first of them.
+    pub(crate) first: usize,
+}
+
+impl LogitRows<'_> {
+    fn get(&mut self, index: usize) -> &mut [f32] {
+        self.logits.row_mut(self.first + index)
+    }
+}
+
+impl Sequence {
+    /// Gives a request its place and tells its client.
+    pub(crate) fn start(submitted: Submitted, model: &Model) -> Self {
+        let started = Instant::now();
+        let queue_ms = started.duration_since(submitted.arrived).as_secs_f64() * 1e3;
+        let sampling = &submitted.request.sampling;
+        let mut sequence = Self {
+            cache: KvCache::new(model.config()),
+            computed: 0,
+            last: 0,
+            drawn: 0,
+            prompt_logprobs: Vec::new(),
+            detokenizer: Detokenizer::new(),
+            stop: StopMatcher::new(&sampling.stop),
+            started,
+            first_token: None,
+            end: None,
+            submitted,
+        };
+        sequence.send(Event::Started { queue_ms });
+        if sequence.submitted.max_new == 0 && !sequence.submitted.request.echo_logprobs {
+            sequence.end = Some(End::Finished(FinishReason::Length));
+        }
+        sequence
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What planning needs to know.
+    pub(crate) fn row(&self) -> Row {
+        Row {
+            adapter: self.submitted.slot.as_ref().map_or(0, |slot| slot.serial),
+            priority: self.submitted.request.priority,
+            prompt_left: self.submitted.request.prompt.len() - self.computed,
+            echo: self.submitted.request.echo_logprobs,
+        }
+    }
+
+    /// The model's view of this sequence's share of a step.
+    pub(crate) fn segment(&mut self, piece: &Piece) -> Segment<'_> {
+        let row = self.row();
+        let logits = match (row.prompt_left > 0 && row.echo, completes(&row, piece)) {
+            (true, _) => LogitsFor::All,
+            (false, true) => LogitsFor::Last,
+            (false, false) => LogitsFor::None,
+        };
+        let tokens = match row.prompt_left {
+            0 => std::slice::from_ref(&self.last),
+            _ => &self.submitted.request.prompt[self.computed..self.computed + piece.tokens],
+        };
+        let adapter = self.submitted.slot.as_ref().map(|slot| slot.adapter.as_ref());
+        Segment { tokens, cache: &mut self.cache, adapter, logits }
+    }
+
+    /// How many rows of logits [`Self::segment`] asks for.
+    pub(crate) fn rows(&self, piece: &Piece) -> usize {
+        let row = self.row();
+        match (row.prompt_left > 0 && row.echo, completes(&row, piece)) {
+            (true, _) => piece.tokens,
+            (false, true) => 1,
+            (false, false) => 0,
+        }
+    }
+
+    /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Draws a token if
+    /// the prompt is complete. Returns how many tokens were drawn.
+    pub(crate) fn advance(
+        &mut self,
+        model: &Model,
+        piece: &Piece,
+        rows: &mut LogitRows<'_>,
+    ) -> usize {
+        match self.try_advance(model, piece, rows) {
+            Ok(drawn) => drawn,
+            Err(error) => {
+                self.end = Some(End::Failed(error.to_string()));
+                0
+            }
+        }
+    }
+
+    fn try_advance(
+        &mut self,
+        model: &Model,
+        piece: &Piece,
+        rows: &mut LogitRows<'_>,
+    ) -> Result<usize, Error> {
+        let row = self.row();
+        let last = self.rows(piece).saturating_sub(1);
+        if row.prompt_left > 0 {
+            if row.echo {
+                for index in 0..piece.tokens {
+                    self.note_prompt_logprob(self.computed + index, rows.get(index))?;
+                }
+            }
+            self.computed += piece.tokens;
+        }
+        if !completes(&row, piece) {
+            return Ok(0);
+        }
+        if row.echo && row.prompt_left > 0 {
+            let logprobs = std::mem::take(&mut self.prompt_logprobs);
+            self.send(Event::PromptLogprobs(logprobs));
+        }
+        if self.submitted.max_new == 0 {
+            self.end = Some(End::Finished(FinishReason::Length));
+            return Ok(0);
+        }
+        let eos = &model.config().eos_token_ids;
+        let sampling = &self.submitted.request.sampling;
+        let too_early = self.drawn < sampling.min_tokens as usize;
+        let forbidden = if too_early && !sampling.ignore_eos { eos.as_slice() } else { &[] };
+        let sampled = self.submitted.sampler.sample(rows.get(last), forbidden)?;
+        self.take(model, sampled);
+        Ok(1)
+    }
+
+    /// The row after prompt token `position` gives the log-probability of the one that follows.
+    fn note_prompt_logprob(&mut self, position: usize, row: &[f32]) -> Result<(), Error> {
+        let prompt = &self.submitted.request.prompt;
+        if position == 0 {
+            let first = PromptLogprob { token: prompt[0], logprob: None, top: Vec::new() };
+            self.prompt_logprobs.push(first);
+        }
+        if let Some(&token) = prompt.get(position + 1) {
+            let n = usize::from(self.submitted.request.sampling.logprobs.unwrap_or(0));
+            let (logprob, top) = hone_model::log_probabilities(row, token, n)?;
+            self.prompt_logprobs.push(PromptLogprob { token, logprob: Some(logprob), top });
+        }
+        Ok(())
+    }
+
+    /// Takes a drawn token: text out, end or not.
+    fn take(&mut self, model: &Model, sampled: Sampled) {
+        let Sampled { token, logprob, top } = sampled;
+        self.first_token.get_or_insert_with(Instant::now);
+        self.last = token;
+        self.drawn += 1;
+        let sampling = &self.submitted.request.sampling;
+        let is_end = !sampling.ignore_eos && model.config().eos_token_ids.contains(&token);
+        let stops_count = self.drawn >= sampling.min_tokens as usize;
+        let full = self.drawn >= self.submitted.max_new;
+
+        let mut text = String::new();
+        if !is_end {
+            text = self.detokenizer.push(model.tokenizer(), token);
+        }
+        if is_end || full {
+            text += &self.detokenizer.finish();
+        }
+        if stops_count {
+            let checked = self.stop.push(&text);
+            text = checked.text;
+            if checked.stopped {
+                self.end = Some(End::Finished(FinishReason::Stop));
+            }
+        }
+        if self.end.is_none() && (is_end || full) {
+            text += &self.stop.finish();
+            let reason = if is_end { FinishReason::Stop } else { FinishReason::Length };
+            self.end = Some(End::Finished(reason));
+        }
+        self.send(Event::Token { token, text, logprob, top });
+    }
+
+    /// Notices that the client left.
+    pub(crate) fn check_cancelled(&mut self) {
+        if self.submitted.cancelled.load(Ordering::Relaxed) || self.submitted.events.is_closed() {
+            self.end = Some(End::Cancelled);
+        }
+    }
+
+    /// Tells the client how it ended.
+    pub(crate) fn close(&self) {
+        match &self.end {
+            Some(End::Finished(reason)) => {
+                let arrived = self.submitted.arrived;
+                let queue = self.started.duration_since(arrived);
+                let total = arrived.elapsed();
+                let first = self.first_token.map_or(total, |at| at.duration_since(arrived));
+                self.send(Event::Finished {
+                    reason: *reason,
+                    prompt_tokens: count(self.submitted.request.prompt.len()),
+                    completion_tokens: count(self.drawn),
+                    timings: Timings {
+                        queue_ms: queue.as_secs_f64() * 1e3,
+                        ttft_ms: first.as_secs_f64() * 1e3,
+                        total_ms: total.as_secs_f64() * 1e3,
+                    },
+                });
+            }
+            Some(End::Failed(reason)) => self.send(Event::Failed(reason.clone())),
+            Some(End::Cancelled) | None => {}
+        }
+    }
+
+    /// A client that is gone is noticed before the next step, so nothing is lost here.
+    fn send(&self, event: Event) {
+        let _gone = self.submitted.events.send(event);
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

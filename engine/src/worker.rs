@@ -1,0 +1,196 @@
+//! The one thread that owns the device.
+//!
+//! Between two steps it does everything that must not happen during one: it lets go of clients
+//! that left, gives places to those that wait, and answers probes. A step that fails or panics
+//! ends the requests that were in it, and nothing else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
+
+use hone_api::chat::FinishReason;
+use hone_model::{Logits, Scratch, Segment};
+
+use crate::batch::{self, Piece, Row};
+use crate::engine::{Inbox, Shared};
+use crate::health::add;
+use crate::sequence::{End, LogitRows, Sequence, Submitted};
+use crate::{Error, Priority, probe};
+
+/// The thread's own state.
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    running: Vec<Sequence>,
+    scratch: Scratch,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, running: Vec::new(), scratch: Scratch::new() }
+    }
+
+    /// Runs until the inbox says stop.
+    pub(crate) fn run(mut self) {
+        loop {
+            let shared = Arc::clone(&self.shared);
+            let mut inbox = shared.inbox();
+            while self.running.is_empty() && inbox.is_idle() {
+                self.report(&inbox);
+                inbox = shared.wait(inbox);
+            }
+            if inbox.stop {
+                self.fail_everything(&mut inbox);
+                return;
+            }
+            let probes = std::mem::take(&mut inbox.probes);
+            self.admit(&mut inbox);
+            self.report(&inbox);
+            drop(inbox);
+            for probe in probes {
+                let model = &self.shared.model;
+                let effect =
+                    catch_unwind(AssertUnwindSafe(|| probe::effect(model, &probe.adapter)));
+                let effect = effect.unwrap_or_else(|_| Err(Error::Broken(probe.id)));
+                // Nobody waits for it any more: then nobody misses it.
+                let _gone = probe.reply.send(effect);
+            }
+            self.step();
+            self.leave();
+        }
+    }
+
+    /// Gives places to requests that wait, as far as sequences and cache allow.
+    fn admit(&mut self, inbox: &mut Inbox) {
+        let config = &self.shared.config;
+        let mut kv: usize = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
+        let mut background = self.running.iter().filter(|s| is_background(&s.submitted)).count();
+        while self.running.len() < config.max_sequences {
+            // Evaluations leave half of the places to people who have not come yet.
+            let room = background < config.max_sequences.div_ceil(2);
+            let fits = |s: &Submitted| kv + s.kv_bytes <= config.kv_bytes;
+            let Some(next) = inbox.queue.pop(room, fits) else { break };
+            kv += next.kv_bytes;
+            background += usize::from(is_background(&next));
+            self.running.push(Sequence::start(next, &self.shared.model));
+        }
+        self.shared.counters.kv_bytes.store(kv, Ordering::Relaxed);
+    }
+
+    /// Computes one step for everything that runs.
+    fn step(&mut self) {
+        for sequence in &mut self.running {
+            sequence.check_cancelled();
+        }
+        let active: Vec<usize> =
+            (0..self.running.len()).filter(|i| self.running[*i].end.is_none()).collect();
+        if active.is_empty() {
+            return;
+        }
+        let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
+        let mut pieces = batch::plan(&rows, self.shared.config.max_step_tokens);
+        let prompt_tokens: usize =
+            pieces.iter().filter(|p| rows[p.row].prompt_left > 0).map(|p| p.tokens).sum();
+        for piece in &mut pieces {
+            piece.row = active[piece.row];
+        }
+        let began = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let logits = self.forward(&pieces)?;
+            Ok::<_, Error>(self.draw(&pieces, logits))
+        }));
+        match outcome {
+            Ok(Ok(drawn)) => {
+                add(&self.shared.counters.prompt_tokens, prompt_tokens as u64);
+                add(&self.shared.counters.generated_tokens, drawn as u64);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, sequences = pieces.len(), "a step failed");
+                self.fail(&pieces, &error.to_string());
+            }
+            Err(_) => {
+                tracing::error!(sequences = pieces.len(), "a step panicked");
+                self.scratch = Scratch::new();
+                self.fail(&pieces, "the engine failed at this request; try again");
+            }
+        }
+        self.shared.counters.step_done(began.elapsed());
+    }
+
+    fn forward(&mut self, pieces: &[Piece]) -> Result<Logits, Error> {
+        #[cfg(test)]
+        self.shared.sabotage();
+        let mut places: Vec<Option<&mut Sequence>> = self.running.iter_mut().map(Some).collect();
+        let mut segments: Vec<Segment<'_>> = pieces
+            .iter()
+            .filter_map(|piece| Some(places[piece.row].take()?.segment(piece)))
+            .collect();
+        Ok(self.shared.model.forward(&mut segments, &mut self.scratch)?)
+    }
+
+    /// Hands each sequence its rows of logits. Returns the number of tokens drawn.
+    fn draw(&mut self, pieces: &[Piece], mut logits: Logits) -> usize {
+        let spans = batch::spans(pieces.iter().map(|p| self.running[p.row].rows(p)));
+        let mut drawn = 0;
+        for (piece, span) in pieces.iter().zip(spans) {
+            let sequence = &mut self.running[piece.row];
+            let mut rows = LogitRows { logits: &mut logits, first: span.start };
+            drawn += sequence.advance(&self.shared.model, piece, &mut rows);
+        }
+        drawn
+    }
+
+    fn fail(&mut self, pieces: &[Piece], reason: &str) {
+        for piece in pieces {
+            self.running[piece.row].end.get_or_insert_with(|| End::Failed(reason.to_owned()));
+        }
+    }
+
+    /// Frees the places of sequences that ended, and tells their clients.
+    fn leave(&mut self) {
+        let counters = &self.shared.counters;
+        self.running.retain(|sequence| {
+            let Some(end) = &sequence.end else { return true };
+            match end {
+                End::Finished(FinishReason::Stop) => add(&counters.finished_stop, 1),
+                End::Finished(_) => add(&counters.finished_length, 1),
+                End::Failed(_) => add(&counters.failed, 1),
+                End::Cancelled => add(&counters.cancelled, 1),
+            }
+            if matches!(end, End::Finished(_)) {
+                counters.served(sequence.started().elapsed());
+            }
+            sequence.close();
+            false
+        });
+        let kv = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
+        counters.kv_bytes.store(kv, Ordering::Relaxed);
+        self.count_running();
+    }
+
+    fn count_running(&self) {
+        let people = self.running.iter().filter(|s| !is_background(&s.submitted)).count();
+        self.shared.counters.running.store(self.running.len(), Ordering::Relaxed);
+        self.shared.counters.running_interactive.store(people, Ordering::Relaxed);
+    }
+
+    /// Publishes how busy serving is.
+    fn report(&self, inbox: &MutexGuard<'_, Inbox>) {
+        self.count_running();
+        self.shared.publish_pressure(inbox);
+    }
+
+    fn fail_everything(&mut self, inbox: &mut Inbox) {
+        let model = Arc::clone(&self.shared.model);
+        let waiting = inbox.queue.drain().map(|submitted| Sequence::start(submitted, &model));
+        self.running.extend(waiting);
+        for sequence in &mut self.running {
+            sequence.end = Some(End::Failed(Error::ShuttingDown.to_string()));
+        }
+        self.leave();
+    }
+}
+
+fn is_background(submitted: &Submitted) -> bool {
+    submitted.request.priority == Priority::Background
+}
