@@ -1,5 +1,11 @@
 //! Recall and precision of the recognisers on labelled texts, and silence on the starter's.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code, also outside of #[test] functions"
+)]
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;

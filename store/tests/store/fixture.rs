@@ -1,0 +1,74 @@
+//! Records to store.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hone_api::chat::{FinishReason, Message, Role};
+use hone_api::feedback::{Feedback, Signal};
+use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
+use hone_api::{AdapterId, FeedbackId, InteractionId, UnixMillis};
+use hone_store::{NewFeedback, Store};
+
+pub(crate) fn open(folder: &Path) -> Store {
+    Store::open(&folder.join("hone.db")).unwrap()
+}
+
+/// An interaction with every field set.
+pub(crate) fn interaction() -> Interaction {
+    Interaction {
+        id: InteractionId::new(),
+        created_at: UnixMillis(1_700_000_000_123),
+        endpoint: Endpoint::Chat,
+        model: "hone:base".to_owned(),
+        adapter_id: Some(AdapterId::new()),
+        base_digest: "abc".to_owned(),
+        template_digest: "def".to_owned(),
+        messages: vec![
+            Message::new(Role::System, "Be \"brief\".\n\u{0}"),
+            Message {
+                name: Some("ann".to_owned()), ..Message::new(Role::User, "Wie heißt 🦀?")
+            },
+        ],
+        sampling: SamplingParams {
+            temperature: 0.1,
+            logit_bias: BTreeMap::from([(7, -100.0), (4095, 0.25)]),
+            seed: Some(u64::MAX),
+            stop: vec!["\n\n".to_owned()],
+            logprobs: Some(3),
+            ..SamplingParams::default()
+        },
+        prompt_tokens: vec![1, 128, 4095, u32::MAX],
+        answers: vec![
+            Answer {
+                text: Some("Krabbe".to_owned()),
+                tokens: vec![300, 2],
+                logprobs: vec![-0.1, f32::NEG_INFINITY],
+                finish_reason: FinishReason::Stop,
+            },
+            Answer {
+                text: None,
+                tokens: vec![],
+                logprobs: vec![],
+                finish_reason: FinishReason::Cancelled,
+            },
+        ],
+        timings: Timings { queue_ms: 0.25, ttft_ms: 1.5, total_ms: 33.125 },
+        key_id: Some("key-1".to_owned()),
+        user: Some("u".to_owned()),
+        metadata: BTreeMap::from([("a.b\"c".to_owned(), "ü".to_owned())]),
+        stored: true,
+        trainable: true,
+    }
+}
+
+pub(crate) fn feedback(id: InteractionId, signal: Signal) -> NewFeedback {
+    let feedback = Feedback {
+        id: FeedbackId::new(),
+        inference_id: id,
+        signal,
+        tags: BTreeMap::from([("family".to_owned(), "f".to_owned())]),
+        source: Some("key-1/u".to_owned()),
+        created_at: UnixMillis(5),
+    };
+    NewFeedback { feedback, idempotency_key: None }
+}

@@ -1,0 +1,12 @@
+//! The store from outside: what goes in comes out, once, and survives.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code, also outside of #[test] functions"
+)]
+
+mod fixture;
+mod kill;
+mod lists;
+mod model;
+mod round_trip;

@@ -1,0 +1,289 @@
+//! What goes in comes out, also after a restart; what is deleted is gone.
+
+use std::collections::BTreeMap;
+
+use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step, Trigger, Verdict};
+use hone_api::feedback::Signal;
+use hone_api::interaction::Endpoint;
+use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
+use hone_store::{AuditEntry, Error, Store};
+use serde_json::json;
+
+use crate::fixture::{feedback, interaction, open};
+
+#[tokio::test]
+async fn interactions_and_feedback_survive_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let full = interaction();
+    let mut bare = interaction();
+    bare.endpoint = Endpoint::Completion;
+    (bare.adapter_id, bare.key_id, bare.user) = (None, None, None);
+    bare.messages.clear();
+    bare.prompt_tokens.clear();
+    (bare.stored, bare.trainable) = (false, false);
+    for record in [&full, &bare] {
+        store.append_interaction(record.clone()).await.unwrap();
+    }
+    let items: Vec<_> = [
+        Signal::Thumbs(false),
+        Signal::Score(0.1),
+        Signal::Demonstration("so \"ist\" es\n".to_owned()),
+        Signal::Comment(String::new()),
+    ]
+    .map(|signal| feedback(full.id, signal))
+    .to_vec();
+    for item in &items {
+        let appended = store.append_feedback(item.clone()).await.unwrap();
+        assert_eq!((appended.id, appended.duplicate), (item.feedback.id, false));
+    }
+    store.close().await;
+
+    let store = open(folder.path());
+    assert_eq!(store.interaction(full.id).await.unwrap(), Some(full.clone()));
+    assert_eq!(store.interaction(bare.id).await.unwrap(), Some(bare.clone()));
+    assert_eq!(store.interaction(InteractionId::new()).await.unwrap(), None);
+    let expected: Vec<_> = items.iter().map(|item| item.feedback.clone()).collect();
+    assert_eq!(store.feedback_for(full.id).await.unwrap(), expected);
+    assert_eq!(store.feedback(None, 10).await.unwrap().items, expected);
+    let page = store.feedback(Some(expected[1].id), 1).await.unwrap();
+    assert_eq!((page.items, page.has_more), (vec![expected[2].clone()], true));
+    let counts = store.counts().await.unwrap();
+    assert_eq!(counts.interactions, 2);
+    assert_eq!(counts.feedback["demonstration"], 1);
+    assert_eq!(counts.feedback.values().sum::<u64>(), 4);
+    store.check_integrity().await.unwrap();
+}
+
+#[tokio::test]
+async fn labelled_rows_and_failures_are_those_that_may_teach() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let records: Vec<_> = (0..4).map(|_| interaction()).collect();
+    for (number, record) in records.iter().enumerate() {
+        let mut record = record.clone();
+        record.trainable = number != 3;
+        store.append_interaction(record).await.unwrap();
+    }
+    let say = |number: usize, signal: Signal, at: i64| {
+        let mut item = feedback(records[number].id, signal);
+        item.feedback.created_at = UnixMillis(at);
+        store.append_feedback(item)
+    };
+    say(1, Signal::Thumbs(false), 10).await.unwrap();
+    say(1, Signal::Demonstration("x".to_owned()), 20).await.unwrap();
+    say(0, Signal::Score(0.9), 20).await.unwrap();
+    say(3, Signal::Thumbs(false), 20).await.unwrap();
+
+    let labelled = store.labelled().await.unwrap();
+    let ids: Vec<_> = labelled.iter().map(|(record, items)| (record.id, items.len())).collect();
+    assert_eq!(ids, [(records[0].id, 1), (records[1].id, 2)]);
+    assert_eq!(store.failures_since(UnixMillis(0)).await.unwrap(), 1);
+    assert_eq!(store.failures_since(UnixMillis(10)).await.unwrap(), 1);
+    assert_eq!(store.failures_since(UnixMillis(20)).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_id_is_given_once_and_unknown_ids_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let record = interaction();
+    store.append_interaction(record.clone()).await.unwrap();
+    let again = store.append_interaction(record.clone()).await;
+    assert!(matches!(again, Err(Error::Duplicate(id)) if id == record.id.to_string()));
+    let item = feedback(record.id, Signal::Thumbs(true));
+    store.append_feedback(item.clone()).await.unwrap();
+    assert!(matches!(store.append_feedback(item).await, Err(Error::Duplicate(_))));
+
+    let unknown = InteractionId::new();
+    let error = store.append_feedback(feedback(unknown, Signal::Thumbs(true))).await.unwrap_err();
+    assert!(error.to_string().contains(&unknown.to_string()), "{error}");
+    let error = store.set_metadata(unknown, BTreeMap::new()).await;
+    assert!(matches!(error, Err(Error::UnknownInteraction(_))));
+    assert!(!store.delete_interaction(unknown).await.unwrap());
+}
+
+#[tokio::test]
+async fn metadata_can_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut record = interaction();
+    store.append_interaction(record.clone()).await.unwrap();
+    record.metadata = BTreeMap::from([("topic".to_owned(), "rugs".to_owned())]);
+    store.set_metadata(record.id, record.metadata.clone()).await.unwrap();
+    assert_eq!(store.interaction(record.id).await.unwrap(), Some(record));
+}
+
+#[tokio::test]
+async fn a_deleted_interaction_leaves_no_byte_in_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let secrets = ["the code of Ann is 4931", "the code of Bob is 7720"];
+    let mut record = interaction();
+    record.messages[1].content = secrets[0].to_owned();
+    let kept = interaction();
+    for it in [&record, &kept] {
+        store.append_interaction(it.clone()).await.unwrap();
+        let fix = Signal::Demonstration(secrets[1].to_owned());
+        if it.id == record.id {
+            store.append_feedback(feedback(it.id, fix)).await.unwrap();
+        }
+    }
+    let bytes = || -> Vec<u8> {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+    };
+    let holds =
+        |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
+    assert!(secrets.iter().all(|secret| holds(&bytes(), secret)));
+
+    assert!(store.delete_interaction(record.id).await.unwrap());
+    assert_eq!(store.interaction(record.id).await.unwrap(), None);
+    assert_eq!(store.feedback_for(record.id).await.unwrap(), []);
+    assert_eq!(store.interaction(kept.id).await.unwrap(), Some(kept));
+    assert!(!secrets.iter().any(|secret| holds(&bytes(), secret)));
+}
+
+fn cycle() -> CycleView {
+    CycleView {
+        id: CycleId::new(),
+        object: "cycle".to_owned(),
+        status: CycleStatus::Queued,
+        trigger: Trigger::Failures,
+        step: Step::Select,
+        verdict: None,
+        reason: None,
+        snapshot: None,
+        candidate: None,
+        champion: None,
+        outcomes: BTreeMap::new(),
+        created_at: UnixMillis(1),
+        finished_at: None,
+    }
+}
+
+#[tokio::test]
+async fn cycles_and_their_events_go_on_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut cycles: Vec<_> = (0..3).map(|_| cycle()).collect();
+    for it in &cycles {
+        store.insert_cycle(it.clone()).await.unwrap();
+    }
+    assert!(matches!(store.insert_cycle(cycles[0].clone()).await, Err(Error::Duplicate(_))));
+    assert!(matches!(store.update_cycle(cycle()).await, Err(Error::UnknownCycle(_))));
+    cycles[0] = CycleView {
+        status: CycleStatus::Finished,
+        step: Step::Promote,
+        verdict: Some(Verdict::Promoted),
+        reason: Some("better".to_owned()),
+        snapshot: Some("5e".to_owned()),
+        candidate: Some(AdapterId::new()),
+        champion: Some(AdapterId::new()),
+        outcomes: BTreeMap::from([(Step::Select, json!({"rows": 3})), (Step::Train, json!(null))]),
+        finished_at: Some(UnixMillis(9)),
+        ..cycles[0].clone()
+    };
+    cycles[1].status = CycleStatus::Running;
+    for it in &cycles {
+        store.update_cycle(it.clone()).await.unwrap();
+    }
+    let event = |message: &str| CycleEvent {
+        cycle_id: cycles[1].id,
+        sequence: 77,
+        at: UnixMillis(2),
+        step: Step::Train,
+        kind: "progress".to_owned(),
+        message: message.to_owned(),
+        data: json!({"loss": 0.25}),
+    };
+    assert_eq!(store.append_event(event("one")).await.unwrap().sequence, 1);
+    store.close().await;
+
+    let store = open(folder.path());
+    let second = store.append_event(event("two")).await.unwrap();
+    assert_eq!(second, CycleEvent { sequence: 2, ..event("two") });
+    let all = store.events(cycles[1].id, 0).await.unwrap();
+    assert_eq!(all.iter().map(|it| it.message.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(store.events(cycles[1].id, 1).await.unwrap(), [second]);
+    assert_eq!(store.events(cycles[0].id, 0).await.unwrap(), []);
+    let stray = CycleEvent { cycle_id: CycleId::new(), ..event("x") };
+    assert!(matches!(store.append_event(stray).await, Err(Error::UnknownCycle(_))));
+
+    assert_eq!(store.cycle(cycles[0].id).await.unwrap(), Some(cycles[0].clone()));
+    assert_eq!(store.cycle(CycleId::new()).await.unwrap(), None);
+    assert_eq!(store.unfinished_cycles().await.unwrap(), cycles[1..]);
+    let newest = store.cycles(None, 2).await.unwrap();
+    assert_eq!(
+        (newest.items.as_slice(), newest.has_more),
+        (&[cycles[2].clone(), cycles[1].clone()][..], true)
+    );
+    let rest = store.cycles(Some(cycles[1].id), 2).await.unwrap();
+    assert_eq!((rest.items.as_slice(), rest.has_more), (&cycles[..1], false));
+}
+
+#[tokio::test]
+async fn the_ledger_of_held_out_prompts_only_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let keys = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+    store.add_holdout_keys(&keys(&["b", "a"]), CycleId::new()).await.unwrap();
+    store.add_holdout_keys(&keys(&["c", "a"]), CycleId::new()).await.unwrap();
+    let ledger = store.holdout_keys().await.unwrap();
+    assert_eq!(ledger.into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn the_audit_trail_cannot_be_altered() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let entry = |subject: &str| AuditEntry {
+        at: UnixMillis(3),
+        actor: "daemon".to_owned(),
+        action: "adapter.promoted".to_owned(),
+        subject: subject.to_owned(),
+        reason: "gain of 40 points".to_owned(),
+        data: json!({"epoch": 2}),
+    };
+    for subject in ["one", "two", "three"] {
+        store.append_audit(entry(subject)).await.unwrap();
+    }
+    assert_eq!(store.audit(2).await.unwrap(), [entry("three"), entry("two")]);
+    store.close().await;
+    let raw = rusqlite::Connection::open(folder.path().join("hone.db")).unwrap();
+    for sql in ["UPDATE audit SET reason = ''", "DELETE FROM audit"] {
+        assert!(raw.execute(sql, []).unwrap_err().to_string().contains("append only"));
+    }
+}
+
+#[tokio::test]
+async fn damage_in_the_file_is_reported_as_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let ids: Vec<_> = (0..200).map(|_| interaction()).collect();
+    for record in &ids {
+        store.append_interaction(record.clone()).await.unwrap();
+    }
+    store.close().await;
+    let path = folder.path().join("hone.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[4096 * 3..half].fill(0xa5);
+    std::fs::write(&path, bytes).unwrap();
+    let broken = match Store::open(&path) {
+        Err(error) => error,
+        Ok(store) => store.check_integrity().await.unwrap_err(),
+    };
+    assert!(matches!(broken, Error::Corrupt { .. }), "{broken}");
+    assert!(broken.to_string().contains("backup"), "{broken}");
+}
+
+#[tokio::test]
+async fn after_close_calls_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    store.close().await;
+    store.close().await;
+    assert!(matches!(store.append_interaction(interaction()).await, Err(Error::Closed)));
+    assert!(matches!(store.labelled().await, Err(Error::Closed)));
+}
