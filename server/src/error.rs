@@ -8,8 +8,22 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use hone_api::error::{ErrorBody, Invalid};
+use hone_api::interaction::Endpoint;
 
 use crate::control::ControlError;
+
+/// What can go wrong with the server itself.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {source}; choose another address with --listen")]
+    Bind {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
 
 /// The class of errors that the client can mend.
 const REQUEST: &str = "invalid_request_error";
@@ -72,6 +86,28 @@ impl ApiError {
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL).code("internal_error")
+    }
+
+    /// 500: the engine gave up on an answer; its sentence is meant for clients.
+    pub(crate) fn failed(message: &str) -> Self {
+        tracing::error!(error = message, "an answer failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message).code("generation_failed")
+    }
+
+    /// What the engine says to a request of an endpoint.
+    pub(crate) fn from_engine(error: hone_engine::Error, endpoint: Endpoint) -> Self {
+        let prompt = match endpoint {
+            Endpoint::Chat => "messages",
+            Endpoint::Completion => "prompt",
+        };
+        match Self::from(error) {
+            error if error.is_about_the_prompt() => error.param(prompt),
+            error => error,
+        }
+    }
+
+    fn is_about_the_prompt(&self) -> bool {
+        self.status == StatusCode::BAD_REQUEST && self.body.error.param.is_none()
     }
 
     fn disk_full(message: impl Into<String>) -> Self {
@@ -163,6 +199,60 @@ impl From<ControlError> for ApiError {
             }
             ControlError::DiskFull(message) => Self::disk_full(message),
             ControlError::Internal(message) => Self::internal(message),
+        }
+    }
+}
+
+impl From<hone_engine::Error> for ApiError {
+    fn from(error: hone_engine::Error) -> Self {
+        use hone_engine::Error as E;
+        let message = error.to_string();
+        match error {
+            E::QueueFull { retry_after, .. } => {
+                let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
+                error.body.error.kind = "rate_limit_error".to_owned();
+                error.code("queue_full").retry_after(retry_after)
+            }
+            E::PromptTooLong { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
+            }
+            E::EmptyPrompt => Self::new(StatusCode::BAD_REQUEST, message),
+            E::OverBudget { .. } => {
+                let error = Self::field("max_tokens", message);
+                error.code("context_length_exceeded")
+            }
+            E::ShuttingDown => Self::shutting_down(),
+            // It was there when the name was looked up, so it was deleted meanwhile.
+            E::UnknownAdapter(_) => {
+                Self::new(StatusCode::NOT_FOUND, message).param("model").code("model_not_found")
+            }
+            E::NoEffect(_) | E::Broken(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
+            }
+            E::Model(model) => model.into(),
+            _ => Self::internal(message),
+        }
+    }
+}
+
+impl From<hone_model::Error> for ApiError {
+    fn from(error: hone_model::Error) -> Self {
+        use hone_model::Error as E;
+        let message = error.to_string();
+        match error {
+            E::Sampling(_) | E::Template(_) | E::Tokenizer(_) | E::TokenRange { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, message)
+            }
+            E::ContextFull { .. } => {
+                Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
+            }
+            E::Mismatch { .. }
+            | E::Shape { .. }
+            | E::NotFinite { .. }
+            | E::MissingTensor { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
+            }
+            _ => Self::internal(message),
         }
     }
 }

@@ -1,5 +1,248 @@
 //! The HTTP surface: extract, call, map errors, stream, record.
+//!
+//! | module | one idea |
+//! |---|---|
+//! | [`control`] | what the API may ask of the daemon |
+//! | [`state`] | what every handler can reach |
+//! | [`error`] | every crate's error to a status and OpenAI's envelope |
+//! | `edge` | around every request: id, span, figures, foreign browsers |
+//! | `body` `query` | bodies and query strings, faults told by name |
+//! | `limits` | the gate that closes at shutdown; the room of a context |
+//! | `route` | which adapter answers to a model name |
+//! | `generate` | from a checked request to answers under way |
+//! | `collect` `stream` | whole answers; server-sent events |
+//! | `record` | what was answered goes to the store |
+//! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
+//! | `feedback` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `health` [`metrics`] `openapi` `pages` | operation |
 #![forbid(unsafe_code)]
 
+mod adapters;
+mod body;
+mod chat;
+mod collect;
+mod completions;
 pub mod control;
+mod cycles;
+mod edge;
 pub mod error;
+mod evals;
+mod feedback;
+mod generate;
+mod health;
+mod interactions;
+mod limits;
+mod lora;
+pub mod metrics;
+mod models;
+mod openapi;
+mod pages;
+mod query;
+mod record;
+mod route;
+pub mod state;
+mod stored;
+mod stream;
+mod tokenize;
+mod words;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, web};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use error::ApiError;
+pub use error::Error;
+use state::{AppState, Parts};
+
+/// How the server listens.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// HTTP threads.
+    pub workers: usize,
+    /// Longest request body in bytes.
+    pub body_limit: usize,
+    /// How long answers under way may take when the server stops.
+    pub drain: Duration,
+}
+
+/// A server that listens.
+pub struct Running {
+    address: SocketAddr,
+    handle: ServerHandle,
+    ended: JoinHandle<std::io::Result<()>>,
+    state: Arc<AppState>,
+    drain: Duration,
+}
+
+/// Time for connections to close after the last answer has ended.
+const CLOSE: Duration = Duration::from_secs(5);
+/// Longer than the pools of the usual clients keep idle connections.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Binds and serves. Call it on the runtime that shall write interactions; it returns at once.
+///
+/// # Errors
+/// [`Error::Bind`]: the address is taken, or is none of this machine.
+pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
+    let loopback = options.listen.ip().is_loopback();
+    let state = Arc::new(AppState::new(parts, options.body_limit, loopback));
+    let bind = |source| Error::Bind { address: options.listen, source };
+    let shared = Arc::clone(&state);
+    let server = HttpServer::new(move || app(Arc::clone(&shared)))
+        .workers(options.workers.max(1))
+        .keep_alive(KEEP_ALIVE)
+        .tcp_nodelay(true)
+        // A client that has left must be noticed, so that its place is free.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(CLOSE.as_secs())
+        .disable_signals()
+        .bind(options.listen)
+        .map_err(bind)?;
+    let address = server.addrs().first().copied().unwrap_or(options.listen);
+    let server = server.run();
+    let handle = server.handle();
+    let ended = TaskTracker::new().spawn(server);
+    Ok(Running { address, handle, ended, state, drain: options.drain })
+}
+
+impl Running {
+    /// Where it listens, with the real port.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends in order: new requests get 503, answers under way may end (after the drain time they
+    /// end with an error event), connections close, every interaction is on disk.
+    pub async fn stop(self) {
+        self.state.gate.drain(self.drain).await;
+        self.handle.stop(true).await;
+        if let Ok(Err(error)) = self.ended.await {
+            tracing::warn!(%error, "the HTTP server ended with an error");
+        }
+        self.state.tasks.close();
+        self.state.tasks.wait().await;
+    }
+}
+
+/// The application: middleware and routes.
+pub fn app(
+    state: Arc<AppState>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl actix_web::body::MessageBody>,
+        Error = actix_web::Error,
+        InitError = (),
+    >,
+> {
+    App::new()
+        .app_data(web::Data::from(state))
+        .configure(openai)
+        .configure(own)
+        .configure(operation)
+        .default_service(web::to(unknown_route))
+        .wrap(from_fn(edge::edge))
+}
+
+/// A path whose other methods are answered 405.
+fn resource(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(wrong_method))
+}
+
+fn openai(config: &mut web::ServiceConfig) {
+    let completions = "/v1/chat/completions";
+    config
+        .service(
+            resource(completions)
+                .route(web::post().to(chat::create))
+                .route(web::get().to(stored::list)),
+        )
+        .service(
+            resource("/v1/chat/completions/{id}")
+                .route(web::get().to(stored::get))
+                .route(web::post().to(stored::update))
+                .route(web::delete().to(stored::delete)),
+        )
+        .service(
+            resource("/v1/chat/completions/{id}/messages").route(web::get().to(stored::messages)),
+        )
+        .service(resource("/v1/completions").route(web::post().to(completions::create)))
+        .service(resource("/v1/models").route(web::get().to(models::list)))
+        .service(resource("/v1/models/{id:.+}").route(web::get().to(models::get)));
+    for path in ["/v1/tokenize", "/tokenize"] {
+        config.service(resource(path).route(web::post().to(tokenize::tokenize)));
+    }
+    for path in ["/v1/detokenize", "/detokenize"] {
+        config.service(resource(path).route(web::post().to(tokenize::detokenize)));
+    }
+}
+
+fn own(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            resource("/v1/feedback")
+                .route(web::post().to(feedback::create))
+                .route(web::get().to(feedback::list)),
+        )
+        .service(resource("/feedback").route(web::post().to(feedback::create)))
+        .service(resource("/v1/interactions").route(web::get().to(interactions::list)))
+        .service(resource("/v1/interactions/{id}").route(web::get().to(interactions::get)))
+        .service(
+            resource("/v1/adapters")
+                .route(web::get().to(adapters::list))
+                .route(web::post().to(adapters::import)),
+        )
+        .service(resource("/v1/adapters/rollback").route(web::post().to(adapters::rollback)))
+        .service(
+            resource("/v1/adapters/{ref}")
+                .route(web::get().to(adapters::get))
+                .route(web::delete().to(adapters::delete)),
+        )
+        .service(resource("/v1/adapters/{ref}/promote").route(web::post().to(adapters::promote)))
+        .service(resource("/v1/load_lora_adapter").route(web::post().to(lora::load)))
+        .service(resource("/v1/unload_lora_adapter").route(web::post().to(lora::unload)))
+        .service(
+            resource("/v1/cycles")
+                .route(web::post().to(cycles::start))
+                .route(web::get().to(cycles::list)),
+        )
+        .service(resource("/v1/cycles/{id}").route(web::get().to(cycles::get)))
+        .service(resource("/v1/cycles/{id}/cancel").route(web::post().to(cycles::cancel)))
+        .service(resource("/v1/cycles/{id}/events").route(web::get().to(cycles::events)))
+        .service(resource("/v1/evals").route(web::post().to(evals::start)))
+        .service(resource("/v1/evals/{id}").route(web::get().to(evals::get)));
+}
+
+fn operation(config: &mut web::ServiceConfig) {
+    config
+        .service(resource("/metrics").route(web::get().to(metrics::metrics)))
+        .service(resource("/livez").route(web::get().to(health::live)))
+        .service(resource("/readyz").route(web::get().to(health::ready)))
+        .service(resource("/startupz").route(web::get().to(health::started)))
+        .service(resource("/openapi.json").route(web::get().to(openapi::document)))
+        .service(resource("/docs").route(web::get().to(pages::docs)))
+        .service(resource("/").route(web::get().to(pages::status)));
+}
+
+async fn unknown_route(request: HttpRequest) -> HttpResponse {
+    let message = format!("there is no `{}`; /docs lists what there is", request.path());
+    ApiError::not_found(message).error_response()
+}
+
+async fn wrong_method(request: HttpRequest) -> HttpResponse {
+    let message =
+        format!("{} is not possible on `{}`; see /docs", request.method(), request.path());
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message);
+    error.code("method_not_allowed").error_response()
+}

@@ -1,0 +1,179 @@
+//! `/v1/adapters…`: what there is, and what serves.
+
+use actix_web::{HttpResponse, web};
+use hone_api::adapter::{AdapterView, LiveView};
+use hone_api::error::{ErrorBody, Invalid};
+use hone_api::fields::Fields;
+use hone_api::{AdapterId, AdapterRef};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::body::{Json, OptionalJson};
+use crate::control::{ImportAdapter, Move};
+use crate::error::ApiError;
+use crate::route;
+use crate::state::AppState;
+use crate::stored::Deleted;
+
+/// All adapters, and which one serves.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Adapters {
+    /// `list`.
+    object: &'static str,
+    /// Oldest first.
+    data: Vec<AdapterView>,
+    /// The live pointer.
+    live: LiveView,
+    has_more: bool,
+}
+
+/// Lists all adapters, and which one serves.
+#[utoipa::path(get, path = "/v1/adapters", tag = "adapters",
+    responses((status = 200, description = "All of them", body = Adapters)))]
+pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
+    let pointer = state.registry.live();
+    let live = LiveView {
+        epoch: pointer.epoch,
+        live: pointer.live,
+        previous: pointer.previous,
+        changed_at: pointer.changed_at,
+    };
+    let data = state.registry.list();
+    HttpResponse::Ok().json(Adapters { object: "list", data, live, has_more: false })
+}
+
+/// One adapter, by id, alias (`live`, `previous`, `candidate`) or name.
+#[utoipa::path(get, path = "/v1/adapters/{ref}", tag = "adapters",
+    params(("ref" = String, Path, description = "An id, an alias or a name")),
+    responses((status = 200, description = "The adapter", body = AdapterView),
+        (status = 404, description = "No such adapter", body = ErrorBody)))]
+pub(crate) async fn get(
+    state: web::Data<AppState>,
+    reference: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    Ok(HttpResponse::Ok().json(state.registry.get(&route::parse(&reference))?))
+}
+
+/// The body of `POST /v1/adapters`.
+#[derive(ToSchema)]
+#[allow(dead_code)] // describes what `import` reads field by field
+pub(crate) struct ImportRequest {
+    /// A folder below the drop folder.
+    folder: String,
+    /// The name to ask for it by; the folder's, if there is none.
+    name: Option<String>,
+}
+
+/// Imports an adapter from the drop folder.
+#[utoipa::path(post, path = "/v1/adapters", tag = "adapters", request_body = ImportRequest,
+    responses((status = 201, description = "Verified and loaded", body = AdapterView),
+        (status = 404, description = "No such folder", body = ErrorBody),
+        (status = 409, description = "The name is taken", body = ErrorBody),
+        (status = 422, description = "The folder is refused; the message says why", body = ErrorBody),
+        (status = 507, description = "The disk is full", body = ErrorBody)))]
+pub(crate) async fn import(
+    state: web::Data<AppState>,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    let import = ImportAdapter { folder: fields.required("folder")?, name: fields.take("name")? };
+    fields.finish()?;
+    Ok(HttpResponse::Created().json(state.control.import_adapter(import).await?))
+}
+
+/// Deletes an adapter that neither serves nor is the one to roll back to.
+#[utoipa::path(delete, path = "/v1/adapters/{ref}", tag = "adapters",
+    params(("ref" = String, Path, description = "An id, an alias or a name")),
+    responses((status = 200, description = "Gone", body = Deleted),
+        (status = 404, description = "No such adapter", body = ErrorBody),
+        (status = 409, description = "It serves", body = ErrorBody)))]
+pub(crate) async fn delete(
+    state: web::Data<AppState>,
+    reference: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id = state.control.delete_adapter(route::parse(&reference)).await?;
+    Ok(HttpResponse::Ok().json(Deleted::new(id.to_string(), "adapter.deleted")))
+}
+
+/// The body of promote and rollback.
+#[derive(ToSchema)]
+#[allow(dead_code)] // describes what `read_move` reads field by field
+pub(crate) struct MoveRequest {
+    /// Only for a rollback: where to. Without it: to what served before.
+    to: Option<String>,
+    /// Only if this serves now: an adapter's id, name or alias; `base` or null for the base.
+    expected_live: Option<String>,
+    /// For the audit trail.
+    reason: Option<String>,
+}
+
+/// Makes an adapter live (or the base, with `base`).
+#[utoipa::path(post, path = "/v1/adapters/{ref}/promote", tag = "adapters",
+    request_body = Option<MoveRequest>,
+    params(("ref" = String, Path, description = "An id, an alias, a name, or `base`")),
+    responses((status = 200, description = "What serves now", body = LiveView),
+        (status = 404, description = "No such adapter", body = ErrorBody),
+        (status = 409, description = "Something else serves than `expected_live`, or the adapter may \
+            not serve", body = ErrorBody),
+        (status = 422, description = "The adapter is damaged", body = ErrorBody),
+        (status = 507, description = "The disk is full", body = ErrorBody)))]
+pub(crate) async fn promote(
+    state: web::Data<AppState>,
+    reference: web::Path<String>,
+    body: OptionalJson,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    fields.unsupported("canary", &[])?;
+    let change = read_move(&state, fields, Some(route::parse(&reference)))?;
+    Ok(HttpResponse::Ok().json(state.control.promote(change).await?))
+}
+
+/// Returns to what served before, or to `to`.
+#[utoipa::path(post, path = "/v1/adapters/rollback", tag = "adapters",
+    request_body = Option<MoveRequest>,
+    responses((status = 200, description = "What serves now", body = LiveView),
+        (status = 404, description = "No such adapter", body = ErrorBody),
+        (status = 409, description = "Nothing to roll back to, or something else serves than \
+            `expected_live`", body = ErrorBody),
+        (status = 422, description = "The adapter is damaged", body = ErrorBody),
+        (status = 507, description = "The disk is full", body = ErrorBody)))]
+pub(crate) async fn rollback(
+    state: web::Data<AppState>,
+    body: OptionalJson,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    let to: Option<String> = fields.take("to")?;
+    let change = read_move(&state, fields, to.map(|to| route::parse(&to)))?;
+    Ok(HttpResponse::Ok().json(state.control.rollback(change).await?))
+}
+
+fn read_move(
+    state: &AppState,
+    mut fields: Fields,
+    to: Option<AdapterRef>,
+) -> Result<Move, ApiError> {
+    let expected = fields.present("expected_live");
+    let change = Move {
+        to,
+        expected_live: expected.map(|value| expected_live(state, value)).transpose()?,
+        reason: fields.take("reason")?,
+    };
+    fields.finish()?;
+    Ok(change)
+}
+
+fn expected_live(state: &AppState, value: Value) -> Result<Option<AdapterId>, ApiError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => match route::parse(&text) {
+            // An id need not exist any more: then it is not what serves, which is a conflict.
+            AdapterRef::Id(id) => Ok(Some(id)),
+            reference => Ok(state.registry.resolve(&reference)?),
+        },
+        _ => {
+            let message = "`expected_live` must be an adapter's id or name, `base`, or null";
+            Err(Invalid::field("expected_live", message).into())
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Request bodies: read up to the limit, parsed as JSON whatever the content type says.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::web::{self, BytesMut};
+use actix_web::{FromRequest, HttpRequest};
+use futures_util::StreamExt;
+use hone_api::error::Invalid;
+use serde_json::Value;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// How much of a body that is too long is read and thrown away, so that the client hears why
+/// instead of a broken connection. In multiples of the limit.
+const PATIENCE: usize = 8;
+
+/// A JSON body.
+pub(crate) struct Json(pub(crate) Value);
+
+/// A JSON body that may be missing, which reads as `{}`.
+pub(crate) struct OptionalJson(pub(crate) Value);
+
+impl FromRequest for Json {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload.take());
+        Box::pin(async move { Ok(Self(parse(&body.await?)?)) })
+    }
+}
+
+impl FromRequest for OptionalJson {
+    type Error = ApiError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, ApiError>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload.take());
+        Box::pin(async move {
+            let body = body.await?;
+            let empty = body.iter().all(u8::is_ascii_whitespace);
+            Ok(Self(if empty { Value::Object(serde_json::Map::new()) } else { parse(&body)? }))
+        })
+    }
+}
+
+fn read(
+    request: &HttpRequest,
+    mut payload: Payload,
+) -> impl Future<Output = Result<BytesMut, ApiError>> + 'static {
+    let limit = request.app_data::<web::Data<AppState>>().map_or(0, |state| state.body_limit);
+    async move {
+        let (mut body, mut length) = (BytesMut::new(), 0);
+        while let Some(part) = payload.next().await {
+            let part = part.map_err(|error| {
+                Invalid::new(format!("the body ended early ({error}); send it again"))
+            })?;
+            length += part.len();
+            if length <= limit {
+                body.extend_from_slice(&part);
+            } else if length > limit.saturating_mul(PATIENCE) {
+                break;
+            }
+        }
+        if length > limit {
+            let message = format!("the body is longer than {limit} bytes; send less");
+            return Err(
+                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
+            );
+        }
+        Ok(body)
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, Invalid> {
+    if body.is_empty() {
+        return Err(Invalid::new("the body is empty; send a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Invalid::new(format!("the body is not valid JSON: {error}")).code("invalid_json")
+    })
+}

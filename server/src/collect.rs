@@ -1,0 +1,48 @@
+//! Whole answers: waits for all events, then answers once.
+
+use actix_web::{HttpResponse, HttpResponseBuilder};
+use futures_util::StreamExt;
+use hone_engine::Event;
+use serde::Serialize;
+
+use crate::error::ApiError;
+use crate::generate::{Head, Run};
+use crate::record::Recorder;
+
+/// Runs all answers to their end and makes one body of them. It is sent when the interaction is on
+/// disk, so that whoever has the id finds what it names.
+pub(crate) async fn respond<T: Serialize>(
+    run: Run,
+    body: impl FnOnce(&Head, &Recorder) -> T,
+) -> Result<HttpResponse, ApiError> {
+    let Run { head, mut events, mut recorder } = run;
+    let cut = recorder.state.gate.cut.clone();
+    loop {
+        let next = tokio::select! {
+            biased;
+            () = cut.cancelled() => return Err(ApiError::shutting_down()),
+            next = events.next() => next,
+        };
+        let Some((index, event)) = next else { break };
+        recorder.push(index, &event);
+        if let Event::Failed(message) = event {
+            return Err(ApiError::failed(&message));
+        }
+    }
+    let body = body(&head, &recorder);
+    recorder.commit().await;
+    let mut response = HttpResponse::Ok();
+    set_headers(&mut response, &head);
+    Ok(response.json(body))
+}
+
+/// The headers that every answer has.
+pub(crate) fn set_headers(response: &mut HttpResponseBuilder, head: &Head) {
+    response.insert_header(("x-hone-adapter", head.adapter.as_str()));
+    if !head.ignored.is_empty() {
+        // Names come from the client's JSON: what a header cannot hold is replaced.
+        let plain = |c: char| if (' '..='~').contains(&c) { c } else { '?' };
+        let ignored: String = head.ignored.chars().map(plain).take(2000).collect();
+        response.insert_header(("x-hone-ignored", ignored));
+    }
+}

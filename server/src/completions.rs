@@ -1,0 +1,302 @@
+//! `POST /v1/completions`: prompts as text or token ids, echo, log-probabilities.
+
+use std::collections::BTreeMap;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hone_api::chat::{Accepted, FinishReason, Message, Role, Usage};
+use hone_api::completion::{
+    CompletionChoice, CompletionRequest, CompletionResponse, LegacyLogProbs, Prompt,
+};
+use hone_api::error::ErrorBody;
+use hone_api::interaction::Endpoint;
+use hone_engine::{Event, PromptLogprob};
+
+use crate::body::Json;
+use crate::error::ApiError;
+use crate::generate::{Ask, Head, PromptIn, Run};
+use crate::record::{Draft, Keep, Recorder};
+use crate::state::AppState;
+use crate::stream::{Frames, Sse};
+use crate::words::Words;
+use crate::{collect, limits, route, stream};
+
+/// Continues a text.
+#[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
+    responses(
+        (status = 200, description = "The answer; with `stream` as server-sent events", content(
+            (CompletionResponse = "application/json"), (CompletionResponse = "text/event-stream"))),
+        (status = 404, description = "No such model", body = ErrorBody),
+        (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
+        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
+pub(crate) async fn create(
+    state: web::Data<AppState>,
+    http: HttpRequest,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let Accepted { request, ignored } = CompletionRequest::from_json(body.0)?;
+    request.check(&state.limits)?;
+    let target = route::resolve(&state, &request.model).await?;
+    let prompts = encode(&state, request.prompt.clone()).await?;
+    let ask = Ask {
+        endpoint: Endpoint::Completion,
+        model: request.model.clone(),
+        target,
+        answers: request.n.unwrap_or(1),
+        sampling: request
+            .sampling
+            .resolve(max_tokens(&state, &request, &prompts)?, request.logprobs),
+        prompts,
+        echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
+        keep: Keep::of(&http, request.store),
+        user: request.user.clone(),
+        metadata: request.metadata.clone(),
+        ignored,
+    };
+    let run = Run::start(&state.into_inner(), ask)?;
+    let style =
+        Style { echo: request.echo == Some(true), ids: request.return_token_ids == Some(true) };
+    if request.stream == Some(true) {
+        let frames = TextFrames::new(&run, style, request.include_usage());
+        return Ok(stream::respond(run, frames, request.include_usage()));
+    }
+    collect::respond(run, |head, recorder| whole(head, recorder, style)).await
+}
+
+/// What the client wants beside the new text.
+#[derive(Debug, Clone, Copy)]
+struct Style {
+    echo: bool,
+    ids: bool,
+}
+
+/// Tokenises text; turns ids into the text that is kept.
+async fn encode(state: &AppState, prompts: Vec<Prompt>) -> Result<Vec<PromptIn>, ApiError> {
+    let model = std::sync::Arc::clone(state.engine.model());
+    let work = move || {
+        let tokenizer = model.tokenizer();
+        let prompts = prompts.into_iter().map(|prompt| {
+            let (text, tokens) = match prompt {
+                Prompt::Text(text) => {
+                    let tokens = tokenizer.encode(&text, true)?;
+                    (text, tokens)
+                }
+                Prompt::Tokens(tokens) => (tokenizer.decode(&tokens, false), tokens),
+            };
+            Ok(PromptIn { messages: vec![Message::new(Role::User, text)], tokens })
+        });
+        prompts.collect::<Result<Vec<_>, hone_model::Error>>()
+    };
+    let encoded = web::block(work).await.map_err(ApiError::internal)?;
+    let encoded = encoded.map_err(|error| ApiError::field("prompt", error.to_string()))?;
+    if encoded.iter().any(|prompt| prompt.tokens.is_empty()) {
+        return Err(ApiError::field("prompt", "`prompt` has no tokens; send some text"));
+    }
+    Ok(encoded)
+}
+
+fn max_tokens(
+    state: &AppState,
+    request: &CompletionRequest,
+    prompts: &[PromptIn],
+) -> Result<u32, ApiError> {
+    let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max().unwrap_or(0);
+    let asked = request.max_tokens.map(|most| (most, "max_tokens"));
+    let room = limits::room(&state.limits, longest, asked, "prompt")?;
+    Ok(request.max_tokens.unwrap_or_else(|| room.min(CompletionRequest::DEFAULT_MAX_TOKENS)))
+}
+
+fn whole(head: &Head, recorder: &Recorder, style: Style) -> CompletionResponse {
+    let mut response = skeleton(head);
+    let words = Words::of(recorder);
+    for (index, draft) in recorder.drafts.iter().enumerate() {
+        let prompt = prompt_of(recorder, index);
+        let echoed = prompt.filter(|_| style.echo).map_or("", |prompt| text_of(prompt));
+        response.choices.push(CompletionChoice {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            text: format!("{echoed}{}", draft.text),
+            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, draft)),
+            finish_reason: Some(draft.finish.unwrap_or(FinishReason::Error)),
+            prompt_token_ids: prompt.filter(|_| style.ids).map(|prompt| prompt.tokens.clone()),
+            token_ids: style.ids.then(|| draft.tokens.clone()),
+        });
+    }
+    response.usage = Some(Some(recorder.usage()));
+    response
+}
+
+fn skeleton(head: &Head) -> CompletionResponse {
+    CompletionResponse {
+        id: head.id.to_string(),
+        object: "text_completion".to_owned(),
+        created: head.created,
+        model: head.model.clone(),
+        choices: Vec::new(),
+        usage: None,
+        system_fingerprint: head.fingerprint.clone(),
+    }
+}
+
+fn prompt_of(recorder: &Recorder, index: usize) -> Option<&PromptIn> {
+    recorder.ask.prompts.get(index / recorder.ask.answers.max(1) as usize)
+}
+
+fn text_of(prompt: &PromptIn) -> &str {
+    prompt.messages.first().map_or("", |message| message.content.as_str())
+}
+
+fn logprobs(words: &Words, draft: &Draft) -> LegacyLogProbs {
+    let mut list = LegacyLogProbs::default();
+    let mut offset = 0;
+    for entry in &draft.prompt {
+        append_prompt(words, &mut list, &mut offset, entry);
+    }
+    for ((token, logprob), top) in draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops) {
+        append(words, &mut list, &mut offset, *token, Some((*logprob, top)));
+    }
+    list
+}
+
+fn append_prompt(
+    words: &Words,
+    list: &mut LegacyLogProbs,
+    offset: &mut usize,
+    entry: &PromptLogprob,
+) {
+    let known = entry.logprob.map(|logprob| (logprob, entry.top.as_slice()));
+    push(words, list, offset, entry.token, known);
+}
+
+/// Adds one drawn token; the end token is not part of the text.
+fn append(
+    words: &Words,
+    list: &mut LegacyLogProbs,
+    offset: &mut usize,
+    token: u32,
+    known: Option<(f32, &Vec<(u32, f32)>)>,
+) {
+    if !words.ends(token) {
+        push(words, list, offset, token, known.map(|(logprob, top)| (logprob, top.as_slice())));
+    }
+}
+
+fn push(
+    words: &Words,
+    list: &mut LegacyLogProbs,
+    offset: &mut usize,
+    token: u32,
+    known: Option<(f32, &[(u32, f32)])>,
+) {
+    let text = words.of_token(token).0;
+    let top = known.map(|(logprob, top)| {
+        let mut map: BTreeMap<String, f32> =
+            top.iter().map(|(token, logprob)| (words.of_token(*token).0, *logprob)).collect();
+        // As OpenAI does: the drawn token is there even if it is none of the likeliest.
+        map.entry(text.clone()).or_insert(logprob);
+        map
+    });
+    list.tokens.push(text);
+    list.token_logprobs.push(known.map(|(logprob, _)| logprob));
+    list.top_logprobs.push(top);
+    list.text_offset.push(*offset);
+    *offset += words.characters(token);
+}
+
+/// Chunks of a streamed completion.
+struct TextFrames {
+    response: CompletionResponse,
+    words: Words,
+    style: Style,
+    logprobs: bool,
+    /// `max_tokens` is 0: what is drawn is not shown.
+    silent: bool,
+    /// By index: the prompt's text and ids, and where the next token begins.
+    prompts: Vec<(String, Vec<u32>)>,
+    offsets: Vec<usize>,
+}
+
+impl TextFrames {
+    fn new(run: &Run, style: Style, include_usage: bool) -> Self {
+        let recorder = &run.recorder;
+        let mut response = skeleton(&run.head);
+        response.usage = include_usage.then_some(None);
+        let prompts: Vec<_> = (0..recorder.drafts.len())
+            .filter_map(|index| prompt_of(recorder, index))
+            .map(|prompt| (text_of(prompt).to_owned(), prompt.tokens.clone()))
+            .collect();
+        Self {
+            response,
+            words: Words::of(recorder),
+            style,
+            logprobs: recorder.ask.sampling.logprobs.is_some(),
+            silent: recorder.ask.sampling.max_tokens == 0,
+            offsets: vec![0; prompts.len()],
+            prompts,
+        }
+    }
+
+    fn send(&mut self, out: &mut Sse, choice: CompletionChoice) {
+        self.response.choices = vec![choice];
+        out.data(&self.response);
+    }
+}
+
+fn piece(index: usize, text: &str) -> CompletionChoice {
+    CompletionChoice {
+        index: u32::try_from(index).unwrap_or(u32::MAX),
+        text: text.to_owned(),
+        logprobs: None,
+        finish_reason: None,
+        prompt_token_ids: None,
+        token_ids: None,
+    }
+}
+
+impl Frames for TextFrames {
+    fn open(&mut self, out: &mut Sse, index: usize) {
+        let Some((text, ids)) = self.prompts.get(index) else { return };
+        // With log-probabilities the echo comes with them.
+        let echo = if self.style.echo && !self.logprobs { text.as_str() } else { "" };
+        let mut choice = piece(index, echo);
+        choice.prompt_token_ids = self.style.ids.then(|| ids.clone());
+        self.send(out, choice);
+    }
+
+    fn event(&mut self, out: &mut Sse, index: usize, event: &Event) {
+        let mut list = LegacyLogProbs::default();
+        let Some(offset) = self.offsets.get_mut(index) else { return };
+        match event {
+            Event::PromptLogprobs(prompt) => {
+                for entry in prompt {
+                    append_prompt(&self.words, &mut list, offset, entry);
+                }
+                let text = self.prompts.get(index).map_or("", |prompt| prompt.0.as_str());
+                let choice = CompletionChoice { logprobs: Some(list), ..piece(index, text) };
+                self.send(out, choice);
+            }
+            Event::Token { token, text, logprob, top } if !self.silent => {
+                if self.logprobs {
+                    append(&self.words, &mut list, offset, *token, Some((*logprob, top)));
+                }
+                let logprobs = Some(list).filter(|list| !list.tokens.is_empty());
+                if text.is_empty() && logprobs.is_none() && !self.style.ids {
+                    return;
+                }
+                let token_ids = self.style.ids.then(|| vec![*token]);
+                let choice = CompletionChoice { logprobs, token_ids, ..piece(index, text) };
+                self.send(out, choice);
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, out: &mut Sse, index: usize, reason: FinishReason) {
+        let choice = CompletionChoice { finish_reason: Some(reason), ..piece(index, "") };
+        self.send(out, choice);
+    }
+
+    fn usage(&mut self, out: &mut Sse, usage: Usage) {
+        self.response.choices = Vec::new();
+        self.response.usage = Some(Some(usage));
+        out.data(&self.response);
+    }
+}

@@ -1,0 +1,130 @@
+//! `/v1/cycles…`: start, watch and stop the loop.
+
+use std::convert::Infallible;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use hone_api::CycleId;
+use hone_api::cycle::{CycleEvent, CycleView};
+use hone_api::error::ErrorBody;
+use hone_api::fields::Fields;
+use tokio_util::sync::CancellationToken;
+
+use crate::body::OptionalJson;
+use crate::error::ApiError;
+use crate::query::{List, Query, newest_first, path_id};
+use crate::state::AppState;
+use crate::stream::{Sse, event_stream, silence};
+
+/// Starts a cycle by hand.
+#[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
+    responses((status = 201, description = "It runs, or waits for its turn", body = CycleView),
+        (status = 409, description = "One is under way already", body = ErrorBody),
+        (status = 507, description = "The disk is full", body = ErrorBody)))]
+pub(crate) async fn start(
+    state: web::Data<AppState>,
+    body: OptionalJson,
+) -> Result<HttpResponse, ApiError> {
+    Fields::new(body.0)?.finish()?;
+    Ok(HttpResponse::Created().json(state.control.start_cycle().await?))
+}
+
+/// Lists cycles, newest first.
+#[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
+    params(("after" = Option<String>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
+        ("order" = Option<String>, Query, description = "Only `desc`")),
+    responses((status = 200, description = "A page", body = List<CycleView>)))]
+pub(crate) async fn list(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    let (after, limit) = (query.take("after", "a cycle's id")?, query.limit()?);
+    newest_first(&mut query)?;
+    query.finish()?;
+    let page = state.store.cycles(after, limit).await?;
+    Ok(HttpResponse::Ok().json(List::new(page.items, page.has_more, |item| item.id.to_string())))
+}
+
+/// One cycle.
+#[utoipa::path(get, path = "/v1/cycles/{id}", tag = "cycles",
+    params(("id" = String, Path, description = "The cycle's id")),
+    responses((status = 200, description = "The cycle", body = CycleView),
+        (status = 404, description = "No such cycle", body = ErrorBody)))]
+pub(crate) async fn get(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id: CycleId = path_id(&id)?;
+    let found = state.store.cycle(id).await?;
+    let cycle = found.ok_or_else(|| ApiError::from(hone_store::Error::UnknownCycle(id)))?;
+    Ok(HttpResponse::Ok().json(cycle))
+}
+
+/// Tells a cycle to stop.
+#[utoipa::path(post, path = "/v1/cycles/{id}/cancel", tag = "cycles",
+    params(("id" = String, Path, description = "The cycle's id")),
+    responses((status = 200, description = "It stops", body = CycleView),
+        (status = 404, description = "No such cycle", body = ErrorBody),
+        (status = 409, description = "It has ended", body = ErrorBody)))]
+pub(crate) async fn cancel(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+    body: OptionalJson,
+) -> Result<HttpResponse, ApiError> {
+    Fields::new(body.0)?.finish()?;
+    Ok(HttpResponse::Ok().json(state.control.cancel_cycle(path_id(&id)?).await?))
+}
+
+/// A cycle's events, past and coming, until it ends. `Last-Event-ID` goes on where a client was.
+#[utoipa::path(get, path = "/v1/cycles/{id}/events", tag = "cycles",
+    params(("id" = String, Path, description = "The cycle's id"),
+        ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was seen")),
+    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream",
+            body = CycleEvent),
+        (status = 404, description = "No such cycle", body = ErrorBody)))]
+pub(crate) async fn events(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let id: CycleId = path_id(&id)?;
+    if state.store.cycle(id).await?.is_none() {
+        return Err(hone_store::Error::UnknownCycle(id).into());
+    }
+    let seen = request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
+    let seen = seen.map(str::parse).transpose().map_err(|_| {
+        ApiError::field("Last-Event-ID", "the header `Last-Event-ID` must be an event's number")
+    })?;
+    let events = state.control.cycle_events(id, seen.unwrap_or(0)).await?;
+    let follow = Follow { events, silence: silence(), over: state.gate.draining.clone() };
+    Ok(event_stream().streaming(stream::unfold(follow, |mut follow| async move {
+        follow.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), follow))
+    })))
+}
+
+struct Follow {
+    events: BoxStream<'static, CycleEvent>,
+    silence: tokio::time::Interval,
+    /// The daemon stops; the client comes back with `Last-Event-ID`.
+    over: CancellationToken,
+}
+
+impl Follow {
+    async fn next(&mut self) -> Option<web::Bytes> {
+        let mut out = Sse::default();
+        tokio::select! {
+            biased;
+            event = self.events.next() => {
+                let event = event?;
+                out.event(event.sequence, &event.kind, &event);
+                self.silence.reset();
+            }
+            () = self.over.cancelled() => return None,
+            _ = self.silence.tick() => out.comment(),
+        }
+        Some(out.take())
+    }
+}

@@ -1,0 +1,127 @@
+//! Around every request: its id, its span, its figures, and who is turned away at the door.
+
+use std::time::Instant;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, ResponseError, web};
+use tracing::Instrument;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost middleware.
+pub(crate) async fn edge<B: MessageBody + 'static>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<EitherBody<B>>, Error> {
+    let began = Instant::now();
+    let id = request_id(&request);
+    let state = request.app_data::<web::Data<AppState>>().cloned();
+    let span = tracing::info_span!(
+        "request", id = %id.to_str().unwrap_or_default(), method = %request.method(),
+        path = request.path()
+    );
+    let mut response = match state.as_ref().and_then(|state| refusal(&request, state)) {
+        Some(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
+        None => next.call(request).instrument(span).await?.map_into_left_body(),
+    };
+    response.headers_mut().insert(REQUEST_ID, id);
+    if let Some(state) = state {
+        let pattern = response.request().match_pattern();
+        let route = pattern.as_deref().unwrap_or("unknown");
+        state.metrics.request(route, response.status().as_u16(), began.elapsed());
+    }
+    Ok(response)
+}
+
+/// The client's id, if it is a sane one, else a new one.
+fn request_id(request: &ServiceRequest) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        (1..=128).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(b))
+    };
+    request.headers().get(&REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        let id = format!("req-{}", uuid::Uuid::now_v7().simple());
+        HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("req"))
+    })
+}
+
+/// Why a request is turned away before anybody looks at it.
+fn refusal(request: &ServiceRequest, state: &AppState) -> Option<ApiError> {
+    if !is_from_here(request, state.loopback) {
+        let message = "a browser page of another origin may not use this daemon; call it from \
+                       your own program";
+        return Some(ApiError::new(StatusCode::FORBIDDEN, message).code("foreign_origin"));
+    }
+    // What users say of an answer that is just ending is taken to the last.
+    let always = ["/livez", "/readyz", "/startupz", "/metrics", "/feedback", "/v1/feedback"];
+    let closed = state.gate.draining.is_cancelled() && !always.contains(&request.path());
+    closed.then(ApiError::shutting_down)
+}
+
+/// Bodies are taken whatever their content type is, so any web page could post to a daemon on the
+/// visitor's machine. Browsers tell where a request comes from; other programs do not and may pass.
+fn is_from_here(request: &ServiceRequest, loopback: bool) -> bool {
+    let text = |name: HeaderName| request.headers().get(name).map(|v| v.to_str().unwrap_or("?"));
+    let origin = text(header::ORIGIN);
+    let site = text(HeaderName::from_static("sec-fetch-site"));
+    if origin.is_none() && site.is_none() {
+        return true;
+    }
+    let host = text(header::HOST).unwrap_or_default();
+    let foreign = origin.is_some_and(|origin| {
+        origin.split_once("://").is_none_or(|(_, authority)| authority != host)
+    });
+    // A name that was made to point to this machine (DNS rebinding) is not this machine.
+    !foreign && (!loopback || is_loopback(host))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    name.is_some_and(|name| {
+        name == "localhost"
+            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn passes(headers: &[(&'static str, &str)]) -> bool {
+        let request = headers.iter().fold(TestRequest::post(), |r, h| r.insert_header(*h));
+        is_from_here(&request.to_srv_request(), true)
+    }
+
+    #[test]
+    fn programs_pass_and_foreign_pages_do_not() {
+        assert!(passes(&[("host", "whatever")]));
+        assert!(passes(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")]));
+        assert!(passes(&[("host", "[::1]:8080"), ("sec-fetch-site", "same-origin")]));
+        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "https://evil.example")]));
+        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "null")]));
+        assert!(!passes(&[("host", "evil.example:8080"), ("sec-fetch-site", "same-origin")]));
+    }
+
+    #[test]
+    fn only_sane_ids_are_echoed() {
+        let id = |value: &str| {
+            request_id(&TestRequest::get().insert_header(("x-request-id", value)).to_srv_request())
+        };
+        assert_eq!(id("abc-1.2_3:4"), "abc-1.2_3:4");
+        assert_ne!(id("a b"), "a b");
+        assert_ne!(id(&"x".repeat(200)), "x".repeat(200).as_str());
+    }
+}

@@ -1,0 +1,167 @@
+//! From a checked request to answers under way: submits them all, pinned to one adapter.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::Stream;
+use futures_util::stream::SelectAll;
+use hone_api::chat::Message;
+use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::{AdapterId, InteractionId, UnixMillis};
+use hone_engine::{Event, Generation, Priority, Request, Target};
+
+use crate::error::ApiError;
+use crate::record::{Keep, Recorder};
+use crate::state::AppState;
+
+/// One prompt, as text and as tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct PromptIn {
+    /// What is kept: the conversation, or one user message.
+    pub(crate) messages: Vec<Message>,
+    /// What the engine gets.
+    pub(crate) tokens: Vec<u32>,
+}
+
+/// A checked request.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) endpoint: Endpoint,
+    /// The model's name as the client sent it.
+    pub(crate) model: String,
+    pub(crate) target: Target,
+    /// At least one.
+    pub(crate) prompts: Vec<PromptIn>,
+    /// Answers per prompt; at least one.
+    pub(crate) answers: u32,
+    /// `max_tokens` may be 0: then only the prompt is scored.
+    pub(crate) sampling: SamplingParams,
+    pub(crate) echo_logprobs: bool,
+    pub(crate) keep: Keep,
+    pub(crate) user: Option<String>,
+    pub(crate) metadata: std::collections::BTreeMap<String, String>,
+    /// For the header `x-hone-ignored`.
+    pub(crate) ignored: Vec<String>,
+}
+
+/// What is the same in all parts of an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub(crate) id: InteractionId,
+    /// Unix seconds.
+    pub(crate) created: i64,
+    pub(crate) model: String,
+    pub(crate) fingerprint: String,
+    /// An adapter's id, or `base`.
+    pub(crate) adapter: String,
+    /// For the header `x-hone-ignored`.
+    pub(crate) ignored: String,
+}
+
+/// Answers under way.
+pub(crate) struct Run {
+    pub(crate) head: Head,
+    pub(crate) events: SelectAll<Tagged>,
+    pub(crate) recorder: Recorder,
+}
+
+/// One answer's events with its index.
+pub(crate) struct Tagged {
+    index: usize,
+    generation: Generation,
+}
+
+impl Stream for Tagged {
+    type Item = (usize, Event);
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let index = self.index;
+        let next = Pin::new(&mut self.generation).poll_next(context);
+        next.map(|event| event.map(|event| (index, event)))
+    }
+}
+
+impl Run {
+    /// Submits everything that was asked for. From here on the id takes feedback.
+    ///
+    /// # Errors
+    /// 503 while draining; the engine's refusals. What was submitted before is cancelled.
+    pub(crate) fn start(state: &Arc<AppState>, ask: Ask) -> Result<Self, ApiError> {
+        let permit = state.gate.enter()?;
+        let (arrived, created) = (Instant::now(), UnixMillis::now());
+        let ids: Vec<_> = ask.prompts.iter().map(|_| InteractionId::new()).collect();
+        let announced = ids.iter().map(|id| state.store.announce(*id)).collect();
+        let (events, pinned) = submit(state, &ask, &ids)?;
+        let head = Head {
+            id: ids.first().copied().unwrap_or_else(InteractionId::new),
+            created: created.seconds(),
+            model: ask.model.clone(),
+            fingerprint: AppState::fingerprint(pinned.digest.as_deref()),
+            adapter: pinned.adapter.map_or_else(|| "base".to_owned(), |id| id.to_string()),
+            ignored: ask.ignored.join(", "),
+        };
+        let recorder = Recorder::new(
+            Arc::clone(state),
+            ask,
+            crate::record::Began {
+                ids,
+                announced,
+                permit,
+                arrived,
+                created,
+                adapter: pinned.adapter,
+            },
+        );
+        Ok(Self { head, events, recorder })
+    }
+}
+
+/// The adapter that answers, the same for all answers of a request.
+#[derive(Default)]
+struct Pinned {
+    adapter: Option<AdapterId>,
+    digest: Option<String>,
+}
+
+fn submit(
+    state: &AppState,
+    ask: &Ask,
+    ids: &[InteractionId],
+) -> Result<(SelectAll<Tagged>, Pinned), ApiError> {
+    let mut events = SelectAll::new();
+    let mut pinned = Pinned::default();
+    let mut target = ask.target;
+    for (prompt, id) in ask.prompts.iter().zip(ids) {
+        for answer in 0..ask.answers {
+            let index = events.len();
+            let mut sampling = ask.sampling.clone();
+            sampling.max_tokens = sampling.max_tokens.max(1);
+            sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(answer.into()));
+            let request = Request {
+                id: if answer == 0 { *id } else { InteractionId::new() },
+                prompt: prompt.tokens.clone(),
+                sampling,
+                target,
+                echo_logprobs: ask.echo_logprobs,
+                priority: Priority::Interactive,
+            };
+            let generation = state.engine.submit(request).map_err(|error| {
+                let error = ApiError::from_engine(error, ask.endpoint);
+                if error.status() == 429 {
+                    state.metrics.rejected.with_label_values(&["queue_full"]).inc();
+                }
+                error
+            })?;
+            if index == 0 {
+                // A promotion between two submissions must not give one answer two adapters.
+                target = generation.adapter.map_or(Target::Base, Target::Exact);
+                pinned.adapter = generation.adapter;
+                pinned.digest.clone_from(&generation.adapter_digest);
+            }
+            events.push(Tagged { index, generation });
+        }
+    }
+    Ok((events, pinned))
+}

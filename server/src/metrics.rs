@@ -1,0 +1,207 @@
+//! Figures for Prometheus: `hone_*`. Times of tokens are taken at engine events, not at SSE frames.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use hone_api::feedback::Signal;
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+const TTFT: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+    20.0, 40.0, 80.0, 160.0, 640.0, 2560.0,
+];
+const BETWEEN: &[f64] = &[
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
+    40.0, 80.0,
+];
+const LATENCY: &[f64] = &[
+    0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0,
+    480.0, 960.0, 1920.0, 7680.0,
+];
+const REQUEST: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+const STEP: &[f64] = &[0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
+
+/// All figures of a daemon.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    pub(crate) ttft: Histogram,
+    pub(crate) between: Histogram,
+    pub(crate) latency: Histogram,
+    pub(crate) queue_time: Histogram,
+    pub(crate) tokens: IntCounterVec,
+    pub(crate) answers: IntCounterVec,
+    pub(crate) rejected: IntCounterVec,
+    feedback: IntCounterVec,
+    queue_depth: IntGauge,
+    running: IntGauge,
+    kv_bytes: IntGauge,
+    steps: IntGauge,
+    adapters: IntGaugeVec,
+    live_epoch: IntGauge,
+    cycle_steps: HistogramVec,
+    training_loss: Gauge,
+    promotions: IntCounterVec,
+}
+
+impl Metrics {
+    /// New figures, all zero.
+    ///
+    /// # Errors
+    /// A name was registered twice.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let r = &registry;
+        let metrics = Self {
+            requests: counters(r, "requests_total", "HTTP requests", &["route", "status"])?,
+            request_duration: register(
+                r,
+                HistogramVec::new(
+                    options("request_duration_seconds", "Time to the head of the answer", REQUEST),
+                    &["route"],
+                )?,
+            )?,
+            ttft: histogram(r, "time_to_first_token_seconds", "Arrival to first token", TTFT)?,
+            between: histogram(r, "inter_token_latency_seconds", "Between two tokens", BETWEEN)?,
+            latency: histogram(r, "e2e_request_latency_seconds", "Arrival to last token", LATENCY)?,
+            queue_time: histogram(r, "request_queue_time_seconds", "Arrival to first step", TTFT)?,
+            tokens: counters(r, "tokens_total", "Tokens of answered requests", &["kind"])?,
+            answers: counters(r, "answers_total", "Answers that ended", &["finished_reason"])?,
+            rejected: counters(r, "requests_rejected_total", "Turned away", &["reason"])?,
+            feedback: counters(r, "feedback_total", "Feedback on disk", &["kind", "verdict"])?,
+            queue_depth: gauge(r, "queue_depth", "Requests that wait")?,
+            running: gauge(r, "requests_running", "Sequences in the batch")?,
+            kv_bytes: gauge(r, "kv_cache_bytes", "Cache set aside for running sequences")?,
+            steps: gauge(r, "engine_steps", "Steps since the start")?,
+            adapters: register(
+                r,
+                IntGaugeVec::new(
+                    Opts::new("hone_adapter_info", "Adapters by state"),
+                    &["id", "state"],
+                )?,
+            )?,
+            live_epoch: gauge(r, "live_epoch", "Counts promotions and rollbacks")?,
+            cycle_steps: register(
+                r,
+                HistogramVec::new(
+                    options("cycle_step_seconds", "Time of a finished cycle step", STEP),
+                    &["step"],
+                )?,
+            )?,
+            training_loss: register(r, Gauge::new("hone_training_loss", "Of the last step")?)?,
+            promotions: counters(r, "promotions_total", "Verdicts of cycles", &["outcome"])?,
+            registry,
+        };
+        for kind in ["prompt", "completion"] {
+            metrics.tokens.with_label_values(&[kind]).inc_by(0);
+        }
+        Ok(metrics)
+    }
+
+    pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
+        self.requests.with_label_values(&[route, &status.to_string()]).inc();
+        self.request_duration.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn feedback(&self, signal: &Signal) {
+        let verdict = match (signal, signal.vote()) {
+            (Signal::Demonstration(_), _) => "corrected",
+            (_, Some(true)) => "good",
+            (_, Some(false)) => "bad",
+            (_, None) => "none",
+        };
+        self.feedback.with_label_values(&[signal.metric_name(), verdict]).inc();
+    }
+
+    /// A cycle's step has ended.
+    pub fn cycle_step(&self, step: &str, took: Duration) {
+        self.cycle_steps.with_label_values(&[step]).observe(took.as_secs_f64());
+    }
+
+    /// The loss that training reports.
+    pub fn training_loss(&self, loss: f64) {
+        self.training_loss.set(loss);
+    }
+
+    /// A cycle came to a verdict, or the live pointer was moved by hand: `promoted`, `rejected`,
+    /// `held`, `skipped`, `failed`, `manual`, `rolled_back`.
+    pub fn promotion(&self, outcome: &str) {
+        self.promotions.with_label_values(&[outcome]).inc();
+    }
+
+    /// Takes what others count.
+    fn sample(&self, state: &AppState) {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let health = state.engine.health();
+        self.queue_depth.set(count(health.waiting));
+        self.running.set(count(health.running));
+        self.kv_bytes.set(count(health.kv_bytes));
+        self.steps.set(i64::try_from(health.steps).unwrap_or(i64::MAX));
+        self.live_epoch.set(i64::try_from(state.registry.live().epoch).unwrap_or(i64::MAX));
+        self.adapters.reset();
+        for view in state.registry.list() {
+            let word = serde_json::to_value(view.state).unwrap_or_default();
+            let labels = [view.id.to_string(), word.as_str().unwrap_or_default().to_owned()];
+            self.adapters.with_label_values(&labels).set(1);
+        }
+    }
+
+    fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 << 10);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn register<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn options(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::new(format!("hone_{name}"), help).buckets(buckets.to_vec())
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    register(registry, IntCounterVec::new(Opts::new(format!("hone_{name}"), help), labels)?)
+}
+
+fn histogram(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    buckets: &[f64],
+) -> Result<Histogram, prometheus::Error> {
+    register(registry, Histogram::with_opts(options(name, help, buckets))?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::new(format!("hone_{name}"), help)?)
+}
+
+/// Figures in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "operation",
+    responses((status = 200, description = "Figures", content_type = "text/plain", body = String)))]
+pub(crate) async fn metrics(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+    state.metrics.sample(&state);
+    let text = state.metrics.text().map_err(ApiError::internal)?;
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
+}

@@ -1,0 +1,126 @@
+//! The OpenAPI 3.1 document, made from the handlers themselves.
+
+use std::sync::OnceLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use hone_api::error::ErrorBody;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+use crate::{
+    adapters, chat, completions, cycles, evals, feedback, health, interactions, lora, metrics,
+    models, pages, stored, tokenize,
+};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Hone", description = "A model that learns from its users' corrections, behind \
+        OpenAI's API."),
+    paths(
+        chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
+        completions::create, models::list, models::get, tokenize::tokenize, tokenize::detokenize,
+        feedback::create, feedback::list, interactions::list, interactions::get,
+        adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
+        adapters::rollback, lora::load, lora::unload,
+        cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,
+        evals::start, evals::get,
+        metrics::metrics, health::live, health::ready, health::started, document,
+        pages::docs, pages::status,
+    ),
+    components(schemas(ErrorBody)),
+    tags(
+        (name = "openai", description = "As OpenAI's clients know it"),
+        (name = "feedback", description = "What users said, and of what"),
+        (name = "adapters", description = "What serves, and what could"),
+        (name = "cycles", description = "Training and evaluation"),
+        (name = "operation", description = "Probes, figures, pages"),
+    ),
+    modifiers(&CommonErrors, &Aliases)
+)]
+struct Document;
+
+/// Paths that do the same as others.
+pub(crate) const ALIASES: [(&str, &str); 3] = [
+    ("/feedback", "/v1/feedback"),
+    ("/tokenize", "/v1/tokenize"),
+    ("/detokenize", "/v1/detokenize"),
+];
+
+struct Aliases;
+
+impl Modify for Aliases {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for (alias, path) in ALIASES {
+            let Some(mut item) = document.paths.paths.get(path).cloned() else { continue };
+            for operation in [&mut item.post, &mut item.get].into_iter().flatten() {
+                operation.operation_id =
+                    operation.operation_id.as_ref().map(|id| format!("{id}_short"));
+            }
+            if alias == "/feedback" {
+                item.get = None;
+            }
+            document.paths.paths.insert(alias.to_owned(), item);
+        }
+    }
+}
+
+/// Answers that many routes can give.
+struct CommonErrors;
+
+impl Modify for CommonErrors {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            for (method, operation) in
+                [("get", &mut item.get), ("post", &mut item.post), ("delete", &mut item.delete)]
+            {
+                let Some(operation) = operation else { continue };
+                // Two operations of one module would have the same name otherwise.
+                let words = path.replace(['/', '{', '}', '.'], "_");
+                operation.operation_id = Some(format!("{method}{}", words.trim_end_matches('_')));
+                let reads = operation.request_body.is_some();
+                let takes = reads || operation.parameters.is_some() || method == "post";
+                let probe = ["/livez", "/readyz", "/startupz", "/metrics"].contains(&path.as_str());
+                for (status, applies, words) in [
+                    ("400", takes, "The request is wrong; `param` names the field"),
+                    ("403", true, "A browser page of another origin"),
+                    ("413", reads, "The body is too long"),
+                    ("500", true, "An error inside Hone"),
+                    ("503", !probe, "Shutting down, or busy; see `retry-after`"),
+                ] {
+                    if applies {
+                        add(operation, status, words);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn add(operation: &mut Operation, status: &str, words: &str) {
+    let schema = Ref::from_schema_name("ErrorBody");
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    let response =
+        ResponseBuilder::new().description(words).content("application/json", content).build();
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
+}
+
+/// The document as JSON.
+pub(crate) fn json() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        Document::openapi().to_json().unwrap_or_else(|error| {
+            tracing::error!(%error, "the OpenAPI document cannot be written");
+            "{}".to_owned()
+        })
+    })
+}
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "operation",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
+        body = serde_json::Value)))]
+pub(crate) async fn document() -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::json()).body(json())
+}

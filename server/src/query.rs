@@ -1,0 +1,172 @@
+//! Query strings, taken apart parameter by parameter, so that every fault is told by name.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use actix_web::{HttpRequest, web};
+use hone_api::error::Invalid;
+use hone_store::Order;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+
+/// Entries of a page, if the client says nothing.
+const PAGE: usize = 20;
+/// Entries of a page at most.
+const MOST: usize = 1000;
+
+/// The parameters of a query string that nobody has taken yet.
+#[derive(Debug)]
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, Invalid> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let pairs = pairs.map_err(|error| {
+            Invalid::new(format!("the query string cannot be read ({error}); use name=value&…"))
+        })?;
+        Ok(Self(pairs.into_inner()))
+    }
+
+    /// Takes a parameter out; an empty one counts as missing, the last of several counts.
+    pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        let mut found = None;
+        self.0.retain_mut(|(key, value)| {
+            let hit = key == name;
+            if hit {
+                found = Some(std::mem::take(value)).filter(|value| !value.is_empty());
+            }
+            !hit
+        });
+        found
+    }
+
+    /// Takes a parameter out and reads it.
+    pub(crate) fn take<T: FromStr>(
+        &mut self,
+        name: &str,
+        what: &str,
+    ) -> Result<Option<T>, Invalid> {
+        let Some(text) = self.text(name) else { return Ok(None) };
+        text.parse()
+            .map(Some)
+            .map_err(|_| Invalid::field(name, format!("`{name}` must be {what}, not `{text:.60}`")))
+    }
+
+    /// Takes `limit` out: 1 to 1000, default 20.
+    pub(crate) fn limit(&mut self) -> Result<usize, Invalid> {
+        let what = "a whole number from 1 to 1000";
+        match self.take("limit", what)? {
+            None => Ok(PAGE),
+            Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+            Some(limit) => {
+                Err(Invalid::field("limit", format!("`limit` must be {what}, not {limit}")))
+            }
+        }
+    }
+
+    /// Takes `order` out: `asc` or `desc`.
+    pub(crate) fn order(&mut self, default: Order) -> Result<Order, Invalid> {
+        match self.text("order").as_deref() {
+            None => Ok(default),
+            Some("asc") => Ok(Order::Ascending),
+            Some("desc") => Ok(Order::Descending),
+            Some(other) => Err(Invalid::field(
+                "order",
+                format!("`order` must be asc or desc, not `{other:.20}`"),
+            )),
+        }
+    }
+
+    /// Takes all `metadata[key]=value` out.
+    pub(crate) fn metadata(&mut self) -> BTreeMap<String, String> {
+        let mut pairs = BTreeMap::new();
+        self.0.retain_mut(|(key, value)| {
+            let name = key.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']'));
+            if let Some(name) = name {
+                pairs.insert(name.to_owned(), std::mem::take(value));
+            }
+            name.is_none()
+        });
+        pairs
+    }
+
+    /// Ends the reading of a query in which unknown parameters are errors.
+    pub(crate) fn finish(self) -> Result<(), Invalid> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("`{name:.60}` is not a parameter of this request");
+                Err(Invalid::field(&name, message).code("unknown_parameter"))
+            }
+        }
+    }
+}
+
+/// A page of a list, in OpenAI's shape.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct List<T> {
+    /// `list`.
+    object: &'static str,
+    /// The entries.
+    data: Vec<T>,
+    /// For `after`, going back.
+    first_id: Option<String>,
+    /// For `after`, going on.
+    last_id: Option<String>,
+    /// Whether more would follow.
+    has_more: bool,
+}
+
+impl<T> List<T> {
+    pub(crate) fn new(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> String) -> Self {
+        let (first_id, last_id) = (data.first().map(&id), data.last().map(&id));
+        Self { object: "list", data, first_id, last_id, has_more }
+    }
+}
+
+/// Reads an id in a path; what is no id names nothing.
+pub(crate) fn path_id<T: std::str::FromStr>(text: &str) -> Result<T, ApiError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| ApiError::not_found(error.to_string()))
+}
+
+/// Used by lists whose store shows the newest first only.
+pub(crate) fn newest_first(query: &mut Query) -> Result<(), Invalid> {
+    match query.order(Order::Descending)? {
+        Order::Descending => Ok(()),
+        Order::Ascending => Err(Invalid::field("order", "`order` can only be desc here")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn query(text: &str) -> Query {
+        Query::of(&TestRequest::with_uri(&format!("/?{text}")).to_http_request()).unwrap()
+    }
+
+    #[test]
+    fn metadata_comes_in_brackets() {
+        let mut query = query("metadata[app]=test&metadata%5Bx%5D=a%20b&limit=3");
+        let metadata = query.metadata();
+        assert_eq!(metadata["app"], "test");
+        assert_eq!(metadata["x"], "a b");
+        assert_eq!(query.limit(), Ok(3));
+        assert_eq!(query.finish(), Ok(()));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        assert_eq!(query("limit=0").limit().unwrap_err().param.as_deref(), Some("limit"));
+        assert_eq!(query("limit=x").limit().unwrap_err().param.as_deref(), Some("limit"));
+        assert_eq!(query("color=red").finish().unwrap_err().param.as_deref(), Some("color"));
+        assert!(query("order=up").order(Order::Ascending).is_err());
+    }
+}

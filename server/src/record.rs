@@ -1,0 +1,248 @@
+//! Writes what was answered, on a tracked task: whether the client waits for it or has left.
+//!
+//! The interaction's id takes feedback from the start of the request (it is announced) until it is
+//! committed. A [`Recorder`] that is dropped early writes what there is, as cancelled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use hone_api::chat::{FinishReason, Usage};
+use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::{AdapterId, InteractionId, UnixMillis};
+use hone_engine::{Event, PromptLogprob};
+use hone_store::Announced;
+use tokio::task::JoinHandle;
+
+use crate::generate::Ask;
+use crate::limits::Permit;
+use crate::state::AppState;
+
+/// How long an answer waits for its commit. The disk may be slow or full: users still get answers.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What may be kept of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// The text and the tokens; without them the answer teaches nothing.
+    pub(crate) text: bool,
+    /// Whether it is listed as a stored completion.
+    pub(crate) stored: bool,
+}
+
+impl Keep {
+    /// `"store": false` or the header `x-hone-no-train: 1` keeps the text out.
+    pub(crate) fn of(request: &HttpRequest, store: Option<bool>) -> Self {
+        let private = request
+            .headers()
+            .get("x-hone-no-train")
+            .is_some_and(|value| !matches!(value.as_bytes(), b"0" | b"false" | b""));
+        let text = !private && store != Some(false);
+        Self { text, stored: text && store == Some(true) }
+    }
+}
+
+/// One answer as far as it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) text: String,
+    pub(crate) tokens: Vec<u32>,
+    pub(crate) logprobs: Vec<f32>,
+    /// Alternatives per token.
+    pub(crate) tops: Vec<Vec<(u32, f32)>>,
+    /// Only with echo.
+    pub(crate) prompt: Vec<PromptLogprob>,
+    pub(crate) finish: Option<FinishReason>,
+    timings: Timings,
+    last_token: Option<Instant>,
+}
+
+/// What is fixed when an answer begins.
+pub(crate) struct Began {
+    /// One per prompt; the first one is the response's.
+    pub(crate) ids: Vec<InteractionId>,
+    pub(crate) announced: Vec<Announced>,
+    pub(crate) permit: Permit,
+    pub(crate) arrived: Instant,
+    pub(crate) created: UnixMillis,
+    pub(crate) adapter: Option<AdapterId>,
+}
+
+/// Collects the answers of one request and stores them.
+pub(crate) struct Recorder {
+    pub(crate) state: Arc<AppState>,
+    pub(crate) ask: Ask,
+    /// By index.
+    pub(crate) drafts: Vec<Draft>,
+    began: Option<Began>,
+}
+
+impl Recorder {
+    pub(crate) fn new(state: Arc<AppState>, ask: Ask, began: Began) -> Self {
+        let count = ask.prompts.len() * ask.answers as usize;
+        let drafts = (0..count).map(|_| Draft::default()).collect();
+        Self { state, ask, drafts, began: Some(began) }
+    }
+
+    /// Takes one event of the answer `index`.
+    pub(crate) fn push(&mut self, index: usize, event: &Event) {
+        let Some(arrived) = self.began.as_ref().map(|began| began.arrived) else { return };
+        let metrics = &self.state.metrics;
+        let Some(draft) = self.drafts.get_mut(index) else { return };
+        match event {
+            Event::Started { queue_ms } => {
+                draft.timings.queue_ms = *queue_ms;
+                metrics.queue_time.observe(queue_ms / 1e3);
+            }
+            Event::PromptLogprobs(prompt) => draft.prompt.clone_from(prompt),
+            Event::Token { token, text, logprob, top } => {
+                let now = Instant::now();
+                match draft.last_token.replace(now) {
+                    Some(last) => metrics.between.observe((now - last).as_secs_f64()),
+                    None => {
+                        let ttft = now - arrived;
+                        draft.timings.ttft_ms = ttft.as_secs_f64() * 1e3;
+                        metrics.ttft.observe(ttft.as_secs_f64());
+                    }
+                }
+                if self.ask.sampling.max_tokens == 0 {
+                    return; // drawn because the engine draws at least one
+                }
+                draft.text.push_str(text);
+                draft.tokens.push(*token);
+                draft.logprobs.push(*logprob);
+                if self.ask.sampling.logprobs.is_some() {
+                    draft.tops.push(top.clone());
+                }
+            }
+            Event::Finished { reason, timings, .. } => {
+                draft.timings = *timings;
+                draft.finish = Some(*reason);
+                metrics.latency.observe(arrived.elapsed().as_secs_f64());
+            }
+            Event::Failed(_) => draft.finish = Some(FinishReason::Error),
+        }
+    }
+
+    /// Tokens counted: each prompt once, all answers.
+    pub(crate) fn usage(&self) -> Usage {
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let prompt = self.ask.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+        let completion = self.drafts.iter().map(|draft| draft.tokens.len()).sum();
+        Usage::new(small(prompt), small(completion))
+    }
+
+    /// Stores the answers and waits until they are on disk, but not for ever.
+    pub(crate) async fn commit(mut self) {
+        if let Some(writing) = self.write()
+            && tokio::time::timeout(PATIENCE, writing).await.is_err()
+        {
+            tracing::warn!(
+                "the answer goes out before its interaction is on disk; the disk is slow"
+            );
+        }
+    }
+
+    fn write(&mut self) -> Option<JoinHandle<()>> {
+        let began = self.began.take()?;
+        self.count();
+        let interactions = self.interactions(&began);
+        let state = Arc::clone(&self.state);
+        let task = async move {
+            for interaction in interactions {
+                let id = interaction.id;
+                if let Err(error) = state.store.append_interaction(interaction).await {
+                    tracing::error!(%id, %error, "an interaction could not be stored");
+                }
+            }
+            // Only now the ids need no announcement any more, and the daemon may stop.
+            let Began { announced, permit, .. } = began;
+            drop((announced, permit));
+        };
+        Some(self.state.tasks.spawn_on(task, &self.state.runtime))
+    }
+
+    fn count(&self) {
+        let metrics = &self.state.metrics;
+        let usage = self.usage();
+        metrics.tokens.with_label_values(&["prompt"]).inc_by(usage.prompt_tokens.into());
+        metrics.tokens.with_label_values(&["completion"]).inc_by(usage.completion_tokens.into());
+        for draft in &self.drafts {
+            let reason = match draft.finish {
+                Some(FinishReason::Stop) => "stop",
+                Some(FinishReason::Length) => "length",
+                Some(FinishReason::Error) => "error",
+                Some(FinishReason::Cancelled) | None => "cancelled",
+            };
+            metrics.answers.with_label_values(&[reason]).inc();
+        }
+    }
+
+    fn interactions(&mut self, began: &Began) -> Vec<Interaction> {
+        let model = self.state.engine.model();
+        let (base_digest, template_digest) =
+            (model.digest().to_owned(), model.template().digest().to_owned());
+        let keep = self.ask.keep;
+        let alone = self.ask.prompts.len() == 1;
+        let mut drafts = std::mem::take(&mut self.drafts).into_iter();
+        let elapsed = began.arrived.elapsed().as_secs_f64() * 1e3;
+        std::mem::take(&mut self.ask.prompts)
+            .into_iter()
+            .zip(&began.ids)
+            .map(|(prompt, id)| {
+                let drafts: Vec<_> = drafts.by_ref().take(self.ask.answers as usize).collect();
+                Interaction {
+                    id: *id,
+                    created_at: began.created,
+                    endpoint: self.ask.endpoint,
+                    model: self.ask.model.clone(),
+                    adapter_id: began.adapter,
+                    base_digest: base_digest.clone(),
+                    template_digest: template_digest.clone(),
+                    messages: if keep.text { prompt.messages } else { Vec::new() },
+                    sampling: self.ask.sampling.clone(),
+                    prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
+                    timings: timings(&drafts, elapsed),
+                    answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
+                    key_id: None,
+                    user: self.ask.user.clone(),
+                    metadata: self.ask.metadata.clone(),
+                    stored: keep.stored,
+                    // Feedback names the response, which is the first of several prompts: nobody
+                    // could say something of the others.
+                    trainable: keep.text && alone,
+                }
+            })
+            .collect()
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+fn answer(draft: Draft, keep: Keep) -> Answer {
+    let finish_reason = draft.finish.unwrap_or(FinishReason::Cancelled);
+    if keep.text {
+        let Draft { text, tokens, logprobs, .. } = draft;
+        Answer { text: Some(text), tokens, logprobs, finish_reason }
+    } else {
+        Answer { text: None, tokens: Vec::new(), logprobs: Vec::new(), finish_reason }
+    }
+}
+
+/// Of all answers: the first token of the fastest, the last of the slowest.
+fn timings(drafts: &[Draft], elapsed_ms: f64) -> Timings {
+    let mut timings = drafts.first().map(|draft| draft.timings).unwrap_or_default();
+    for draft in drafts {
+        let own = draft.timings;
+        timings.ttft_ms = timings.ttft_ms.min(own.ttft_ms);
+        timings.total_ms = timings.total_ms.max(own.total_ms);
+        if draft.finish.is_none() {
+            timings.total_ms = elapsed_ms;
+        }
+    }
+    timings
+}

@@ -1,0 +1,83 @@
+//! Which adapter answers to a model name. Never a silent fall back: an unknown name is a 404.
+
+use actix_web::web;
+use hone_api::{AdapterId, AdapterRef};
+use hone_engine::Target;
+
+use crate::error::ApiError;
+use crate::state::AppState;
+
+/// The name that always means the served model.
+pub(crate) const HONE: &str = "hone";
+
+/// What a model name means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Whatever is live.
+    Live,
+    /// The base.
+    Base,
+    /// This adapter.
+    Adapter(AdapterId),
+}
+
+/// Looks a model name up.
+pub(crate) fn meaning(state: &AppState, model: &str) -> Result<Meaning, ApiError> {
+    if model == state.served_name || model == HONE {
+        return Ok(Meaning::Live);
+    }
+    let unknown = || ApiError::model_not_found(model);
+    let after = |name: &str| model.strip_prefix(name)?.strip_prefix(':');
+    let reference = match after(&state.served_name).or_else(|| after(HONE)) {
+        Some(reference) => parse(reference),
+        // Bare, only what names one adapter for ever: `live` alone could be anybody's model.
+        None => match parse(model) {
+            named @ (AdapterRef::Id(_) | AdapterRef::Name(_)) => named,
+            _ => return Err(unknown()),
+        },
+    };
+    match reference {
+        AdapterRef::Base => return Ok(Meaning::Base),
+        AdapterRef::Live => return Ok(Meaning::Live),
+        AdapterRef::Previous if state.registry.live().epoch == 0 => return Err(unknown()),
+        _ => {}
+    }
+    match state.registry.resolve(&reference) {
+        Ok(Some(id)) => Ok(Meaning::Adapter(id)),
+        Ok(None) => Ok(Meaning::Base),
+        Err(_) => Err(unknown()),
+    }
+}
+
+/// Looks a model name up and sees to it that its adapter is loaded.
+pub(crate) async fn resolve(state: &web::Data<AppState>, model: &str) -> Result<Target, ApiError> {
+    match meaning(state, model)? {
+        Meaning::Live => Ok(Target::Live),
+        Meaning::Base => Ok(Target::Base),
+        Meaning::Adapter(id) => {
+            if !state.engine.is_loaded(id) {
+                load(state, id).await?;
+            }
+            Ok(Target::Exact(id))
+        }
+    }
+}
+
+async fn load(state: &web::Data<AppState>, id: AdapterId) -> Result<(), ApiError> {
+    let _one_at_a_time = state.loading.lock().await;
+    if state.engine.is_loaded(id) {
+        return Ok(());
+    }
+    let (engine, dir) = (std::sync::Arc::clone(&state.engine), state.registry.dir(id));
+    let loaded = web::block(move || engine.load(id, &dir)).await.map_err(ApiError::internal)?;
+    loaded?;
+    Ok(())
+}
+
+/// Reads an adapter reference from a path or a model name.
+pub(crate) fn parse(reference: &str) -> AdapterRef {
+    match reference.parse() {
+        Ok(reference) => reference,
+        Err(never) => match never {},
+    }
+}

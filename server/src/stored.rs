@@ -1,0 +1,215 @@
+//! Stored completions: what clients asked to keep with `store: true`, in OpenAI's shapes.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hone_api::chat::{
+    AnswerMessage, ChatResponse, Choice, Message, Role, Usage, request::metadata,
+};
+use hone_api::error::{ErrorBody, Invalid};
+use hone_api::fields::Fields;
+use hone_api::interaction::{Endpoint, Interaction};
+use hone_api::{AdapterRef, InteractionId};
+use hone_store::{InteractionFilter, Order};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::body::Json;
+use crate::error::ApiError;
+use crate::query::{List, Query};
+use crate::state::AppState;
+
+/// Lists stored chat completions.
+#[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
+    params(("model" = Option<String>, Query, description = "As sent by the client"),
+        ("metadata" = Option<String>, Query, description = "`metadata[key]=value`, repeatable"),
+        ("after" = Option<String>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
+        ("order" = Option<String>, Query, description = "`asc` (default) or `desc`")),
+    responses((status = 200, description = "A page", body = List<ChatResponse>)))]
+pub(crate) async fn list(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    let filter = InteractionFilter {
+        model: query.text("model"),
+        metadata: query.metadata(),
+        after: query.take("after", "a completion's id")?,
+        limit: query.limit()?,
+        order: query.order(Order::Ascending)?,
+        stored_only: true,
+        ..InteractionFilter::default()
+    };
+    query.finish()?;
+    let page = state.store.interactions(filter).await?;
+    let data: Vec<_> = page
+        .items
+        .into_iter()
+        .filter(|interaction| interaction.endpoint == Endpoint::Chat)
+        .map(|interaction| response(&state, interaction))
+        .collect();
+    Ok(HttpResponse::Ok().json(List::new(data, page.has_more, |item| item.id.clone())))
+}
+
+/// One stored chat completion.
+#[utoipa::path(get, path = "/v1/chat/completions/{id}", tag = "openai",
+    params(("id" = String, Path, description = "The completion's id")),
+    responses((status = 200, description = "The completion", body = ChatResponse),
+        (status = 404, description = "No such stored completion", body = ErrorBody)))]
+pub(crate) async fn get(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let interaction = find(&state, &id).await?;
+    Ok(HttpResponse::Ok().json(response(&state, interaction)))
+}
+
+/// The body of `POST /v1/chat/completions/{id}`.
+#[derive(ToSchema)]
+#[allow(dead_code)] // describes what `update` reads field by field
+pub(crate) struct Update {
+    /// Replaces what was there.
+    metadata: std::collections::BTreeMap<String, String>,
+}
+
+/// Replaces a stored completion's metadata.
+#[utoipa::path(post, path = "/v1/chat/completions/{id}", tag = "openai", request_body = Update,
+    params(("id" = String, Path, description = "The completion's id")),
+    responses((status = 200, description = "The completion", body = ChatResponse),
+        (status = 404, description = "No such stored completion", body = ErrorBody)))]
+pub(crate) async fn update(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    let missing = || Invalid::field("metadata", "`metadata` is missing; it is required");
+    let metadata = metadata(&mut fields)?.ok_or_else(missing)?;
+    fields.finish()?;
+    let mut interaction = find(&state, &id).await?;
+    state.store.set_metadata(interaction.id, metadata.clone()).await?;
+    interaction.metadata = metadata;
+    Ok(HttpResponse::Ok().json(response(&state, interaction)))
+}
+
+/// What a deletion answers.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Deleted {
+    id: String,
+    object: &'static str,
+    deleted: bool,
+}
+
+impl Deleted {
+    pub(crate) fn new(id: String, object: &'static str) -> Self {
+        Self { id, object, deleted: true }
+    }
+}
+
+/// Deletes a stored completion with its feedback.
+#[utoipa::path(delete, path = "/v1/chat/completions/{id}", tag = "openai",
+    params(("id" = String, Path, description = "The completion's id")),
+    responses((status = 200, description = "Gone", body = Deleted),
+        (status = 404, description = "No such stored completion", body = ErrorBody)))]
+pub(crate) async fn delete(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let interaction = find(&state, &id).await?;
+    state.store.delete_interaction(interaction.id).await?;
+    let deleted = Deleted::new(interaction.id.to_string(), "chat.completion.deleted");
+    Ok(HttpResponse::Ok().json(deleted))
+}
+
+/// One message of a stored completion.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct StoredMessage {
+    /// The completion's id and the message's place.
+    id: String,
+    #[serde(flatten)]
+    message: Message,
+    /// Always null: parts were joined.
+    content_parts: Option<Vec<String>>,
+}
+
+/// The messages that a stored completion answered.
+#[utoipa::path(get, path = "/v1/chat/completions/{id}/messages", tag = "openai",
+    params(("id" = String, Path, description = "The completion's id"),
+        ("after" = Option<String>, Query, description = "Begin behind this message's id"),
+        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
+        ("order" = Option<String>, Query, description = "`asc` (default) or `desc`")),
+    responses((status = 200, description = "A page", body = List<StoredMessage>),
+        (status = 404, description = "No such stored completion", body = ErrorBody)))]
+pub(crate) async fn messages(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    let (after, limit) = (query.text("after"), query.limit()?);
+    let order = query.order(Order::Ascending)?;
+    query.finish()?;
+    let interaction = find(&state, &id).await?;
+    let id = interaction.id;
+    let mut all: Vec<_> = interaction
+        .messages
+        .into_iter()
+        .enumerate()
+        .map(|(at, message)| StoredMessage {
+            id: format!("{id}-{at}"),
+            message,
+            content_parts: None,
+        })
+        .collect();
+    if order == Order::Descending {
+        all.reverse();
+    }
+    if let Some(after) = after {
+        let skip = all.iter().position(|message| message.id == after).map_or(0, |at| at + 1);
+        all.drain(..skip);
+    }
+    let has_more = all.len() > limit;
+    all.truncate(limit);
+    Ok(HttpResponse::Ok().json(List::new(all, has_more, |message| message.id.clone())))
+}
+
+async fn find(state: &AppState, id: &str) -> Result<Interaction, ApiError> {
+    let unknown = || {
+        ApiError::not_found(format!(
+            "no stored completion `{id:.80}`; only answers to requests with `store: true` are kept \
+             as such"
+        ))
+    };
+    let parsed: InteractionId = id.parse().map_err(|_| unknown())?;
+    let found = state.store.interaction(parsed).await?;
+    found.filter(|kept| kept.stored && kept.endpoint == Endpoint::Chat).ok_or_else(unknown)
+}
+
+/// The answer as it was sent.
+fn response(state: &AppState, interaction: Interaction) -> ChatResponse {
+    let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let adapter = interaction.adapter_id.map(|id| {
+        // Deleted meanwhile: its id says which one it was.
+        let view = state.registry.get(&AdapterRef::Id(id));
+        view.map_or_else(|_| id.to_string(), |view| view.digest)
+    });
+    let completion = interaction.answers.iter().map(|answer| answer.tokens.len()).sum();
+    let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion));
+    let choices = interaction.answers.into_iter().zip(0..).map(|(answer, index)| Choice {
+        index,
+        message: AnswerMessage { role: Role::Assistant, content: answer.text, refusal: None },
+        logprobs: None,
+        finish_reason: answer.finish_reason,
+        token_ids: None,
+    });
+    ChatResponse {
+        id: interaction.id.to_string(),
+        object: "chat.completion".to_owned(),
+        created: interaction.created_at.seconds(),
+        model: interaction.model,
+        choices: choices.collect(),
+        usage,
+        system_fingerprint: AppState::fingerprint(adapter.as_deref()),
+        metadata: Some(interaction.metadata),
+        prompt_token_ids: None,
+    }
+}

@@ -1,0 +1,209 @@
+//! Streamed answers: engine events become server-sent events.
+//!
+//! Dropping the body (the client left) drops the generations, which frees their places within one
+//! step, and the recorder, which writes what there is as cancelled.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::web::Bytes;
+use futures_util::stream::SelectAll;
+use futures_util::{FutureExt, StreamExt, stream};
+use hone_api::chat::{FinishReason, Usage};
+use hone_engine::Event;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::collect::set_headers;
+use crate::error::ApiError;
+use crate::generate::{Run, Tagged};
+use crate::record::Recorder;
+
+/// A comment line after so much silence keeps proxies from closing the connection.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Server-sent events on their way out.
+#[derive(Debug, Default)]
+pub(crate) struct Sse(Vec<u8>);
+
+impl Sse {
+    /// One event whose data is a JSON object.
+    pub(crate) fn data(&mut self, value: &impl Serialize) {
+        self.0.extend_from_slice(b"data: ");
+        if let Err(error) = serde_json::to_writer(&mut self.0, value) {
+            tracing::error!(%error, "a chunk could not be written");
+        }
+        self.0.extend_from_slice(b"\n\n");
+    }
+
+    /// An event with an id and a name.
+    pub(crate) fn event(&mut self, id: u64, name: &str, value: &impl Serialize) {
+        self.0.extend_from_slice(format!("id: {id}\nevent: {name}\n").as_bytes());
+        self.data(value);
+    }
+
+    /// A comment, which clients skip.
+    pub(crate) fn comment(&mut self) {
+        self.0.extend_from_slice(b": keep-alive\n\n");
+    }
+
+    /// The end of OpenAI's streams.
+    fn done(&mut self) {
+        self.0.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    pub(crate) fn take(&mut self) -> Bytes {
+        Bytes::from(std::mem::take(&mut self.0))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// How an endpoint words its chunks.
+pub(crate) trait Frames {
+    /// The answer `index` begins.
+    fn open(&mut self, out: &mut Sse, index: usize);
+    /// Something new of the answer `index`: a token, or its prompt's log-probabilities.
+    fn event(&mut self, out: &mut Sse, index: usize, event: &Event);
+    /// The answer `index` is complete.
+    fn finish(&mut self, out: &mut Sse, index: usize, reason: FinishReason);
+    /// All are complete; only called if the client asked for the usage.
+    fn usage(&mut self, out: &mut Sse, usage: Usage);
+}
+
+enum Phase {
+    Opening,
+    Running,
+    /// All is said; the interaction is being committed.
+    Closing,
+    Closed,
+}
+
+struct Live<F> {
+    phase: Phase,
+    events: SelectAll<Tagged>,
+    recorder: Option<Recorder>,
+    frames: F,
+    include_usage: bool,
+    out: Sse,
+    silence: tokio::time::Interval,
+    cut: CancellationToken,
+}
+
+/// Answers with a stream of server-sent events.
+pub(crate) fn respond<F: Frames + 'static>(
+    run: Run,
+    frames: F,
+    include_usage: bool,
+) -> HttpResponse {
+    let Run { head, events, recorder } = run;
+    let cut = recorder.state.gate.cut.clone();
+    let live = Live {
+        phase: Phase::Opening,
+        events,
+        recorder: Some(recorder),
+        frames,
+        include_usage,
+        out: Sse::default(),
+        silence: silence(),
+        cut,
+    };
+    let mut response = event_stream();
+    set_headers(&mut response, &head);
+    response.streaming(stream::unfold(live, |mut live| async move {
+        live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live))
+    }))
+}
+
+/// The head of a stream of events.
+pub(crate) fn event_stream() -> actix_web::HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response
+        .content_type("text/event-stream; charset=utf-8")
+        .insert_header(("cache-control", "no-cache"))
+        .insert_header(("x-accel-buffering", "no"));
+    response
+}
+
+/// Ticks when a keep-alive is due.
+pub(crate) fn silence() -> tokio::time::Interval {
+    let mut silence =
+        tokio::time::interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    silence.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    silence
+}
+
+impl<F: Frames> Live<F> {
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.phase {
+            Phase::Opening => {
+                let answers = self.recorder.as_ref().map_or(0, |recorder| recorder.drafts.len());
+                for index in 0..answers {
+                    self.frames.open(&mut self.out, index);
+                }
+                self.phase = Phase::Running;
+            }
+            Phase::Running => self.run().await,
+            Phase::Closing => {
+                // Who has read `[DONE]` finds the interaction.
+                if let Some(recorder) = self.recorder.take() {
+                    recorder.commit().await;
+                }
+                self.out.done();
+                self.phase = Phase::Closed;
+            }
+            Phase::Closed => return None,
+        }
+        Some(self.out.take())
+    }
+
+    /// Waits until there is something to send.
+    async fn run(&mut self) {
+        while self.out.is_empty() && matches!(self.phase, Phase::Running) {
+            tokio::select! {
+                biased;
+                () = self.cut.cancelled() => self.fail(&ApiError::shutting_down()),
+                next = self.events.next() => self.take(next),
+                _ = self.silence.tick() => self.out.comment(),
+            }
+            // What is there already goes out in the same write.
+            while matches!(self.phase, Phase::Running)
+                && let Some(next) = self.events.next().now_or_never()
+            {
+                self.take(next);
+            }
+        }
+        self.silence.reset();
+    }
+
+    fn take(&mut self, next: Option<(usize, Event)>) {
+        let Some((index, event)) = next else {
+            if self.include_usage
+                && let Some(recorder) = &self.recorder
+            {
+                self.frames.usage(&mut self.out, recorder.usage());
+            }
+            self.phase = Phase::Closing;
+            return;
+        };
+        if let Some(recorder) = &mut self.recorder {
+            recorder.push(index, &event);
+        }
+        match event {
+            Event::Finished { reason, .. } => self.frames.finish(&mut self.out, index, reason),
+            Event::Failed(message) => self.fail(&ApiError::failed(&message)),
+            event => self.frames.event(&mut self.out, index, &event),
+        }
+    }
+
+    /// Ends the stream with an error, which SDKs raise.
+    fn fail(&mut self, error: &ApiError) {
+        self.out.data(error.body());
+        self.events.clear();
+        self.recorder = None;
+        self.phase = Phase::Closed;
+    }
+}

@@ -1,0 +1,130 @@
+//! `/v1/tokenize` and `/v1/detokenize`, in vLLM's shapes.
+
+use actix_web::{HttpResponse, web};
+use hone_api::chat::{Message, request::read_messages};
+use hone_api::error::{ErrorBody, Invalid};
+use hone_api::fields::Fields;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::body::Json;
+use crate::error::ApiError;
+use crate::state::AppState;
+use crate::{chat, route};
+
+/// The body of `POST /v1/tokenize`: either `prompt` or `messages`.
+#[derive(ToSchema)]
+#[allow(dead_code)] // describes what `tokenize` reads field by field
+pub(crate) struct TokenizeRequest {
+    /// All models have the same tokens; if given, it must exist.
+    model: Option<String>,
+    /// A text.
+    prompt: Option<String>,
+    /// Only for a text: add what the tokenizer puts around texts; default true.
+    add_special_tokens: Option<bool>,
+    /// A conversation, which goes through the chat template.
+    messages: Option<Vec<Message>>,
+    /// Only for a conversation: end with the words that open an answer; default true.
+    add_generation_prompt: Option<bool>,
+    /// Also tell each token's text.
+    return_token_strs: Option<bool>,
+}
+
+/// The answer.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct TokenizeResponse {
+    /// How many.
+    count: usize,
+    /// What the context holds.
+    max_model_len: u32,
+    /// The ids.
+    tokens: Vec<u32>,
+    /// Only with `return_token_strs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_strs: Option<Vec<String>>,
+}
+
+/// The body of `POST /v1/detokenize`.
+#[derive(ToSchema)]
+#[allow(dead_code)] // describes what `detokenize` reads field by field
+pub(crate) struct DetokenizeRequest {
+    model: Option<String>,
+    /// The ids.
+    tokens: Vec<u32>,
+}
+
+/// The answer.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DetokenizeResponse {
+    /// The text, special tokens included.
+    prompt: String,
+}
+
+/// Token ids of a text or of a conversation.
+#[utoipa::path(post, path = "/v1/tokenize", tag = "openai", request_body = TokenizeRequest,
+    responses((status = 200, description = "The ids", body = TokenizeResponse),
+        (status = 404, description = "No such model", body = ErrorBody)))]
+pub(crate) async fn tokenize(
+    state: web::Data<AppState>,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    check_model(&state, &mut fields)?;
+    let prompt: Option<String> = fields.take("prompt")?;
+    let messages = match &prompt {
+        Some(_) => Vec::new(),
+        None => read_messages(&mut fields).map_err(|error| match error.param.as_deref() {
+            Some("messages") => Invalid::field("prompt", "send either `prompt` or `messages`"),
+            _ => error,
+        })?,
+    };
+    let special = fields.take("add_special_tokens")?;
+    let generation = fields.take("add_generation_prompt")?.unwrap_or(true);
+    let strings = fields.take("return_token_strs")?.unwrap_or(false);
+    fields.finish()?;
+    let tokens = match prompt {
+        Some(text) => {
+            let model = std::sync::Arc::clone(state.engine.model());
+            let work = move || model.tokenizer().encode(&text, special.unwrap_or(true));
+            let encoded = web::block(work).await.map_err(ApiError::internal)?;
+            encoded.map_err(|error| ApiError::field("prompt", error.to_string()))?
+        }
+        None => chat::encode(&state, messages, generation).await?.1,
+    };
+    let tokenizer = state.engine.model().tokenizer();
+    let text = |token: &u32| String::from_utf8_lossy(tokenizer.token_bytes(*token)).into_owned();
+    Ok(HttpResponse::Ok().json(TokenizeResponse {
+        count: tokens.len(),
+        max_model_len: state.limits.context,
+        token_strs: strings.then(|| tokens.iter().map(text).collect()),
+        tokens,
+    }))
+}
+
+/// The text of token ids.
+#[utoipa::path(post, path = "/v1/detokenize", tag = "openai", request_body = DetokenizeRequest,
+    responses((status = 200, description = "The text", body = DetokenizeResponse),
+        (status = 404, description = "No such model", body = ErrorBody)))]
+pub(crate) async fn detokenize(
+    state: web::Data<AppState>,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let mut fields = Fields::new(body.0)?;
+    check_model(&state, &mut fields)?;
+    let tokens: Vec<u32> = fields.required("tokens")?;
+    fields.finish()?;
+    if let Some(token) = tokens.iter().find(|token| **token >= state.limits.vocab_size) {
+        let below = state.limits.vocab_size;
+        let message = format!("`tokens` holds {token}; this model's ids are below {below}");
+        return Err(ApiError::field("tokens", message));
+    }
+    let prompt = state.engine.model().tokenizer().decode(&tokens, false);
+    Ok(HttpResponse::Ok().json(DetokenizeResponse { prompt }))
+}
+
+fn check_model(state: &AppState, fields: &mut Fields) -> Result<(), ApiError> {
+    match fields.take::<String>("model")? {
+        Some(model) => route::meaning(state, &model).map(drop),
+        None => Ok(()),
+    }
+}

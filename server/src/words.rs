@@ -1,0 +1,37 @@
+//! Tokens as text, for log-probabilities.
+
+use std::sync::Arc;
+
+use hone_model::Model;
+
+use crate::record::Recorder;
+
+/// The tokens of one request's model.
+pub(crate) struct Words {
+    model: Arc<Model>,
+    ignore_eos: bool,
+}
+
+impl Words {
+    pub(crate) fn of(recorder: &Recorder) -> Self {
+        let model = Arc::clone(recorder.state.engine.model());
+        Self { model, ignore_eos: recorder.ask.sampling.ignore_eos }
+    }
+
+    /// A token's text, with U+FFFD for what is no whole character, and its bytes.
+    pub(crate) fn of_token(&self, token: u32) -> (String, Vec<u8>) {
+        let bytes = self.model.tokenizer().token_bytes(token).to_vec();
+        (String::from_utf8_lossy(&bytes).into_owned(), bytes)
+    }
+
+    /// Whether the answer ends with this token, which then is not part of its text.
+    pub(crate) fn ends(&self, token: u32) -> bool {
+        !self.ignore_eos && self.model.config().eos_token_ids.contains(&token)
+    }
+
+    /// How many characters begin in a token.
+    pub(crate) fn characters(&self, token: u32) -> usize {
+        let bytes = self.model.tokenizer().token_bytes(token);
+        bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
+    }
+}
