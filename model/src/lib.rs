@@ -26,6 +26,7 @@ pub mod starter;
 pub mod stop;
 pub mod template;
 pub mod tokenizer;
+pub mod train;
 
 pub use architecture::{Architecture, ModelConfig, Module};
 pub use cache::KvCache;

@@ -84,6 +84,9 @@ pub enum Error {
         "the adapter changes nothing: every weight of B is zero; train longer or raise learning_rate"
     )]
     NoEffect,
+    /// Base, tokenizer, template or kernels.
+    #[error(transparent)]
+    Model(#[from] hone_model::Error),
     /// The autograd tape.
     #[error("autograd: {0}")]
     Autograd(#[from] candle_core::Error),

@@ -1,11 +1,219 @@
 //! A job directory in, a candidate adapter out: QLoRA on candle.
+//!
+//! [`run`] is the whole story. It is meant for a process of its own: an out-of-memory, a panic or
+//! bad data in training must not stop serving. Whatever stops it, running it again on the same
+//! directory goes on from the newest checkpoint and ends with the same bytes.
 #![forbid(unsafe_code)]
 
+pub mod batch;
+mod bench;
 pub mod checkpoint;
 mod error;
+pub mod export;
 pub mod job;
 pub mod optim;
+pub mod pressure;
+pub mod probe;
+mod run;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hone_model::train::{LoraLayout, TrainSequence, Trainable};
+use hone_model::{Adapter, Model};
+
+pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
 pub use job::{Hyper, Job, Outcome, Phase, Progress, Recompute, Scheduler};
+
+use batch::{Renderer, Rows};
+use checkpoint::Identity;
+use run::{Setting, Trained};
+
+/// Trains the job of a directory: reads the rows, plans the memory, trains, exports, verifies.
+///
+/// `progress` sees every line that goes to `progress.jsonl`. A complete job returns its outcome
+/// again; an interrupted one is resumed.
+///
+/// # Errors
+/// See [`Error`]; nothing is exported then.
+pub fn run(job_dir: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcome, Error> {
+    if let Some(outcome) = Outcome::read(job_dir)? {
+        return Ok(outcome);
+    }
+    let started = Instant::now();
+    let job = Job::read(job_dir)?;
+    let mut log = fs_err::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(job_dir.join("progress.jsonl"))?;
+    let mut report = |line: Progress| -> Result<(), Error> {
+        let mut text = serde_json::to_vec(&line).map_err(|error| Error::Json {
+            path: job_dir.join("progress.jsonl"),
+            error: error.to_string(),
+        })?;
+        text.push(b'\n');
+        log.write_all(&text)?;
+        progress(&line);
+        Ok(())
+    };
+
+    let model = Arc::new(Model::open(&job.base, threads(job.threads))?);
+    let rows = read_rows(&job, &model)?;
+    let hyper = &job.hyper;
+    let layout =
+        LoraLayout::new(model.config(), hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
+    let trainable = Trainable::new(Arc::clone(&model), layout);
+    let plan =
+        probe::plan(&trainable, largest_batch(&rows, hyper), hyper.recompute, probe::available())?;
+    report(prepared(&rows, plan))?;
+
+    let courtesy = Arc::new(pressure::Courtesy::new(job.pressure.as_deref()));
+    let setting = Setting {
+        trainable: &trainable,
+        rows: &rows,
+        hyper,
+        plan,
+        identity: identity(&job, &model, &rows)?,
+        checkpoints: run::checkpoints(job_dir),
+        courtesy: Arc::clone(&courtesy),
+        started,
+    };
+    let trained = run::train(&setting, &mut report)?;
+
+    export::write(&job.out, trainable.layout(), hyper.alpha, &trained.weights)?;
+    // What cannot be loaded must not count as a success.
+    let adapter = Adapter::load(&job.out, model.config())?;
+    let outcome = outcome(&setting, &job, &trained, adapter.digest());
+    job::write_json(&job_dir.join("outcome.json"), &outcome)?;
+    report(finished(&outcome))?;
+    Ok(outcome)
+}
+
+/// Threads of a job: as told, or one for each core.
+fn threads(wanted: usize) -> usize {
+    match wanted {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        threads => threads,
+    }
+}
+
+fn read_rows(job: &Job, model: &Model) -> Result<Rows, Error> {
+    let renderer = Renderer {
+        tokenizer: model.tokenizer(),
+        template: model.template(),
+        config: model.config(),
+    };
+    Rows::read(&job.data, renderer, &job.hyper)
+}
+
+/// Tokens of the largest batch that can occur: the longest row, or a full batch of long ones.
+fn largest_batch(rows: &Rows, hyper: &Hyper) -> usize {
+    let mut lengths: Vec<usize> =
+        rows.train.iter().chain(&rows.validation).map(TrainSequence::rows).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    let longest = lengths.first().copied().unwrap_or(0);
+    lengths.iter().take(hyper.batch_size).sum::<usize>().min(hyper.batch_tokens).max(longest)
+}
+
+/// What a checkpoint must belong to. The thread count is left out: it changes no result.
+fn identity(job: &Job, model: &Model, rows: &Rows) -> Result<Identity, Error> {
+    let hyper = Hyper { recompute: Recompute::Auto, ..job.hyper.clone() };
+    let text = serde_json::to_vec(&hyper)
+        .map_err(|error| Error::Json { path: job.data.clone(), error: error.to_string() })?;
+    Ok(Identity {
+        base: model.digest().to_owned(),
+        data: rows.digest.clone(),
+        hyper: blake3::hash(&text).to_hex().to_string(),
+    })
+}
+
+fn prepared(rows: &Rows, plan: probe::Plan) -> Progress {
+    let refused: usize = rows.refused.values().sum();
+    let reasons: Vec<String> =
+        rows.refused.iter().map(|(reason, count)| format!("{count}: {reason}")).collect();
+    let refused = match refused {
+        0 => String::new(),
+        count => format!(", {count} refused ({})", reasons.join("; ")),
+    };
+    Progress {
+        phase: Phase::Prepare,
+        step: 0,
+        steps: 0,
+        epoch: 0.0,
+        loss: None,
+        validation_loss: None,
+        learning_rate: 0.0,
+        gradient_norm: None,
+        tokens: 0,
+        supervised_tokens: 0,
+        tokens_per_second: 0.0,
+        seconds: 0.0,
+        waited_seconds: 0.0,
+        message: format!(
+            "{} rows to train on, {} to measure on{refused}; about {} MiB, intermediates {}",
+            rows.train.len(),
+            rows.validation.len(),
+            plan.bytes >> 20,
+            if plan.keep { "kept" } else { "computed again" },
+        ),
+    }
+}
+
+fn outcome(setting: &Setting<'_>, job: &Job, trained: &Trained, digest: &str) -> Outcome {
+    let counters = &trained.counters;
+    let best = counters.early_stop().best;
+    let per_step = job.hyper.batch_size * job.hyper.accumulation;
+    let steps_per_epoch = setting.rows.train.len().div_ceil(per_step);
+    Outcome {
+        adapter: job.out.clone(),
+        adapter_digest: digest.to_owned(),
+        base_digest: setting.identity.base.clone(),
+        data_digest: setting.identity.data.clone(),
+        train_rows: setting.rows.train.len(),
+        validation_rows: setting.rows.validation.len(),
+        refused: setting.rows.refused.clone(),
+        steps: counters.step,
+        epochs: counters.step as f64 / steps_per_epoch as f64,
+        stopped_early: trained.stopped_early,
+        best_step: best.map_or(counters.step, |(_, step)| step),
+        train_loss: trained.train_loss,
+        validation_loss: best.map(|(loss, _)| loss),
+        initial_validation_loss: counters.initial_bits.map(f64::from_bits),
+        tokens: counters.tokens,
+        supervised_tokens: counters.supervised_tokens,
+        seconds: setting.started.elapsed().as_secs_f64(),
+        waited_seconds: setting.courtesy.waited().as_secs_f64(),
+        tokens_per_second: trained.tokens_per_second,
+        resumed_at: trained.resumed_at,
+        planned_bytes: setting.plan.bytes,
+        hyper: job.hyper.clone(),
+    }
+}
+
+fn finished(outcome: &Outcome) -> Progress {
+    Progress {
+        phase: Phase::Finished,
+        step: outcome.steps,
+        steps: outcome.steps,
+        epoch: outcome.epochs,
+        loss: Some(outcome.train_loss),
+        validation_loss: outcome.validation_loss,
+        learning_rate: 0.0,
+        gradient_norm: None,
+        tokens: outcome.tokens,
+        supervised_tokens: outcome.supervised_tokens,
+        tokens_per_second: outcome.tokens_per_second,
+        seconds: outcome.seconds,
+        waited_seconds: outcome.waited_seconds,
+        message: format!(
+            "trained {} steps in {:.0} s, {:.0} tokens/s",
+            outcome.steps, outcome.seconds, outcome.tokens_per_second
+        ),
+    }
+}

@@ -23,6 +23,12 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
+    /// Some neighbouring columns of a row-major matrix.
+    pub(crate) fn columns(self, from: usize, count: usize) -> Self {
+        assert!(self.column_stride == 1 && from + count <= self.columns, "columns outside of it");
+        Self { data: &self.data[from.min(self.data.len())..], columns: count, ..self }
+    }
+
     /// The transposed view.
     pub(crate) fn t(self) -> Self {
         Self {
@@ -35,10 +41,34 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Where a product goes: neighbouring columns of a row-major matrix.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+    from: usize,
+}
+
+impl<'a> Target<'a> {
+    /// Columns from `from` on, of a matrix with rows of `stride`.
+    pub(crate) fn columns(data: &'a mut [f32], stride: usize, from: usize) -> Self {
+        Self { data, stride, from }
+    }
+}
+
 /// `c = a · b`, or `c += factor · a · b` with `add`; `c` is row-major `[a.rows, b.columns]`.
 pub(crate) fn gemm(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: Option<f32>) {
+    assert_eq!(c.len(), a.rows * b.columns, "matrices do not fit together");
+    gemm_into(cpu, a, b, Target::columns(c, b.columns, 0), add);
+}
+
+/// As [`gemm`], into some columns of a wider matrix.
+pub(crate) fn gemm_into(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: Target<'_>, add: Option<f32>) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert!(b.rows == k && c.len() == m * n, "matrices do not fit together");
+    assert!(
+        b.rows == k && c.from + n <= c.stride && c.data.len() >= m * c.stride,
+        "matrices do not fit together"
+    );
     let size = panel_bytes(WeightFormat::F32, k).max(1);
     let panels = n.div_ceil(LANES);
     // Few panels and many rows: divide the rows as well. A part packs its own panels.
@@ -46,7 +76,7 @@ pub(crate) fn gemm(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: 
     let row_parts = (cpu.pool.threads() * 2).div_ceil(groups).clamp(1, m.div_ceil(32).max(1));
     let height = m.div_ceil(row_parts).next_multiple_of(8).max(1);
     let row_parts = m.div_ceil(height).max(1);
-    let out = Shared::new(c);
+    let out = Shared::new(c.data);
     let body = |part: usize| {
         let (group, row_part) = (part / row_parts, part % row_parts);
         let (first, last) = (group * 4, (group * 4 + 4).min(panels));
@@ -68,8 +98,8 @@ pub(crate) fn gemm(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: 
             inputs: k,
             outputs: n - first * LANES,
             // SAFETY: the first column of these panels lies inside of `c`.
-            out: unsafe { out.ptr().add(first * LANES) },
-            out_stride: n,
+            out: unsafe { out.ptr().add(c.from + first * LANES) },
+            out_stride: c.stride,
             add,
         };
         // SAFETY: the shapes were checked above; parts have their own columns or rows.

@@ -1,0 +1,94 @@
+//! Ragged batches: sequences one after the other, without padding.
+
+use crate::Error;
+use crate::ModelConfig;
+
+/// One tokenised training row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainSequence {
+    /// Token ids of the whole conversation.
+    pub tokens: Vec<u32>,
+    /// Whether the loss is taken on the token; as many as tokens.
+    pub supervised: Vec<bool>,
+}
+
+impl TrainSequence {
+    /// Tokens that the loss is taken on. The first token is predicted by nothing, so it never counts.
+    #[must_use]
+    pub fn supervised_tokens(&self) -> usize {
+        self.supervised.iter().skip(1).filter(|supervised| **supervised).count()
+    }
+
+    /// Rows that go through the model: all tokens but the last, which predicts nothing.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.tokens.len().saturating_sub(1)
+    }
+}
+
+/// Sequences that go through the model together. Each attends only to itself, from position 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainBatch {
+    /// Input tokens of all sequences.
+    pub(super) tokens: Vec<u32>,
+    /// First row of each sequence, then the number of rows.
+    pub(super) starts: Vec<usize>,
+    /// Rows that the loss is taken on, ascending.
+    pub(super) rows: Vec<usize>,
+    /// The token that each of them should predict.
+    pub(super) targets: Vec<u32>,
+}
+
+impl TrainBatch {
+    /// Packs sequences. Those of fewer than two tokens are left out: they predict nothing.
+    ///
+    /// # Errors
+    /// [`Error::TokenRange`] for an id outside of the vocabulary, [`Error::ContextFull`] for a
+    /// sequence longer than the context.
+    pub fn new<'a>(
+        config: &ModelConfig,
+        sequences: impl IntoIterator<Item = &'a TrainSequence>,
+    ) -> Result<Self, Error> {
+        let mut batch =
+            Self { tokens: Vec::new(), starts: vec![0], rows: Vec::new(), targets: Vec::new() };
+        for sequence in sequences {
+            let vocab = config.vocab_size;
+            if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= vocab) {
+                return Err(Error::TokenRange { token: *token, vocab });
+            }
+            if sequence.rows() > config.max_positions {
+                let (tokens, max) = (sequence.tokens.len(), config.max_positions);
+                return Err(Error::ContextFull { tokens, max });
+            }
+            if sequence.rows() == 0 {
+                continue;
+            }
+            let first = batch.tokens.len();
+            batch.tokens.extend_from_slice(&sequence.tokens[..sequence.rows()]);
+            batch.starts.push(batch.tokens.len());
+            let supervised = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
+            for (position, _) in supervised.filter(|(_, (supervised, _))| **supervised) {
+                batch.rows.push(first + position - 1);
+                batch.targets.push(sequence.tokens[position]);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Rows that go through the model.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Rows that the loss is taken on.
+    #[must_use]
+    pub fn supervised_tokens(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// First row and length of each sequence.
+    pub(super) fn sequences(&self) -> impl ExactSizeIterator<Item = (usize, usize)> + '_ {
+        self.starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0]))
+    }
+}

@@ -1,0 +1,333 @@
+//! The row operations that only training needs, for each instruction set.
+//!
+//! They are written once over [`Simd`], like the kernels of the decoder, and chosen with its table.
+
+use crate::kernels::simd::{LANES, Simd};
+use crate::kernels::{Kernels, portable::Portable};
+#[cfg(target_arch = "x86_64")]
+use crate::kernels::{avx2::Avx2, avx512::Avx512};
+
+use super::attention::{self, AttendBackward};
+
+/// One row of RMSNorm and the gradient of its result.
+#[derive(Clone, Copy)]
+pub(super) struct NormRow<'a> {
+    /// The input.
+    pub(super) x: &'a [f32],
+    /// The norm's weight.
+    pub(super) weight: &'a [f32],
+    /// `1 / sqrt(mean(x²) + eps)`.
+    pub(super) inverse: f32,
+    /// Gradient of the result.
+    pub(super) gradient: &'a [f32],
+}
+
+/// Gate, up, gradient in and gate's gradient out, up's gradient.
+type SiluBackward = unsafe fn(&[f32], &[f32], &mut [f32], &mut [f32]);
+
+/// The training kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub(super) struct RowKernels {
+    norm_backward: unsafe fn(NormRow<'_>, &mut [f32]),
+    silu_backward: SiluBackward,
+    loss: unsafe fn(&mut [f32], usize) -> f32,
+    add: unsafe fn(&mut [f32], &[f32]),
+    attend_backward: unsafe fn(&AttendBackward, &mut Vec<f32>),
+}
+
+macro_rules! table {
+    ($module:ident, $set:ty, $(#[$feature:meta])*) => {
+        mod $module {
+            use super::*;
+            $(#[$feature])*
+            unsafe fn norm_backward(row: NormRow<'_>, out: &mut [f32]) {
+                // SAFETY: the caller keeps the contract of the kernel.
+                unsafe { super::norm_backward::<$set>(row, out) }
+            }
+            $(#[$feature])*
+            unsafe fn silu_backward(g: &[f32], u: &[f32], dm: &mut [f32], du: &mut [f32]) {
+                // SAFETY: the caller keeps the contract of the kernel.
+                unsafe { super::silu_backward::<$set>(g, u, dm, du) }
+            }
+            $(#[$feature])*
+            unsafe fn loss(logits: &mut [f32], target: usize) -> f32 {
+                // SAFETY: the caller keeps the contract of the kernel.
+                unsafe { super::loss::<$set>(logits, target) }
+            }
+            $(#[$feature])*
+            unsafe fn add(to: &mut [f32], from: &[f32]) {
+                // SAFETY: the caller keeps the contract of the kernel.
+                unsafe { super::add::<$set>(to, from) }
+            }
+            $(#[$feature])*
+            unsafe fn attend_backward(a: &AttendBackward, scratch: &mut Vec<f32>) {
+                // SAFETY: the caller keeps the contract of the kernel.
+                unsafe { attention::attend_backward::<$set>(a, scratch) }
+            }
+            pub(super) static TABLE: RowKernels =
+                RowKernels { norm_backward, silu_backward, loss, add, attend_backward };
+        }
+    };
+}
+
+table!(on_portable, Portable,);
+#[cfg(target_arch = "x86_64")]
+table!(on_avx2, Avx2, #[target_feature(enable = "avx2,fma")]);
+#[cfg(target_arch = "x86_64")]
+table!(
+    on_avx512, Avx512<false>,
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+);
+
+impl RowKernels {
+    /// The set that the decoder's table stands for.
+    pub(super) fn beside(kernels: &Kernels) -> &'static Self {
+        #[cfg(target_arch = "x86_64")]
+        match kernels.name {
+            "avx512-bf16" | "avx512-vnni" => return &on_avx512::TABLE,
+            "avx2" => return &on_avx2::TABLE,
+            _ => {}
+        }
+        &on_portable::TABLE
+    }
+
+    /// Adds the gradient of an RMSNorm's input to `out`.
+    pub(super) fn norm_backward(&self, row: NormRow<'_>, out: &mut [f32]) {
+        let n = out.len();
+        assert!(
+            row.x.len() == n && row.weight.len() == n && row.gradient.len() == n,
+            "row lengths differ"
+        );
+        // SAFETY: the decoder's table was chosen for this processor; the lengths are equal.
+        unsafe { (self.norm_backward)(row, out) }
+    }
+
+    /// Gradients of `silu(gate) * up`: reads the gradient of the product from `d_gate`, leaves the
+    /// gate's there and the up projection's in `d_up`.
+    pub(super) fn silu_backward(
+        &self,
+        gate: &[f32],
+        up: &[f32],
+        d_gate: &mut [f32],
+        d_up: &mut [f32],
+    ) {
+        let n = gate.len();
+        assert!(up.len() == n && d_gate.len() == n && d_up.len() == n, "row lengths differ");
+        // SAFETY: as above.
+        unsafe { (self.silu_backward)(gate, up, d_gate, d_up) }
+    }
+
+    /// Cross-entropy of one row of logits, which become their gradient.
+    pub(super) fn loss(&self, logits: &mut [f32], target: usize) -> f32 {
+        assert!(target < logits.len(), "the target is outside of the vocabulary");
+        // SAFETY: as above; the target is inside.
+        unsafe { (self.loss)(logits, target) }
+    }
+
+    /// `to += from`.
+    pub(super) fn add(&self, to: &mut [f32], from: &[f32]) {
+        assert!(to.len() == from.len(), "row lengths differ");
+        // SAFETY: as above.
+        unsafe { (self.add)(to, from) }
+    }
+
+    /// Gradients of the attention of one sequence and one key/value head.
+    ///
+    /// # Safety
+    /// The pointers of `a` are valid for its sizes and no other thread touches these gradients.
+    pub(super) unsafe fn attend_backward(&self, a: &AttendBackward, scratch: &mut Vec<f32>) {
+        // SAFETY: the decoder's table was chosen for this processor; the rest is the caller's.
+        unsafe { (self.attend_backward)(a, scratch) }
+    }
+}
+
+/// Calls `$whole` for each whole vector of `$n` elements and `$rest` for the last ones.
+macro_rules! lanes {
+    ($n:expr, $i:ident, $whole:block, $count:ident, $rest:block) => {
+        let whole = $n / LANES * LANES;
+        let mut $i = 0;
+        while $i < whole {
+            $whole
+            $i += LANES;
+        }
+        let $count = $n - whole;
+        if $count > 0 {
+            $rest
+        }
+    };
+}
+
+#[inline(always)]
+unsafe fn norm_backward<S: Simd>(row: NormRow<'_>, out: &mut [f32]) {
+    let NormRow { x, weight, inverse, gradient } = row;
+    let n = x.len();
+    // SAFETY: all four hold `n` elements.
+    unsafe {
+        let mut along = S::splat(0.0);
+        lanes!(
+            n,
+            i,
+            {
+                let g = S::mul(S::load(gradient.as_ptr().add(i)), S::load(weight.as_ptr().add(i)));
+                along = S::fma(g, S::load(x.as_ptr().add(i)), along);
+            },
+            rest,
+            {
+                let g = S::mul(
+                    S::load_some(gradient.as_ptr().add(i), rest),
+                    S::load_some(weight.as_ptr().add(i), rest),
+                );
+                along = S::fma(g, S::load_some(x.as_ptr().add(i), rest), along);
+            }
+        );
+        let back = S::splat(-S::sum(along) * inverse * inverse * inverse / n as f32);
+        let factor = S::splat(inverse);
+        let step =
+            |g: S::F, w: S::F, x: S::F, o: S::F| S::fma(x, back, S::fma(S::mul(g, w), factor, o));
+        lanes!(
+            n,
+            i,
+            {
+                let value = step(
+                    S::load(gradient.as_ptr().add(i)),
+                    S::load(weight.as_ptr().add(i)),
+                    S::load(x.as_ptr().add(i)),
+                    S::load(out.as_ptr().add(i)),
+                );
+                S::store(out.as_mut_ptr().add(i), value);
+            },
+            rest,
+            {
+                let value = step(
+                    S::load_some(gradient.as_ptr().add(i), rest),
+                    S::load_some(weight.as_ptr().add(i), rest),
+                    S::load_some(x.as_ptr().add(i), rest),
+                    S::load_some(out.as_ptr().add(i), rest),
+                );
+                S::store_some(out.as_mut_ptr().add(i), value, rest);
+            }
+        );
+    }
+}
+
+#[inline(always)]
+unsafe fn silu_backward<S: Simd>(gate: &[f32], up: &[f32], d_gate: &mut [f32], d_up: &mut [f32]) {
+    let n = gate.len();
+    // SAFETY: all four hold `n` elements.
+    unsafe {
+        let one = S::splat(1.0);
+        // sigmoid s, silu = g s, silu' = s (1 + g (1 - s))
+        let step = |g: S::F, u: S::F, d: S::F| {
+            let s = S::div(one, S::add(one, S::exp(S::sub(S::splat(0.0), g))));
+            let silu = S::mul(g, s);
+            let slope = S::fma(silu, S::sub(one, s), s);
+            (S::mul(S::mul(d, u), slope), S::mul(d, silu))
+        };
+        lanes!(
+            n,
+            i,
+            {
+                let (g, u) = step(
+                    S::load(gate.as_ptr().add(i)),
+                    S::load(up.as_ptr().add(i)),
+                    S::load(d_gate.as_ptr().add(i)),
+                );
+                S::store(d_gate.as_mut_ptr().add(i), g);
+                S::store(d_up.as_mut_ptr().add(i), u);
+            },
+            rest,
+            {
+                let (g, u) = step(
+                    S::load_some(gate.as_ptr().add(i), rest),
+                    S::load_some(up.as_ptr().add(i), rest),
+                    S::load_some(d_gate.as_ptr().add(i), rest),
+                );
+                S::store_some(d_gate.as_mut_ptr().add(i), g, rest);
+                S::store_some(d_up.as_mut_ptr().add(i), u, rest);
+            }
+        );
+    }
+}
+
+#[inline(always)]
+unsafe fn loss<S: Simd>(logits: &mut [f32], target: usize) -> f32 {
+    let n = logits.len();
+    let wanted = logits[target];
+    // SAFETY: the slice holds `n` elements.
+    unsafe {
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        lanes!(
+            n,
+            i,
+            {
+                largest = S::max(largest, S::load(logits.as_ptr().add(i)));
+            },
+            rest,
+            {
+                for value in &logits[n - rest..] {
+                    largest = S::max(largest, S::splat(*value));
+                }
+            }
+        );
+        let largest = S::largest(largest);
+        let shift = S::splat(largest);
+        let mut sum = S::splat(0.0);
+        let mut tail = 0.0_f32;
+        lanes!(
+            n,
+            i,
+            {
+                let at = logits.as_mut_ptr().add(i);
+                let value = S::exp(S::sub(S::load(at), shift));
+                S::store(at, value);
+                sum = S::add(sum, value);
+            },
+            rest,
+            {
+                let at = logits.as_mut_ptr().add(i);
+                let value = S::exp(S::sub(S::load_some(at, rest), shift));
+                S::store_some(at, value, rest);
+                tail = logits[n - rest..].iter().sum();
+            }
+        );
+        let sum = S::sum(sum) + tail;
+        let factor = S::splat(1.0 / sum);
+        lanes!(
+            n,
+            i,
+            {
+                let at = logits.as_mut_ptr().add(i);
+                S::store(at, S::mul(S::load(at), factor));
+            },
+            rest,
+            {
+                let at = logits.as_mut_ptr().add(i);
+                S::store_some(at, S::mul(S::load_some(at, rest), factor), rest);
+            }
+        );
+        logits[target] -= 1.0;
+        largest + sum.ln() - wanted
+    }
+}
+
+#[inline(always)]
+unsafe fn add<S: Simd>(to: &mut [f32], from: &[f32]) {
+    let n = to.len();
+    // SAFETY: both hold `n` elements.
+    unsafe {
+        lanes!(
+            n,
+            i,
+            {
+                let at = to.as_mut_ptr().add(i);
+                S::store(at, S::add(S::load(at), S::load(from.as_ptr().add(i))));
+            },
+            rest,
+            {
+                let at = to.as_mut_ptr().add(i);
+                let sum = S::add(S::load_some(at, rest), S::load_some(from.as_ptr().add(i), rest));
+                S::store_some(at, sum, rest);
+            }
+        );
+    }
+}

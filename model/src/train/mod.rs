@@ -1,0 +1,161 @@
+//! The decoder as a candle graph for training an adapter.
+//!
+//! Each layer is one operation of (hidden rows, the layer's flat adapter) with its own backward, and
+//! norm, head and loss are one more; candle sees some ten operations, and its autograd gives a
+//! gradient for one flat variable per layer. Inside, the operations run on the kernels that serve,
+//! so what is trained is what is served, also through 4-bit weights.
+//!
+//! Candle's own operations would allocate a gradient for every frozen weight, and have no backward
+//! for fused norms, rotary positions and quantised products.
+
+mod attention;
+mod batch;
+mod dropout;
+mod head;
+mod kernels;
+mod layer;
+mod lora;
+mod ops;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+
+use candle_core::{Device, Tensor};
+
+use crate::rope::Angles;
+use crate::{Error, Model};
+
+pub use batch::{TrainBatch, TrainSequence};
+pub use lora::{LoraLayout, LoraSlot};
+
+use dropout::mix;
+use layer::Kept;
+use ops::{LayerOp, LossOp};
+
+/// How a batch passes through.
+#[derive(Clone, Default)]
+pub struct Pass {
+    /// Dropout of the adapters' inputs: rate and a number that is new for each batch. `None`
+    /// outside of training.
+    pub dropout: Option<(f32, u64)>,
+    /// Keep each layer's intermediates for the backward instead of computing them again.
+    pub keep: bool,
+    /// No gradient will be asked for.
+    pub loss_only: bool,
+    /// Called between layers, forward and backward: the place to stand aside for users. It must not
+    /// change anything that the arithmetic reads.
+    pub between: Option<Arc<dyn Fn() + Send + Sync>>,
+}
+
+impl std::fmt::Debug for Pass {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pass")
+            .field("dropout", &self.dropout)
+            .field("keep", &self.keep)
+            .field("loss_only", &self.loss_only)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A frozen model and the layout of the adapter that is trained on it.
+#[derive(Debug, Clone)]
+pub struct Trainable {
+    model: Arc<Model>,
+    layout: Arc<LoraLayout>,
+}
+
+impl Trainable {
+    /// Puts an adapter's layout on a model.
+    #[must_use]
+    pub fn new(model: Arc<Model>, layout: LoraLayout) -> Self {
+        Self { model, layout: Arc::new(layout) }
+    }
+
+    /// The frozen model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// Where the matrices lie in a layer's flat vector.
+    #[must_use]
+    pub fn layout(&self) -> &LoraLayout {
+        &self.layout
+    }
+
+    /// Sum of the cross-entropy over the supervised rows of `batch`, as a scalar that candle can
+    /// differentiate. `adapters` holds one flat tensor of [`LoraLayout::len`] f32 per layer.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the adapters do not fit the model; candle's errors.
+    pub fn loss(
+        &self,
+        adapters: &[Tensor],
+        batch: &Arc<TrainBatch>,
+        pass: &Pass,
+    ) -> Result<Tensor, Error> {
+        let config = self.model.config();
+        let fits = |tensor: &Tensor| tensor.elem_count() == self.layout.len();
+        if adapters.len() != config.num_layers || !adapters.iter().all(fits) {
+            return Err(Error::Mismatch {
+                what: "adapter",
+                reason: format!(
+                    "{} tensors for {} layers of {} parameters",
+                    adapters.len(),
+                    config.num_layers,
+                    self.layout.len()
+                ),
+            });
+        }
+        let mut embedded = vec![0.0; batch.tokens.len() * config.hidden_size];
+        self.model.decoder.embed(batch.tokens.iter().copied(), &mut embedded);
+        let shape = (batch.tokens.len(), config.hidden_size);
+        let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
+        let mut angles = Angles::default();
+        let positions = batch.sequences().flat_map(|(_, length)| 0..length);
+        self.model.rope.angles(positions, &mut angles);
+        let angles = Arc::new(angles);
+        for (index, adapter) in adapters.iter().enumerate() {
+            let dropout = pass
+                .dropout
+                .filter(|(rate, _)| *rate > 0.0)
+                .map(|(rate, key)| dropout::Dropout { rate, key: mix(key ^ mix(index as u64)) });
+            hidden = hidden.apply_op2(
+                adapter,
+                LayerOp {
+                    trainable: self.clone(),
+                    index,
+                    batch: Arc::clone(batch),
+                    angles: Arc::clone(&angles),
+                    dropout,
+                    keep: pass.keep && !pass.loss_only,
+                    kept: Mutex::new(None),
+                    between: pass.between.clone(),
+                },
+            )?;
+        }
+        let op = LossOp {
+            trainable: self.clone(),
+            batch: Arc::clone(batch),
+            want_gradient: !pass.loss_only,
+            gradient: Mutex::new(None),
+        };
+        Ok(hidden.apply_op1(op)?)
+    }
+
+    /// Bytes that one token of a batch needs at the peak, and bytes whatever the batch, beside the
+    /// weights and the optimizer.
+    #[must_use]
+    pub fn memory(&self, keep: bool) -> (u64, u64) {
+        let config = self.model.config();
+        let kept = Kept::floats_per_token(config, &self.layout);
+        let held = if keep { config.num_layers } else { 1 };
+        // The rows between the layers, and the gradients and products of the layer at work.
+        let between = (config.num_layers + 2) * config.hidden_size;
+        let at_work = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * config.q_width();
+        let chunk = head::Head::chunk_rows(config) * (config.vocab_size + 4 * config.hidden_size);
+        let bytes = |floats: usize| floats as u64 * 4;
+        (bytes(held * kept + between + at_work), bytes(chunk))
+    }
+}

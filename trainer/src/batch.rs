@@ -1,0 +1,368 @@
+//! Rows to token sequences, and sequences to optimizer steps.
+//!
+//! A row that teaches nothing (no supervised token) or that never teaches to stop (no end token) is
+//! refused by name: trained on, the first gives a loss of NaN and the second an answer without end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use hone_api::chat::{Message, Role};
+use hone_model::train::TrainSequence;
+use hone_model::{ChatTemplate, ModelConfig, Tokenizer};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::job::Hyper;
+
+/// The parts of a row that matter here, of a snapshot or in OpenAI's chat format.
+#[derive(Debug, Deserialize)]
+struct Row {
+    messages: Vec<Turn>,
+    /// The answer, in the files of suites and workloads, whose conversations end before it.
+    #[serde(default)]
+    reference: String,
+    split: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Turn {
+    #[serde(flatten)]
+    message: Message,
+    /// OpenAI's: 0 keeps an assistant's turn out of the loss.
+    weight: Option<u8>,
+}
+
+/// Everything that the job learns from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Rows {
+    /// Rows to train on.
+    pub train: Vec<TrainSequence>,
+    /// Rows to measure on.
+    pub validation: Vec<TrainSequence>,
+    /// Refused rows, by reason.
+    pub refused: BTreeMap<String, usize>,
+    /// blake3 of the file, hex.
+    pub digest: String,
+}
+
+/// What turns conversations into tokens.
+#[derive(Clone, Copy)]
+pub struct Renderer<'a> {
+    /// The base's tokenizer.
+    pub tokenizer: &'a Tokenizer,
+    /// The base's chat template.
+    pub template: &'a ChatTemplate,
+    /// The base's sizes.
+    pub config: &'a ModelConfig,
+}
+
+impl Renderer<'_> {
+    /// One conversation; `Err` is the reason that it is refused for.
+    fn sequence(&self, row: &Row, longest: usize) -> Result<TrainSequence, String> {
+        let messages: Vec<Message> = row.messages.iter().map(|turn| turn.message.clone()).collect();
+        let tokens = self
+            .template
+            .encode_training(self.tokenizer, &messages)
+            .map_err(|error| error.to_string())?;
+        let (tokens, mut supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
+        if tokens.len() > longest {
+            return Err(format!("longer than {longest} tokens"));
+        }
+        self.check_ends(&tokens, &supervised)?;
+        mask_unweighted(row, &mut supervised)?;
+        let sequence = TrainSequence { tokens, supervised };
+        match sequence.supervised_tokens() {
+            0 => Err("no supervised token".to_owned()),
+            _ => Ok(sequence),
+        }
+    }
+
+    /// The last supervised token must be one that ends a generation.
+    fn check_ends(&self, tokens: &[u32], supervised: &[bool]) -> Result<(), String> {
+        let Some(last) = supervised.iter().rposition(|supervised| *supervised) else {
+            return Err("no supervised token".to_owned());
+        };
+        if self.config.eos_token_ids.contains(&tokens[last]) {
+            return Ok(());
+        }
+        Err("no end token after the answer".to_owned())
+    }
+}
+
+/// Takes the turns with weight 0 out of the loss. The runs of supervised tokens are the assistant's
+/// turns in order, for a template never writes two of them without a header in between.
+fn mask_unweighted(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
+    let turns = row.messages.iter().filter(|turn| turn.message.role == Role::Assistant);
+    let weights: Vec<u8> = turns.map(|turn| turn.weight.unwrap_or(1)).collect();
+    if weights.iter().all(|weight| *weight == 1) {
+        return Ok(());
+    }
+    if weights.iter().any(|weight| *weight > 1) {
+        return Err("a weight other than 0 or 1".to_owned());
+    }
+    let starts: Vec<usize> = (0..supervised.len())
+        .filter(|at| supervised[*at] && (*at == 0 || !supervised[at - 1]))
+        .collect();
+    if starts.len() != weights.len() {
+        return Err("weights on turns that the template does not keep apart".to_owned());
+    }
+    for (start, _) in starts.iter().zip(&weights).filter(|(_, weight)| **weight == 0) {
+        supervised[*start..].iter_mut().take_while(|s| **s).for_each(|s| *s = false);
+    }
+    Ok(())
+}
+
+impl Rows {
+    /// Reads a JSONL file.
+    ///
+    /// # Errors
+    /// A line is not a row; too many rows are refused; none is left to train on.
+    pub fn read(path: &Path, renderer: Renderer<'_>, hyper: &Hyper) -> Result<Self, Error> {
+        let text = fs_err::read_to_string(path)?;
+        let longest = match hyper.max_length {
+            0 => renderer.config.max_positions,
+            length => length.min(renderer.config.max_positions),
+        };
+        let mut rows =
+            Self { digest: blake3::hash(text.as_bytes()).to_hex().to_string(), ..Self::default() };
+        let mut unmarked = Vec::new();
+        let mut count = 0;
+        for (index, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+            let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
+                path: path.to_owned(),
+                line: index + 1,
+                error: error.to_string(),
+            })?;
+            let split = row.split.take();
+            if matches!(split.as_deref(), Some("held_out" | "heldout")) {
+                continue; // Asked at the gate: trained on, it would prove nothing.
+            }
+            count += 1;
+            let asked = row.messages.last().is_some_and(|t| t.message.role != Role::Assistant);
+            if asked && !row.reference.is_empty() {
+                let message = Message::new(Role::Assistant, row.reference.clone());
+                row.messages.push(Turn { message, weight: None });
+            }
+            match renderer.sequence(&row, longest) {
+                Ok(sequence) => match split.as_deref() {
+                    Some("validation") => rows.validation.push(sequence),
+                    Some(_) => rows.train.push(sequence),
+                    None => unmarked.push((share(&sequence), sequence)),
+                },
+                Err(reason) => {
+                    tracing::warn!(line = index + 1, reason, "a row is refused");
+                    *rows.refused.entry(reason).or_default() += 1;
+                }
+            }
+        }
+        let held = if rows.validation.is_empty() { hyper.validation_share } else { 0.0 };
+        for (share, sequence) in unmarked {
+            if share < held { &mut rows.validation } else { &mut rows.train }.push(sequence);
+        }
+        if rows.train.is_empty() {
+            // A handful of rows: better to train on them than to measure on them.
+            rows.train = std::mem::take(&mut rows.validation);
+        }
+        rows.check(count, hyper)?;
+        Ok(rows)
+    }
+
+    fn check(&self, count: usize, hyper: &Hyper) -> Result<(), Error> {
+        let refused: usize = self.refused.values().sum();
+        let reasons: Vec<String> =
+            self.refused.iter().map(|(reason, count)| format!("{count}: {reason}")).collect();
+        if self.train.is_empty() {
+            let refused = match refused {
+                0 => "the file has no rows".to_owned(),
+                _ => format!("refused {}", reasons.join("; ")),
+            };
+            return Err(Error::NoRows { refused });
+        }
+        if refused as f64 > hyper.max_refused_share * count as f64 {
+            return Err(Error::TooManyRefused {
+                refused,
+                rows: count,
+                reasons: reasons.join("; "),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A number in 0..1 that depends on the row's content only, so that growing files keep their split.
+fn share(sequence: &TrainSequence) -> f64 {
+    let mut hash = blake3::Hasher::new();
+    for token in &sequence.tokens {
+        hash.update(&token.to_le_bytes());
+    }
+    let mut first = [0; 8];
+    first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
+    (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// The rows of each optimizer step of an epoch, by index: a new order for every epoch, the same
+/// for the same seed.
+pub fn steps(rows: usize, hyper: &Hyper, epoch: usize) -> Vec<Vec<usize>> {
+    let mut random = ChaCha8Rng::seed_from_u64(hyper.seed);
+    random.set_stream(1 << 32 | epoch as u64);
+    let mut order: Vec<usize> = (0..rows).collect();
+    order.shuffle(&mut random);
+    order.chunks(hyper.batch_size * hyper.accumulation).map(<[usize]>::to_vec).collect()
+}
+
+/// Cuts the rows of one step, sorted by length, into batches of at most `batch_tokens` tokens (or
+/// one row, if that is longer) and `batch_size` rows. Rows lie one after the other without padding.
+pub fn pack(lengths: &[usize], step: &[usize], hyper: &Hyper) -> Vec<Vec<usize>> {
+    let mut order = step.to_vec();
+    order.sort_by_key(|row| (lengths[*row], *row));
+    let mut batches: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
+    for row in order {
+        let length = lengths[row];
+        match batches.last_mut() {
+            Some(batch)
+                if tokens + length <= hyper.batch_tokens && batch.len() < hyper.batch_size =>
+            {
+                tokens += length;
+                batch.push(row);
+            }
+            _ => {
+                tokens = length;
+                batches.push(vec![row]);
+            }
+        }
+    }
+    batches
+}
+
+/// A number for the dropout of one batch, new for each and the same after a resume.
+pub fn dropout_key(seed: u64, step: usize, batch: usize) -> u64 {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(2 << 32 | step as u64);
+    random.set_word_pos(2 * batch as u128);
+    random.random()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn starter() -> (Tokenizer, ChatTemplate, ModelConfig) {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/starter");
+        let read = |name: &str| fs_err::read(dir.join(name)).unwrap();
+        (
+            Tokenizer::from_bytes(&read("tokenizer.json")).unwrap(),
+            ChatTemplate::from_config(&read("tokenizer_config.json")).unwrap(),
+            ModelConfig::parse(&read("config.json"), None).unwrap(),
+        )
+    }
+
+    fn read(lines: &[&str], hyper: &Hyper) -> Result<Rows, Error> {
+        let (tokenizer, template, config) = starter();
+        let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), lines.join("\n")).unwrap();
+        Rows::read(file.path(), renderer, hyper)
+    }
+
+    const ROW: &str = r#"{"messages":[{"role":"user","content":"2+2?"},{"role":"assistant","content":"4"}],"split":"train"}"#;
+
+    #[test]
+    fn the_answer_and_its_end_are_supervised_and_nothing_else() {
+        let rows = read(&[ROW], &Hyper::default()).unwrap();
+        let row = &rows.train[0];
+        // "4" and <|im_end|>
+        assert_eq!(row.supervised_tokens(), 2);
+        assert_eq!(row.tokens.last(), Some(&2));
+        assert!(row.supervised.ends_with(&[false, true, true]));
+    }
+
+    #[test]
+    fn weight_zero_takes_a_turn_out() {
+        let talk = |weight: &str| {
+            format!(
+                r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
+            )
+        };
+        let hyper = Hyper { validation_share: 0.0, ..Hyper::default() };
+        let whole = read(&[&talk("")], &hyper).unwrap().train[0].clone();
+        let masked = read(&[&talk(r#","weight":0"#)], &hyper).unwrap().train[0].clone();
+        assert_eq!(masked.tokens, whole.tokens);
+        assert_eq!(masked.supervised_tokens(), 2);
+        assert!(whole.supervised_tokens() > 3);
+        let error = read(&[&talk(r#","weight":2"#)], &hyper).unwrap_err().to_string();
+        assert!(error.contains("weight"), "{error}");
+    }
+
+    #[test]
+    fn rows_that_teach_nothing_are_refused_by_name() {
+        let silent = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]}"#;
+        let unanswered = r#"{"messages":[{"role":"user","content":"a"}]}"#;
+        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &Hyper::default()).unwrap();
+        assert_eq!(rows.train.len(), 3);
+        assert_eq!(rows.refused.values().sum::<usize>(), 2);
+        assert_eq!(rows.refused["no supervised token"], 1);
+
+        let error = read(&[silent, unanswered], &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains("1: no supervised token"), "{error}");
+        let few = Hyper { max_refused_share: 0.1, ..Hyper::default() };
+        assert!(matches!(
+            read(&[ROW, silent], &few),
+            Err(Error::TooManyRefused { refused: 1, rows: 2, .. })
+        ));
+        let short = Hyper { max_length: 5, ..Hyper::default() };
+        assert!(read(&[ROW], &short).unwrap_err().to_string().contains("longer than 5"));
+        let error = read(&[ROW, "{"], &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains(":2 is not a training row"), "{error}");
+    }
+
+    #[test]
+    fn held_out_rows_never_train_and_references_are_answers() {
+        let held = ROW.replace("\"train\"", "\"held_out\"");
+        let suite = r#"{"family":"f","split":"feedback","messages":[{"role":"user","content":"a"}],"reference":"b","check":{"type":"exact","value":"b"}}"#;
+        let marked = ROW.replace("\"train\"", "\"validation\"");
+        let rows = read(&[&held, suite, &marked], &Hyper::default()).unwrap();
+        assert_eq!((rows.train.len(), rows.validation.len()), (1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_is_in_one_step_and_one_batch(
+            lengths in proptest::collection::vec(1_usize..200, 1..80),
+            batch_size in 1_usize..9,
+            accumulation in 1_usize..4,
+            batch_tokens in 1_usize..500,
+            epoch in 0_usize..3,
+        ) {
+            let hyper = Hyper { batch_size, accumulation, batch_tokens, ..Hyper::default() };
+            let steps = steps(lengths.len(), &hyper, epoch);
+            prop_assert_eq!(steps.len(), lengths.len().div_ceil(batch_size * accumulation));
+            let mut seen = Vec::new();
+            for step in &steps {
+                for batch in pack(&lengths, step, &hyper) {
+                    let tokens: usize = batch.iter().map(|row| lengths[*row]).sum();
+                    prop_assert!(batch.len() <= batch_size);
+                    prop_assert!(tokens <= batch_tokens || batch.len() == 1);
+                    seen.extend(batch);
+                }
+            }
+            seen.sort_unstable();
+            prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn orders_differ_between_epochs_and_repeat() {
+        let hyper = Hyper::default();
+        assert_eq!(steps(100, &hyper, 1), steps(100, &hyper, 1));
+        assert_ne!(steps(100, &hyper, 0), steps(100, &hyper, 1));
+        assert_ne!(steps(100, &hyper, 0), steps(100, &Hyper { seed: 1, ..hyper }, 0));
+        assert_ne!(dropout_key(0, 1, 0), dropout_key(0, 1, 1));
+        assert_ne!(dropout_key(0, 1, 0), dropout_key(0, 2, 0));
+    }
+}

@@ -1,0 +1,139 @@
+//! Training speed on a fixed shape, for `hone bench train`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use hone_model::Model;
+use hone_model::train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::job::Hyper;
+use crate::optim::AdamW;
+
+/// What one measured step holds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BenchShape {
+    /// Sequences.
+    pub sequences: usize,
+    /// Tokens of each.
+    pub length: usize,
+    /// Rank of the adapter, on all linear layers.
+    pub rank: usize,
+    /// Share of the tokens that the loss is taken on.
+    pub supervised: f64,
+    /// Compute intermediates again in the backward pass.
+    pub recompute: bool,
+}
+
+impl Default for BenchShape {
+    fn default() -> Self {
+        Self { sequences: 4, length: 256, rank: 16, supervised: 1.0, recompute: false }
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchFigures {
+    /// Number format of the base.
+    pub format: String,
+    /// Instruction set of the kernels.
+    pub kernels: String,
+    /// Threads.
+    pub threads: usize,
+    /// The shape.
+    pub shape: BenchShape,
+    /// Measured steps, after one to warm up.
+    pub steps: usize,
+    /// Seconds of all of them.
+    pub seconds: f64,
+    /// Seconds of their forward passes.
+    pub forward_seconds: f64,
+    /// Seconds of their backward passes.
+    pub backward_seconds: f64,
+    /// Seconds of the optimizer.
+    pub optimizer_seconds: f64,
+    /// Tokens a second: whole steps, optimizer included.
+    pub tokens_per_second: f64,
+    /// Loss of the last step, to show that something was computed.
+    pub loss: f64,
+}
+
+/// Runs `steps` optimizer steps on random tokens.
+///
+/// # Errors
+/// The shape does not fit the model, or autograd fails.
+pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<BenchFigures, Error> {
+    let hyper = Hyper { rank: shape.rank, ..Hyper::default() };
+    let alpha = hyper.alpha as f32;
+    let layout = LoraLayout::new(model.config(), shape.rank, alpha, &hyper.target_modules)?;
+    let trainable = Trainable::new(Arc::clone(model), layout);
+    let parameters = trainable.layout().len();
+    let layers = model.config().num_layers;
+    let variables: Vec<Var> = (0..layers)
+        .map(|layer| Var::from_vec(trainable.layout().initial(0, layer), parameters, &Device::Cpu))
+        .collect::<Result<_, _>>()?;
+    let mut optimizer = AdamW::new(&vec![parameters; layers]);
+    let batch = Arc::new(random_batch(model, shape)?);
+    let supervised = batch.supervised_tokens().max(1) as f64;
+    let pass = Pass { keep: !shape.recompute, ..Pass::default() };
+    let mut figures = BenchFigures {
+        format: model.format().to_string(),
+        kernels: model.kernels().to_owned(),
+        threads: model.threads(),
+        shape,
+        steps,
+        seconds: 0.0,
+        forward_seconds: 0.0,
+        backward_seconds: 0.0,
+        optimizer_seconds: 0.0,
+        tokens_per_second: 0.0,
+        loss: 0.0,
+    };
+    for step in 0..=steps {
+        let begun = Instant::now();
+        let adapters: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+        let loss = (trainable.loss(&adapters, &batch, &pass)? * (1.0 / supervised))?;
+        let forward = begun.elapsed().as_secs_f64();
+        let store = loss.backward()?;
+        let backward = begun.elapsed().as_secs_f64() - forward;
+        let mut gradients = Vec::with_capacity(layers);
+        for adapter in &adapters {
+            gradients.push(match store.get(adapter) {
+                Some(gradient) => gradient.to_vec1::<f32>()?,
+                None => vec![0.0; parameters],
+            });
+        }
+        optimizer.update(&variables, &mut gradients, &hyper, hyper.learning_rate)?;
+        if step == 0 {
+            continue; // page faults and thread starts
+        }
+        let whole = begun.elapsed().as_secs_f64();
+        figures.loss = f64::from(loss.to_scalar::<f32>()?);
+        figures.seconds += whole;
+        figures.forward_seconds += forward;
+        figures.backward_seconds += backward;
+        figures.optimizer_seconds += whole - forward - backward;
+    }
+    let tokens = (batch.tokens() * steps) as f64;
+    figures.tokens_per_second = if figures.seconds > 0.0 { tokens / figures.seconds } else { 0.0 };
+    Ok(figures)
+}
+
+fn random_batch(model: &Model, shape: BenchShape) -> Result<TrainBatch, Error> {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let vocab = model.config().vocab_size as u32;
+    let sequences: Vec<TrainSequence> = (0..shape.sequences)
+        .map(|_| TrainSequence {
+            // One more than go through: the last token is only predicted.
+            tokens: (0..=shape.length).map(|_| random.random_range(0..vocab)).collect(),
+            supervised: (0..=shape.length)
+                .map(|at| at as f64 > shape.length as f64 * (1.0 - shape.supervised))
+                .collect(),
+        })
+        .collect();
+    Ok(TrainBatch::new(model.config(), &sequences)?)
+}

@@ -1,0 +1,74 @@
+//! The adapter in PEFT's layout: what we train, `peft` loads, and what `peft` trains, we load.
+
+use std::path::Path;
+
+use hone_model::train::LoraLayout;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+
+use crate::Error;
+use crate::checkpoint::{replace_file, tensors};
+
+/// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`.
+///
+/// # Errors
+/// [`Error::NoEffect`] if every `B` is zero: such an adapter is the base. The disk refuses.
+pub fn write(
+    dir: &Path,
+    layout: &LoraLayout,
+    alpha: f64,
+    weights: &[Vec<f32>],
+) -> Result<(), Error> {
+    let moves = |layer: &Vec<f32>| {
+        layout.slots().any(|slot| layer[slot.b.clone()].iter().any(|value| *value != 0.0))
+    };
+    if !weights.iter().any(moves) {
+        return Err(Error::NoEffect);
+    }
+    fs_err::create_dir_all(dir)?;
+    let path = dir.join("adapter_model.safetensors");
+    let mut views = Vec::new();
+    for (layer, flat) in weights.iter().enumerate() {
+        for slot in layout.slots() {
+            let at = format!("base_model.model.model.layers.{layer}.{}", slot.module.path());
+            let pairs = [
+                ('A', &slot.a, vec![layout.rank(), slot.inputs]),
+                ('B', &slot.b, vec![slot.outputs, layout.rank()]),
+            ];
+            for (matrix, range, shape) in pairs {
+                let bytes: &[u8] = bytemuck::cast_slice(&flat[range.clone()]);
+                let view = TensorView::new(Dtype::F32, shape, bytes)
+                    .map_err(|error| tensors(&path, &error))?;
+                views.push((format!("{at}.lora_{matrix}.weight"), view));
+            }
+        }
+    }
+    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| tensors(&path, &error))?;
+    replace_file(&path, &bytes)?;
+    let mut modules: Vec<&str> = layout.slots().map(|slot| slot.module.name()).collect();
+    modules.sort_unstable();
+    let alpha = match alpha.fract() == 0.0 {
+        true => json!(alpha as i64), // PEFT writes whole numbers, and some readers want them
+        false => json!(alpha),
+    };
+    let config = json!({
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": null,
+        "r": layout.rank(),
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "target_modules": modules,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "use_rslora": false,
+        "use_dora": false,
+        "modules_to_save": null,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+    });
+    crate::job::write_json(&dir.join("adapter_config.json"), &config)
+}

@@ -1,0 +1,294 @@
+//! The loop over epochs and steps, from a fresh start or from a checkpoint.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{Device, Tensor, Var};
+use hone_model::train::{Pass, TrainBatch, TrainSequence, Trainable};
+
+use crate::Error;
+use crate::batch::{self, Rows};
+use crate::checkpoint::{Checkpoint, Counters, Identity};
+use crate::job::{Hyper, Phase, Progress};
+use crate::optim::AdamW;
+use crate::pressure::Courtesy;
+use crate::probe::Plan;
+use crate::schedule::learning_rate;
+
+/// Everything that stays the same during a run.
+pub(crate) struct Setting<'a> {
+    pub(crate) trainable: &'a Trainable,
+    pub(crate) rows: &'a Rows,
+    pub(crate) hyper: &'a Hyper,
+    pub(crate) plan: Plan,
+    pub(crate) identity: Identity,
+    pub(crate) checkpoints: PathBuf,
+    pub(crate) courtesy: Arc<Courtesy>,
+    pub(crate) started: Instant,
+}
+
+/// What a run ends with.
+pub(crate) struct Trained {
+    /// The weights to export.
+    pub(crate) weights: Vec<Vec<f32>>,
+    pub(crate) counters: Counters,
+    pub(crate) stopped_early: bool,
+    pub(crate) train_loss: f64,
+    pub(crate) resumed_at: Option<usize>,
+    pub(crate) tokens_per_second: f64,
+}
+
+/// Where progress goes.
+pub(crate) type Report<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Error>;
+
+struct Run<'a, 'b> {
+    setting: &'b Setting<'a>,
+    steps: usize,
+    lengths: Vec<usize>,
+    variables: Vec<Var>,
+    optimizer: AdamW,
+    best: Option<Vec<Vec<f32>>>,
+    counters: Counters,
+    /// Tokens and seconds of training steps in this process.
+    speed: (u64, f64),
+}
+
+/// Figures of one optimizer step.
+struct Step {
+    loss: f64,
+    norm: f64,
+    rate: f64,
+}
+
+/// Trains to the end of the schedule, or until validation says stop.
+pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained, Error> {
+    let (mut run, resumed_at) = Run::begin(setting)?;
+    if run.counters.initial_bits.is_none() && !setting.rows.validation.is_empty() {
+        let loss = run.validation_loss()?;
+        run.counters.initial_bits = Some(loss.to_bits());
+        let message = format!("validation loss before training: {loss:.4}");
+        report(run.progress(Phase::Validate, None, Some(loss), message))?;
+    }
+    let mut stopped_early = false;
+    let mut train_loss = f64::from_bits(run.counters.epoch_loss_bits);
+    while run.counters.epoch < setting.hyper.epochs && !stopped_early {
+        let order = batch::steps(setting.rows.train.len(), setting.hyper, run.counters.epoch);
+        while run.counters.step_in_epoch < order.len() {
+            let step = run.step(&order[run.counters.step_in_epoch])?;
+            let message = format!("step {} of {}", run.counters.step, run.steps);
+            report(run.progress(Phase::Train, Some(&step), None, message))?;
+            let every = setting.hyper.checkpoint_every;
+            let last = run.counters.step_in_epoch == order.len();
+            if every > 0 && run.counters.step.is_multiple_of(every) && !last {
+                run.checkpoint()?;
+            }
+        }
+        let supervised = run.counters.epoch_supervised.max(1) as f64;
+        train_loss = f64::from_bits(run.counters.epoch_loss_bits) / supervised;
+        stopped_early = run.end_epoch(train_loss, report)?;
+    }
+    let Run { variables, best, counters, speed, .. } = run;
+    let weights = match best {
+        Some(best) => best,
+        None => values(&variables)?,
+    };
+    let tokens_per_second = if speed.1 > 0.0 { speed.0 as f64 / speed.1 } else { 0.0 };
+    Ok(Trained { weights, counters, stopped_early, train_loss, resumed_at, tokens_per_second })
+}
+
+impl<'a, 'b> Run<'a, 'b> {
+    /// Fresh, or as the newest checkpoint left it.
+    fn begin(setting: &'b Setting<'a>) -> Result<(Self, Option<usize>), Error> {
+        let layout = setting.trainable.layout();
+        let layers = setting.trainable.model().config().num_layers;
+        let found = Checkpoint::newest(&setting.checkpoints, &setting.identity)?;
+        let resumed_at = found.as_ref().map(|checkpoint| checkpoint.counters.step);
+        let checkpoint = found.unwrap_or_else(|| Checkpoint {
+            counters: Counters::default(),
+            weights: (0..layers).map(|layer| layout.initial(setting.hyper.seed, layer)).collect(),
+            best: None,
+            optimizer: AdamW::new(&vec![layout.len(); layers]),
+        });
+        let variables = checkpoint
+            .weights
+            .into_iter()
+            .map(|flat| Var::from_vec(flat, layout.len(), &Device::Cpu))
+            .collect::<Result<_, _>>()?;
+        let per_step = setting.hyper.batch_size * setting.hyper.accumulation;
+        let run = Self {
+            setting,
+            steps: setting.rows.train.len().div_ceil(per_step) * setting.hyper.epochs,
+            lengths: setting.rows.train.iter().map(TrainSequence::rows).collect(),
+            variables,
+            optimizer: checkpoint.optimizer,
+            best: checkpoint.best,
+            counters: checkpoint.counters,
+            speed: (0, 0.0),
+        };
+        Ok((run, resumed_at))
+    }
+
+    /// One optimizer step over some rows: the loss is the sum over their supervised tokens divided
+    /// by the number of those, however the rows are cut into batches.
+    fn step(&mut self, rows: &[usize]) -> Result<Step, Error> {
+        let begun = Instant::now();
+        let hyper = self.setting.hyper;
+        let train = &self.setting.rows.train;
+        let number = self.counters.step + 1;
+        let supervised: usize = rows.iter().map(|row| train[*row].supervised_tokens()).sum();
+        let mut gradients =
+            vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
+        let mut loss = 0.0;
+        for (index, members) in batch::pack(&self.lengths, rows, hyper).iter().enumerate() {
+            let dropout = (hyper.dropout > 0.0).then(|| {
+                (hyper.dropout as f32, batch::dropout_key(hyper.seed, self.counters.step, index))
+            });
+            let pass = Pass { dropout, keep: self.setting.plan.keep, ..self.pass() };
+            let sum = self.loss(members.iter().map(|row| &train[*row]), &pass)?;
+            let value = f64::from(sum.to_scalar::<f32>()?);
+            if !value.is_finite() {
+                return Err(Error::NonFinite { step: number, what: "loss" });
+            }
+            loss += value;
+            let store = (sum * (1.0 / supervised as f64))?.backward()?;
+            for (total, variable) in gradients.iter_mut().zip(&self.variables) {
+                let Some(gradient) = store.get(variable.as_tensor()) else { continue };
+                let gradient = gradient.to_vec1::<f32>()?;
+                total.iter_mut().zip(gradient).for_each(|(total, gradient)| *total += gradient);
+            }
+        }
+        let rate = learning_rate(hyper, self.counters.step, self.steps);
+        let norm = self.optimizer.update(&self.variables, &mut gradients, hyper, rate)?;
+        let tokens = rows.iter().map(|row| self.lengths[*row] as u64).sum::<u64>();
+        let counters = &mut self.counters;
+        counters.step = number;
+        counters.step_in_epoch += 1;
+        counters.tokens += tokens;
+        counters.supervised_tokens += supervised as u64;
+        counters.epoch_supervised += supervised as u64;
+        let sum = f64::from_bits(counters.epoch_loss_bits) + loss;
+        counters.epoch_loss_bits = sum.to_bits();
+        self.speed.0 += tokens;
+        self.speed.1 += begun.elapsed().as_secs_f64();
+        Ok(Step { loss: loss / supervised as f64, norm, rate })
+    }
+
+    /// Measures, remembers the best, writes a checkpoint; true if training should end.
+    fn end_epoch(&mut self, train_loss: f64, report: Report<'_>) -> Result<bool, Error> {
+        let mut stop = false;
+        let mut message = format!("epoch {}: loss {train_loss:.4}", self.counters.epoch + 1);
+        let mut measured = None;
+        if !self.setting.rows.validation.is_empty() {
+            let loss = self.validation_loss()?;
+            let mut early = self.counters.early_stop();
+            if early.observe(loss, self.counters.step) {
+                self.best = Some(values(&self.variables)?);
+            }
+            stop = early.exhausted(self.setting.hyper.early_stop_patience);
+            self.counters.set_early_stop(early);
+            message = format!("{message}, validation {loss:.4}");
+            measured = Some(loss);
+        }
+        self.counters.epoch += 1;
+        self.counters.step_in_epoch = 0;
+        if stop {
+            message = format!("{message}: no better than before, training ends");
+            // A resume must not train on.
+            self.counters.epoch = self.setting.hyper.epochs;
+        }
+        let progress = self.progress(Phase::Validate, None, measured, message);
+        if self.counters.epoch < self.setting.hyper.epochs {
+            self.counters.epoch_loss_bits = 0;
+            self.counters.epoch_supervised = 0;
+        }
+        self.checkpoint()?;
+        report(progress)?;
+        Ok(stop)
+    }
+
+    /// Mean loss over the validation rows.
+    fn validation_loss(&self) -> Result<f64, Error> {
+        let rows = &self.setting.rows.validation;
+        let lengths: Vec<usize> = rows.iter().map(TrainSequence::rows).collect();
+        let order: Vec<usize> = (0..rows.len()).collect();
+        let mut sum = 0.0;
+        for members in batch::pack(&lengths, &order, self.setting.hyper) {
+            let pass = Pass { loss_only: true, ..self.pass() };
+            let loss = self.loss(members.iter().map(|row| &rows[*row]), &pass)?;
+            sum += f64::from(loss.to_scalar::<f32>()?);
+        }
+        let supervised: usize = rows.iter().map(TrainSequence::supervised_tokens).sum();
+        let loss = sum / supervised as f64;
+        match loss.is_finite() {
+            true => Ok(loss),
+            false => Err(Error::NonFinite { step: self.counters.step, what: "validation loss" }),
+        }
+    }
+
+    fn pass(&self) -> Pass {
+        let courtesy = Arc::clone(&self.setting.courtesy);
+        Pass { between: Some(Arc::new(move || courtesy.stand_aside())), ..Pass::default() }
+    }
+
+    fn loss<'s>(
+        &self,
+        sequences: impl IntoIterator<Item = &'s TrainSequence>,
+        pass: &Pass,
+    ) -> Result<Tensor, Error> {
+        let config = self.setting.trainable.model().config();
+        let batch = Arc::new(TrainBatch::new(config, sequences)?);
+        let adapters: Vec<Tensor> = self.variables.iter().map(|v| v.as_tensor().clone()).collect();
+        Ok(self.setting.trainable.loss(&adapters, &batch, pass)?)
+    }
+
+    fn checkpoint(&self) -> Result<(), Error> {
+        Checkpoint {
+            counters: self.counters.clone(),
+            weights: values(&self.variables)?,
+            best: self.best.clone(),
+            optimizer: self.optimizer.clone(),
+        }
+        .write(&self.setting.checkpoints, &self.setting.identity)
+    }
+
+    fn progress(
+        &self,
+        phase: Phase,
+        step: Option<&Step>,
+        validation_loss: Option<f64>,
+        message: String,
+    ) -> Progress {
+        let counters = &self.counters;
+        let seconds = self.setting.started.elapsed().as_secs_f64();
+        Progress {
+            phase,
+            step: counters.step,
+            steps: self.steps,
+            epoch: counters.step as f64 * self.setting.hyper.epochs as f64 / self.steps as f64,
+            loss: step.map(|step| step.loss),
+            validation_loss,
+            learning_rate: step.map_or(0.0, |step| step.rate),
+            gradient_norm: step.map(|step| step.norm),
+            tokens: counters.tokens,
+            supervised_tokens: counters.supervised_tokens,
+            tokens_per_second: if self.speed.1 > 0.0 {
+                self.speed.0 as f64 / self.speed.1
+            } else {
+                0.0
+            },
+            seconds,
+            waited_seconds: self.setting.courtesy.waited().as_secs_f64(),
+            message,
+        }
+    }
+}
+
+fn values(variables: &[Var]) -> Result<Vec<Vec<f32>>, Error> {
+    variables.iter().map(|variable| Ok(variable.as_tensor().to_vec1::<f32>()?)).collect()
+}
+
+/// Where a job keeps its checkpoints.
+pub(crate) fn checkpoints(job_dir: &Path) -> PathBuf {
+    job_dir.join("checkpoints")
+}

@@ -1,0 +1,254 @@
+//! Whole jobs on the starter model, kept small.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use hone_model::train::{Pass, TrainBatch};
+use hone_model::{KvCache, LogitsFor, Scratch, Segment, Source, WeightFormat, prepare};
+
+use super::*;
+
+/// The starter, packed once for all tests of this process.
+fn base() -> &'static Path {
+    static BASE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = BASE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let starter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/starter");
+        let path = prepare(&Source::Folder(starter), WeightFormat::Q8, dir.path()).unwrap();
+        (dir, path)
+    });
+    path
+}
+
+fn rows(count: usize) -> String {
+    let words = ["red", "blue", "green", "black"];
+    (0..count)
+        .map(|i| {
+            let (word, other) = (words[i % 4], words[(i + 1) % 4]);
+            let split = if i % 6 == 5 { "validation" } else { "train" };
+            format!(
+                r#"{{"messages":[{{"role":"user","content":"Colour {i} after {word}?"}},{{"role":"assistant","content":"It is {other}."}}],"split":"{split}"}}"#
+            ) + "\n"
+        })
+        .collect()
+}
+
+/// A job directory with `count` rows.
+fn job(dir: &Path, count: usize, change: impl FnOnce(&mut Job)) {
+    let mut job = Job::new(base(), "rows.jsonl");
+    job.threads = 2;
+    job.hyper = Hyper {
+        rank: 4,
+        alpha: 8.0,
+        epochs: 2,
+        batch_size: 4,
+        dropout: 0.1,
+        learning_rate: 2e-3,
+        checkpoint_every: 2,
+        early_stop_patience: 0,
+        ..Hyper::default()
+    };
+    change(&mut job);
+    fs_err::create_dir_all(dir).unwrap();
+    fs_err::write(dir.join("rows.jsonl"), rows(count)).unwrap();
+    job.write(dir).unwrap();
+}
+
+fn adapter_bytes(dir: &Path) -> Vec<u8> {
+    fs_err::read(dir.join("adapter/adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_job_learns_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 24, |_| {});
+    let mut lines = Vec::new();
+    let outcome = run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
+    assert_eq!((outcome.train_rows, outcome.validation_rows, outcome.steps), (20, 4, 10));
+    assert!(outcome.validation_loss.unwrap() < outcome.initial_validation_loss.unwrap() * 0.8);
+    assert!(outcome.tokens > outcome.supervised_tokens && outcome.supervised_tokens > 0);
+    assert_eq!(lines.first().unwrap().phase, Phase::Prepare);
+    assert_eq!(lines.last().unwrap().phase, Phase::Finished);
+    assert_eq!(lines.iter().filter(|line| line.phase == Phase::Train).count(), 10);
+    let log = fs_err::read_to_string(dir.path().join("progress.jsonl")).unwrap();
+    let read: Vec<Progress> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(read, lines);
+    // A complete job is not done twice.
+    let again = run(dir.path(), &mut |_| unreachable!()).unwrap();
+    assert_eq!(again, outcome);
+}
+
+#[test]
+fn an_interrupted_job_ends_with_the_same_bytes() {
+    let whole = tempfile::tempdir().unwrap();
+    job(whole.path(), 24, |_| {});
+    run(whole.path(), &mut |_| {}).unwrap();
+    let torn = tempfile::tempdir().unwrap();
+    // Another thread count and the other way of keeping intermediates: neither changes a bit.
+    job(torn.path(), 24, |job| {
+        job.threads = 1;
+        job.hyper.recompute = Recompute::Always;
+    });
+    for stop in [3, 7] {
+        let stopped = catch_unwind(AssertUnwindSafe(|| {
+            run(torn.path(), &mut |line| {
+                assert!(line.phase != Phase::Train || line.step != stop, "killed");
+            })
+        }));
+        assert!(stopped.is_err());
+    }
+    let outcome = run(torn.path(), &mut |_| {}).unwrap();
+    assert_eq!(outcome.resumed_at, Some(6));
+    assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
+}
+
+#[test]
+fn another_job_does_not_resume_from_its_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |_| {});
+    let stopped = catch_unwind(AssertUnwindSafe(|| {
+        run(dir.path(), &mut |line| assert_ne!(line.step, 3, "killed"))
+    }));
+    assert!(stopped.is_err());
+    job(dir.path(), 12, |job| job.hyper.learning_rate = 1e-3);
+    assert!(matches!(run(dir.path(), &mut |_| {}), Err(Error::Checkpoint { .. })));
+}
+
+#[test]
+fn accumulation_and_cuts_give_the_big_batch() {
+    let bytes = |batch_size, accumulation, batch_tokens| {
+        let dir = tempfile::tempdir().unwrap();
+        job(dir.path(), 12, |job| {
+            job.hyper.dropout = 0.0;
+            job.hyper.epochs = 1;
+            job.hyper.learning_rate = 1e-4;
+            job.hyper.batch_size = batch_size;
+            job.hyper.accumulation = accumulation;
+            job.hyper.batch_tokens = batch_tokens;
+        });
+        let mut norms = Vec::new();
+        run(dir.path(), &mut |line| norms.extend(line.gradient_norm.zip(line.loss))).unwrap();
+        norms
+    };
+    let whole = bytes(8, 1, 4096);
+    assert_eq!(whole.len(), 2);
+    for cut in [bytes(4, 2, 4096), bytes(2, 4, 4096), bytes(8, 1, 60)] {
+        // The first step starts from the same weights, so only rounding differs.
+        let ((norm, loss), (cut_norm, cut_loss)) = (whole[0], cut[0]);
+        assert!((loss - cut_loss).abs() < 1e-5 * loss, "{loss} {cut_loss}");
+        assert!((norm - cut_norm).abs() < 1e-4 * norm, "{norm} {cut_norm}");
+    }
+}
+
+#[test]
+fn a_loss_that_breaks_down_names_its_step() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| {
+        job.hyper.learning_rate = 1e30;
+        job.hyper.warmup_ratio = 0.0;
+    });
+    let error = run(dir.path(), &mut |_| {}).unwrap_err();
+    assert!(matches!(error, Error::NonFinite { step: 1..=3, .. }), "{error}");
+    assert!(!dir.path().join("adapter").exists());
+    assert!(Outcome::read(dir.path()).unwrap().is_none());
+}
+
+#[test]
+fn training_ends_when_validation_no_longer_improves() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 24, |job| {
+        job.hyper.epochs = 12;
+        job.hyper.learning_rate = 2e-2;
+        job.hyper.early_stop_patience = 1;
+    });
+    let outcome = run(dir.path(), &mut |_| {}).unwrap();
+    assert!(outcome.stopped_early, "{outcome:?}");
+    assert!(outcome.best_step < outcome.steps && outcome.steps < 60);
+}
+
+/// The loss that training reports is that of the served logits with the exported adapter.
+#[test]
+fn the_exported_adapter_serves_what_was_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| job.hyper.dropout = 0.0);
+    run(dir.path(), &mut |_| {}).unwrap();
+    let model = Model::open(base(), 2).unwrap();
+    let adapter = Adapter::load(&dir.path().join("adapter"), model.config()).unwrap();
+    let job = Job::read(dir.path()).unwrap();
+    let rows = read_rows(&job, &model).unwrap();
+    let mut served = 0.0;
+    for row in &rows.validation {
+        let mut cache = KvCache::new(model.config());
+        let logits = model
+            .forward(
+                &mut [Segment {
+                    tokens: &row.tokens,
+                    cache: &mut cache,
+                    adapter: Some(&adapter),
+                    logits: LogitsFor::All,
+                }],
+                &mut Scratch::new(),
+            )
+            .unwrap();
+        for at in (1..row.tokens.len()).filter(|at| row.supervised[*at]) {
+            let logits = logits.row(at - 1);
+            let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f64 = logits.iter().map(|l| f64::from(l - largest).exp()).sum();
+            served += sum.ln() + f64::from(largest - logits[row.tokens[at] as usize]);
+        }
+    }
+    let model = Arc::new(model);
+    let layout = LoraLayout::new(model.config(), 4, 8.0, &job.hyper.target_modules).unwrap();
+    let file = fs_err::read(dir.path().join("adapter/adapter_model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&file).unwrap();
+    let trainable = Trainable::new(Arc::clone(&model), layout);
+    let adapters: Vec<candle_core::Tensor> = (0..model.config().num_layers)
+        .map(|layer| {
+            let mut flat = vec![0.0_f32; trainable.layout().len()];
+            for slot in trainable.layout().slots() {
+                for (matrix, range) in [('A', slot.a.clone()), ('B', slot.b.clone())] {
+                    let path = slot.module.path();
+                    let name = format!(
+                        "base_model.model.model.layers.{layer}.{path}.lora_{matrix}.weight"
+                    );
+                    let tensor = file.tensor(&name).unwrap();
+                    let bytes = tensor.data().chunks_exact(4);
+                    for (to, from) in flat[range].iter_mut().zip(bytes) {
+                        *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
+                    }
+                }
+            }
+            let length = flat.len();
+            candle_core::Tensor::from_vec(flat, length, &candle_core::Device::Cpu).unwrap()
+        })
+        .collect();
+    let batch = Arc::new(TrainBatch::new(model.config(), &rows.validation).unwrap());
+    let loss = trainable.loss(&adapters, &batch, &Pass::default()).unwrap();
+    let trained = f64::from(loss.to_scalar::<f32>().unwrap());
+    assert!((trained - served).abs() < 1e-4 * served, "trained {trained}, served {served}");
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_and_auto_recomputes_first() {
+    let model = Arc::new(Model::open(base(), 1).unwrap());
+    let names = Hyper::default().target_modules;
+    let layout = LoraLayout::new(model.config(), 16, 32.0, &names).unwrap();
+    let trainable = Trainable::new(model, layout);
+    let plan = |available| probe::plan(&trainable, 1024, Recompute::Auto, available);
+    let roomy = plan(16 << 30).unwrap();
+    assert!(roomy.keep);
+    let tight = plan(roomy.bytes).unwrap();
+    assert!(!tight.keep && tight.bytes < roomy.bytes);
+    let error = plan(50 << 20).unwrap_err();
+    assert!(error.to_string().contains("MiB"), "{error}");
+}
+
+#[test]
+fn the_bench_counts_what_it_ran() {
+    let model = Arc::new(Model::open(base(), 2).unwrap());
+    let shape = BenchShape { sequences: 2, length: 16, rank: 4, ..BenchShape::default() };
+    let figures = bench(&model, shape, 1).unwrap();
+    assert!(figures.tokens_per_second > 0.0 && figures.loss.is_finite());
+    assert!(figures.forward_seconds + figures.backward_seconds <= figures.seconds);
+}
