@@ -5,7 +5,7 @@
 //! message exist they must be as similar too: a long common preamble does not make two questions
 //! one. Candidates come from MinHash with banding and are verified by the exact index.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 
 use hone_api::chat::Message;
 
@@ -36,10 +36,10 @@ pub fn prompt_key(prompt: &[Message]) -> String {
 /// What of a prompt is compared.
 #[derive(Debug, Clone)]
 pub(crate) struct Fingerprint {
-    /// Hashed word triples of the last turn.
-    question: HashSet<u64>,
+    /// Hashed word triples of the last turn, sorted.
+    question: Vec<u64>,
     /// Those of everything before it.
-    context: HashSet<u64>,
+    context: Vec<u64>,
     numbers: Vec<String>,
 }
 
@@ -54,16 +54,17 @@ impl Fingerprint {
             before.iter().flat_map(|message| words(&message.content)).collect();
         let numbers = context.iter().chain(&question);
         let numbers = numbers.filter(|word| word.starts_with(char::is_numeric)).cloned().collect();
-        Self { question: shingles(&question), context: shingles(&context), numbers }
+        let mut question = shingles(&question);
+        if question.is_empty() && !last.trim().is_empty() {
+            // Signs only: equal or different, nothing between.
+            question.push(first_word(&blake3::hash(last.trim().as_bytes())));
+        }
+        Self { question, context: shingles(&context), numbers }
     }
 
     /// 0 (nothing in common) to 1.
     pub(crate) fn similarity(&self, other: &Self) -> f64 {
         jaccard(&self.question, &other.question).min(jaccard(&self.context, &other.context))
-    }
-
-    pub(crate) fn same_numbers(&self, other: &Self) -> bool {
-        self.numbers == other.numbers
     }
 
     /// One hash for each band of the MinHash signature.
@@ -88,64 +89,62 @@ impl Fingerprint {
     }
 }
 
-/// Groups of prompts that are similar, directly or through others: the cluster of each prompt, as
-/// the position of its first member.
-pub(crate) fn clusters(fingerprints: &[Fingerprint], similarity: f64) -> Vec<usize> {
-    let mut sets = Sets::new(fingerprints.len());
-    for (one, other) in candidates(fingerprints) {
-        if !sets.together(one, other)
-            && fingerprints[one].similarity(&fingerprints[other]) >= similarity
-        {
-            sets.join(one, other);
-        }
-    }
-    (0..fingerprints.len()).map(|position| sets.root(position)).collect()
+/// A prompt to compare, with the answer it teaches.
+pub(crate) struct Prompt<'a> {
+    pub(crate) fingerprint: &'a Fingerprint,
+    pub(crate) answer: &'a str,
 }
 
-/// Which of the prompts to drop: those that nearly repeat an earlier one, with the same numbers and
-/// the same answer. The order of the prompts is the order of preference.
-pub(crate) fn near_duplicates(
-    fingerprints: &[Fingerprint],
-    answers: &[&str],
-    similarity: f64,
-) -> HashSet<usize> {
-    let mut dropped = HashSet::new();
-    // Sorted by the later prompt, so that whether the earlier one stays is known by then.
-    let mut pairs = candidates(fingerprints);
-    pairs.sort_unstable_by_key(|&(earlier, later)| (later, earlier));
-    for (earlier, later) in pairs {
-        let (one, other) = (&fingerprints[earlier], &fingerprints[later]);
-        if !dropped.contains(&earlier)
-            && one.same_numbers(other)
-            && answers[earlier].trim() == answers[later].trim()
-            && one.similarity(other) >= similarity
-        {
-            dropped.insert(later);
-        }
-    }
-    dropped
+/// What [`group`] finds, by position.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Groups {
+    /// The cluster, as the position of its first member: prompts that are similar, directly or
+    /// through others.
+    pub(crate) cluster: Vec<usize>,
+    /// Whether the prompt nearly repeats an earlier one that stays, with the same numbers and the
+    /// same answer.
+    pub(crate) repeats: Vec<bool>,
 }
 
-/// Pairs (smaller position first) that share a band.
-fn candidates(fingerprints: &[Fingerprint]) -> Vec<(usize, usize)> {
+/// Compares prompts, given in order of preference. Each is compared with those before it that share
+/// a band with it; a repetition is not compared further, so that a flood of copies costs little.
+pub(crate) fn group(prompts: &[Prompt<'_>], near: f64, similar: f64) -> Groups {
     let family = hash_family();
-    let mut buckets: BTreeMap<(usize, u64), Vec<usize>> = BTreeMap::new();
-    for (position, fingerprint) in fingerprints.iter().enumerate() {
-        for (band, hash) in fingerprint.bands(&family).into_iter().enumerate() {
-            buckets.entry((band, hash)).or_default().push(position);
+    let mut buckets: HashMap<(usize, u64), Vec<usize>> = HashMap::new();
+    let mut sets = Sets::new(prompts.len());
+    let mut repeats = vec![false; prompts.len()];
+    // Which prompt looked at this one last: a pair may share many bands.
+    let mut seen_by = vec![usize::MAX; prompts.len()];
+    for (position, prompt) in prompts.iter().enumerate() {
+        let bands = prompt.fingerprint.bands(&family);
+        for &earlier in bands.iter().enumerate().filter_map(|it| buckets.get(&bucket(it))).flatten()
+        {
+            if std::mem::replace(&mut seen_by[earlier], position) == position {
+                continue;
+            }
+            let other = &prompts[earlier];
+            let may_repeat = prompt.fingerprint.numbers == other.fingerprint.numbers
+                && prompt.answer.trim() == other.answer.trim();
+            if !may_repeat && sets.together(earlier, position) {
+                continue;
+            }
+            let similarity = prompt.fingerprint.similarity(other.fingerprint);
+            repeats[position] |= may_repeat && similarity >= near;
+            if similarity >= similar {
+                sets.join(earlier, position);
+            }
+        }
+        if !repeats[position] {
+            for band in bands.iter().enumerate() {
+                buckets.entry(bucket(band)).or_default().push(position);
+            }
         }
     }
-    let mut pairs: Vec<(usize, usize)> = buckets
-        .values()
-        .flat_map(|members| {
-            members.iter().enumerate().flat_map(move |(offset, &one)| {
-                members[offset + 1..].iter().map(move |&other| (one, other))
-            })
-        })
-        .collect();
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
+    Groups { cluster: (0..prompts.len()).map(|it| sets.root(it)).collect(), repeats }
+}
+
+const fn bucket((band, hash): (usize, &u64)) -> (usize, u64) {
+    (band, *hash)
 }
 
 /// Factors and offsets of the permutations, the same for ever.
@@ -162,19 +161,29 @@ fn hash_family() -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// Lower-case runs of letters and runs of digits, each one word.
+/// Lower-case runs of letters and runs of digits, each one word. Where no spaces are written
+/// (Chinese, Japanese, Korean), each character is one.
 fn words(text: &str) -> Vec<String> {
+    #[derive(PartialEq)]
+    enum Class {
+        Number,
+        Letter,
+        Sign,
+    }
     let mut words: Vec<String> = Vec::new();
     let mut last = None;
     for character in text.chars() {
         let class = match character {
-            _ if character.is_numeric() => Some(true),
-            _ if character.is_alphabetic() => Some(false),
+            _ if character.is_numeric() => Some(Class::Number),
+            '\u{2e80}'..='\u{ffff}' if character.is_alphabetic() => Some(Class::Sign),
+            _ if character.is_alphabetic() => Some(Class::Letter),
             _ => None,
         };
         if class.is_some() {
             match words.last_mut() {
-                Some(word) if class == last => word.extend(character.to_lowercase()),
+                Some(word) if class == last && class != Some(Class::Sign) => {
+                    word.extend(character.to_lowercase())
+                }
                 _ => words.push(character.to_lowercase().collect()),
             }
         }
@@ -183,18 +192,27 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-fn shingles(words: &[String]) -> HashSet<u64> {
+fn shingles(words: &[String]) -> Vec<u64> {
     if words.is_empty() {
-        return HashSet::new();
+        return Vec::new();
     }
-    words
+    let mut hashes: Vec<u64> = words
         .windows(words.len().min(3))
         .map(|triple| first_word(&blake3::hash(triple.join("\u{1f}").as_bytes())))
-        .collect()
+        .collect();
+    hashes.sort_unstable();
+    hashes.dedup();
+    hashes
 }
 
-fn jaccard(one: &HashSet<u64>, other: &HashSet<u64>) -> f64 {
-    let common = one.intersection(other).count();
+/// Of two sorted sets.
+fn jaccard(one: &[u64], other: &[u64]) -> f64 {
+    let (mut common, mut at, mut to) = (0, 0, 0);
+    while let (Some(left), Some(right)) = (one.get(at), other.get(to)) {
+        common += usize::from(left == right);
+        at += usize::from(left <= right);
+        to += usize::from(right <= left);
+    }
     let all = one.len() + other.len() - common;
     if all == 0 { 1.0 } else { common as f64 / all as f64 }
 }
@@ -276,6 +294,9 @@ mod tests {
     #[test]
     fn digits_and_letters_are_words_of_their_own() {
         assert_eq!(words("Pay $1,250 to A4-b!"), ["pay", "1", "250", "to", "a", "4", "b"]);
+        assert_eq!(words("東京は2つ"), ["東", "京", "は", "2", "つ"]);
+        assert_eq!(similarity("??!", "🦀"), 0.0);
+        assert_eq!(similarity("🦀 ", "🦀"), 1.0);
     }
 
     #[test]
@@ -303,8 +324,32 @@ mod tests {
         .iter()
         .map(|text| Fingerprint::of(&user(text)))
         .collect();
-        let dropped = near_duplicates(&prints, &["a", "a", "a", "b"], 0.9);
-        assert_eq!(dropped, HashSet::from([2]));
+        let groups = grouped(&prints, &["a", "a", "a", "b"], 0.9);
+        assert_eq!(groups.repeats, [false, false, true, false]);
+        assert_eq!(groups.cluster, [0; 4]);
+    }
+
+    fn grouped(prints: &[Fingerprint], answers: &[&str], similar: f64) -> Groups {
+        let prompts: Vec<_> = prints
+            .iter()
+            .zip(answers)
+            .map(|(fingerprint, answer)| Prompt { fingerprint, answer })
+            .collect();
+        group(&prompts, 0.9, similar)
+    }
+
+    #[test]
+    fn thousands_of_similar_prompts_are_grouped_in_a_moment() {
+        let prints: Vec<_> = (0..3000)
+            .map(|it| {
+                format!("Support ticket from {it}: nobody delivered my rug on Friday, order {it}.")
+            })
+            .map(|text| Fingerprint::of(&user(&text)))
+            .collect();
+        let start = std::time::Instant::now();
+        let groups = grouped(&prints, &vec!["x"; prints.len()], 0.5);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        assert!(groups.repeats.iter().all(|repeats| !repeats));
     }
 
     proptest! {
@@ -324,7 +369,9 @@ mod tests {
                 }
             }
             let expected: Vec<_> = (0..prints.len()).map(|it| all.root(it)).collect();
-            prop_assert_eq!(clusters(&prints, 0.8), expected);
+            let answers: Vec<String> = (0..prints.len()).map(|it| it.to_string()).collect();
+            let answers: Vec<&str> = answers.iter().map(String::as_str).collect();
+            prop_assert_eq!(grouped(&prints, &answers, 0.8).cluster, expected);
         }
 
         #[test]

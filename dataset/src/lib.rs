@@ -24,7 +24,7 @@ mod snapshot;
 mod split;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use dedup::prompt_key;
 pub use derive::check_for;
@@ -34,7 +34,7 @@ pub use policy::Policy;
 pub use select::{Labelled, Reason};
 pub use snapshot::{Manifest, Snapshot};
 
-use dedup::Fingerprint;
+use dedup::{Fingerprint, Prompt};
 use hone_api::chat::{Message, Role};
 use redact::Entity;
 use select::Row;
@@ -43,6 +43,7 @@ use split::Member;
 
 /// Makes the snapshot of a cycle from all labelled interactions.
 ///
+/// The caller chooses which endpoints teach; a raw completion is learnt as one turn of a chat.
 /// `known_holdout` holds the keys of all prompts that earlier cycles held out; the caller adds the
 /// new ones ([`Manifest::holdout_keys`]) to its ledger before anything trains on the snapshot.
 ///
@@ -144,21 +145,22 @@ fn mark_duplicates(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
         });
         same_as.push(slot);
     }
-    let fingerprints: Vec<_> = unique.iter().map(|&it| drafts[it].fingerprint.clone()).collect();
-    let answers: Vec<&str> = unique.iter().map(|&it| drafts[it].row.answer.as_str()).collect();
-    let near: HashSet<usize> =
-        dedup::near_duplicates(&fingerprints, &answers, policy.near_duplicate);
-    let clusters = dedup::clusters(&fingerprints, policy.cluster_similarity);
+    let prompts: Vec<Prompt<'_>> = unique
+        .iter()
+        .map(|&it| &drafts[it])
+        .map(|draft| Prompt { fingerprint: &draft.fingerprint, answer: &draft.row.answer })
+        .collect();
+    let groups = dedup::group(&prompts, policy.near_duplicate, policy.cluster_similarity);
 
     for (position, draft) in drafts.iter_mut().enumerate() {
         let slot = same_as[position];
         if unique[slot] != position {
             draft.out = Some(Reason::ExactDuplicate);
-        } else if near.contains(&slot) {
+        } else if groups.repeats[slot] {
             draft.out = Some(Reason::NearDuplicate);
         }
     }
-    same_as.into_iter().map(|slot| clusters[slot]).collect()
+    same_as.into_iter().map(|slot| groups.cluster[slot]).collect()
 }
 
 /// Keeps the newest corrections; the drafts are sorted by preference.

@@ -11,7 +11,7 @@ use hone_api::InteractionId;
 use hone_api::chat::{FinishReason, Message};
 use hone_api::check::Check;
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::interaction::{Endpoint, Interaction};
+use hone_api::interaction::Interaction;
 use serde::{Deserialize, Serialize};
 
 use crate::derive;
@@ -34,8 +34,6 @@ pub enum Reason {
     NotTrainable,
     /// Its text was not kept.
     NoText,
-    /// A raw completion has no turns to learn.
-    NotAChat,
     /// Only comments.
     NoVerdict,
     /// As many sources call it good as bad, and nobody corrected it.
@@ -103,9 +101,6 @@ fn judge(labelled: &Labelled) -> Verdict {
     let interaction = &labelled.interaction;
     if !interaction.trainable {
         return Verdict::Dropped(Reason::NotTrainable);
-    }
-    if interaction.endpoint != Endpoint::Chat {
-        return Verdict::Dropped(Reason::NotAChat);
     }
     if interaction.messages.is_empty() {
         return Verdict::Dropped(Reason::NoText);

@@ -151,7 +151,6 @@ fn what_cannot_teach_is_left_out_with_its_reason() {
     };
     assert_eq!(changed(|it| it.trainable = false, fix("x")), Err(Reason::NotTrainable));
     assert_eq!(changed(|it| it.messages.clear(), fix("x")), Err(Reason::NoText));
-    assert_eq!(changed(|it| it.endpoint = Endpoint::Completion, fix("x")), Err(Reason::NotAChat));
     let cut: fn(&mut Interaction) = |it| it.answers[0].finish_reason = FinishReason::Length;
     assert_eq!(changed(cut, good()), Err(Reason::CutOff));
     assert_eq!(changed(cut, fix("x")), Ok((Kind::Supervised, "x".to_owned())));
