@@ -196,8 +196,7 @@ impl Cycles {
             let step = cycle.step;
             journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
             let began = std::time::Instant::now();
-            let end =
-                run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
+            let end = run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
             let seconds = began.elapsed().as_secs_f64();
             match end {
                 Ok(End::Next { outcome, message }) => {
@@ -235,9 +234,7 @@ impl Cycles {
             Close::Finished { verdict, reason } => {
                 (CycleStatus::Finished, "finished", verdict_action(verdict), Some(verdict), reason)
             }
-            Close::Failed(reason) => {
-                (CycleStatus::Failed, "failed", "cycle.failed", None, reason)
-            }
+            Close::Failed(reason) => (CycleStatus::Failed, "failed", "cycle.failed", None, reason),
             Close::Cancelled => {
                 let reason = "told to stop".to_owned();
                 (CycleStatus::Cancelled, "cancelled", "cycle.cancelled", None, reason)
@@ -307,6 +304,7 @@ async fn run_step(work: Work<'_>) -> anyhow::Result<End> {
         Step::Register => register::run(work).await,
         Step::Evaluate => evaluate::run(work).await,
         Step::Decide => decide::run(work).await,
+
         Step::Promote => promote::run(work).await,
     }
 }

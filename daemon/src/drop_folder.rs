@@ -102,6 +102,37 @@ fn is_dealt_with(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Rig;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn good_and_bad_folders_are_each_dealt_with() {
+        let rig = Rig::new().await;
+        let bad = rig.drop_adapter("bad", 1.0, 1);
+        let weights = bad.join("adapter_model.safetensors");
+        let bytes = fs_err::read(&weights).unwrap();
+        fs_err::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
+        let good = rig.drop_adapter("good", 1.0, 2);
+        let stop = CancellationToken::new();
+        let drop_dir = rig.parts.registry.drop_dir().to_owned();
+        let wait = async {
+            let noted = |name: &str| drop_dir.join(name).exists();
+            for _ in 0..200 {
+                if noted("bad.rejected") && noted("good.imported") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            stop.cancel();
+        };
+        let (ended, ()) = tokio::join!(run(rig.parts.clone(), stop.clone()), wait);
+        ended.unwrap();
+        let reason = fs_err::read_to_string(drop_dir.join("bad.rejected")).unwrap();
+        assert!(reason.contains("`bad` is refused"), "{reason}");
+        let imported = rig.parts.registry.list();
+        assert_eq!(imported.len(), 1);
+        assert_eq!(imported[0].name.as_deref(), Some("good"));
+        assert!(is_dealt_with(&good) && is_dealt_with(&bad));
+    }
 
     #[test]
     fn a_note_newer_than_the_folder_ends_the_matter() {

@@ -67,3 +67,26 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
 pub fn folder_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rig;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_adapter_that_changes_nothing_leaves_nothing() {
+        let rig = Rig::new().await;
+        let source = rig.drop_adapter("zero", 1e-20, 1);
+        let request = Request { source, name: Some("zero".into()), actor: "operator" };
+        let error = run(&rig.parts, request).await.unwrap_err();
+        assert!(matches!(error, Error::Engine(hone_engine::Error::NoEffect(_))), "{error}");
+        assert!(rig.parts.registry.list().is_empty());
+        let trail = rig.parts.store.audit(1).await.unwrap();
+        assert_eq!((&*trail[0].action, &*trail[0].subject), ("adapter.refused", "zero"));
+        // Repaired, the same name is free.
+        let source = rig.drop_adapter("zero", 1.0, 1);
+        let request = Request { source, name: Some("zero".into()), actor: "operator" };
+        let view = run(&rig.parts, request).await.unwrap();
+        assert!(rig.parts.engine.is_loaded(view.id));
+    }
+}

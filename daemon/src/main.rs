@@ -9,19 +9,33 @@
 //! | [`demo`] | the whole loop as a show |
 
 #![forbid(unsafe_code)]
+#![allow(unreachable_pub)] // a binary exports nothing; `pub` marks what other modules may use
 
+mod assemble;
 mod child;
 mod cli;
 mod client;
 mod command;
+mod control;
+mod cycle;
 mod dirs;
+mod drop_folder;
+mod evals;
+mod import;
 mod journal;
 mod lock;
 mod output;
+mod parts;
+mod promote;
+mod reload;
+mod retention;
 mod schedule;
 mod serve;
 mod settings;
 mod telemetry;
+mod trigger;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

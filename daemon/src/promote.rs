@@ -204,7 +204,8 @@ impl Promoter {
         to: Option<AdapterId>,
         epoch: u64,
     ) -> Result<(), Error> {
-        let name = |id: Option<AdapterId>| id.map_or_else(|| "base".to_owned(), |id| id.to_string());
+        let name =
+            |id: Option<AdapterId>| id.map_or_else(|| "base".to_owned(), |id| id.to_string());
         let rollback = matches!(order.change, Change::RollBack(_));
         self.journal
             .audit(Decision {
@@ -223,9 +224,7 @@ impl Promoter {
     /// everything that was not refused. `promotion.keep` bounds how many that are.
     fn is_wanted(&self, id: AdapterId) -> bool {
         let view = self.registry.get(&AdapterRef::Id(id));
-        view.is_ok_and(|view| {
-            !matches!(view.state, AdapterState::Staged | AdapterState::Rejected)
-        })
+        view.is_ok_and(|view| !matches!(view.state, AdapterState::Staged | AdapterState::Rejected))
     }
 
     /// Forgets an adapter that was refused or deleted.
@@ -276,21 +275,4 @@ fn open_intention<'a>(trail: impl Iterator<Item = (&'a str, &'a Value)>) -> Opti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_intention_without_an_end_is_open() {
-        let data = json!({ "epoch": 7, "rollback": true });
-        let open = |actions: &[&str]| {
-            open_intention(actions.iter().rev().map(|action| (*action, &data)))
-        };
-        assert_eq!(open(&[]), None);
-        assert_eq!(open(&["cycle.started"]), None);
-        assert_eq!(open(&[INTENDED, "adapter.promoted"]), None);
-        assert_eq!(open(&[INTENDED, ABANDONED, "cycle.failed"]), None);
-        let expected = Some(Open { epoch: 7, rollback: true });
-        assert_eq!(open(&[INTENDED]), expected);
-        assert_eq!(open(&["adapter.promoted", INTENDED, "adapter.imported"]), expected);
-    }
-}
+mod tests;

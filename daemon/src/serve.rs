@@ -5,13 +5,25 @@
 //! checkpoint, the store closes. A kill in between leaves what the next start understands.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use hone_config::{Loaded, Sources};
+use hone_config::{Config, Loaded, Sources};
+use hone_engine::Engine;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::assemble::{Assembled, assemble};
+use crate::control::Operator;
+use crate::cycle::Cycles;
 use crate::dirs::Dirs;
+use crate::evals::Evals;
 use crate::lock::DataLock;
+use crate::parts::Parts;
+use crate::reload::Reload;
+use crate::settings::Settings;
+use crate::{drop_folder, trigger};
 
 /// A daemon that is ready.
 #[derive(Debug)]
@@ -73,18 +85,82 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     let config = loaded.config.clone();
     let lock = DataLock::take(&config.server.data_dir)?;
     let dirs = Dirs::open(&config.server.data_dir)?;
-    let store = hone_store::Store::open(&dirs.database())?;
-    let settings = crate::settings::Settings::new(loaded, sources);
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let ended = tasks.spawn({
-        let stop = stop.clone();
+    let settings = Arc::new(Settings::new(loaded, sources));
+    let reload = Reload::watch(Arc::clone(&settings))?;
+    let Assembled { parts, engine } = assemble(settings, dirs).await?;
+
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let (cycles, feedback) = (Arc::new(Cycles::new(Arc::clone(&parts))), Arc::new(Notify::new()));
+    let evals = Evals::new(Arc::clone(&parts), tasks.clone(), stop.clone());
+    let operator =
+        Operator::new(Arc::clone(&parts), Arc::clone(&cycles), evals, Arc::clone(&feedback));
+    // The address first: a daemon that cannot listen starts nothing.
+    let http = hone_server::run(http_parts(&parts, operator)?, &http_options(&config))?;
+    let address = http.address();
+    tasks.spawn({
+        let (cycles, stop) = (Arc::clone(&cycles), stop.clone());
+        async move { cycles.run(stop).await }
+    });
+    tasks.spawn(trigger::run(Arc::clone(&parts), cycles, feedback, stop.clone()));
+    tasks.spawn(reload.run(stop.clone()));
+    tasks.spawn({
+        let (parts, stop) = (Arc::clone(&parts), stop.clone());
         async move {
-            let _held = (lock, settings);
-            stop.cancelled().await;
-            store.close().await;
-            Ok(())
+            if let Err(error) = drop_folder::run(parts, stop).await {
+                tracing::error!(%error, "adapters in the drop folder are not noticed");
+            }
         }
     });
-    Ok(Running { address: config.server.listen, stop, tasks, ended })
+    tracing::info!(%address, model = config.model.name(), "ready");
+    let end = End { http, parts, engine, tasks: tasks.clone(), _lock: lock };
+    // Not among the tasks: it waits for them.
+    let ended = TaskTracker::new().spawn(end.when(stop.clone()));
+    Ok(Running { address, stop, tasks, ended })
+}
+
+fn http_parts(parts: &Parts, operator: Operator) -> anyhow::Result<hone_server::state::Parts> {
+    Ok(hone_server::state::Parts {
+        engine: Arc::clone(&parts.engine),
+        registry: Arc::clone(&parts.registry),
+        store: parts.store.clone(),
+        control: Arc::new(operator),
+        metrics: Arc::new(hone_server::metrics::Metrics::new()?),
+        served_name: parts.settings.now().model.name(),
+    })
+}
+
+fn http_options(config: &Config) -> hone_server::Options {
+    hone_server::Options {
+        listen: config.server.listen,
+        workers: config.server.workers,
+        body_limit: config.server.body_limit.len(),
+        drain: config.server.drain.0,
+    }
+}
+
+/// What has to end, in its order.
+struct End {
+    http: hone_server::Running,
+    parts: Arc<Parts>,
+    engine: Arc<Engine>,
+    tasks: TaskTracker,
+    _lock: DataLock,
+}
+
+impl End {
+    async fn when(self, stop: CancellationToken) -> anyhow::Result<()> {
+        stop.cancelled().await;
+        self.tasks.close();
+        // While streams drain, the training process writes its checkpoint.
+        tokio::join!(self.http.stop(), self.tasks.wait());
+        let engine = self.engine;
+        // Nobody is left who could wait for an answer.
+        let failed = tokio::task::spawn_blocking(move || engine.shutdown(Duration::ZERO)).await?;
+        if failed > 0 {
+            tracing::warn!(failed, "requests were cut off");
+        }
+        self.parts.store.close().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
 }

@@ -59,7 +59,7 @@ const fn continue_after_error() -> Duration {
 }
 
 async fn look(parts: &Parts, cron_from: UnixMillis) -> hone_store::Result<Situation> {
-    let last = parts.store.cycles(None, 1).await?.data.into_iter().next();
+    let last = parts.store.cycles(None, 1).await?.items.into_iter().next();
     let last_cycle = last.as_ref().map(|cycle| cycle.created_at);
     let busy = last.is_some_and(|cycle| !is_over(&cycle))
         || !parts.store.unfinished_cycles().await?.is_empty();

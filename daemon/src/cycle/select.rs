@@ -29,10 +29,10 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let keys: Vec<String> = manifest.holdout_keys.iter().cloned().collect();
     parts.store.add_holdout_keys(&keys, cycle.id).await?;
 
-    let earlier = parts.store.cycles(None, 50).await?.data;
+    let earlier = parts.store.cycles(None, 50).await?.items;
     cycle.snapshot = Some(manifest.hash.clone());
-    let nothing = too_little(&manifest, &config)
-        .or_else(|| nothing_new(cycle, &manifest.hash, &earlier));
+    let nothing =
+        too_little(&manifest, &config).or_else(|| nothing_new(cycle, &manifest.hash, &earlier));
     if let Some(reason) = nothing {
         return Ok(End::Over { verdict: Verdict::Skipped, reason, outcome });
     }

@@ -54,7 +54,9 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
             Ended::Killed(reason) => {
                 tracing::warn!(cycle = %work.cycle.id, strike, reason, "the training run was killed");
                 if strike == STRIKES {
-                    bail!("the training run was killed {STRIKES} times ({reason}); is there memory enough?");
+                    bail!(
+                        "the training run was killed {STRIKES} times ({reason}); is there memory enough?"
+                    );
                 }
                 work.progress(format!("the run was killed ({reason}); trying again"), json!({}))
                     .await?;
@@ -69,11 +71,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     }
 }
 
-async fn attempt(
-    work: &Work<'_>,
-    dir: &std::path::Path,
-    limits: Limits,
-) -> anyhow::Result<Ended> {
+async fn attempt(work: &Work<'_>, dir: &std::path::Path, limits: Limits) -> anyhow::Result<Ended> {
     let (send, mut lines) = mpsc::unbounded_channel::<Progress>();
     let train = child::train(dir, limits, work.halt, move |one| {
         let _ = send.send(one); // the receiver lives as long as this future
@@ -100,7 +98,8 @@ async fn tell(work: &Work<'_>, one: &Progress) -> anyhow::Result<()> {
 }
 
 fn next(outcome: &Outcome) -> End {
-    let figure = |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
+    let figure =
+        |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
     let message = format!(
         "{} steps, validation loss {} to {}, {:.0} tokens/s",
         outcome.steps,

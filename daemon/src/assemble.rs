@@ -1,0 +1,128 @@
+//! From settings to parts: the store, the model, the adapters and the engine, in this order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use hone_adapters::{BaseShape, Registry, Sizes};
+use hone_config::Config;
+use hone_engine::{Engine, EngineConfig, Generate};
+use hone_model::{Model, ModelConfig, Source, WeightFormat, prepare};
+use hone_store::Store;
+use serde_json::json;
+
+use crate::dirs::Dirs;
+use crate::journal::{Decision, Journal};
+use crate::parts::Parts;
+use crate::promote::Promoter;
+use crate::settings::Settings;
+
+/// A daemon's parts, and the engine as what it is, for its shutdown.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The parts.
+    pub parts: Arc<Parts>,
+    /// The engine.
+    pub engine: Arc<Engine>,
+}
+
+/// Opens everything and lets the live adapter serve.
+///
+/// # Errors
+/// The first part that cannot be opened, in words that say what to do.
+pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Assembled> {
+    let config = settings.now();
+    let store = Store::open(&dirs.database())?;
+    let began = Instant::now();
+    let (base, model) = {
+        let (config, dirs) = (config.clone(), dirs.clone());
+        tokio::task::spawn_blocking(move || open_model(&config, &dirs)).await??
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    tracing::info!(digest = model.digest(), weights = %config.model.weights, seconds, "model open");
+    let registry = {
+        let (root, shape) = (dirs.root().to_owned(), shape(&model));
+        tokio::task::spawn_blocking(move || Registry::open(&root, shape)).await??
+    };
+    let registry = Arc::new(registry);
+    let engine = Engine::start(model, engine_config(&config, &dirs))?;
+    let journal = Journal::new(store.clone());
+    for warning in registry.warnings() {
+        journal.audit(repaired(warning)).await?;
+    }
+    let generate: Arc<dyn Generate> = engine.clone();
+    let promoter = Promoter::new(registry.clone(), generate.clone(), journal.clone());
+    let live = promoter.recover(&store).await?;
+    tracing::info!(live = ?live.live, epoch = live.epoch, "the live adapter serves");
+    let parts = Parts {
+        settings,
+        dirs,
+        store,
+        registry,
+        engine: generate,
+        base,
+        journal,
+        promoter: Arc::new(promoter),
+    };
+    Ok(Assembled { parts: Arc::new(parts), engine })
+}
+
+/// Packs the configured model, if that has not been done, and maps it.
+///
+/// # Errors
+/// The model is not there, or is none that Hone knows.
+pub fn open_model(config: &Config, dirs: &Dirs) -> anyhow::Result<(PathBuf, Arc<Model>)> {
+    let source = if config.model.is_starter() {
+        Source::Starter
+    } else {
+        Source::Folder(PathBuf::from(&config.model.source))
+    };
+    let format: WeightFormat = config.model.weights.to_string().parse()?;
+    let base = prepare(&source, format, &dirs.base())
+        .with_context(|| format!("model.source = \"{}\"", config.model.source))?;
+    let model = Model::open(&base, config.model.cores())?;
+    Ok((base, Arc::new(model)))
+}
+
+/// What adapters must fit.
+pub fn shape(model: &Model) -> BaseShape {
+    let ModelConfig {
+        num_layers,
+        hidden_size,
+        intermediate_size,
+        num_heads,
+        num_kv_heads,
+        head_dim,
+        ..
+    } = *model.config();
+    let sizes = Sizes {
+        num_layers,
+        hidden: hidden_size,
+        intermediate: intermediate_size,
+        query: num_heads * head_dim,
+        key_value: num_kv_heads * head_dim,
+    };
+    BaseShape::of_llama(model.digest(), sizes)
+}
+
+fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {
+    let engine = &config.engine;
+    EngineConfig {
+        max_sequences: engine.max_sequences,
+        max_queue: engine.max_queue,
+        max_step_tokens: engine.max_step_tokens,
+        kv_bytes: engine.kv_memory.len(),
+        pressure: Some(dirs.pressure()),
+    }
+}
+
+fn repaired(warning: &str) -> Decision {
+    Decision {
+        actor: "daemon".to_owned(),
+        action: "registry.repaired",
+        subject: "adapters".to_owned(),
+        reason: warning.to_owned(),
+        data: json!({}),
+    }
+}

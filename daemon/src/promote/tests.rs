@@ -1,0 +1,86 @@
+use super::*;
+use crate::parts::Parts;
+use crate::testing::Rig;
+
+#[test]
+fn only_an_intention_without_an_end_is_open() {
+    let data = json!({ "epoch": 7, "rollback": true });
+    let open =
+        |actions: &[&str]| open_intention(actions.iter().rev().map(|action| (*action, &data)));
+    assert_eq!(open(&[]), None);
+    assert_eq!(open(&["cycle.started"]), None);
+    assert_eq!(open(&[INTENDED, "adapter.promoted"]), None);
+    assert_eq!(open(&[INTENDED, ABANDONED, "cycle.failed"]), None);
+    let expected = Some(Open { epoch: 7, rollback: true });
+    assert_eq!(open(&[INTENDED]), expected);
+    assert_eq!(open(&["adapter.promoted", INTENDED, "adapter.imported"]), expected);
+}
+
+async fn actions(parts: &Parts) -> Vec<String> {
+    let rows = parts.store.audit(100).await.unwrap();
+    let actions = rows.into_iter().rev().map(|row| row.action);
+    actions.filter(|action| action != "adapter.imported").collect()
+}
+
+fn order(change: Change, expected_live: Option<Option<AdapterId>>) -> Order {
+    Order { change, expected_live, actor: "operator".into(), reason: "a test".into() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promotion_and_going_back_take_the_engine_along() {
+    let rig = Rig::new().await;
+    let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
+    let promoter = &rig.parts.promoter;
+
+    promoter.carry_out(order(Change::Promote(Some(first)), Some(None))).await.unwrap();
+    assert_eq!(rig.parts.engine.live(), Some(first));
+    promoter.carry_out(order(Change::Promote(Some(second)), Some(Some(first)))).await.unwrap();
+    let back = promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    assert_eq!((back.live, back.previous, back.epoch), (Some(first), Some(second), 3));
+    assert_eq!(rig.parts.engine.live(), Some(first));
+    assert!(rig.parts.engine.is_loaded(second), "going back once more reads nothing from disk");
+    let expected = [
+        INTENDED,
+        "adapter.promoted",
+        INTENDED,
+        "adapter.promoted",
+        INTENDED,
+        "adapter.rolled_back",
+    ];
+    assert_eq!(actions(&rig.parts).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_compares_with_the_past_changes_nothing() {
+    let rig = Rig::new().await;
+    let first = rig.adapter(1).await;
+    let stale = order(Change::Promote(Some(first)), Some(Some(AdapterId::new())));
+    let error = rig.parts.promoter.carry_out(stale).await.unwrap_err();
+    assert!(matches!(error, Error::Registry(hone_adapters::Error::Conflict { .. })), "{error}");
+    assert_eq!((rig.parts.engine.live(), rig.parts.registry.live().epoch), (None, 0));
+    assert_eq!(actions(&rig.parts).await, [INTENDED, ABANDONED]);
+    let unknown = order(Change::Promote(Some(AdapterId::new())), None);
+    let error = rig.parts.promoter.carry_out(unknown).await.unwrap_err();
+    assert!(matches!(error, Error::Registry(hone_adapters::Error::Unknown(_))), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kill_left_half_done_is_completed() {
+    let rig = Rig::new().await;
+    let first = rig.adapter(1).await;
+    let parts = &rig.parts;
+    // Killed between the pointer's move and the engine's.
+    let half = order(Change::Promote(Some(first)), None);
+    parts.promoter.note(INTENDED, &half, Some(first), 0).await.unwrap();
+    parts.registry.promote(Some(first), None, UnixMillis::now()).unwrap();
+    parts.promoter.recover(&parts.store).await.unwrap();
+    assert_eq!(parts.engine.live(), Some(first));
+    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted"]);
+    // Killed before the pointer's move.
+    parts.promoter.note(INTENDED, &half, None, 1).await.unwrap();
+    parts.promoter.recover(&parts.store).await.unwrap();
+    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted", INTENDED, ABANDONED]);
+    // And once is enough.
+    parts.promoter.recover(&parts.store).await.unwrap();
+    assert_eq!(actions(parts).await.len(), 4);
+}

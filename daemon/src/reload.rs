@@ -1,0 +1,105 @@
+//! Reads the settings again when their file changes, and on SIGHUP.
+//!
+//! The folder is watched, not the file: editors replace files, and a watch on the old one would
+//! see nothing more.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::Settings;
+
+/// Editors write a file in several steps.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// What asks for a reload.
+pub struct Reload {
+    settings: Arc<Settings>,
+    hangup: Signal,
+    changes: mpsc::UnboundedReceiver<()>,
+    _watcher: Option<Debouncer<RecommendedWatcher, RecommendedCache>>,
+}
+
+impl Reload {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// The system refuses to deliver signals.
+    pub fn watch(settings: Arc<Settings>) -> anyhow::Result<Self> {
+        let (send, changes) = mpsc::unbounded_channel();
+        let watcher = settings.file().and_then(|file| match watch(file, send) {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                tracing::warn!("{} is not watched ({error:#}); use SIGHUP", file.display());
+                None
+            }
+        });
+        let hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+        Ok(Self { settings, hangup, changes, _watcher: watcher })
+    }
+
+    /// Reloads until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {}
+                Some(()) = self.changes.recv() => while self.changes.try_recv().is_ok() {},
+                () = stop.cancelled() => return,
+            }
+            self.settings.reload_and_tell();
+        }
+    }
+}
+
+fn watch(
+    file: &Path,
+    send: mpsc::UnboundedSender<()>,
+) -> anyhow::Result<Debouncer<RecommendedWatcher, RecommendedCache>> {
+    let file = fs_err::canonicalize(file)?;
+    let folder = file.parent().context("a file has a folder")?.to_owned();
+    let mut watcher = new_debouncer(QUIET, None, move |events: DebounceEventResult| {
+        let hit = |paths: &[std::path::PathBuf]| paths.contains(&file);
+        if events.is_ok_and(|events| events.iter().any(|event| hit(&event.paths))) {
+            let _ = send.send(()); // nobody listens when the daemon stops
+        }
+    })?;
+    watcher.watch(&folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_config::Sources;
+
+    #[tokio::test]
+    async fn saving_the_file_is_enough() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hone.toml");
+        fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
+        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        let settings = Arc::new(Settings::new(sources.load().unwrap(), sources));
+        let mut changed = settings.subscribe();
+        let reload = Reload::watch(settings.clone()).unwrap();
+        let stop = CancellationToken::new();
+        let edit = async {
+            // As editors do: a new file takes the name.
+            fs_err::write(dir.path().join("new"), "[training]\nrank = 8\n").unwrap();
+            fs_err::rename(dir.path().join("new"), &file).unwrap();
+            tokio::time::timeout(Duration::from_secs(10), changed.changed())
+                .await
+                .unwrap()
+                .unwrap();
+            stop.cancel();
+        };
+        tokio::join!(reload.run(stop.clone()), edit);
+        assert_eq!(settings.now().training.rank, 8);
+    }
+}

@@ -1,0 +1,57 @@
+//! A daemon's parts over a tiny random model, without HTTP: for tests.
+
+use std::sync::Arc;
+
+use hone_api::AdapterId;
+use hone_config::{Flag, Sources};
+use hone_engine::testing::{random_adapter, tiny_model};
+
+use crate::assemble::{Assembled, assemble};
+use crate::dirs::Dirs;
+use crate::import;
+use crate::parts::Parts;
+use crate::settings::Settings;
+
+/// Everything, in a folder of its own.
+pub struct Rig {
+    /// The parts.
+    pub parts: Arc<Parts>,
+    /// The folder; `data` in it is the data directory.
+    pub dir: tempfile::TempDir,
+}
+
+impl Rig {
+    /// With the defaults, but for the model.
+    pub async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        tiny_model(&dir.path().join("tiny"), 1).unwrap();
+        let flag = |key: &str, value: String| Flag { name: "test".into(), key: key.into(), value };
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let flags = vec![
+            flag("model.source", path("tiny")),
+            flag("model.weights", "f32".into()),
+            flag("model.threads", "1".into()),
+            flag("server.data_dir", path("data")),
+        ];
+        let sources = Sources { flags, ..Sources::default() };
+        let settings = Arc::new(Settings::new(sources.load().unwrap(), sources));
+        let dirs = Dirs::open(&settings.now().server.data_dir).unwrap();
+        let Assembled { parts, .. } = assemble(settings, dirs).await.unwrap();
+        Self { parts, dir }
+    }
+
+    /// A folder with a random adapter in the drop folder.
+    pub fn drop_adapter(&self, name: &str, strength: f32, seed: u64) -> std::path::PathBuf {
+        let folder = self.parts.registry.drop_dir().join(name);
+        let config = self.parts.engine.model().config();
+        random_adapter(&folder, config, 4, strength, seed).unwrap();
+        folder
+    }
+
+    /// An imported and loaded random adapter.
+    pub async fn adapter(&self, seed: u64) -> AdapterId {
+        let source = self.drop_adapter(&format!("random-{seed}"), 1.0, seed);
+        let request = import::Request { source, name: None, actor: "operator" };
+        import::run(&self.parts, request).await.unwrap().id
+    }
+}
