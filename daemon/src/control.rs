@@ -11,9 +11,7 @@ use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleView, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
-use hone_server::control::{
-    Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move,
-};
+use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -217,7 +215,9 @@ impl Control for Operator {
         let found = self.evals.get(id);
         async move {
             found.ok_or_else(|| {
-                ControlError::NotFound(format!("no evaluation {id}; they are forgotten at a restart"))
+                ControlError::NotFound(format!(
+                    "no evaluation {id}; they are forgotten at a restart"
+                ))
             })
         }
         .boxed()
@@ -245,9 +245,7 @@ impl From<Error> for ControlError {
             Error::Engine(error) => of_engine(&error, text),
             Error::Store(hone_store::Error::DiskFull) => Self::DiskFull(text),
             Error::Store(_) => Self::Internal(text),
-            Error::Stopping(_) => {
-                Self::Busy { message: text, retry_after: Duration::from_secs(5) }
-            }
+            Error::Stopping(_) => Self::Busy { message: text, retry_after: Duration::from_secs(5) },
         }
     }
 }

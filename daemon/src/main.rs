@@ -33,9 +33,9 @@ mod schedule;
 mod serve;
 mod settings;
 mod telemetry;
-mod trigger;
 #[cfg(test)]
 mod testing;
+mod trigger;
 
 use std::process::ExitCode;
 

@@ -22,9 +22,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let outcome = json!({ "verdict": decision.verdict, "reason": reason });
     match decision.verdict {
         hone_eval::Verdict::Promote => Ok(End::Next { outcome, message: reason }),
-        hone_eval::Verdict::Hold => {
-            Ok(End::Over { verdict: Verdict::Held, reason, outcome })
-        }
+        hone_eval::Verdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
         hone_eval::Verdict::Reject => {
             let (registry, why) = (work.parts.registry.clone(), reason.clone());
             tokio::task::spawn_blocking(move || {
