@@ -7,7 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 mod local;
 mod remote;
 
-pub use local::{ConfigCommand, ModelArgs, ServeArgs};
+pub use local::{
+    BenchCommand, ConfigCommand, DemoArgs, EvalArgs, HyperArgs, ModelArgs, RecomputeArg,
+    SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
+};
 pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, WhyArgs};
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
@@ -57,8 +60,14 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     Serve(ServeArgs),
+    /// Watch the whole loop, live, on the starter model
+    Demo(DemoArgs),
     /// Talk to the model; say what was wrong
     Chat(ChatArgs),
+    /// Fine-tune without a daemon
+    Train(Box<TrainArgs>),
+    /// Score an adapter, and compare it with another
+    Eval(EvalArgs),
     /// Operate adapters
     #[command(subcommand)]
     Adapters(AdaptersCommand),
@@ -75,6 +84,9 @@ pub enum Command {
     /// The settings
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Measure speed on the configured model
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 /// The form of the base weights.
@@ -136,6 +148,10 @@ mod tests {
     #[test]
     fn wrong_usage_is_refused() {
         for words in [
+            &["hone", "train", "--data", "rows.jsonl"][..],
+            &["hone", "train", "--job", "d", "--out", "o"][..],
+            &["hone", "train"][..],
+            &["hone", "eval"][..],
             &["hone", "feedback", "add", "chatcmpl-1"][..],
             &["hone", "feedback", "add", "chatcmpl-1", "--good", "--bad"][..],
             &["hone", "serve", "--device", "tpu"][..],

@@ -18,6 +18,7 @@ mod client;
 mod command;
 mod control;
 mod cycle;
+mod demo;
 mod dirs;
 mod drop_folder;
 mod evals;

@@ -184,12 +184,9 @@ pub struct EvalArgs {
     /// Compare with this one, question by question
     #[arg(long, value_name = "REF")]
     pub against: Option<String>,
-    /// At most so many questions of each family; 0 takes all
+    /// At most so many questions; 0 takes all
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub limit: usize,
-    /// Longest answer in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 192)]
-    pub max_tokens: u32,
     /// Evaluate in this process although a daemon runs
     #[arg(long)]
     pub local: bool,

@@ -122,7 +122,7 @@ pub enum FeedbackCommand {
 
 /// `hone feedback add`
 #[derive(Debug, Clone, Args)]
-#[group(id = "signal", required = true, multiple = false, args = ["good", "bad", "fix", "score", "comment"])]
+#[command(group = clap::ArgGroup::new("signal").required(true).args(["good", "bad", "fix", "score", "comment"]))]
 pub struct FeedbackAdd {
     /// The answer's id (chatcmpl-…)
     #[arg(value_name = "ID")]

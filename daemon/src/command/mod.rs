@@ -9,13 +9,17 @@ use crate::client::{Client, ClientError};
 use crate::output::Output;
 
 mod adapters;
+mod base;
+mod bench;
 mod chat;
 mod config;
 mod cycle;
-mod feedback;
-mod follow;
+mod eval;
+pub mod feedback;
+pub mod follow;
 mod serve;
 mod status;
+mod train;
 mod why;
 mod words;
 
@@ -114,6 +118,10 @@ pub fn run(cli: Cli) -> Outcome {
     }
     match command {
         Command::Serve(args) => serve::run(&context, &args),
+        Command::Demo(args) => wait(crate::demo::run(&context, &args)),
+        Command::Train(args) => train::run(&context, &args),
+        Command::Eval(args) => eval::run(&context, &args),
+        Command::Bench(command) => bench::run(&context, &command),
         Command::Chat(args) => wait(chat::run(&context, &args)),
         Command::Adapters(command) => wait(adapters::run(&context, command)),
         Command::Cycle(command) => wait(cycle::run(&context, command)),

@@ -1,0 +1,198 @@
+//! `hone train`: fine-tune without a daemon, or the job that a daemon gave.
+
+use std::path::Path;
+
+use hone_api::RunId;
+use hone_trainer::{Hyper, Job, Outcome as Trained, Progress, Recompute, Scheduler};
+
+use super::base::Base;
+use super::{Context, Failure, Outcome, words};
+use crate::child;
+use crate::cli::{HyperArgs, RecomputeArg, SchedulerArg, TrainArgs};
+use crate::output::{Bars, Table};
+
+/// Trains.
+///
+/// # Errors
+/// The rows, the model or the hyper-parameters are refused, or training fails.
+pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
+    if let Some(job) = &args.job {
+        return for_daemon(context, job);
+    }
+    let (Some(data), Some(out)) = (&args.data, &args.out) else {
+        return Err(Failure::Usage("--data FILE.jsonl and --out DIR, or --job DIR".to_owned()));
+    };
+    if out.join("adapter_model.safetensors").exists() {
+        let text = format!("{} already has an adapter; choose another --out", out.display());
+        return Err(Failure::Usage(text));
+    }
+    let hyper = hyper(&args.hyper);
+    hyper.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    let data = fs_err::canonicalize(data)?;
+    let base = Base::prepare(context, &args.model)?;
+    fs_err::create_dir_all(out)?;
+    let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
+    let mut job = Job::new(&base.folder, data);
+    job.out = fs_err::canonicalize(out)?;
+    job.hyper = hyper;
+    job.threads = base.config.model.cores();
+    job.write(&dir)?;
+
+    let output = context.output;
+    let mut bar = Bars::new(output, "Train", 0);
+    let mut broken = Ok(());
+    let outcome = hone_trainer::run(&dir, &mut |line| {
+        bar.at(line.step as u64, line.steps as u64, &note(line));
+        if output.is_json() && broken.is_ok() {
+            broken = output.value(line);
+        }
+    })?;
+    broken?;
+    bar.finish("");
+    if output.is_json() {
+        output.value(&outcome)?;
+    } else {
+        tell(context, &outcome)?;
+    }
+    Ok(())
+}
+
+/// The daemon's form: progress as JSON lines on stdout, nothing else. What is there already when
+/// the process was killed is taken up again.
+fn for_daemon(context: &Context, job: &Path) -> Outcome {
+    child::end_with_parent()?;
+    let mut broken = Ok(());
+    hone_trainer::run(job, &mut |line| {
+        if broken.is_ok() {
+            broken = context.output.value(line);
+        }
+    })?;
+    Ok(broken?)
+}
+
+fn note(line: &Progress) -> String {
+    let mut parts = Vec::new();
+    if let Some(loss) = line.loss {
+        parts.push(format!("loss {loss:.3}"));
+    }
+    if let Some(loss) = line.validation_loss {
+        parts.push(format!("validation {loss:.3}"));
+    }
+    if line.tokens_per_second > 0.0 {
+        parts.push(format!("{:.0} tokens/s", line.tokens_per_second));
+    }
+    if parts.is_empty() { line.message.clone() } else { parts.join("  ") }
+}
+
+fn tell(context: &Context, outcome: &Trained) -> Outcome {
+    let mut table = Table::new(&["", ">"]);
+    let loss =
+        |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
+    table.row(&[
+        &"rows",
+        &format!("{} + {} for validation", outcome.train_rows, outcome.validation_rows),
+    ]);
+    for (reason, count) in &outcome.refused {
+        table.row(&[&"refused", &format!("{count}: {reason}")]);
+    }
+    table.row(&[&"steps", &format!("{} in {:.1} epochs", outcome.steps, outcome.epochs)]);
+    table.row(&[&"training loss", &loss(Some(outcome.train_loss))]);
+    let losses =
+        format!("{} -> {}", loss(outcome.initial_validation_loss), loss(outcome.validation_loss));
+    table.row(&[&"validation loss", &losses]);
+    table.row(&[&"tokens/s", &words::number(outcome.tokens_per_second.round())]);
+    table.row(&[&"seconds", &words::number(outcome.seconds)]);
+    table.row(&[&"adapter", &outcome.adapter.display()]);
+    context.output.table(&table)?;
+    Ok(())
+}
+
+fn hyper(args: &HyperArgs) -> Hyper {
+    let mut hyper = Hyper::default();
+    macro_rules! take {
+        ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { hyper.$name = value; })* };
+    }
+    take!(rank, alpha, dropout, learning_rate, warmup_ratio, epochs, batch_size, accumulation);
+    take!(batch_tokens, clip, weight_decay, beta1, beta2, epsilon, max_length, target_modules);
+    take!(early_stop_patience, validation_share, max_refused_share, seed, checkpoint_every);
+    if let Some(scheduler) = args.scheduler {
+        hyper.scheduler = match scheduler {
+            SchedulerArg::Cosine => Scheduler::Cosine,
+            SchedulerArg::Linear => Scheduler::Linear,
+            SchedulerArg::Constant => Scheduler::Constant,
+        };
+    }
+    if let Some(recompute) = args.recompute {
+        hyper.recompute = match recompute {
+            RecomputeArg::Auto => Recompute::Auto,
+            RecomputeArg::Always => Recompute::Always,
+            RecomputeArg::Never => Recompute::Never,
+        };
+    }
+    hyper
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    fn parsed(words: &[&str]) -> Hyper {
+        let words = ["hone", "train", "--data", "d", "--out", "o"].iter().chain(words);
+        match Cli::try_parse_from(words).unwrap().command {
+            Some(Command::Train(args)) => hyper(&args.hyper),
+            _ => panic!("that is `train`"),
+        }
+    }
+
+    #[test]
+    fn flags_change_only_what_they_name() {
+        assert_eq!(parsed(&[]), Hyper::default());
+        let hyper =
+            parsed(&["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"]);
+        let expected = Hyper {
+            rank: 4,
+            target_modules: vec!["q_proj".into(), "v_proj".into()],
+            scheduler: Scheduler::Linear,
+            ..Hyper::default()
+        };
+        assert_eq!(hyper, expected);
+    }
+
+    #[test]
+    fn the_help_names_the_trainers_defaults() {
+        // What the help of a flag promises must be what the trainer does.
+        let command = <Cli as clap::CommandFactory>::command();
+        let train = command.find_subcommand("train").unwrap();
+        let help = |name: &str| {
+            let arg = train.get_arguments().find(|arg| arg.get_long() == Some(name)).unwrap();
+            arg.get_help().unwrap().to_string()
+        };
+        let hyper = Hyper::default();
+        for (name, value) in [
+            ("rank", hyper.rank as f64),
+            ("alpha", hyper.alpha),
+            ("dropout", hyper.dropout),
+            ("learning-rate", hyper.learning_rate),
+            ("warmup-ratio", hyper.warmup_ratio),
+            ("epochs", hyper.epochs as f64),
+            ("batch-size", hyper.batch_size as f64),
+            ("accumulation", hyper.accumulation as f64),
+            ("batch-tokens", hyper.batch_tokens as f64),
+            ("clip", hyper.clip),
+            ("weight-decay", hyper.weight_decay),
+            ("beta1", hyper.beta1),
+            ("beta2", hyper.beta2),
+            ("max-length", hyper.max_length as f64),
+            ("early-stop-patience", hyper.early_stop_patience as f64),
+            ("validation-share", hyper.validation_share),
+            ("max-refused-share", hyper.max_refused_share),
+            ("seed", hyper.seed as f64),
+            ("checkpoint-every", hyper.checkpoint_every as f64),
+        ] {
+            assert!(help(name).contains(&format!("[default: {value}]")), "{name}: {}", help(name));
+        }
+    }
+}

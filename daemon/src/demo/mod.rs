@@ -1,0 +1,155 @@
+//! The whole loop as a show: users ask and correct, a cycle learns, the answers are better.
+//!
+//! Nothing in here is special: the daemon is a child process with default settings, the users talk
+//! HTTP, the verdict is the gate's, and what is measured was never taught.
+
+use std::future::Future;
+use std::time::Instant;
+
+use hone_api::cycle::{CycleView, Step};
+use serde_json::json;
+
+mod ask;
+mod host;
+mod report;
+mod workload;
+
+use ask::{Manner, ask_all};
+use host::Host;
+use report::{Report, stage};
+
+use crate::cli::DemoArgs;
+use crate::command::{Context, Failure, Outcome, follow};
+use crate::output::Output;
+
+/// The part of the demo's time that is spent on measuring before and after.
+const MEASURING: f64 = 0.36;
+
+/// Plays the demo.
+///
+/// # Errors
+/// Something failed, or the model did not get better.
+pub async fn run(context: &Context, args: &DemoArgs) -> Outcome {
+    let families = workload::families(&args.families).map_err(|e| Failure::Usage(e.to_string()))?;
+    let stop = interrupted()?;
+    let report = tokio::select! {
+        report = play(context.output, args, &families) => report?,
+        () = stop => return Err(anyhow::anyhow!("interrupted; nothing is left behind").into()),
+    };
+    report.print(context.output)?;
+    closing_words(context.output, &report, args.keep);
+    if report.success { Ok(()) } else { Err(Failure::Told) }
+}
+
+/// Resolves when somebody wants the demo to end.
+fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => (),
+            _ = int.recv() => (),
+        }
+    })
+}
+
+async fn play(output: Output, args: &DemoArgs, families: &[&str]) -> anyhow::Result<Report> {
+    let (start, mut stages) = (Instant::now(), Vec::new());
+    let bar = crate::output::Bars::new(output, "Start a daemon", 0);
+    let host = Host::start(&settings(args.minutes)).await?;
+    let client = host.client();
+    stages.push(stage("start the daemon, pack the model", bar.finish(client.url())));
+
+    let teaching = workload::teaching(families)?;
+    let title = "Users ask and correct";
+    let taught =
+        ask_all(client, &teaching, Manner { model: "hone", teach: true, title }, output).await?;
+    stages.push(stage("users ask, check and correct", taught.took));
+
+    let seconds = args.minutes * 60.0 * MEASURING / 2.0;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small count")]
+    let each = workload::each_of((taught.rate() * seconds) as usize, families.len());
+    let heldout = workload::heldout(families, each)?;
+    let title = "Held-out questions, before";
+    let before =
+        ask_all(client, &heldout, Manner { model: "hone:base", teach: false, title }, output)
+            .await?;
+    stages.push(stage("held-out questions, before", before.took));
+
+    let cycle: CycleView = client.post("/v1/cycles", &json!({})).await?;
+    let followed = follow::follow(client, &cycle.id.to_string(), output).await?;
+    let view = followed.view;
+    stages.extend(followed.times.iter().map(|(step, time)| stage(cycle_stage(*step), *time)));
+
+    let title = "Held-out questions, after";
+    let after =
+        ask_all(client, &heldout, Manner { model: "hone", teach: false, title }, output).await?;
+    stages.push(stage("held-out questions, after", after.took));
+
+    let (taught, taught_total) = report::lines(&heldout, &before, &after, false);
+    let (controls, controls_total) = report::lines(&heldout, &before, &after, true);
+    let url = args.keep.then(|| client.url().to_owned());
+    let sample = report::sample(&heldout, &before, &after);
+    if args.keep {
+        kept(output, host);
+    }
+    Ok(Report {
+        success: report::succeeded(&view, &taught_total),
+        verdict: view.verdict,
+        reason: view.reason.unwrap_or_else(|| "no reason is recorded".to_owned()),
+        adapter: view.candidate.map_or_else(|| "base".to_owned(), |id| id.to_string()),
+        taught,
+        taught_total,
+        controls,
+        controls_total,
+        sample,
+        seconds: stage("all", start.elapsed()).seconds,
+        stages,
+        url,
+    })
+}
+
+/// What the demo's daemon does otherwise than the defaults.
+fn settings(minutes: f64) -> String {
+    // The cycle is started by hand, so that the questions before it are asked in peace.
+    let rows = if minutes < 3.0 { 20 } else { 40 };
+    format!("[schedule]\nenabled = false\n\n[evaluation]\nrows_per_suite = {rows}\n")
+}
+
+const fn cycle_stage(step: Step) -> &'static str {
+    match step {
+        Step::Select => "choose what to learn from",
+        Step::Train => "train a candidate",
+        Step::Register => "verify and load it",
+        Step::Evaluate => "compare it on held-out questions",
+        Step::Decide => "decide",
+        Step::Promote => "promote",
+    }
+}
+
+fn kept(output: Output, host: Host) {
+    let url = host.client().url().to_owned();
+    if let Some((folder, pid)) = host.keep() {
+        output.say(format_args!(
+            "the daemon goes on at {url} with its data in {}; `kill {pid}` ends it",
+            folder.display()
+        ));
+    }
+}
+
+fn closing_words(output: Output, report: &Report, keep: bool) {
+    let text = match (report.success, keep) {
+        (true, true) => {
+            "Talk to it: `hone chat --url URL`; see why it was promoted: `hone why --url URL`."
+        }
+        (true, false) => {
+            "Next: `hone` serves the starter on http://127.0.0.1:8080; `hone chat` talks to it, /fix TEXT teaches it."
+        }
+        (false, _) => {
+            "hone: the demo did not end with a better model; run it again with --keep and look with `hone why candidate --url URL`"
+        }
+    };
+    let text = report.url.as_ref().map_or_else(|| text.to_owned(), |url| text.replace("URL", url));
+    output.say(text);
+}

@@ -1,0 +1,188 @@
+//! Before and after: the table that the demo ends with.
+
+use std::time::Duration;
+
+use hone_api::cycle::{CycleView, Verdict};
+use serde::Serialize;
+
+use super::ask::Round;
+use super::workload::Question;
+use crate::output::{Output, Table, human_duration};
+
+/// One line of the table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The family, or all of a kind.
+    pub family: String,
+    /// Questions.
+    pub n: usize,
+    /// Right answers of the base, in percent.
+    pub before: f64,
+    /// Right answers of what serves now, in percent.
+    pub after: f64,
+    /// The difference in points.
+    pub change: f64,
+}
+
+/// One question with both answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Sample {
+    /// The question.
+    pub question: String,
+    /// The base's answer.
+    pub before: String,
+    /// The answer of what serves now.
+    pub after: String,
+}
+
+/// One stage and its time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Stage {
+    /// What was done.
+    pub stage: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// All that the demo has to say at its end.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// Whether a candidate serves now and the held-out accuracy rose.
+    pub success: bool,
+    /// What the gate decided.
+    pub verdict: Option<Verdict>,
+    /// Why.
+    pub reason: String,
+    /// What serves now.
+    pub adapter: String,
+    /// The families that were taught.
+    pub taught: Vec<Line>,
+    /// All of them together.
+    pub taught_total: Line,
+    /// The controls: what the model could before.
+    pub controls: Vec<Line>,
+    /// All of them together.
+    pub controls_total: Line,
+    /// One question with both answers.
+    pub sample: Option<Sample>,
+    /// The time that each stage took.
+    pub stages: Vec<Stage>,
+    /// All of it.
+    pub seconds: f64,
+    /// Where the daemon still listens.
+    pub url: Option<String>,
+}
+
+/// The lines of the table for the held-out questions of one kind, and their total.
+pub fn lines(
+    questions: &[Question],
+    before: &Round,
+    after: &Round,
+    controls: bool,
+) -> (Vec<Line>, Line) {
+    let mut families: Vec<&str> = Vec::new();
+    for question in questions.iter().filter(|question| question.is_control == controls) {
+        if !families.contains(&question.row.family.as_str()) {
+            families.push(&question.row.family);
+        }
+    }
+    families.sort_unstable();
+    let line = |name: &str, of: &dyn Fn(&Question) -> bool| {
+        let chosen: Vec<usize> =
+            questions.iter().enumerate().filter(|(_, one)| of(one)).map(|(at, _)| at).collect();
+        let right = |round: &Round| {
+            let right =
+                chosen.iter().filter(|at| round.asked.get(**at).is_some_and(|one| one.passed));
+            percent(right.count(), chosen.len())
+        };
+        let (before, after) = (right(before), right(after));
+        Line { family: name.to_owned(), n: chosen.len(), before, after, change: after - before }
+    };
+    let each = |family: &&str| line(family, &|one: &Question| one.row.family == **family);
+    let total = if controls { "all controls" } else { "all taught" };
+    (families.iter().map(each).collect(), line(total, &|one| one.is_control == controls))
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a few thousand questions")]
+fn percent(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// A question that the base got wrong and the adapter right; of those the shortest to read.
+pub fn sample(questions: &[Question], before: &Round, after: &Round) -> Option<Sample> {
+    let all = questions.iter().zip(&before.asked).zip(&after.asked);
+    let learned = all.filter(|((_, before), after)| !before.passed && after.passed);
+    let shortest = learned.min_by_key(|((question, before), after)| {
+        question.text().len() + before.text.len() + after.text.len()
+    });
+    shortest.map(|((question, before), after)| Sample {
+        question: question.text().to_owned(),
+        before: before.text.trim().to_owned(),
+        after: after.text.trim().to_owned(),
+    })
+}
+
+/// Whether the demo showed what it is there to show.
+pub fn succeeded(view: &CycleView, taught: &Line) -> bool {
+    view.verdict == Some(Verdict::Promoted) && taught.change > 0.0
+}
+
+/// A stage with its time.
+pub fn stage(name: &str, time: Duration) -> Stage {
+    Stage { stage: name.to_owned(), seconds: (time.as_secs_f64() * 10.0).round() / 10.0 }
+}
+
+impl Report {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// stdout is closed.
+    pub fn print(&self, output: Output) -> std::io::Result<()> {
+        if output.is_json() {
+            return output.value(self);
+        }
+        output.heading("Accuracy on held-out questions, before and after")?;
+        let mut table = Table::new(&["family", ">n", ">before %", ">after %", ">change"]);
+        for (lines, total) in
+            [(&self.taught, &self.taught_total), (&self.controls, &self.controls_total)]
+        {
+            for line in lines.iter().chain([total]) {
+                add(&mut table, line);
+            }
+            table.gap();
+        }
+        output.table(&table)?;
+        let verdict = self.verdict.map_or("no verdict", |verdict| match verdict {
+            Verdict::Promoted => "Promoted",
+            Verdict::Rejected => "Rejected",
+            Verdict::Held => "Held for a person to decide",
+            Verdict::Skipped => "Skipped",
+        });
+        output.line(format_args!("{verdict}: {}", self.reason))?;
+        if let Some(sample) = &self.sample {
+            output.heading("One of the questions")?;
+            for (who, text) in
+                [("user", &sample.question), ("before", &sample.before), ("after", &sample.after)]
+            {
+                output.line(format_args!("{who:>8}  {}", text.replace('\n', "\n          ")))?;
+            }
+        }
+        output.heading("Time")?;
+        let mut table = Table::new(&["stage", ">time"]);
+        for one in &self.stages {
+            table.row(&[&one.stage, &human_duration(Duration::from_secs_f64(one.seconds))]);
+        }
+        table.row(&[&"all", &human_duration(Duration::from_secs_f64(self.seconds))]);
+        output.table(&table)
+    }
+}
+
+fn add(table: &mut Table, line: &Line) {
+    table.row(&[
+        &line.family,
+        &line.n,
+        &format!("{:.1}", line.before),
+        &format!("{:.1}", line.after),
+        &format!("{:+.1}", line.change),
+    ]);
+}
