@@ -8,6 +8,7 @@
 mod architecture;
 mod cache;
 pub mod detokenize;
+mod draw;
 mod error;
 mod format;
 mod kernels;
@@ -21,6 +22,7 @@ mod pack;
 mod pool;
 mod rope;
 pub mod sampler;
+mod softmax;
 mod source;
 pub mod starter;
 pub mod stop;

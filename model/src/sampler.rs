@@ -11,6 +11,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::Error;
+use crate::draw::draw;
+use crate::softmax::{Candidate, argmax, log_sum_exp, top_logits};
 
 /// Below this, drawing is greedy.
 const GREEDY: f32 = 1e-5;
@@ -26,6 +28,7 @@ pub struct Sampler {
     seen: BTreeMap<u32, u32>,
     /// Raw values of the logits that were changed, put back after the draw.
     changed: Vec<(u32, f32)>,
+    /// Working memory of draws from very flat distributions.
     candidates: Vec<Candidate>,
 }
 
@@ -38,19 +41,6 @@ pub struct Sampled {
     pub logprob: f32,
     /// The likeliest tokens under the raw logits, best first; as many as `logprobs` asks for.
     pub top: Vec<(u32, f32)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Candidate {
-    token: u32,
-    logit: f32,
-}
-
-impl Candidate {
-    /// Likelier first; of equal ones the smaller id, so that a draw never depends on the order.
-    fn before(&self, other: &Self) -> std::cmp::Ordering {
-        other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
-    }
 }
 
 impl Sampler {
@@ -98,7 +88,7 @@ impl Sampler {
         let token = if self.params.temperature < GREEDY {
             argmax(logits)
         } else {
-            self.draw(logits, uniform)
+            draw(&self.params, logits, uniform, &mut self.candidates)
         };
         for &(token, raw) in self.changed.iter().rev() {
             logits[token as usize] = raw;
@@ -144,69 +134,6 @@ impl Sampler {
             }
         }
     }
-
-    /// Temperature, min-p, top-k, top-p, then the draw.
-    fn draw(&mut self, logits: &[f32], uniform: f64) -> u32 {
-        let p = &self.params;
-        let scale = 1.0 / p.temperature;
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        // p(token) >= min_p * p(best), as a bound on the logit.
-        let bound =
-            if p.min_p > 0.0 { max + p.temperature * p.min_p.ln() } else { f32::NEG_INFINITY };
-        self.candidates.clear();
-        self.candidates.extend((0u32..).zip(logits).filter_map(|(token, &logit)| {
-            (logit >= bound && logit > f32::NEG_INFINITY).then_some(Candidate { token, logit })
-        }));
-        let mut candidates = self.candidates.as_mut_slice();
-        let k = usize::try_from(p.top_k).unwrap_or(usize::MAX);
-        if k > 0 && k < candidates.len() {
-            candidates.select_nth_unstable_by(k - 1, Candidate::before);
-            candidates = &mut candidates[..k];
-            candidates.sort_unstable_by(Candidate::before);
-        }
-        let weight = |c: &Candidate| f64::from(exp((c.logit - max) * scale));
-        let mut total: f64 = candidates.iter().map(weight).sum();
-        if p.top_p < 1.0 {
-            let (kept, sum) = nucleus(candidates, f64::from(p.top_p) * total, weight);
-            candidates = &mut candidates[..kept];
-            total = sum;
-        }
-        let mut left = uniform * total;
-        for candidate in candidates.iter() {
-            left -= weight(candidate);
-            if left < 0.0 {
-                return candidate.token;
-            }
-        }
-        // Rounding used the mass up before the last candidate; or everything is forbidden.
-        candidates.last().map_or_else(|| argmax(logits), |c| c.token)
-    }
-}
-
-/// Brings the fewest candidates whose weights reach `mass` to the front, likeliest first, and
-/// returns how many they are and their weight. Sorts growing heads instead of everything.
-fn nucleus(
-    candidates: &mut [Candidate],
-    mass: f64,
-    weight: impl Fn(&Candidate) -> f64,
-) -> (usize, f64) {
-    let (mut sorted, mut sum) = (0, 0.0);
-    while sorted < candidates.len() {
-        let rest = &mut candidates[sorted..];
-        let head = (sorted * 7).max(64).min(rest.len());
-        if head < rest.len() {
-            rest.select_nth_unstable_by(head - 1, Candidate::before);
-        }
-        rest[..head].sort_unstable_by(Candidate::before);
-        for candidate in &rest[..head] {
-            sum += weight(candidate);
-            sorted += 1;
-            if sum >= mass {
-                return (sorted, sum);
-            }
-        }
-    }
-    (sorted, sum)
 }
 
 fn check(p: &SamplingParams) -> Result<(), Error> {
@@ -224,31 +151,6 @@ fn check(p: &SamplingParams) -> Result<(), Error> {
     within("frequency_penalty", p.frequency_penalty, -2.0, 2.0)?;
     within("repetition_penalty", p.repetition_penalty, 0.01, 100.0)?;
     p.logit_bias.values().try_for_each(|bias| within("logit_bias", *bias, -100.0, 100.0))
-}
-
-/// Index of the largest value; of equal ones the first, as in PyTorch.
-fn argmax(logits: &[f32]) -> u32 {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let index = logits.iter().position(|l| *l == max).unwrap_or(0);
-    u32::try_from(index).unwrap_or(0)
-}
-
-/// The `n` largest values, best first.
-fn top_logits(logits: &[f32], n: usize) -> Vec<Candidate> {
-    let mut top: Vec<Candidate> = Vec::with_capacity(n + 1);
-    if n == 0 {
-        return top;
-    }
-    for (token, &logit) in (0u32..).zip(logits) {
-        if top.len() == n && top.last().is_some_and(|last| logit <= last.logit) {
-            continue;
-        }
-        let new = Candidate { token, logit };
-        let at = top.partition_point(|c| c.before(&new).is_lt());
-        top.insert(at, new);
-        top.truncate(n);
-    }
-    top
 }
 
 /// Log-probabilities of one token and of the `n` likeliest, under raw logits: for prompts.
@@ -269,49 +171,6 @@ pub fn log_probabilities(
     Ok((logit - normaliser, top))
 }
 
-/// `ln Σ exp(x)`: NaN or infinite if any value is NaN or +∞.
-fn log_sum_exp(logits: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !max.is_finite() || logits.iter().any(|l| l.is_nan()) {
-        return f32::NAN;
-    }
-    // Fixed lanes vectorise and fix the order of the sum; blocks keep the f32 sums short.
-    let mut total = 0f64;
-    for block in logits.chunks(4096) {
-        let mut lanes = [0f32; LANES];
-        let chunks = block.chunks_exact(LANES);
-        let rest: f32 = chunks.remainder().iter().map(|l| exp(l - max)).sum();
-        for chunk in chunks {
-            for (lane, logit) in lanes.iter_mut().zip(chunk) {
-                *lane += exp(logit - max);
-            }
-        }
-        total += f64::from(rest) + lanes.iter().map(|l| f64::from(*l)).sum::<f64>();
-    }
-    (f64::from(max) + total.ln()) as f32
-}
-
-/// `e^x` for `x <= 0` to about 2 units in the last place, without a branch, so that loops over it
-/// vectorise. Below -87 it is 0.
-#[inline]
-fn exp(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer in the low bits.
-    const ROUND: f32 = 12_582_912.0;
-    let clamped = x.max(-87.0);
-    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    // ln 2 in two parts keeps the remainder exact.
-    let r = (clamped - n * 0.693_359_4) - n * -2.121_944_4e-4;
-    let mut y = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
-        y = y * r + c;
-    }
-    let y = y * r * r + r + 1.0;
-    let power = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-    if x < -87.0 { 0.0 } else { y * power }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,18 +189,6 @@ mod tests {
         let e: Vec<f64> = logits.iter().map(|l| f64::from(*l).exp()).collect();
         let sum: f64 = e.iter().sum();
         e.iter().map(|x| x / sum).collect()
-    }
-
-    #[test]
-    fn exp_is_exact_enough() {
-        for i in 0..87_000 {
-            let x = -(i as f32) / 1000.0;
-            let exact = f64::from(x).exp();
-            let error = (f64::from(exp(x)) - exact).abs() / exact;
-            assert!(error < 3e-7, "exp({x}) is off by {error}");
-        }
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
     }
 
     #[test]
