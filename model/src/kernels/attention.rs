@@ -3,6 +3,8 @@
 //! Each (row, head) is one softmax over the positions 0, 1, … in that order, whatever other rows run beside it: a chunked
 //! prefill, a whole one and a decode step give the same bits.
 
+#![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
+
 use super::simd::{LANES, Simd};
 
 /// Query rows that attend together: consecutive positions of one sequence, one key/value head.
@@ -55,18 +57,21 @@ pub(crate) unsafe fn attend<S: Simd>(a: &Attend, scores: &mut Vec<f32>) {
     }
 }
 
+/// Where one (row, head) reads and writes, and how many positions it sees.
+#[derive(Clone, Copy)]
+struct Place {
+    at: usize,
+    length: usize,
+}
+
 #[inline(always)]
-unsafe fn heads<S: Simd, const MR: usize>(
-    a: &Attend,
-    first: usize,
-    scores: &mut Vec<f32>,
-) -> usize {
-    let place = |m: usize| {
+unsafe fn heads<S: Simd, const MR: usize>(a: &Attend, first: usize, scores: &mut Vec<f32>) -> usize {
+    let mut places = [Place { at: 0, length: 0 }; MR];
+    for (m, place) in places.iter_mut().enumerate() {
         let (row, head) = ((first + m) / a.group, (first + m) % a.group);
-        (row * a.row_stride + head * a.head_dim, a.length + row)
-    };
-    let longest = place(MR - 1).1;
-    let blocks = longest.div_ceil(LANES);
+        *place = Place { at: row * a.row_stride + head * a.head_dim, length: a.length + row };
+    }
+    let blocks = places[MR - 1].length.div_ceil(LANES);
     let width = blocks * LANES;
     if scores.len() < MR * width {
         scores.resize(MR * width, 0.0);
@@ -75,32 +80,36 @@ unsafe fn heads<S: Simd, const MR: usize>(
     // SAFETY: queries, results, keys and values are valid for the rows, heads and positions used here; a block of keys
     // is allocated whole.
     unsafe {
+        let mut queries = [a.queries; MR];
+        for (query, place) in queries.iter_mut().zip(places) {
+            *query = query.add(place.at);
+        }
         for block in 0..blocks {
             let keys = a.keys.add(block * a.key_stride);
             let mut sums = [S::splat(0.0); MR];
             for d in 0..a.head_dim {
                 let key = S::load(keys.add(d * LANES));
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    *sum = S::fma(key, S::splat(*a.queries.add(place(m).0 + d)), *sum);
+                for m in 0..MR {
+                    sums[m] = S::fma(key, S::splat(*queries[m].add(d)), sums[m]);
                 }
             }
-            for (m, sum) in sums.into_iter().enumerate() {
+            for m in 0..MR {
                 let at = scores.as_mut_ptr().add(m * width + block * LANES);
-                S::store(at, S::mul(sum, S::splat(scale)));
+                S::store(at, S::mul(sums[m], S::splat(scale)));
             }
         }
         let mut inverse = [0.0; MR];
-        for (m, inverse) in inverse.iter_mut().enumerate() {
-            let length = place(m).1;
-            *inverse = 1.0 / softmax::<S>(&mut scores[m * width..][..width], length);
+        for m in 0..MR {
+            let scores = &mut scores[m * width..][..width];
+            inverse[m] = 1.0 / softmax::<S>(scores, places[m].length);
         }
         let mut d = 0;
         while d < a.head_dim {
             if a.head_dim - d >= 64 {
-                mix::<S, MR, 4>(a, d, scores, width, &inverse, place);
+                mix::<S, MR, 4>(a, d, scores, width, &inverse, &places);
                 d += 64;
             } else {
-                mix::<S, MR, 1>(a, d, scores, width, &inverse, place);
+                mix::<S, MR, 1>(a, d, scores, width, &inverse, &places);
                 d += LANES;
             }
         }
@@ -141,12 +150,12 @@ unsafe fn mix<S: Simd, const MR: usize, const NV: usize>(
     scores: &[f32],
     width: usize,
     inverse: &[f32; MR],
-    place: impl Fn(usize) -> (usize, usize),
+    places: &[Place; MR],
 ) {
     // SAFETY: passed on from the caller.
     unsafe {
         let mut sums = [[S::splat(0.0); NV]; MR];
-        let shortest = place(0).1;
+        let shortest = places[0].length;
         for position in 0..shortest {
             let row = a.values.add(position * a.value_stride + d);
             let mut values = [S::splat(0.0); NV];
@@ -162,7 +171,7 @@ unsafe fn mix<S: Simd, const MR: usize, const NV: usize>(
         }
         for (m, sums) in sums.iter_mut().enumerate() {
             // Later rows see a few positions more than the first.
-            for position in shortest..place(m).1 {
+            for position in shortest..places[m].length {
                 let row = a.values.add(position * a.value_stride + d);
                 let weight = S::splat(*scores.as_ptr().add(m * width + position));
                 for (n, sum) in sums.iter_mut().enumerate() {
@@ -170,7 +179,7 @@ unsafe fn mix<S: Simd, const MR: usize, const NV: usize>(
                 }
             }
             for (n, sum) in sums.iter().enumerate() {
-                let out = a.out.add(place(m).0 + d + n * LANES);
+                let out = a.out.add(places[m].at + d + n * LANES);
                 S::store(out, S::mul(*sum, S::splat(inverse[m])));
             }
         }

@@ -44,6 +44,16 @@ pub(crate) unsafe fn rms_norm<S: Simd>(
     }
 }
 
+// Not a closure: those are not compiled with the set's features.
+#[inline(always)]
+unsafe fn gated<S: Simd>(gate: S::F, up: S::F) -> S::F {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let e = S::exp(S::sub(S::splat(0.0), gate));
+        S::mul(S::div(gate, S::add(S::splat(1.0), e)), up)
+    }
+}
+
 /// SwiGLU: `out = gate / (1 + e^-gate) * up`.
 ///
 /// # Safety
@@ -53,20 +63,15 @@ pub(crate) unsafe fn silu_mul<S: Simd>(gate: &[f32], up: &[f32], out: &mut [f32]
     let n = gate.len();
     // SAFETY: all three hold `n` elements.
     unsafe {
-        let one = S::splat(1.0);
-        let act = |g: S::F, u: S::F| {
-            let e = S::exp(S::sub(S::splat(0.0), g));
-            S::mul(S::div(g, S::add(one, e)), u)
-        };
         let whole = n / LANES * LANES;
         for i in (0..whole).step_by(LANES) {
-            let value = act(S::load(gate.as_ptr().add(i)), S::load(up.as_ptr().add(i)));
+            let value = gated::<S>(S::load(gate.as_ptr().add(i)), S::load(up.as_ptr().add(i)));
             S::store(out.as_mut_ptr().add(i), value);
         }
         if whole < n {
             let g = S::load_some(gate.as_ptr().add(whole), n - whole);
             let u = S::load_some(up.as_ptr().add(whole), n - whole);
-            S::store_some(out.as_mut_ptr().add(whole), act(g, u), n - whole);
+            S::store_some(out.as_mut_ptr().add(whole), gated::<S>(g, u), n - whole);
         }
     }
 }

@@ -230,105 +230,105 @@ impl<S: Simd> Tile<S> for Bf16Tile {
     }
 }
 
-/// Sums of one block of 64 inputs as integers, then scaled into the f32 sums.
-#[inline(always)]
-unsafe fn block<S: Simd, const MR: usize, const NP: usize>(
-    p: &Product,
-    row: usize,
-    index: usize,
-    scales: [S::F; NP],
-    sums: &mut [[S::F; NP]; MR],
-    weights: impl Fn(usize, usize) -> (S::B, S::B),
-) {
-    let Rows::Bytes { codes, scales: row_scales, biases } = p.rows else { return };
-    let blocks = p.inputs / BLOCK;
-    // SAFETY: the caller keeps rows, panels and the block inside of the product.
-    unsafe {
-        let mut totals = [[S::start(0); NP]; MR];
-        for (m, totals) in totals.iter_mut().enumerate() {
-            *totals = [S::start(*biases.add((row + m) * blocks + index)); NP];
-        }
-        for group in 0..BLOCK / 8 {
-            let mut low = [weights(0, group).0; NP];
-            let mut high = low;
-            for n in 0..NP {
-                (low[n], high[n]) = weights(n, group);
-            }
-            for (m, totals) in totals.iter_mut().enumerate() {
-                let x = codes.add(((row + m) * blocks + index) * BLOCK + group * 8).cast::<i32>();
-                let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                for (n, total) in totals.iter_mut().enumerate() {
-                    *total = S::dot(S::dot(*total, low[n], x0), high[n], x1);
-                }
-            }
-        }
-        for (m, (totals, sums)) in totals.iter().zip(sums).enumerate() {
-            let row_scale = S::splat(*row_scales.add((row + m) * blocks + index));
-            for n in 0..NP {
-                sums[n] = S::fma(S::to_float(totals[n]), S::mul(scales[n], row_scale), sums[n]);
-            }
-        }
-    }
+/// A format of bytes in blocks of 64 inputs.
+trait Blocks<S: Simd> {
+    const BLOCK_BYTES: usize;
+    /// Bytes of a block before its scales.
+    const CODE_BYTES: usize;
+
+    /// The weights of inputs `8 * group ..` of a block: four, and the next four.
+    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B);
 }
 
 struct Q8Tile;
 
-impl<S: Simd> Tile<S> for Q8Tile {
-    const TALL: usize = 6;
+impl<S: Simd> Blocks<S> for Q8Tile {
+    const BLOCK_BYTES: usize = Q8_BLOCK_BYTES;
+    const CODE_BYTES: usize = LANES * BLOCK;
 
     #[inline(always)]
-    unsafe fn sums<const MR: usize, const NP: usize>(
-        p: &Product,
-        row: usize,
-        panel: *const u8,
-    ) -> [[S::F; NP]; MR] {
-        // SAFETY: the caller keeps rows and panels inside of the product.
-        unsafe {
-            let mut sums = [[S::splat(0.0); NP]; MR];
-            for index in 0..p.inputs / BLOCK {
-                let at = panel.add(index * Q8_BLOCK_BYTES);
-                let mut scales = [S::splat(0.0); NP];
-                for (n, scale) in scales.iter_mut().enumerate() {
-                    *scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK).cast());
-                }
-                let weights = |n: usize, group: usize| {
-                    let at = at.add(n * p.panel_bytes + group * 128);
-                    (S::bytes(at), S::bytes(at.add(64)))
-                };
-                block::<S, MR, NP>(p, row, index, scales, &mut sums, weights);
-            }
-            sums
-        }
+    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B) {
+        // SAFETY: the caller keeps the group inside of the block.
+        unsafe { (S::bytes(block.add(group * 128)), S::bytes(block.add(group * 128 + 64))) }
     }
 }
 
 struct Q4Tile;
 
-impl<S: Simd> Tile<S> for Q4Tile {
-    const TALL: usize = 6;
+impl<S: Simd> Blocks<S> for Q4Tile {
+    const BLOCK_BYTES: usize = Q4_BLOCK_BYTES;
+    const CODE_BYTES: usize = LANES * BLOCK / 2;
 
     #[inline(always)]
-    unsafe fn sums<const MR: usize, const NP: usize>(
-        p: &Product,
-        row: usize,
-        panel: *const u8,
-    ) -> [[S::F; NP]; MR] {
-        // SAFETY: the caller keeps rows and panels inside of the product.
-        unsafe {
-            let table = S::table(&Q4_CODES);
-            let mut sums = [[S::splat(0.0); NP]; MR];
-            for index in 0..p.inputs / BLOCK {
-                let at = panel.add(index * Q4_BLOCK_BYTES);
-                let mut scales = [S::splat(0.0); NP];
-                for (n, scale) in scales.iter_mut().enumerate() {
-                    *scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK / 2).cast());
-                }
-                let weights = |n: usize, group: usize| {
-                    S::nibbles(S::bytes(at.add(n * p.panel_bytes + group * 64)), table)
-                };
-                block::<S, MR, NP>(p, row, index, scales, &mut sums, weights);
+    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B) {
+        // SAFETY: the caller keeps the group inside of the block.
+        unsafe { S::nibbles(S::bytes(block.add(group * 64)), S::table(&Q4_CODES)) }
+    }
+}
+
+macro_rules! block_tile {
+    ($tile:ident) => {
+        impl<S: Simd> Tile<S> for $tile {
+            const TALL: usize = 6;
+
+            #[inline(always)]
+            unsafe fn sums<const MR: usize, const NP: usize>(
+                p: &Product,
+                row: usize,
+                panel: *const u8,
+            ) -> [[S::F; NP]; MR] {
+                // SAFETY: passed on from the caller.
+                unsafe { block_sums::<S, $tile, MR, NP>(p, row, panel) }
             }
-            sums
         }
+    };
+}
+
+block_tile!(Q8Tile);
+block_tile!(Q4Tile);
+
+/// Sums of each block as integers, then scaled into f32 sums.
+#[inline(always)]
+unsafe fn block_sums<S: Simd, T: Blocks<S>, const MR: usize, const NP: usize>(
+    p: &Product,
+    row: usize,
+    panel: *const u8,
+) -> [[S::F; NP]; MR] {
+    // SAFETY: the caller keeps rows and panels inside of the product.
+    unsafe {
+        let mut sums = [[S::splat(0.0); NP]; MR];
+        let Rows::Bytes { codes, scales, biases } = p.rows else { return sums };
+        let blocks = p.inputs / BLOCK;
+        for index in 0..blocks {
+            let at = panel.add(index * T::BLOCK_BYTES);
+            let mut totals = [[S::start(0); NP]; MR];
+            for m in 0..MR {
+                totals[m] = [S::start(*biases.add((row + m) * blocks + index)); NP];
+            }
+            let codes = codes.add((row * blocks + index) * BLOCK);
+            for group in 0..BLOCK / 8 {
+                let mut weights = [T::weights(at, group); NP];
+                for n in 1..NP {
+                    weights[n] = T::weights(at.add(n * p.panel_bytes), group);
+                }
+                for m in 0..MR {
+                    let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
+                    let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                    for n in 0..NP {
+                        totals[m][n] = S::dot(totals[m][n], weights[n].0, x0);
+                        totals[m][n] = S::dot(totals[m][n], weights[n].1, x1);
+                    }
+                }
+            }
+            for n in 0..NP {
+                let scale = S::load(at.add(n * p.panel_bytes + T::CODE_BYTES).cast());
+                for m in 0..MR {
+                    let row_scale = S::splat(*scales.add((row + m) * blocks + index));
+                    let total = S::to_float(totals[m][n]);
+                    sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
+                }
+            }
+        }
+        sums
     }
 }
