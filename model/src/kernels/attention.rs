@@ -65,7 +65,11 @@ struct Place {
 }
 
 #[inline(always)]
-unsafe fn heads<S: Simd, const MR: usize>(a: &Attend, first: usize, scores: &mut Vec<f32>) -> usize {
+unsafe fn heads<S: Simd, const MR: usize>(
+    a: &Attend,
+    first: usize,
+    scores: &mut Vec<f32>,
+) -> usize {
     let mut places = [Place { at: 0, length: 0 }; MR];
     for (m, place) in places.iter_mut().enumerate() {
         let (row, head) = ((first + m) / a.group, (first + m) % a.group);

@@ -15,6 +15,9 @@ pub(crate) mod matmul;
 pub(crate) mod portable;
 pub(crate) mod simd;
 
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 
 pub(crate) use attention::Attend;
