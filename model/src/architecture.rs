@@ -164,14 +164,14 @@ impl ModelConfig {
         if raw.num_attention_heads == 0 || num_kv_heads == 0 || raw.num_hidden_layers == 0 {
             return Err(bad("layers and heads must be at least 1".into()));
         }
-        if raw.num_attention_heads % num_kv_heads != 0 {
+        if !raw.num_attention_heads.is_multiple_of(num_kv_heads) {
             return Err(bad(format!(
                 "num_attention_heads {} is no multiple of num_key_value_heads {num_kv_heads}",
                 raw.num_attention_heads
             )));
         }
         let head_dim = raw.head_dim.unwrap_or(raw.hidden_size / raw.num_attention_heads);
-        if head_dim == 0 || head_dim % 16 != 0 {
+        if head_dim == 0 || !head_dim.is_multiple_of(16) {
             return Err(Error::Unsupported {
                 what: format!("head_dim {head_dim}"),
                 supported: "multiples of 16".into(),

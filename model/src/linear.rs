@@ -128,7 +128,7 @@ impl Activations {
                     for row in range {
                         // SAFETY: each row is written by one part.
                         let out = unsafe { out.part(row * padded, padded) };
-                        cpu.kernels.to_bf16(&x[row * inputs..][..inputs], out);
+                        cpu.kernels.round_to_bf16(&x[row * inputs..][..inputs], out);
                     }
                 });
                 Rows::Bf16 { data: self.bf16.as_ptr(), row_stride: padded }
@@ -209,11 +209,6 @@ impl Linear {
     /// Length of an output row.
     pub(crate) fn outputs(&self) -> usize {
         self.outputs
-    }
-
-    /// Number format of the weights.
-    pub(crate) fn format(&self) -> WeightFormat {
-        self.format
     }
 
     fn panel(&self, index: usize) -> &[u8] {

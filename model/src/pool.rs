@@ -110,10 +110,11 @@ impl Pool {
         let word = (u64::from(*epoch) << 32) | ((parts as u64) << PART_BITS);
         shared.claim.store(word, Ordering::SeqCst);
         for sleeper in &shared.sleepers {
-            if sleeper.asleep.load(Ordering::SeqCst) {
-                if let Some(thread) = sleeper.thread.lock().ok().as_ref().and_then(|t| t.as_ref()) {
-                    thread.unpark();
-                }
+            if sleeper.asleep.load(Ordering::SeqCst)
+                && let Ok(thread) = sleeper.thread.lock()
+                && let Some(thread) = &*thread
+            {
+                thread.unpark();
             }
         }
         shared.take_parts(*epoch);
@@ -121,7 +122,11 @@ impl Pool {
         while shared.done.load(Ordering::Acquire) < parts {
             spins += 1;
             // A displaced worker holds a part: leave it the core.
-            if spins % 4096 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins.is_multiple_of(4096) {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
         }
         drop(epoch);
         if shared.panicked.swap(false, Ordering::Relaxed) {
@@ -188,7 +193,7 @@ fn work(shared: &Shared, index: usize) {
             continue;
         }
         spins = spins.wrapping_add(1);
-        if spins % 64 != 0 || idle_since.elapsed() < SPIN {
+        if !spins.is_multiple_of(64) || idle_since.elapsed() < SPIN {
             std::hint::spin_loop();
             continue;
         }

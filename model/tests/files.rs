@@ -1,4 +1,5 @@
 //! Model and adapter folders: packing once, and what is refused.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a test fails by panicking, and prints what it measured
 
 use std::{
     collections::HashMap,

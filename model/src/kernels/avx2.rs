@@ -95,7 +95,11 @@ unsafe impl Simd for Avx2 {
         // SAFETY: see the impl.
         unsafe {
             let bias = _mm256_set1_epi32(127);
-            a.map(|v| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(v, bias))))
+            let (low, high) = (_mm256_add_epi32(a[0], bias), _mm256_add_epi32(a[1], bias));
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(low)),
+                _mm256_castsi256_ps(_mm256_slli_epi32::<23>(high)),
+            ]
         }
     }
     #[inline(always)]
@@ -134,9 +138,8 @@ unsafe impl Simd for Avx2 {
     unsafe fn nibbles(packed: I, table: I) -> (I, I) {
         // SAFETY: see the impl.
         unsafe {
-            let mask = _mm256_set1_epi8(15);
-            let look = |v| _mm256_shuffle_epi8(table[0], _mm256_and_si256(v, mask));
-            (packed.map(|v| look(v)), packed.map(|v| look(_mm256_srli_epi16::<4>(v))))
+            let high = [_mm256_srli_epi16::<4>(packed[0]), _mm256_srli_epi16::<4>(packed[1])];
+            (look(packed, table), look(high, table))
         }
     }
     #[inline(always)]
@@ -147,34 +150,58 @@ unsafe impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn dot(sum: I, weights: I, activations: i32) -> I {
-        // The instruction saturates pairs of unsigned times signed bytes at 16 bits. Magnitudes of at most 127 times
-        // activations of at most 127 stay below: so the sign of the weight moves to the activation.
         // SAFETY: see the impl.
         unsafe {
             let x = _mm256_set1_epi32(activations);
-            let offset = _mm256_set1_epi8(-128);
-            let ones = _mm256_set1_epi16(1);
-            let add = |sum, w| {
-                let w = _mm256_xor_si256(w, offset);
-                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-                _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones))
-            };
-            [add(sum[0], weights[0]), add(sum[1], weights[1])]
+            [dot_half(sum[0], weights[0], x), dot_half(sum[1], weights[1], x)]
         }
     }
     #[inline(always)]
     unsafe fn dot_bf16(sum: F, weights: I, x: u32) -> F {
         // SAFETY: see the impl.
         unsafe {
-            let (even, odd) = (f32::from_bits(x << 16), f32::from_bits(x & 0xffff_0000));
-            let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-            let add = |sum, w| {
-                let low = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(w));
-                let top = _mm256_castsi256_ps(_mm256_and_si256(w, high));
-                let sum = _mm256_fmadd_ps(low, _mm256_set1_ps(even), sum);
-                _mm256_fmadd_ps(top, _mm256_set1_ps(odd), sum)
-            };
-            [add(sum[0], weights[0]), add(sum[1], weights[1])]
+            let even = _mm256_set1_ps(f32::from_bits(x << 16));
+            let odd = _mm256_set1_ps(f32::from_bits(x & 0xffff_0000));
+            let x = [even, odd];
+            [dot_bf16_half(sum[0], weights[0], x), dot_bf16_half(sum[1], weights[1], x)]
         }
+    }
+}
+
+// Functions and not closures: those are not compiled with the set's features.
+
+/// The bytes of a table at the low four bits of each byte.
+#[inline(always)]
+unsafe fn look(codes: I, table: I) -> I {
+    // SAFETY: called from the impl above.
+    unsafe {
+        let mask = _mm256_set1_epi8(15);
+        [
+            _mm256_shuffle_epi8(table[0], _mm256_and_si256(codes[0], mask)),
+            _mm256_shuffle_epi8(table[1], _mm256_and_si256(codes[1], mask)),
+        ]
+    }
+}
+
+/// The instruction saturates pairs of unsigned times signed bytes at 16 bits. Magnitudes of at most 127 times
+/// activations of at most 127 stay below: so the sign of the weight moves to the activation.
+#[inline(always)]
+unsafe fn dot_half(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: called from the impl above.
+    unsafe {
+        let w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
+        let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+#[inline(always)]
+unsafe fn dot_bf16_half(sum: __m256, weights: __m256i, x: [__m256; 2]) -> __m256 {
+    // SAFETY: called from the impl above.
+    unsafe {
+        let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+        let low = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(weights));
+        let top = _mm256_castsi256_ps(_mm256_and_si256(weights, high));
+        _mm256_fmadd_ps(top, x[1], _mm256_fmadd_ps(low, x[0], sum))
     }
 }

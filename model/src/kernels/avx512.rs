@@ -160,10 +160,11 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                 );
             }
             let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            let even = |v| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v));
-            let odd = |v| _mm512_castsi512_ps(_mm512_and_si512(v, high));
-            let sum = _mm512_fmadd_ps(even(weights), even(pair), sum);
-            _mm512_fmadd_ps(odd(weights), odd(pair), sum)
+            let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(weights));
+            let odd = _mm512_castsi512_ps(_mm512_and_si512(weights, high));
+            let x_even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair));
+            let x_odd = _mm512_castsi512_ps(_mm512_and_si512(pair, high));
+            _mm512_fmadd_ps(odd, x_odd, _mm512_fmadd_ps(even, x_even, sum))
         }
     }
 }

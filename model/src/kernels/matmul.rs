@@ -3,6 +3,8 @@
 //! A tile is some rows times some panels of 16 output columns. Whatever its size, each output is one sum over the inputs
 //! in ascending order, so a row's result does not depend on the rows beside it.
 
+#![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
+
 use std::ops::Range;
 
 use super::{

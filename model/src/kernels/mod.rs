@@ -23,6 +23,9 @@ use std::ops::Range;
 pub(crate) use attention::Attend;
 pub(crate) use matmul::{Product, Rows};
 
+/// A row, and its codes, scales and biases.
+type Quantise = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i32]);
+
 /// The kernels of one instruction set. All entries are `unsafe`: see the functions of the same name in this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
@@ -34,7 +37,7 @@ pub(crate) struct Kernels {
     attend: unsafe fn(&Attend, &mut Vec<f32>),
     rms_norm: unsafe fn(&[f32], &[f32], f32, &mut [f32]) -> f32,
     silu_mul: unsafe fn(&[f32], &[f32], &mut [f32]),
-    quantise: unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i32]),
+    quantise: Quantise,
     to_bf16: unsafe fn(&[f32], &mut [u16]),
 }
 
@@ -188,7 +191,7 @@ impl Kernels {
     }
 
     /// One row to bf16, zero-padded.
-    pub(crate) fn to_bf16(&self, x: &[f32], out: &mut [u16]) {
+    pub(crate) fn round_to_bf16(&self, x: &[f32], out: &mut [u16]) {
         assert!(out.len() >= x.len(), "row lengths differ");
         // SAFETY: the features are there; the kernel itself is safe.
         unsafe { (self.to_bf16)(x, out) }

@@ -169,7 +169,7 @@ proptest! {
             let (mut scales, mut biases) = (vec![0.0; blocks], vec![0; blocks]);
             kernels.quantise(&x, &mut codes, &mut scales, &mut biases);
             let mut halves = vec![7; width + 1];
-            kernels.to_bf16(&x, &mut halves);
+            kernels.round_to_bf16(&x, &mut halves);
             (inverse, normed, gated, codes, scales, biases, halves)
         };
         let plain = run(&on_portable::TABLE);
