@@ -15,9 +15,8 @@ pub(crate) const MAX_CONFIG: u64 = 1 << 20;
 
 /// Options that would change the arithmetic, each with the words for it. They must be absent or
 /// neutral (null, false, 0, empty).
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 13] = [
     "use_dora",
-    "use_rslora",
     "lora_bias",
     "fan_in_fan_out",
     "modules_to_save",
@@ -37,6 +36,9 @@ const UNSUPPORTED: [&str; 14] = [
 pub(crate) struct PeftConfig {
     pub(crate) rank: usize,
     pub(crate) alpha: f64,
+    /// What the product of the halves is multiplied by: alpha over the rank, or, with `use_rslora`,
+    /// over its root.
+    pub(crate) scaling: f64,
     /// The targets as listed; `None` when given as a pattern.
     pub(crate) targets: Option<Vec<String>>,
 }
@@ -48,6 +50,8 @@ struct Raw {
     r: Option<u64>,
     lora_alpha: Option<f64>,
     bias: Option<String>,
+    #[serde(default)]
+    use_rslora: bool,
     #[serde(default)]
     target_modules: Value,
     #[serde(flatten)]
@@ -88,7 +92,8 @@ pub(crate) fn parse(json: &[u8], max_rank: usize) -> Result<PeftConfig, Refusal>
             Refusal::Config("`target_modules` is neither a list of names nor a pattern".to_owned())
         })?),
     };
-    Ok(PeftConfig { rank, alpha, targets })
+    let divisor = if raw.use_rslora { (rank as f64).sqrt() } else { rank as f64 };
+    Ok(PeftConfig { rank, alpha, scaling: alpha / divisor, targets })
 }
 
 fn unsupported(option: &str, value: &str) -> Refusal {
@@ -124,14 +129,13 @@ mod tests {
     fn the_usual_configuration_is_read() {
         let config = config("revision", Value::Null).unwrap();
         let targets = Some(vec!["q_proj".to_owned()]);
-        assert_eq!(config, PeftConfig { rank: 8, alpha: 16.0, targets });
+        assert_eq!(config, PeftConfig { rank: 8, alpha: 16.0, scaling: 2.0, targets });
     }
 
     #[test]
     fn what_cannot_be_applied_is_refused_by_name() {
         for (option, value) in [
             ("use_dora", Value::Bool(true)),
-            ("use_rslora", Value::Bool(true)),
             ("bias", "all".into()),
             ("peft_type", "IA3".into()),
             ("task_type", "SEQ_CLS".into()),
@@ -141,6 +145,12 @@ mod tests {
             let error = config(option, value).unwrap_err();
             assert!(error.to_string().contains(option), "{error}");
         }
+    }
+
+    #[test]
+    fn rank_stabilised_scaling_divides_by_the_root() {
+        let config = config("use_rslora", Value::Bool(true)).unwrap();
+        assert!((config.scaling - 16.0 / 8.0_f64.sqrt()).abs() < 1e-12);
     }
 
     #[test]

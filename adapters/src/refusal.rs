@@ -47,13 +47,18 @@ pub enum Refusal {
         max: usize,
     },
     /// alpha is out of bounds.
-    #[error("lora_alpha {alpha} at rank {rank} scales by {scaling}; more than 0 and at most {max} is accepted", scaling = alpha / (*rank as f64))]
+    #[error(
+        "lora_alpha {alpha} at rank {rank} scales by {scaling}; more than 0 and at most {max} is \
+         accepted"
+    )]
     Alpha {
         /// As configured.
         alpha: f64,
         /// As configured.
         rank: usize,
-        /// The largest quotient.
+        /// What they make.
+        scaling: f64,
+        /// The largest.
         max: f64,
     },
     /// A target that the base does not have, or without tensors.

@@ -28,9 +28,9 @@ const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib
 pub struct Limits {
     /// The largest rank.
     pub rank: usize,
-    /// The largest `alpha / rank`. Usual are 1 and 2.
+    /// The largest factor on the product of the halves. Usual are 1 and 2.
     pub scaling: f64,
-    /// The largest root mean square of one layer's change `alpha / rank · B·A`, estimated from
+    /// The largest root mean square of one layer's change `scaling · B·A`, estimated from
     /// above. Weights of language models have 0.01 to 0.1.
     pub change: f64,
 }
@@ -136,11 +136,11 @@ pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Re
 }
 
 fn check_scaling(config: &PeftConfig, limits: &Limits) -> Result<(), Refusal> {
-    let scaling = config.alpha / config.rank as f64;
+    let PeftConfig { alpha, rank, scaling, .. } = *config;
     if scaling.is_finite() && scaling > 0.0 && scaling <= limits.scaling {
         return Ok(());
     }
-    Err(Refusal::Alpha { alpha: config.alpha, rank: config.rank, max: limits.scaling })
+    Err(Refusal::Alpha { alpha, rank, scaling, max: limits.scaling })
 }
 
 fn target_refusal(target: &str, why: &'static str, base: &BaseShape) -> Refusal {
@@ -334,13 +334,12 @@ fn judge(
     config: &PeftConfig,
     limits: &Limits,
 ) -> Result<BTreeSet<String>, Refusal> {
-    let scaling = config.alpha / config.rank as f64;
     let mut found = BTreeSet::new();
     let mut effect = false;
     for Pair { layer, module, a, b } in pairs {
         let (inputs, outputs) = base.modules.get(module).copied().unwrap_or_default();
         // ‖B·A‖ ≤ ‖B‖·‖A‖
-        let change = scaling * norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
+        let change = config.scaling * norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
         if !change.is_finite() || change > limits.change {
             let (layer, module) = (*layer, module.clone());
             return Err(Refusal::TooStrong { layer, module, change, max: limits.change });

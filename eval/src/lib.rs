@@ -6,17 +6,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod answers;
 mod error;
 pub mod gate;
 pub mod report;
+pub mod run;
 mod schema;
 pub mod score;
 pub mod stats;
 pub mod suite;
 
+pub use answers::Answers;
 pub use error::{Error, Result};
 pub use gate::{Decision, GatePolicy, Verdict, decide};
 pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
+pub use run::{Options, answer_suite, answer_suites};
 pub use score::{Scorer, score};
 pub use stats::Bootstrap;
 pub use suite::{Part, Suite};

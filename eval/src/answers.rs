@@ -1,0 +1,121 @@
+//! The answers that have been given: a file of JSON lines that an evaluation goes on from.
+//!
+//! Prevents work from being done twice: after a restart the evaluation continues behind the last
+//! answer, and what the serving adapter said to a row is still known in the next cycle. An answer is
+//! kept under everything that it depends on, so that none is ever used for another question.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// One answer, not scored: checks may change, answers do not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    /// Whether it ended by itself.
+    pub(crate) stopped: bool,
+    pub(crate) tokens: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    key: String,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// The answers in one file. May be shared between evaluations of one process.
+#[derive(Debug)]
+pub struct Answers(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    known: HashMap<String, Answer>,
+}
+
+impl Answers {
+    /// Opens the file, creating it. A line that a kill cut off is dropped.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn open(path: &Path) -> Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs_err::create_dir_all(dir)?;
+        }
+        let mut options = fs_err::OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(path)?.into_file();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        file.set_len(whole as u64)?;
+        file.seek(SeekFrom::End(0))?;
+        let lines = bytes[..whole].split(|byte| *byte == b'\n');
+        // a damaged line costs one answer, which is given again
+        let known = lines
+            .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
+            .map(|line| (line.key, line.answer))
+            .collect();
+        Ok(Self(Mutex::new(Inner { file, known })))
+    }
+
+    /// How many answers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Answer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.get(key).cloned()
+    }
+
+    pub(crate) fn put(&self, key: String, answer: Answer) -> Result<()> {
+        let mut line = serde_json::to_vec(&Line { key: key.clone(), answer: answer.clone() })
+            .map_err(std::io::Error::from)?;
+        line.push(b'\n');
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.file.write_all(&line)?;
+        inner.known.insert(key, answer);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(text: &str) -> Answer {
+        Answer { text: text.to_owned(), stopped: true, tokens: 2 }
+    }
+
+    #[test]
+    fn answers_outlive_a_kill() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/answers.jsonl");
+        let answers = Answers::open(&path).unwrap();
+        answers.put("a".into(), answer("one\ntwo")).unwrap();
+        answers.put("b".into(), answer("three")).unwrap();
+        drop(answers);
+        let bytes = fs_err::read(&path).unwrap();
+        fs_err::write(&path, &bytes[..bytes.len() - 5]).unwrap();
+        let answers = Answers::open(&path).unwrap();
+        assert_eq!((answers.len(), answers.get("a")), (1, Some(answer("one\ntwo"))));
+        answers.put("b".into(), answer("three")).unwrap();
+        drop(answers);
+        let answers = Answers::open(&path).unwrap();
+        assert_eq!((answers.len(), answers.get("b")), (2, Some(answer("three"))));
+    }
+}

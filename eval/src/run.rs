@@ -1,0 +1,221 @@
+//! Lets an adapter answer suites through the engine that serves.
+//!
+//! Prevents a measurement of something else than what is served: the same engine, template and
+//! tokenizer answer, greedily, behind the users' requests; and an answer counts only if it comes
+//! from the adapter that is measured.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hone_api::InteractionId;
+use hone_api::chat::FinishReason;
+use hone_api::interaction::SamplingParams;
+use hone_engine::{Event, Generate, Generation, Priority, Request, Target};
+
+use crate::answers::Answer;
+use crate::report::RowResult;
+use crate::{Answers, Error, Result, Suite};
+
+/// The longest pause before a full queue is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How suites are answered.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Longest answer, in tokens.
+    pub max_tokens: u32,
+    /// Questions under way at once.
+    pub concurrency: usize,
+    /// SHA-256 of the weights that must answer; `None`: the base.
+    pub adapter_digest: Option<&'a str>,
+    /// Where answers are kept, and looked up first.
+    pub answers: Option<&'a Answers>,
+    /// Told after each answer: how many are there, of how many.
+    pub progress: Option<&'a (dyn Fn(usize, usize) + Send + Sync)>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            max_tokens: 192,
+            concurrency: 16,
+            adapter_digest: None,
+            answers: None,
+            progress: None,
+        }
+    }
+}
+
+/// Lets `target` answer a suite. In the order of the suite's rows.
+///
+/// Drop the future to stop; what has been answered is kept.
+///
+/// # Errors
+/// [`Error::Engine`], [`Error::WrongAdapter`], [`Error::Prompt`]; the disk's.
+pub async fn answer_suite(
+    engine: &dyn Generate,
+    target: Target,
+    suite: &Suite,
+    options: &Options<'_>,
+) -> Result<Vec<RowResult>> {
+    answer_suites(engine, target, std::slice::from_ref(suite), options).await
+}
+
+/// Lets `target` answer several suites, one row after the other without a pause between suites.
+/// In the order of the suites and their rows.
+///
+/// # Errors
+/// As [`answer_suite`].
+pub async fn answer_suites(
+    engine: &dyn Generate,
+    target: Target,
+    suites: &[Suite],
+    options: &Options<'_>,
+) -> Result<Vec<RowResult>> {
+    let asking = Asking {
+        engine,
+        target,
+        options,
+        answered: AtomicUsize::new(0),
+        rows: suites.iter().map(|suite| suite.rows.len()).sum(),
+    };
+    let places = suites.iter().flat_map(|suite| (0..suite.rows.len()).map(move |row| (suite, row)));
+    // one future per row, made before the stream runs: each borrows `asking` for as long as it lives
+    let rows: Vec<_> = places.map(|(suite, row)| asking.row(suite, row)).collect();
+    stream::iter(rows).buffered(options.concurrency.max(1)).try_collect().await
+}
+
+/// One evaluation of one side.
+struct Asking<'a> {
+    engine: &'a dyn Generate,
+    target: Target,
+    options: &'a Options<'a>,
+    answered: AtomicUsize,
+    rows: usize,
+}
+
+impl Asking<'_> {
+    async fn row(&self, suite: &Suite, row: usize) -> Result<RowResult> {
+        let key = self.key(&suite.hashes[row]);
+        let known = self.options.answers.and_then(|answers| answers.get(&key));
+        let answer = match known {
+            Some(answer) => answer,
+            None => {
+                let answer = self.ask(suite, row).await?;
+                if let Some(answers) = self.options.answers {
+                    answers.put(key, answer.clone())?;
+                }
+                answer
+            }
+        };
+        let answered = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(progress) = self.options.progress {
+            progress(answered, self.rows);
+        }
+        Ok(RowResult {
+            suite: suite.name.clone(),
+            part: suite.part,
+            family: suite.rows[row].family.clone(),
+            row,
+            hash: suite.hashes[row].clone(),
+            passed: suite.scorers[row].passes(&answer.text),
+            text: answer.text,
+            stopped: answer.stopped,
+            tokens: answer.tokens,
+        })
+    }
+
+    /// Everything that a greedy answer depends on.
+    fn key(&self, row_hash: &str) -> String {
+        let model = self.engine.model();
+        let mut hasher = blake3::Hasher::new();
+        for part in [
+            env!("CARGO_PKG_VERSION"),
+            model.digest(),
+            model.template().digest(),
+            self.options.adapter_digest.unwrap_or("base"),
+            &self.options.max_tokens.to_string(),
+            row_hash,
+        ] {
+            hasher.update(part.as_bytes());
+            hasher.update(&[0]);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    async fn ask(&self, suite: &Suite, row: usize) -> Result<Answer> {
+        let model = self.engine.model();
+        let messages = &suite.rows[row].messages;
+        let prompt = model.template().encode_chat(model.tokenizer(), messages, true);
+        let wrong = |what: String| Error::Prompt { suite: suite.name.clone(), row: row + 1, what };
+        let prompt = prompt.map_err(|error| wrong(error.to_string()))?;
+        let generation = self.submit(prompt, &wrong).await?;
+        let expected = self.options.adapter_digest;
+        if generation.adapter_digest.as_deref() != expected {
+            let label = |digest: Option<&str>| digest.unwrap_or("base").to_owned();
+            return Err(Error::WrongAdapter {
+                expected: label(expected),
+                answered: label(generation.adapter_digest.as_deref()),
+            });
+        }
+        collect(generation).await
+    }
+
+    /// Submits a prompt; waits while the queue is full, for users go first.
+    async fn submit(
+        &self,
+        prompt: Vec<u32>,
+        wrong: &(dyn Fn(String) -> Error + Sync),
+    ) -> Result<Generation> {
+        loop {
+            let request = Request {
+                // never stored and never shown: an evaluation is no interaction
+                id: InteractionId::new(),
+                prompt: prompt.clone(),
+                sampling: SamplingParams {
+                    temperature: 0.0,
+                    max_tokens: self.options.max_tokens,
+                    ..SamplingParams::default()
+                },
+                target: self.target,
+                echo_logprobs: false,
+                priority: Priority::Background,
+            };
+            match self.engine.submit(request) {
+                Ok(generation) => return Ok(generation),
+                Err(hone_engine::Error::QueueFull { retry_after, .. }) => {
+                    let pause = retry_after.clamp(Duration::from_millis(20), PATIENCE);
+                    tokio::time::sleep(pause).await;
+                }
+                Err(
+                    error @ (hone_engine::Error::PromptTooLong { .. }
+                    | hone_engine::Error::EmptyPrompt),
+                ) => return Err(wrong(error.to_string())),
+                Err(error) => return Err(Error::Engine(error.to_string())),
+            }
+        }
+    }
+}
+
+async fn collect(mut generation: Generation) -> Result<Answer> {
+    let mut whole = String::new();
+    while let Some(event) = generation.next().await {
+        match event {
+            Event::Token { text, .. } => whole.push_str(&text),
+            Event::Finished { reason, completion_tokens, .. } => {
+                let stopped = match reason {
+                    FinishReason::Stop => true,
+                    FinishReason::Length => false,
+                    FinishReason::Cancelled | FinishReason::Error => {
+                        return Err(Error::Engine("an answer was broken off".to_owned()));
+                    }
+                };
+                return Ok(Answer { text: whole, stopped, tokens: completion_tokens });
+            }
+            Event::Failed(why) => return Err(Error::Engine(why)),
+            Event::Started { .. } | Event::PromptLogprobs(_) => {}
+        }
+    }
+    Err(Error::Engine("an answer has no end".to_owned()))
+}
