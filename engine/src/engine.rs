@@ -1,8 +1,8 @@
 //! The engine that runs Hone's own decoder.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -10,128 +10,18 @@ use hone_api::AdapterId;
 use hone_model::{Adapter, KvCache, Model, Sampler};
 use tokio::sync::oneshot;
 
-use crate::health::{Counters, add};
-use crate::pressure::{Pressure, Publisher};
+use crate::health::add;
+use crate::pressure::Pressure;
 use crate::probe::Probe;
-use crate::queue::Queue;
 use crate::sequence::Submitted;
-use crate::slots::Slots;
+use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{Error, Generate, Generation, Health, Loaded, Priority, Request};
-
-/// How much the engine takes on.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EngineConfig {
-    /// Sequences in one step.
-    pub max_sequences: usize,
-    /// Requests that may wait, of each priority.
-    pub max_queue: usize,
-    /// Tokens in one step; long prompts are cut into chunks of what is left.
-    pub max_step_tokens: usize,
-    /// Bytes for the caches of all running sequences.
-    pub kv_bytes: usize,
-    /// Where to publish how busy serving is; see [`crate::pressure`].
-    pub pressure: Option<PathBuf>,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            max_sequences: 32,
-            max_queue: 256,
-            max_step_tokens: 512,
-            kv_bytes: 1 << 30,
-            pressure: None,
-        }
-    }
-}
-
-impl EngineConfig {
-    fn check(&self) -> Result<(), Error> {
-        let figures = [
-            ("max_sequences", self.max_sequences),
-            ("max_queue", self.max_queue),
-            ("max_step_tokens", self.max_step_tokens),
-            ("kv_memory", self.kv_bytes),
-        ];
-        match figures.into_iter().find(|(_, value)| *value == 0) {
-            Some((name, _)) => Err(Error::Config { name, reason: "must be at least 1".to_owned() }),
-            None => Ok(()),
-        }
-    }
-}
+use crate::{EngineConfig, Error, Generate, Generation, Health, Loaded, Request};
 
 /// Serves one model on one device thread. Dropping it stops the thread.
 pub struct Engine {
     shared: Arc<Shared>,
     worker: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What callers and the worker share.
-pub(crate) struct Shared {
-    pub(crate) model: Arc<Model>,
-    pub(crate) config: EngineConfig,
-    pub(crate) slots: Slots,
-    pub(crate) counters: Counters,
-    inbox: Mutex<Inbox>,
-    wake: Condvar,
-    publisher: Option<Publisher>,
-    #[cfg(test)]
-    pub(crate) panic_next: AtomicBool,
-}
-
-/// What waits for the worker.
-#[derive(Debug)]
-pub(crate) struct Inbox {
-    pub(crate) queue: Queue<Submitted>,
-    pub(crate) probes: Vec<Probe>,
-    accepting: bool,
-    pub(crate) stop: bool,
-}
-
-impl Inbox {
-    pub(crate) fn is_idle(&self) -> bool {
-        self.queue.len() == 0 && self.probes.is_empty() && !self.stop
-    }
-}
-
-impl Shared {
-    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn wait<'a>(&self, inbox: MutexGuard<'a, Inbox>) -> MutexGuard<'a, Inbox> {
-        self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn publish_pressure(&self, inbox: &Inbox) {
-        if let Some(publisher) = &self.publisher {
-            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            let step_us = self.counters.last_step_us.load(Ordering::Relaxed);
-            publisher.publish(Pressure {
-                running: count(self.counters.running_interactive.load(Ordering::Relaxed)),
-                waiting: count(inbox.queue.waiting(Priority::Interactive)),
-                step_us: u32::try_from(step_us).unwrap_or(u32::MAX),
-            });
-        }
-    }
-
-    /// Lets tests see what a panic of the model does.
-    #[cfg(test)]
-    pub(crate) fn sabotage(&self) {
-        assert!(!self.panic_next.swap(false, Ordering::Relaxed), "a test asked for this panic");
-    }
-
-    /// The client of a request left. A request that waits is taken out at once; one that runs is
-    /// let go before the next step.
-    fn cancel(&self, ticket: u64, flag: &AtomicBool) {
-        flag.store(true, Ordering::Relaxed);
-        let mut inbox = self.inbox();
-        if inbox.queue.remove(ticket).is_some() {
-            add(&self.counters.cancelled, 1);
-            self.publish_pressure(&inbox);
-        }
-    }
 }
 
 impl Engine {
@@ -141,24 +31,7 @@ impl Engine {
     /// A setting that cannot work; the pressure page or the thread cannot be made.
     pub fn start(model: Arc<Model>, config: EngineConfig) -> Result<Arc<Self>, Error> {
         config.check()?;
-        let publisher = config.pressure.as_deref().map(Publisher::create).transpose()?;
-        let inbox = Inbox {
-            queue: Queue::new(config.max_queue),
-            probes: Vec::new(),
-            accepting: true,
-            stop: false,
-        };
-        let shared = Arc::new(Shared {
-            model,
-            config,
-            slots: Slots::default(),
-            counters: Counters::new(),
-            inbox: Mutex::new(inbox),
-            wake: Condvar::new(),
-            publisher,
-            #[cfg(test)]
-            panic_next: AtomicBool::new(false),
-        });
+        let shared = Arc::new(Shared::new(model, config)?);
         let worker = Worker::new(Arc::clone(&shared));
         let thread =
             std::thread::Builder::new().name("hone-engine".to_owned()).spawn(|| worker.run())?;
@@ -199,7 +72,7 @@ impl Engine {
             inbox.accepting = false;
             inbox.stop = true;
         }
-        self.shared.wake.notify_all();
+        self.shared.wake();
         let thread = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -270,7 +143,7 @@ impl Generate for Engine {
         debug_assert!(pushed, "the queue was not full");
         self.shared.publish_pressure(&inbox);
         drop(inbox);
-        self.shared.wake.notify_all();
+        self.shared.wake();
         Ok(generation)
     }
 
@@ -360,7 +233,7 @@ impl Engine {
             }
             inbox.probes.push(Probe { id, adapter, reply });
         }
-        self.shared.wake.notify_all();
+        self.shared.wake();
         loop {
             match answer.try_recv() {
                 Ok(effect) => return effect,

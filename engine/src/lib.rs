@@ -9,6 +9,7 @@
 //! | `slots` | resident adapters and the live pointer |
 //! | `sequence` | one running request |
 //! | `worker` | the one thread that owns the device |
+//! | `shared` | what callers and the worker share |
 //! | `probe` | does an adapter do anything |
 //! | [`pressure`] | tells the trainer how busy serving is |
 //! | [`Health`] | counters for metrics and probes |
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod config;
 mod engine;
 mod error;
 mod generation;
@@ -26,6 +28,7 @@ mod probe;
 mod queue;
 mod request;
 mod sequence;
+mod shared;
 mod slots;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -39,7 +42,8 @@ use std::sync::Arc;
 use hone_api::AdapterId;
 use hone_model::Model;
 
-pub use engine::{Engine, EngineConfig};
+pub use config::EngineConfig;
+pub use engine::Engine;
 pub use error::Error;
 pub use generation::{EventSender, Generation};
 pub use health::Health;

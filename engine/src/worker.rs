@@ -13,9 +13,9 @@ use hone_api::chat::FinishReason;
 use hone_model::{Logits, Scratch, Segment};
 
 use crate::batch::{self, Piece, Row};
-use crate::engine::{Inbox, Shared};
 use crate::health::add;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
+use crate::shared::{Inbox, Shared};
 use crate::{Error, Priority, probe};
 
 /// The thread's own state.
@@ -146,26 +146,29 @@ impl Worker {
         }
     }
 
-    /// Frees the places of sequences that ended, and tells their clients.
+    /// Frees the places of sequences that ended, and then tells their clients: who has read the
+    /// last event sees the place free.
     fn leave(&mut self) {
+        let ended: Vec<Sequence> = self.running.extract_if(.., |s| s.end.is_some()).collect();
+        if ended.is_empty() {
+            return;
+        }
         let counters = &self.shared.counters;
-        self.running.retain(|sequence| {
-            let Some(end) = &sequence.end else { return true };
-            match end {
-                End::Finished(FinishReason::Stop) => add(&counters.finished_stop, 1),
-                End::Finished(_) => add(&counters.finished_length, 1),
-                End::Failed(_) => add(&counters.failed, 1),
-                End::Cancelled => add(&counters.cancelled, 1),
+        for sequence in &ended {
+            match sequence.end {
+                Some(End::Finished(FinishReason::Stop)) => add(&counters.finished_stop, 1),
+                Some(End::Finished(_)) => add(&counters.finished_length, 1),
+                Some(End::Cancelled) => add(&counters.cancelled, 1),
+                Some(End::Failed(_)) | None => add(&counters.failed, 1),
             }
-            if matches!(end, End::Finished(_)) {
+            if matches!(sequence.end, Some(End::Finished(_))) {
                 counters.served(sequence.started().elapsed());
             }
-            sequence.close();
-            false
-        });
+        }
         let kv = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
         counters.kv_bytes.store(kv, Ordering::Relaxed);
         self.count_running();
+        ended.iter().for_each(Sequence::close);
     }
 
     fn count_running(&self) {

@@ -1,0 +1,48 @@
+//! How much the engine takes on.
+
+use std::path::PathBuf;
+
+use crate::Error;
+
+/// How much the engine takes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EngineConfig {
+    /// Sequences in one step.
+    pub max_sequences: usize,
+    /// Requests that may wait, of each priority.
+    pub max_queue: usize,
+    /// Tokens in one step; long prompts are cut into chunks of what is left.
+    pub max_step_tokens: usize,
+    /// Bytes for the caches of all running sequences.
+    pub kv_bytes: usize,
+    /// Where to publish how busy serving is; see [`crate::pressure`].
+    pub pressure: Option<PathBuf>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            max_sequences: 32,
+            max_queue: 256,
+            max_step_tokens: 512,
+            kv_bytes: 1 << 30,
+            pressure: None,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// Refuses figures that would let nothing run.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let figures = [
+            ("max_sequences", self.max_sequences),
+            ("max_queue", self.max_queue),
+            ("max_step_tokens", self.max_step_tokens),
+            ("kv_memory", self.kv_bytes),
+        ];
+        match figures.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(Error::Config { name, reason: "must be at least 1".to_owned() }),
+            None => Ok(()),
+        }
+    }
+}

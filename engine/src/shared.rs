@@ -1,0 +1,108 @@
+//! What callers and the worker share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use hone_model::Model;
+
+use crate::health::{Counters, add};
+use crate::pressure::{Pressure, Publisher};
+use crate::probe::Probe;
+use crate::queue::Queue;
+use crate::sequence::Submitted;
+use crate::slots::Slots;
+use crate::{EngineConfig, Error, Priority};
+
+/// The model, the slots and the inbox.
+pub(crate) struct Shared {
+    pub(crate) model: Arc<Model>,
+    pub(crate) config: EngineConfig,
+    pub(crate) slots: Slots,
+    pub(crate) counters: Counters,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    pub(crate) publisher: Option<Publisher>,
+    #[cfg(test)]
+    pub(crate) panic_next: AtomicBool,
+}
+
+/// What waits for the worker.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) queue: Queue<Submitted>,
+    pub(crate) probes: Vec<Probe>,
+    pub(crate) accepting: bool,
+    pub(crate) stop: bool,
+}
+
+impl Inbox {
+    pub(crate) fn is_idle(&self) -> bool {
+        self.queue.len() == 0 && self.probes.is_empty() && !self.stop
+    }
+}
+
+impl Shared {
+    /// Nothing loaded, nothing waiting.
+    pub(crate) fn new(model: Arc<Model>, config: EngineConfig) -> Result<Self, Error> {
+        let publisher = config.pressure.as_deref().map(Publisher::create).transpose()?;
+        let inbox = Inbox {
+            queue: Queue::new(config.max_queue),
+            probes: Vec::new(),
+            accepting: true,
+            stop: false,
+        };
+        Ok(Self {
+            model,
+            config,
+            slots: Slots::default(),
+            counters: Counters::new(),
+            inbox: Mutex::new(inbox),
+            wake: Condvar::new(),
+            publisher,
+            #[cfg(test)]
+            panic_next: AtomicBool::new(false),
+        })
+    }
+
+    /// Wakes the worker.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_all();
+    }
+
+    pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wait<'a>(&self, inbox: MutexGuard<'a, Inbox>) -> MutexGuard<'a, Inbox> {
+        self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publish_pressure(&self, inbox: &Inbox) {
+        if let Some(publisher) = &self.publisher {
+            let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            let step_us = self.counters.last_step_us.load(Ordering::Relaxed);
+            publisher.publish(Pressure {
+                running: count(self.counters.running_interactive.load(Ordering::Relaxed)),
+                waiting: count(inbox.queue.waiting(Priority::Interactive)),
+                step_us: u32::try_from(step_us).unwrap_or(u32::MAX),
+            });
+        }
+    }
+
+    /// Lets tests see what a panic of the model does.
+    #[cfg(test)]
+    pub(crate) fn sabotage(&self) {
+        assert!(!self.panic_next.swap(false, Ordering::Relaxed), "a test asked for this panic");
+    }
+
+    /// The client of a request left. A request that waits is taken out at once; one that runs is
+    /// let go before the next step.
+    pub(crate) fn cancel(&self, ticket: u64, flag: &AtomicBool) {
+        flag.store(true, Ordering::Relaxed);
+        let mut inbox = self.inbox();
+        if inbox.queue.remove(ticket).is_some() {
+            add(&self.counters.cancelled, 1);
+            self.publish_pressure(&inbox);
+        }
+    }
+}
