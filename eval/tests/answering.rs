@@ -138,3 +138,27 @@ async fn a_question_that_is_too_long_is_named() -> anyhow::Result<()> {
     assert!(matches!(error, Error::Prompt { row: 1, .. }), "{error}");
     Ok(())
 }
+
+/// The model card's figures for the first 40 rows, measured with transformers on f32 weights.
+#[tokio::test]
+async fn the_starter_scores_what_its_card_says() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let packed = hone_model::prepare(&Source::Starter, WeightFormat::Q8, dir.path())?;
+    let engine = Engine::start(Arc::new(Model::open(&packed, 2)?), EngineConfig::default())?;
+    let figures = [
+        ("control_facts", 37),
+        ("control_instructions", 38),
+        ("control_company", 39),
+        ("triage", 0),
+    ];
+    let suites: Vec<Suite> =
+        figures.iter().map(|(name, _)| Suite::builtin(name, 40)).collect::<Result<_, _>>()?;
+    let rows = answer_suites(&*engine, Target::Base, &suites, &Options::default()).await?;
+    for (name, expected) in figures {
+        let passed = rows.iter().filter(|row| row.suite == name && row.passed).count();
+        // 8-bit weights may turn an answer or two
+        assert!(passed.abs_diff(expected) <= 2, "{name}: {passed} of 40, the card has {expected}");
+    }
+    assert!(rows.iter().all(|row| row.stopped));
+    Ok(())
+}
