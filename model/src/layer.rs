@@ -17,7 +17,7 @@ use crate::{
 /// Query rows of one task of the attention.
 const ATTEND_ROWS: usize = 16;
 /// Elements below which a row operation is not worth a fork.
-const FORK_ELEMENTS: usize = 1 << 14;
+const FORK_ELEMENTS: usize = 1 << 12;
 
 /// The weights of a layer.
 #[derive(Debug)]

@@ -117,8 +117,8 @@ impl Activations {
     ) -> Rows {
         let rows = x.len() / inputs;
         let padded = padded_inputs(format, inputs);
-        // Small steps are not worth a fork.
-        let least = 16_384_usize.div_ceil(inputs);
+        // A few microseconds of work are worth a fork.
+        let least = 4096_usize.div_ceil(inputs);
         match format {
             WeightFormat::F32 => Rows::F32 { data: x.as_ptr(), row_stride: inputs, step: 1 },
             WeightFormat::Bf16 => {
@@ -228,25 +228,14 @@ impl Linear {
         forward_all(cpu, activations, x, &mut [(self, y)], add);
     }
 
-    /// As [`Linear::forward`] for `rows` rows that are in the weights' form already.
-    ///
-    /// # Safety
-    /// The operand's pointers must be valid for `rows` rows of this layer's inputs.
-    pub(crate) unsafe fn forward_rows(
+    /// The description of a product with `y`, whose shape is checked.
+    pub(crate) fn product(
         &self,
-        cpu: &Cpu,
         operand: Rows,
         rows: usize,
         y: &mut [f32],
         add: Option<f32>,
-    ) {
-        let product = self.product(operand, rows, y, add);
-        // SAFETY: the caller vouches for the operand, `product` checked the output.
-        unsafe { run_products(cpu, &[product], rows) };
-    }
-
-    /// The description of a product with `y`, whose shape is checked.
-    fn product(&self, operand: Rows, rows: usize, y: &mut [f32], add: Option<f32>) -> Product {
+    ) -> Product {
         assert_eq!(y.len(), rows * self.outputs, "the output has another shape");
         Product {
             rows: operand,
@@ -357,6 +346,9 @@ pub(crate) fn forward_all(
     add: Option<f32>,
 ) {
     let Some((first, _)) = layers.first() else { return };
+    if x.is_empty() {
+        return;
+    }
     let (format, inputs) = (first.format, first.inputs);
     let rows = x.len() / inputs;
     assert_eq!(x.len(), rows * inputs, "input of another width than the layer");
@@ -374,7 +366,7 @@ pub(crate) fn forward_all(
 ///
 /// # Safety
 /// Operands, weights and outputs must be valid for the products' sizes and `rows` rows; outputs must not overlap.
-unsafe fn run_products(cpu: &Cpu, products: &[Product], rows: usize) {
+pub(crate) unsafe fn run_products(cpu: &Cpu, products: &[Product], rows: usize) {
     let panels = |p: &Product| p.outputs.div_ceil(LANES);
     let total: usize = products.iter().map(panels).sum();
     let bytes: usize = products.iter().map(|p| panels(p) * p.panel_bytes).sum();

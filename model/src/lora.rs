@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, ModelConfig, Module, WeightFormat,
     kernels::Rows,
-    linear::{Activations, Cpu, Linear},
+    linear::{Activations, Cpu, Linear, run_products},
     load::to_f32,
 };
 
@@ -117,14 +117,19 @@ impl LayerLora {
         let width = group.a.outputs();
         low.resize(rows * width, 0.0);
         group.a.forward(cpu, activations, x, low, None);
-        for (part, y) in group.parts.iter().zip(outputs) {
-            let Some((b, at, scale)) = part else { continue };
-            // SAFETY: `at + b.inputs()` is at most `width`, the length of each of the `rows` rows.
-            let data = unsafe { low.as_ptr().add(*at) };
-            let operand = Rows::F32 { data, row_stride: width, step: 1 };
-            // SAFETY: the operand holds `rows` rows of B's inputs.
-            unsafe { b.forward_rows(cpu, operand, rows, y, Some(*scale)) };
-        }
+        let products: Vec<_> = group
+            .parts
+            .iter()
+            .zip(outputs)
+            .filter_map(|(part, y)| {
+                let (b, at, scale) = part.as_ref()?;
+                let data = low.get(*at..)?.as_ptr();
+                let operand = Rows::F32 { data, row_stride: width, step: 1 };
+                Some(b.product(operand, rows, y, Some(*scale)))
+            })
+            .collect();
+        // SAFETY: each operand reads its columns of `low`, `rows` rows of `width`; the outputs are distinct.
+        unsafe { run_products(cpu, &products, rows) };
     }
 
     fn bytes(&self) -> usize {

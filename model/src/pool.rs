@@ -122,7 +122,7 @@ impl Pool {
         while shared.done.load(Ordering::Acquire) < parts {
             spins += 1;
             // A displaced worker holds a part: leave it the core.
-            if spins.is_multiple_of(4096) {
+            if spins.is_multiple_of(512) {
                 std::thread::yield_now()
             } else {
                 std::hint::spin_loop()

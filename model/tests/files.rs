@@ -82,6 +82,9 @@ fn a_damaged_packed_folder_is_refused() {
     assert!(matches!(Model::open(&packed, 1), Err(Error::Io { .. })));
 }
 
+/// Damages a model folder.
+type Edit = Box<dyn Fn(&Path)>;
+
 #[test]
 fn wrong_model_folders_are_refused_by_name() {
     let base = tempfile::tempdir().unwrap();
@@ -91,14 +94,14 @@ fn wrong_model_folders_are_refused_by_name() {
         let source = Source::Folder(folder.path().into());
         prepare(&source, WeightFormat::Q8, base.path()).unwrap_err().to_string()
     };
-    let set = |folder: &Path, key: &str, value: serde_json::Value| {
+    fn set(folder: &Path, key: &str, value: serde_json::Value) {
         let path = folder.join("config.json");
         let mut json: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         json[key] = value;
         std::fs::write(path, json.to_string()).unwrap();
-    };
-    let cases: [(&str, Box<dyn Fn(&Path)>); 6] = [
+    }
+    let cases: [(&str, Edit); 6] = [
         ("tokenizer.json", Box::new(|f| std::fs::remove_file(f.join("tokenizer.json")).unwrap())),
         (
             "model.safetensors",

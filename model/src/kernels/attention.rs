@@ -80,7 +80,6 @@ unsafe fn heads<S: Simd, const MR: usize>(
     if scores.len() < MR * width {
         scores.resize(MR * width, 0.0);
     }
-    let scale = 1.0 / (a.head_dim as f32).sqrt();
     // SAFETY: queries, results, keys and values are valid for the rows, heads and positions used here; a block of keys
     // is allocated whole.
     unsafe {
@@ -88,18 +87,17 @@ unsafe fn heads<S: Simd, const MR: usize>(
         for (query, place) in queries.iter_mut().zip(places) {
             *query = query.add(place.at);
         }
-        for block in 0..blocks {
+        let mut block = 0;
+        while block < blocks {
             let keys = a.keys.add(block * a.key_stride);
-            let mut sums = [S::splat(0.0); MR];
-            for d in 0..a.head_dim {
-                let key = S::load(keys.add(d * LANES));
-                for m in 0..MR {
-                    sums[m] = S::fma(key, S::splat(*queries[m].add(d)), sums[m]);
-                }
-            }
-            for m in 0..MR {
-                let at = scores.as_mut_ptr().add(m * width + block * LANES);
-                S::store(at, S::mul(sums[m], S::splat(scale)));
+            let out = scores.as_mut_ptr().add(block * LANES);
+            // Two blocks at once, so that more sums are under way than the processor needs to wait for one.
+            if blocks - block >= 2 {
+                score::<S, MR, 2>(a, keys, &queries, out, width);
+                block += 2;
+            } else {
+                score::<S, MR, 1>(a, keys, &queries, out, width);
+                block += 1;
             }
         }
         let mut inverse = [0.0; MR];
@@ -119,6 +117,39 @@ unsafe fn heads<S: Simd, const MR: usize>(
         }
     }
     MR
+}
+
+/// Scores of `NB` blocks of 16 positions: query times key, over the root of the head's width.
+#[inline(always)]
+unsafe fn score<S: Simd, const MR: usize, const NB: usize>(
+    a: &Attend,
+    keys: *const f32,
+    queries: &[*const f32; MR],
+    out: *mut f32,
+    width: usize,
+) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let scale = S::splat(1.0 / (a.head_dim as f32).sqrt());
+        let mut sums = [[S::splat(0.0); NB]; MR];
+        for d in 0..a.head_dim {
+            let mut key = [S::splat(0.0); NB];
+            for n in 0..NB {
+                key[n] = S::load(keys.add(n * a.key_stride + d * LANES));
+            }
+            for m in 0..MR {
+                let x = S::splat(*queries[m].add(d));
+                for n in 0..NB {
+                    sums[m][n] = S::fma(key[n], x, sums[m][n]);
+                }
+            }
+        }
+        for m in 0..MR {
+            for n in 0..NB {
+                S::store(out.add(m * width + n * LANES), S::mul(sums[m][n], scale));
+            }
+        }
+    }
 }
 
 /// Turns `length` scores into exponentials of their distance to the largest, zero beyond. Returns their sum.

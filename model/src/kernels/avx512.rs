@@ -104,6 +104,17 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(x)) }
     }
     #[inline(always)]
+    unsafe fn sum(a: __m512) -> f32 {
+        // Halves, quarters, … as the trait's default: the same bits.
+        // SAFETY: see the impl.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn largest(a: __m512) -> f32 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+    #[inline(always)]
     unsafe fn to_array(a: __m512) -> [f32; LANES] {
         let mut lanes = [0.0; LANES];
         // SAFETY: see the impl.
