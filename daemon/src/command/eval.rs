@@ -7,7 +7,7 @@ use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_eval::Report;
 use serde_json::Value;
 
-use super::{Context, Failure, Outcome, words};
+use super::{Context, Failure, Outcome, local_eval, words};
 use crate::cli::EvalArgs;
 use crate::client::Client;
 use crate::output::{Bars, Output, Table};
@@ -17,9 +17,19 @@ use crate::output::{Bars, Output, Table};
 /// # Errors
 /// The suite or an adapter is not there, or the evaluation fails.
 pub fn run(context: &Context, args: &EvalArgs) -> Outcome {
+    let is_path = |name: &str| Path::new(name).is_dir();
+    let local = args.local
+        || is_path(&args.adapter)
+        || args.against.as_deref().is_some_and(is_path)
+        || args.model != crate::cli::ModelArgs::default();
     let client = context.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(remote(context, &client, args))
+    runtime.block_on(async {
+        if !local && client.is_ready().await {
+            return remote(context, &client, args).await;
+        }
+        local_eval::run(context, args).await
+    })
 }
 
 async fn remote(context: &Context, client: &Client, args: &EvalArgs) -> Outcome {

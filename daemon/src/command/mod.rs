@@ -17,6 +17,7 @@ mod cycle;
 mod eval;
 pub mod feedback;
 pub mod follow;
+mod local_eval;
 mod serve;
 mod status;
 mod train;

@@ -4,7 +4,7 @@ use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::cycle::{CycleStatus, CycleView};
 use serde_json::{Value, json};
 
-use super::{Context, Outcome, words};
+use super::{Context, Failure, Outcome, words};
 use crate::client::List;
 
 /// Asks the daemon and tells.
@@ -57,5 +57,24 @@ pub async fn run(context: &Context) -> Outcome {
         }
         None => output.line("last     no cycle yet; `hone cycle run` starts one")?,
     }
+    output.line(format_args!("next     {}", next(context)?))?;
     Ok(())
+}
+
+/// When a cycle starts by itself, by the settings of this folder, which the daemon should have too.
+fn next(context: &Context) -> Result<String, Failure> {
+    let schedule = context.config(Vec::new())?.config.schedule;
+    if !schedule.enabled {
+        return Ok("no cycle starts by itself (schedule.enabled is false)".to_owned());
+    }
+    let clock = crate::schedule::next_run(&schedule, hone_api::UnixMillis::now());
+    let mut when: Vec<String> = clock.map(words::time).into_iter().collect();
+    if schedule.failures > 0 {
+        when.push(format!("after {} new failures", schedule.failures));
+    }
+    Ok(if when.is_empty() {
+        "`hone cycle run`; nothing is scheduled".to_owned()
+    } else {
+        format!("a cycle: {}", when.join(", or "))
+    })
 }
