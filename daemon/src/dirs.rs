@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use hone_api::{CycleId, RunId};
 
+/// The folder of answers within that of the runs.
+pub const ANSWERS: &str = "answers";
+
 /// The data directory, by the names of `contract.md`.
 #[derive(Debug, Clone)]
 pub struct Dirs {
@@ -53,6 +56,11 @@ impl Dirs {
     /// The run of a cycle. It has the cycle's number, so that a restart finds it again.
     pub fn run(&self, cycle: CycleId) -> PathBuf {
         self.runs().join(RunId::from_uuid(cycle.uuid()).to_string())
+    }
+
+    /// What adapters answered in evaluations, one file each.
+    pub fn answers(&self) -> PathBuf {
+        self.runs().join(ANSWERS)
     }
 
     /// Where the engine tells the trainer how busy it is.

@@ -1,37 +1,213 @@
-//! Evaluations on demand.
+//! Evaluations on demand: one suite, one adapter, or two of them side by side.
+//!
+//! They live in memory: a restart forgets them (their answers are kept and not asked again).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use hone_api::RunId;
-use hone_api::evaluation::{EvalRequest, EvalView};
+use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
+use hone_api::{AdapterRef, RunId, UnixMillis};
+use hone_eval::{Bootstrap, Part, RowResult, Suite, compare};
 use hone_server::control::{ControlError, ControlResult};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::compare::{Side, answer};
 use crate::parts::Parts;
+use crate::promote::Error;
+
+/// How many ended evaluations are remembered.
+const REMEMBERED: usize = 100;
 
 /// The evaluations of this run of the daemon.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Evals {
-    _parts: Arc<Parts>,
+    parts: Arc<Parts>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    views: Arc<Mutex<BTreeMap<RunId, EvalView>>>,
 }
 
 impl Evals {
-    /// None yet.
-    pub fn new(parts: Arc<Parts>, _tasks: TaskTracker, _stop: CancellationToken) -> Self {
-        Self { _parts: parts }
+    /// None yet. Their work is one of `tasks` and ends with `stop`.
+    pub fn new(parts: Arc<Parts>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { parts, tasks, stop, views: Arc::default() }
     }
 
-    /// Starts one.
+    /// Starts one. What cannot be asked is refused here, not later.
     ///
     /// # Errors
     /// The suite or an adapter is unknown.
-    pub async fn start(&self, _request: EvalRequest) -> ControlResult<EvalView> {
-        Err(ControlError::NotFound("this build has no evaluation yet".to_owned()))
+    pub async fn start(&self, request: EvalRequest) -> ControlResult<EvalView> {
+        let suite = self.suite(&request).await?;
+        let live = AdapterRef::Live;
+        let adapter = self.side(request.adapter.as_ref().unwrap_or(&live)).await?;
+        let against = match &request.against {
+            Some(reference) => Some(self.side(reference).await?),
+            None => None,
+        };
+        let view = EvalView {
+            id: RunId::new(),
+            object: "eval".to_owned(),
+            status: EvalStatus::Running,
+            total: suite.rows.len() * if against.is_some() { 2 } else { 1 },
+            request,
+            done: 0,
+            report: None,
+            error: None,
+            created_at: UnixMillis::now(),
+            finished_at: None,
+        };
+        self.remember(view.clone());
+        let (evals, id) = (self.clone(), view.id);
+        self.tasks.spawn(async move {
+            let stop = evals.stop.clone();
+            let report = tokio::select! {
+                report = evals.run(id, suite, adapter, against) => report,
+                () = stop.cancelled() => Err(anyhow::anyhow!("the daemon stopped")),
+            };
+            evals.change(id, |view| {
+                view.finished_at = Some(UnixMillis::now());
+                match report {
+                    Ok(report) => {
+                        view.status = EvalStatus::Finished;
+                        view.report = Some(report);
+                    }
+                    Err(error) => {
+                        view.status = EvalStatus::Failed;
+                        view.error = Some(format!("{error:#}"));
+                    }
+                }
+            });
+        });
+        Ok(view)
     }
 
     /// One of them.
-    pub fn get(&self, _id: RunId) -> Option<EvalView> {
-        None
+    pub fn get(&self, id: RunId) -> Option<EvalView> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    async fn run(
+        &self,
+        id: RunId,
+        suite: Suite,
+        adapter: Side,
+        against: Option<Side>,
+    ) -> anyhow::Result<Value> {
+        let suites = [suite];
+        let rows = self.ask(id, &adapter, &suites, 0).await?;
+        let Some(champion) = against else { return Ok(summary(&adapter, &rows)) };
+        let other = self.ask(id, &champion, &suites, rows.len()).await?;
+        let mut report = serde_json::to_value(compare(&other, &rows, Bootstrap::default())?)?;
+        report["adapter"] = json!(adapter.name());
+        report["against"] = json!(champion.name());
+        Ok(report)
+    }
+
+    async fn ask(
+        &self,
+        id: RunId,
+        side: &Side,
+        suites: &[Suite],
+        before: usize,
+    ) -> anyhow::Result<Vec<RowResult>> {
+        let rows = answer(&self.parts, side, suites, async |done, _| {
+            self.change(id, |view| view.done = before + done);
+            Ok(())
+        })
+        .await?;
+        self.change(id, |view| view.done = before + rows.len());
+        Ok(rows)
+    }
+
+    async fn side(&self, reference: &AdapterRef) -> ControlResult<Side> {
+        let adapter = self.parts.registry.resolve(reference).map_err(Error::from)?;
+        Ok(Side::load(&self.parts, adapter).await?)
+    }
+
+    async fn suite(&self, request: &EvalRequest) -> ControlResult<Suite> {
+        let invalid = |message| ControlError::Invalid { message, param: Some("suite") };
+        let (name, limit) = (request.suite.clone(), request.limit.unwrap_or(0));
+        if hone_eval::suite::builtin_names().contains(&name.as_str()) {
+            return Suite::builtin(&name, limit).map_err(|error| invalid(error.to_string()));
+        }
+        let root = self.parts.dirs.root().to_owned();
+        let read = tokio::task::spawn_blocking(move || {
+            let path = confined(&root, &name)?;
+            Suite::load(&path, Part::HeldOut, limit).map_err(|error| error.to_string())
+        });
+        read.await.map_err(Error::from)?.map_err(invalid)
+    }
+
+    fn remember(&self, view: EvalView) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        views.insert(view.id, view);
+        while views.len() > REMEMBERED {
+            let ended = views.values().find(|view| view.status != EvalStatus::Running);
+            let Some(id) = ended.map(|view| view.id) else { break };
+            views.remove(&id);
+        }
+    }
+
+    fn change(&self, id: RunId, edit: impl FnOnce(&mut EvalView)) {
+        let mut views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(view) = views.get_mut(&id) {
+            edit(view);
+        }
+    }
+}
+
+/// A file below the data directory; nothing outside of it is read on a client's word.
+fn confined(root: &std::path::Path, name: &str) -> Result<PathBuf, String> {
+    let unknown = || {
+        format!("no suite `{name}`; name a built-in one, or a .jsonl file below the data directory")
+    };
+    let path = fs_err::canonicalize(root.join(name)).map_err(|_| unknown())?;
+    let inside = path.starts_with(root) && path.extension().is_some_and(|it| it == "jsonl");
+    inside.then_some(path).ok_or_else(unknown)
+}
+
+/// The scores of one side.
+fn summary(side: &Side, rows: &[RowResult]) -> Value {
+    let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for row in rows {
+        let family = families.entry(&row.family).or_default();
+        family.0 += 1;
+        family.1 += usize::from(row.passed);
+    }
+    let figures = |(items, passed): (usize, usize)| {
+        let (low, high) = hone_eval::stats::wilson(passed, items);
+        json!({ "items": items, "passed": passed, "low": low, "high": high })
+    };
+    let passed = rows.iter().filter(|row| row.passed).count();
+    let mut report = figures((rows.len(), passed));
+    report["adapter"] = json!(side.name());
+    report["stopped"] = json!(rows.iter().filter(|row| row.stopped).count());
+    let families: BTreeMap<_, _> =
+        families.into_iter().map(|(name, counts)| (name, figures(counts))).collect();
+    report["families"] = json!(families);
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_suites_below_the_data_directory_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = fs_err::canonicalize(dir.path()).unwrap().join("data");
+        fs_err::create_dir(&root).unwrap();
+        for name in ["data/mine.jsonl", "data/hone.db", "outside.jsonl"] {
+            fs_err::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(confined(&root, "mine.jsonl"), Ok(root.join("mine.jsonl")));
+        let outside = dir.path().join("outside.jsonl");
+        for name in ["../outside.jsonl", outside.to_str().unwrap(), "hone.db", "none.jsonl", ""] {
+            assert!(confined(&root, name).is_err(), "{name}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod child;
 mod cli;
 mod client;
 mod command;
+mod compare;
 mod control;
 mod cycle;
 mod demo;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hone_api::RunId;
 use hone_api::adapter::Provenance;
 
+use crate::dirs::ANSWERS;
 use crate::journal::is_over;
 use crate::parts::Parts;
 
@@ -39,16 +40,26 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     let over = cycles.iter().filter(|cycle| is_over(cycle));
     snapshots
         .extend(over.take(config.retention.snapshots).filter_map(|cycle| cycle.snapshot.clone()));
-    let runs: BTreeSet<String> = unfinished
+    let mut runs: BTreeSet<String> = unfinished
         .iter()
         .chain(cycles.iter().filter(|cycle| is_over(cycle)).take(config.retention.runs))
         .map(|cycle| RunId::from_uuid(cycle.id.uuid()).to_string())
         .collect();
+    runs.insert(ANSWERS.to_owned());
+    let mut answers = BTreeSet::from(["base.jsonl".to_owned()]);
+    answers.extend(parts.registry.list().into_iter().map(|view| format!("{}.jsonl", view.id)));
+    let answers_dir = parts.dirs.answers();
     let (snapshot_dir, run_dir) = (parts.dirs.snapshots(), parts.dirs.runs());
     tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-        for (dir, kept) in [(snapshot_dir, snapshots), (run_dir, runs)] {
-            for folder in doomed(&dir, &kept)? {
-                fs_err::remove_dir_all(&folder)?;
+        for (dir, kept) in
+            [(snapshot_dir, snapshots), (run_dir, runs), (answers_dir, answers)]
+        {
+            for old in doomed(&dir, &kept)? {
+                if old.is_dir() {
+                    fs_err::remove_dir_all(&old)?;
+                } else {
+                    fs_err::remove_file(&old)?;
+                }
             }
         }
         Ok(())
@@ -57,13 +68,16 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The folders that are not among those kept. Hidden ones are being written.
+/// What is not among what is kept. Hidden things are being written.
 fn doomed(dir: &Path, kept: &BTreeSet<String>) -> std::io::Result<Vec<PathBuf>> {
     let mut doomed = Vec::new();
+    if !dir.exists() {
+        return Ok(doomed);
+    }
     for entry in fs_err::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() && !name.starts_with('.') && !kept.contains(&name) {
+        if !name.starts_with('.') && !kept.contains(&name) {
             doomed.push(entry.path());
         }
     }
@@ -80,7 +94,7 @@ mod tests {
         for name in ["kept", "old", ".writing"] {
             fs_err::create_dir(dir.path().join(name)).unwrap();
         }
-        fs_err::write(dir.path().join("file"), "x").unwrap();
+        assert!(doomed(&dir.path().join("none"), &BTreeSet::new()).unwrap().is_empty());
         let gone = doomed(dir.path(), &BTreeSet::from(["kept".to_owned()])).unwrap();
         assert_eq!(gone, [dir.path().join("old")]);
     }

@@ -1,7 +1,102 @@
-//! Evaluate: the adapter that serves and the candidate answer the same questions.
+//! Evaluate: the adapter that serves and the candidate answer the same questions: the snapshot's
+//! held-out ones, and the control suites.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use hone_api::cycle::Verdict;
+use hone_config::Config;
+use hone_dataset::Snapshot;
+use hone_eval::{Bootstrap, Report, RowResult, Suite, compare};
+use serde_json::{Value, json};
 
 use super::{End, Work};
+use crate::compare::{Side, answer};
 
-pub(super) async fn run(_work: Work<'_>) -> anyhow::Result<End> {
-    anyhow::bail!("this build has no evaluation yet")
+pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
+    let halt = work.halt.clone();
+    // Dropping the comparison keeps the answers that there are.
+    tokio::select! {
+        end = evaluate(&mut work) => end,
+        () = halt.cancelled() => Ok(End::Halted),
+    }
+}
+
+async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
+    let parts = work.parts;
+    let id = work.cycle.candidate.context("the cycle has no candidate")?;
+    let pointer = parts.registry.live();
+    work.cycle.champion = pointer.live;
+    if pointer.live == Some(id) {
+        let reason = "a person promoted it before it was compared".to_owned();
+        let outcome = json!({ "epoch": pointer.epoch });
+        return Ok(End::Over { verdict: Verdict::Promoted, reason, outcome });
+    }
+    let suites = {
+        let config = parts.settings.now();
+        let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
+        let folder = parts.dirs.snapshots().join(snapshot);
+        tokio::task::spawn_blocking(move || suites(&config, &folder)).await??
+    };
+    let champion = Side::load(parts, pointer.live).await?;
+    let candidate = Side::load(parts, Some(id)).await?;
+    let questions: usize = suites.iter().map(|suite| suite.rows.len()).sum();
+    let champion_rows = ask(work, &champion, &suites, 0).await?;
+    let candidate_rows = ask(work, &candidate, &suites, questions).await?;
+    let report = compare(&champion_rows, &candidate_rows, Bootstrap::default())?;
+
+    let scores = scores(&report);
+    let registry = parts.registry.clone();
+    tokio::task::spawn_blocking(move || registry.set_scores(id, scores)).await??;
+    let message = message(&report);
+    Ok(End::Next { outcome: outcome(&report, &champion, &suites)?, message })
+}
+
+async fn ask(
+    work: &Work<'_>,
+    side: &Side,
+    suites: &[Suite],
+    before: usize,
+) -> anyhow::Result<Vec<RowResult>> {
+    answer(work.parts, side, suites, async |done, total| {
+        let message = format!("{} answers", side.name());
+        let data = json!({ "done": before + done, "total": 2 * total, "adapter": side.name() });
+        work.progress(message, data).await
+    })
+    .await
+}
+
+/// The questions of a cycle.
+fn suites(config: &Config, snapshot: &std::path::Path) -> anyhow::Result<Vec<Suite>> {
+    let evaluation = &config.evaluation;
+    let snapshot = Snapshot::read(snapshot)?;
+    let mut suites = vec![Suite::from_examples(&snapshot.examples, evaluation.heldout_rows)?];
+    let starter = config.model.is_starter();
+    suites.extend(Suite::controls(&evaluation.suites, evaluation.rows_per_suite, starter)?);
+    Ok(suites)
+}
+
+/// The candidate's accuracy by family, in percent.
+fn scores(report: &Report) -> BTreeMap<String, f64> {
+    let lines = report.families.iter();
+    lines.map(|line| (line.family.clone(), line.comparison.candidate_percent())).collect()
+}
+
+fn message(report: &Report) -> String {
+    let side = |part: &Option<hone_eval::Comparison>| {
+        part.as_ref().map_or_else(
+            || "none asked".to_owned(),
+            |c| format!("{:.1} % to {:.1} %", c.champion_percent(), c.candidate_percent()),
+        )
+    };
+    format!("held-out {}, controls {}", side(&report.heldout), side(&report.controls))
+}
+
+/// The report itself, so that the verdict can be understood from the row alone.
+fn outcome(report: &Report, champion: &Side, suites: &[Suite]) -> anyhow::Result<Value> {
+    let mut outcome = serde_json::to_value(report)?;
+    outcome["champion"] = json!(champion.name());
+    let digests: BTreeMap<_, _> = suites.iter().map(|suite| (&suite.name, &suite.digest)).collect();
+    outcome["suites"] = json!(digests);
+    Ok(outcome)
 }
