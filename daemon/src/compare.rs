@@ -3,19 +3,12 @@
 //! Answers are kept by adapter, in `runs/answers/`: an interrupted evaluation goes on where it
 //! stopped, and what the live adapter answered need not be asked again for the next candidate.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use hone_api::{AdapterId, AdapterRef};
 use hone_engine::Target;
 use hone_eval::{Answers, Options, RowResult, Suite, answer_suites};
-use tokio::sync::mpsc;
 
 use crate::parts::Parts;
 use crate::promote::Error as PromoteError;
-
-/// The shortest time between two words about progress.
-const BEAT: Duration = Duration::from_millis(400);
 
 /// An adapter, or the base, that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +37,8 @@ impl Side {
     }
 }
 
-/// Lets a side answer suites behind users' requests. `told` hears how many of how many are
-/// answered, now and then.
+/// Lets a side answer suites behind users' requests. `progress` hears after each answer how many of
+/// how many there are.
 ///
 /// # Errors
 /// The engine's or the disk's. Dropping the future stops the work; what was answered is kept.
@@ -53,36 +46,18 @@ pub async fn answer(
     parts: &Parts,
     side: &Side,
     suites: &[Suite],
-    mut told: impl AsyncFnMut(usize, usize) -> anyhow::Result<()>,
+    progress: &(dyn Fn(usize, usize) + Send + Sync),
 ) -> anyhow::Result<Vec<RowResult>> {
     let config = parts.settings.now();
     let path = parts.dirs.answers().join(format!("{}.jsonl", side.name()));
     let answers = tokio::task::spawn_blocking(move || Answers::open(&path)).await??;
-    let (send, mut counts) = mpsc::unbounded_channel();
-    let progress = move |done, total| {
-        let _ = send.send((done, total)); // the receiver lives as long as this future
-    };
     let options = Options {
         max_tokens: config.evaluation.max_tokens,
         concurrency: config.evaluation.concurrency,
         adapter_digest: side.digest.as_deref(),
         answers: Some(&answers),
-        progress: Some(&progress),
+        progress: Some(progress),
     };
     let target = side.adapter.map_or(Target::Base, Target::Exact);
-    let engine = Arc::clone(&parts.engine);
-    let all = answer_suites(engine.as_ref(), target, suites, &options);
-    tokio::pin!(all);
-    let mut last: Option<Instant> = None;
-    loop {
-        tokio::select! {
-            rows = &mut all => return Ok(rows?),
-            Some((done, total)) = counts.recv() => {
-                if last.is_none_or(|last| last.elapsed() >= BEAT) {
-                    last = Some(Instant::now());
-                    told(done, total).await?;
-                }
-            }
-        }
-    }
+    Ok(answer_suites(parts.engine.as_ref(), target, suites, &options).await?)
 }

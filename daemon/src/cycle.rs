@@ -28,6 +28,9 @@ use crate::parts::Parts;
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The shortest time between two progress events.
+const BEAT: Duration = Duration::from_millis(400);
+
 /// How a step ended.
 enum End {
     /// On to the next one.

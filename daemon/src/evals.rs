@@ -114,13 +114,8 @@ impl Evals {
         suites: &[Suite],
         before: usize,
     ) -> anyhow::Result<Vec<RowResult>> {
-        let rows = answer(&self.parts, side, suites, async |done, _| {
-            self.change(id, |view| view.done = before + done);
-            Ok(())
-        })
-        .await?;
-        self.change(id, |view| view.done = before + rows.len());
-        Ok(rows)
+        let progress = |done, _| self.change(id, |view| view.done = before + done);
+        answer(&self.parts, side, suites, &progress).await
     }
 
     async fn side(&self, reference: &AdapterRef) -> ControlResult<Side> {
@@ -179,7 +174,7 @@ fn summary(side: &Side, rows: &[RowResult]) -> Value {
         family.1 += usize::from(row.passed);
     }
     let figures = |(items, passed): (usize, usize)| {
-        let (low, high) = hone_eval::stats::wilson(passed, items);
+        let (low, high) = hone_eval::stats::wilson(passed as u64, items as u64);
         json!({ "items": items, "passed": passed, "low": low, "high": high })
     };
     let passed = rows.iter().filter(|row| row.passed).count();

@@ -51,9 +51,7 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     let answers_dir = parts.dirs.answers();
     let (snapshot_dir, run_dir) = (parts.dirs.snapshots(), parts.dirs.runs());
     tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-        for (dir, kept) in
-            [(snapshot_dir, snapshots), (run_dir, runs), (answers_dir, answers)]
-        {
+        for (dir, kept) in [(snapshot_dir, snapshots), (run_dir, runs), (answers_dir, answers)] {
             for old in doomed(&dir, &kept)? {
                 if old.is_dir() {
                     fs_err::remove_dir_all(&old)?;

@@ -2,6 +2,7 @@
 //! held-out ones, and the control suites.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use anyhow::Context;
 use hone_api::cycle::Verdict;
@@ -9,8 +10,9 @@ use hone_config::Config;
 use hone_dataset::Snapshot;
 use hone_eval::{Bootstrap, Report, RowResult, Suite, compare};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
-use super::{End, Work};
+use super::{BEAT, End, Work};
 use crate::compare::{Side, answer};
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
@@ -45,7 +47,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let candidate_rows = ask(work, &candidate, &suites, questions).await?;
     let report = compare(&champion_rows, &candidate_rows, Bootstrap::default())?;
 
-    let scores = scores(&report);
+    let scores = report.scores();
     let registry = parts.registry.clone();
     tokio::task::spawn_blocking(move || registry.set_scores(id, scores)).await??;
     let message = message(&report);
@@ -58,12 +60,27 @@ async fn ask(
     suites: &[Suite],
     before: usize,
 ) -> anyhow::Result<Vec<RowResult>> {
-    answer(work.parts, side, suites, async |done, total| {
-        let message = format!("{} answers", side.name());
-        let data = json!({ "done": before + done, "total": 2 * total, "adapter": side.name() });
-        work.progress(message, data).await
-    })
-    .await
+    let (send, mut counts) = mpsc::unbounded_channel();
+    let progress = move |done: usize, total: usize| {
+        let _ = send.send((done, total)); // the receiver lives as long as this future
+    };
+    let answers = answer(work.parts, side, suites, &progress);
+    tokio::pin!(answers);
+    let mut last: Option<Instant> = None;
+    loop {
+        tokio::select! {
+            rows = &mut answers => return rows,
+            Some((done, total)) = counts.recv() => {
+                if last.is_none_or(|last| last.elapsed() >= BEAT) {
+                    last = Some(Instant::now());
+                    let data = json!({
+                        "done": before + done, "total": 2 * total, "adapter": side.name(),
+                    });
+                    work.progress(format!("{} answers", side.name()), data).await?;
+                }
+            }
+        }
+    }
 }
 
 /// The questions of a cycle.
@@ -74,12 +91,6 @@ fn suites(config: &Config, snapshot: &std::path::Path) -> anyhow::Result<Vec<Sui
     let starter = config.model.is_starter();
     suites.extend(Suite::controls(&evaluation.suites, evaluation.rows_per_suite, starter)?);
     Ok(suites)
-}
-
-/// The candidate's accuracy by family, in percent.
-fn scores(report: &Report) -> BTreeMap<String, f64> {
-    let lines = report.families.iter();
-    lines.map(|line| (line.family.clone(), line.comparison.candidate_percent())).collect()
 }
 
 fn message(report: &Report) -> String {

@@ -3,7 +3,7 @@
 //! A run that was killed (lack of memory, a crash) is tried again from its checkpoint, with smaller
 //! batches through the model; a run that refused says why, and trying again would not help it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hone_config::{Config, Recompute};
@@ -11,13 +11,11 @@ use hone_trainer::{Hyper, Job, Outcome, Progress};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{End, Work};
+use super::{BEAT, End, Work};
 use crate::child::{self, Ended, Limits};
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
-/// The shortest time between two progress events.
-const BEAT: Duration = Duration::from_millis(400);
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let config = work.parts.settings.now();
