@@ -182,13 +182,17 @@ unsafe fn norm_backward<S: Simd>(row: NormRow<'_>, out: &mut [f32]) {
         );
         let back = S::splat(-S::sum(along) * inverse * inverse * inverse / n as f32);
         let factor = S::splat(inverse);
-        let step =
-            |g: S::F, w: S::F, x: S::F, o: S::F| S::fma(x, back, S::fma(S::mul(g, w), factor, o));
+        // Not a closure: that would not get the set's features, and so call every operation.
+        macro_rules! step {
+            ($g:expr, $w:expr, $x:expr, $o:expr $(,)?) => {
+                S::fma($x, back, S::fma(S::mul($g, $w), factor, $o))
+            };
+        }
         lanes!(
             n,
             i,
             {
-                let value = step(
+                let value = step!(
                     S::load(gradient.as_ptr().add(i)),
                     S::load(weight.as_ptr().add(i)),
                     S::load(x.as_ptr().add(i)),
@@ -198,7 +202,7 @@ unsafe fn norm_backward<S: Simd>(row: NormRow<'_>, out: &mut [f32]) {
             },
             rest,
             {
-                let value = step(
+                let value = step!(
                     S::load_some(gradient.as_ptr().add(i), rest),
                     S::load_some(weight.as_ptr().add(i), rest),
                     S::load_some(x.as_ptr().add(i), rest),
@@ -215,19 +219,11 @@ unsafe fn silu_backward<S: Simd>(gate: &[f32], up: &[f32], d_gate: &mut [f32], d
     let n = gate.len();
     // SAFETY: all four hold `n` elements.
     unsafe {
-        let one = S::splat(1.0);
-        // sigmoid s, silu = g s, silu' = s (1 + g (1 - s))
-        let step = |g: S::F, u: S::F, d: S::F| {
-            let s = S::div(one, S::add(one, S::exp(S::sub(S::splat(0.0), g))));
-            let silu = S::mul(g, s);
-            let slope = S::fma(silu, S::sub(one, s), s);
-            (S::mul(S::mul(d, u), slope), S::mul(d, silu))
-        };
         lanes!(
             n,
             i,
             {
-                let (g, u) = step(
+                let (g, u) = silu_slopes::<S>(
                     S::load(gate.as_ptr().add(i)),
                     S::load(up.as_ptr().add(i)),
                     S::load(d_gate.as_ptr().add(i)),
@@ -237,7 +233,7 @@ unsafe fn silu_backward<S: Simd>(gate: &[f32], up: &[f32], d_gate: &mut [f32], d
             },
             rest,
             {
-                let (g, u) = step(
+                let (g, u) = silu_slopes::<S>(
                     S::load_some(gate.as_ptr().add(i), rest),
                     S::load_some(up.as_ptr().add(i), rest),
                     S::load_some(d_gate.as_ptr().add(i), rest),
@@ -246,6 +242,20 @@ unsafe fn silu_backward<S: Simd>(gate: &[f32], up: &[f32], d_gate: &mut [f32], d
                 S::store_some(d_up.as_mut_ptr().add(i), u, rest);
             }
         );
+    }
+}
+
+/// Gradients of gate and up from that of `silu(gate) * up`: with the sigmoid `s`, the slope of
+/// `silu = g s` is `s + silu (1 - s)`.
+#[inline(always)]
+unsafe fn silu_slopes<S: Simd>(gate: S::F, up: S::F, d: S::F) -> (S::F, S::F) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let one = S::splat(1.0);
+        let s = S::div(one, S::add(one, S::exp(S::sub(S::splat(0.0), gate))));
+        let silu = S::mul(gate, s);
+        let slope = S::fma(silu, S::sub(one, s), s);
+        (S::mul(S::mul(d, up), slope), S::mul(d, silu))
     }
 }
 
