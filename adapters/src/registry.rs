@@ -375,4 +375,6 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
 }
 
 #[cfg(test)]
+mod kill;
+#[cfg(test)]
 mod tests;
