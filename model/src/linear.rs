@@ -306,15 +306,12 @@ impl Linear {
             let columns = (self.outputs - panel * LANES).min(LANES);
             match format {
                 WeightFormat::Bf16 => {
-                    for c in (0..columns).step_by(2) {
-                        let at = (panel * LANES + c) / 2 * 64;
-                        let group = &mut out[at..at + 64];
-                        for k in 0..LANES {
-                            let low = half::bf16::from_f32(tile[c][k]).to_bits();
-                            let high = half::bf16::from_f32(tile[(c + 1) % LANES][k]).to_bits();
-                            let high = if c + 1 < columns { high } else { 0 };
-                            let pair = u32::from(low) | u32::from(high) << 16;
-                            group[k * 4..k * 4 + 4].copy_from_slice(&pair.to_le_bytes());
+                    // Lanes beyond the last column are zero in every format.
+                    for (pair, rows) in tile.chunks_exact(2).enumerate().take(columns.div_ceil(2)) {
+                        let at = panel * LANES * 32 + pair * 64;
+                        let (group, _) = out[at..at + 64].as_chunks_mut::<4>();
+                        for ((to, low), high) in group.iter_mut().zip(&rows[0]).zip(&rows[1]) {
+                            *to = (to_bf16(*low) | to_bf16(*high) << 16).to_le_bytes();
                         }
                     }
                 }
@@ -335,6 +332,12 @@ impl Linear {
             *out = unpack_one(self.format, panel, index % LANES, k);
         }
     }
+}
+
+/// The bits of the nearest bf16 (ties to even) of a finite number.
+fn to_bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16
 }
 
 /// Products of the same rows with several layers in one fork. All layers have the same inputs and format.

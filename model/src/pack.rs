@@ -8,6 +8,7 @@ use std::{
     io::{BufWriter, Write},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use memmap2::Mmap;
@@ -28,6 +29,10 @@ use crate::{
 const PACK_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"HONEPACK";
 const ALIGN: usize = 64;
+/// Beginning of the name of a folder that is being written.
+const STAGING: &str = ".packing-";
+/// After this time a folder that is being written belongs to a process that was killed.
+const STALE: Duration = Duration::from_secs(3600);
 
 /// `manifest.json` of a packed folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -64,8 +69,9 @@ pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result
         return Ok(target);
     }
     fs_err::create_dir_all(base_dir).map_err(Error::io(base_dir))?;
+    remove_leftovers(base_dir);
     let staging = tempfile::Builder::new()
-        .prefix(".packing-")
+        .prefix(STAGING)
         .tempdir_in(base_dir)
         .map_err(Error::io(base_dir))?;
     let manifest = write_folder(staging.path(), &config, &small, &checkpoint, format, digest)?;
@@ -80,6 +86,18 @@ pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result
     }
     sync_folder(base_dir)?;
     Ok(target)
+}
+
+/// Deletes what a killed process left. Failing to is no reason not to pack.
+fn remove_leftovers(base_dir: &Path) {
+    let Ok(entries) = fs_err::read_dir(base_dir) else { return };
+    for entry in entries.flatten() {
+        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(STAGING));
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if ours && age.is_some_and(|age| age > STALE) {
+            drop(fs_err::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 fn digest(small: &SmallFiles, checkpoint: &Checkpoint, format: WeightFormat) -> String {

@@ -199,3 +199,40 @@ fn an_adapter_names_itself_by_its_bytes() {
     assert_eq!(adapter.digest().len(), 64);
     assert_eq!(adapter.digest(), Adapter::load(&peft(), &config()).unwrap().digest());
 }
+
+#[cfg(feature = "starter")]
+#[test]
+fn the_starter_in_the_binary_is_the_one_in_the_folder() {
+    let base = tempfile::tempdir().unwrap();
+    let embedded = prepare(&Source::Starter, WeightFormat::Q8, base.path()).unwrap();
+    assert_eq!(
+        prepare(&Source::Folder(starter()), WeightFormat::Q8, base.path()).unwrap(),
+        embedded
+    );
+    let workloads = std::fs::read_dir(starter().join("workloads")).unwrap().count();
+    assert_eq!(hone_model::starter::workloads().len(), workloads);
+    assert_eq!(hone_model::starter::workload("triage").unwrap().lines().count(), 600);
+    assert!(hone_model::starter::card().unwrap().contains("Hone starter"));
+}
+
+#[cfg(not(feature = "starter"))]
+#[test]
+fn without_the_feature_the_starter_is_refused_with_a_way_out() {
+    let base = tempfile::tempdir().unwrap();
+    let error = prepare(&Source::Starter, WeightFormat::Q8, base.path()).unwrap_err().to_string();
+    assert!(error.contains("--features starter"), "{error}");
+}
+
+#[test]
+fn leftovers_of_a_killed_packing_are_removed_when_old() {
+    let base = tempfile::tempdir().unwrap();
+    let (old, new) = (base.path().join(".packing-old"), base.path().join(".packing-new"));
+    for folder in [&old, &new] {
+        std::fs::create_dir(folder).unwrap();
+        std::fs::write(folder.join("weights.hone"), b"half").unwrap();
+    }
+    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(7200);
+    std::fs::File::open(&old).unwrap().set_modified(past).unwrap();
+    prepare(&Source::Folder(starter()), WeightFormat::Q8, base.path()).unwrap();
+    assert!(!old.exists() && new.exists());
+}

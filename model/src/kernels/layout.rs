@@ -174,7 +174,7 @@ fn best_q4_scale(values: &[f32], nearest: &[u8; 255]) -> f32 {
     best.1
 }
 
-/// Reads `count` (at most 16, a multiple-of-16 start) inputs of all 16 lanes of a panel: `tile[lane][k - from]`.
+/// Reads `count` (at most 16) inputs of all 16 lanes of a panel, from a multiple of 16 on: `tile[lane][k - from]`.
 pub(crate) fn unpack_tile(
     format: WeightFormat,
     panel: &[u8],
@@ -182,44 +182,53 @@ pub(crate) fn unpack_tile(
     count: usize,
     tile: &mut [[f32; LANES]; LANES],
 ) {
-    let float =
-        |at: usize| f32::from_le_bytes([panel[at], panel[at + 1], panel[at + 2], panel[at + 3]]);
+    // Lines of a fixed size, so that the loops need no checks.
+    let (lines, _) = panel.as_chunks::<64>();
     match format {
         WeightFormat::F32 => {
-            for k in 0..count {
-                for (lane, row) in tile.iter_mut().enumerate() {
-                    row[k] = float(((from + k) * LANES + lane) * 4);
+            for (k, line) in lines[from..from + count].iter().enumerate() {
+                let (values, _) = line.as_chunks::<4>();
+                for (row, value) in tile.iter_mut().zip(values) {
+                    row[k % LANES] = f32::from_le_bytes(*value);
                 }
             }
         }
         WeightFormat::Bf16 => {
-            for k in 0..count {
-                for (lane, row) in tile.iter_mut().enumerate() {
-                    let at = ((from + k) / 2 * LANES + lane) * 4 + (from + k) % 2 * 2;
-                    row[k] = bf16::from_le_bytes([panel[at], panel[at + 1]]).to_f32();
+            for (pair, line) in lines[from / 2..(from + count).div_ceil(2)].iter().enumerate() {
+                let (values, _) = line.as_chunks::<4>();
+                for (row, v) in tile.iter_mut().zip(values) {
+                    row[pair * 2 % LANES] = bf16::from_le_bytes([v[0], v[1]]).to_f32();
+                    row[(pair * 2 + 1) % LANES] = bf16::from_le_bytes([v[2], v[3]]).to_f32();
                 }
             }
         }
         WeightFormat::Q8 => {
-            let block = from / BLOCK * Q8_BLOCK_BYTES;
-            for (lane, row) in tile.iter_mut().enumerate() {
-                let scale = float(block + LANES * BLOCK + lane * 4);
-                for (k, value) in row.iter_mut().enumerate().take(count) {
-                    let k = from % BLOCK + k;
-                    let code = panel[block + (k / 4 * LANES + lane) * 4 + k % 4];
-                    *value = (f32::from(code) - 128.0) * scale;
+            let block = &lines[from / BLOCK * (Q8_BLOCK_BYTES / 64)..][..Q8_BLOCK_BYTES / 64];
+            let scales = block[LANES].as_chunks::<4>().0;
+            let first = from % BLOCK / 4;
+            for (group, line) in block[first..first + 4].iter().enumerate() {
+                let codes = line.as_chunks::<4>().0;
+                for ((row, codes), scale) in tile.iter_mut().zip(codes).zip(scales) {
+                    let scale = f32::from_le_bytes(*scale);
+                    for (i, code) in codes.iter().enumerate() {
+                        row[group * 4 + i] = (f32::from(*code) - 128.0) * scale;
+                    }
                 }
             }
         }
         WeightFormat::Q4 => {
-            let block = from / BLOCK * Q4_BLOCK_BYTES;
-            for (lane, row) in tile.iter_mut().enumerate() {
-                let scale = float(block + LANES * BLOCK / 2 + lane * 4);
-                for (k, value) in row.iter_mut().enumerate().take(count) {
-                    let k = from % BLOCK + k;
-                    let byte = panel[block + (k / 8 * LANES + lane) * 4 + k % 4];
-                    let code = byte >> (k / 4 % 2 * 4) & 15;
-                    *value = (f32::from(Q4_CODES[usize::from(code)]) - 128.0) * scale;
+            let block = &lines[from / BLOCK * (Q4_BLOCK_BYTES / 64)..][..Q4_BLOCK_BYTES / 64];
+            let scales = block[LANES / 2].as_chunks::<4>().0;
+            let first = from % BLOCK / 8;
+            for (group, line) in block[first..first + 2].iter().enumerate() {
+                let codes = line.as_chunks::<4>().0;
+                for ((row, codes), scale) in tile.iter_mut().zip(codes).zip(scales) {
+                    let scale = f32::from_le_bytes(*scale);
+                    for (i, code) in codes.iter().enumerate() {
+                        let level = |c: u8| f32::from(Q4_CODES[usize::from(c)]) - 128.0;
+                        row[group * 8 + i] = level(code & 15) * scale;
+                        row[group * 8 + 4 + i] = level(code >> 4) * scale;
+                    }
                 }
             }
         }
