@@ -28,13 +28,27 @@ pub enum Prompt {
     Tokens(Vec<u32>),
 }
 
+/// The shapes that `prompt` may have on the wire; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum PromptForms {
+    /// One text.
+    Text(String),
+    /// Several texts.
+    Texts(Vec<String>),
+    /// One prompt as token ids.
+    Tokens(Vec<u32>),
+    /// Several prompts as token ids.
+    Lists(Vec<Vec<u32>>),
+}
+
 /// The body of `POST /v1/completions`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct CompletionRequest {
     /// As for chat.
     pub model: String,
     /// A string, token ids, or an array of either.
-    #[schema(min_items = 1)]
+    #[schema(value_type = PromptForms)]
     pub prompt: Vec<Prompt>,
     /// How tokens are drawn.
     #[serde(flatten)]
@@ -84,6 +98,7 @@ impl CompletionRequest {
     /// The first field that is wrong or not supported, by name.
     pub fn from_json(body: Value) -> Result<Accepted<Self>, Invalid> {
         let mut fields = Fields::new(body)?;
+        let mut ignored = Vec::new();
         let request = Self {
             model: model(&mut fields)?,
             prompt: prompts(&mut fields)?,
@@ -93,7 +108,7 @@ impl CompletionRequest {
             logprobs: top_logprobs(&mut fields, "logprobs")?,
             echo: fields.take("echo")?,
             stream: fields.take("stream")?,
-            stream_options: stream_options(&mut fields)?,
+            stream_options: stream_options(&mut fields, &mut ignored)?,
             user: user(&mut fields)?,
             store: fields.take("store")?,
             metadata: metadata(&mut fields)?.unwrap_or_default(),
@@ -102,7 +117,8 @@ impl CompletionRequest {
         fields.unsupported("suffix", &[json!("")])?;
         fields.unsupported("best_of", &[json!(request.n.unwrap_or(1))])?;
         fields.unsupported("response_format", &[json!({"type": "text"})])?;
-        Ok(Accepted { request, ignored: fields.unknown() })
+        ignored.extend(fields.unknown());
+        Ok(Accepted { request, ignored })
     }
 
     /// Checks what depends on other fields and on the model.

@@ -85,6 +85,7 @@ pub struct SamplingOptions {
     pub seed: Option<i64>,
     /// A string, or up to four; the answer ends before the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = StopForms)]
     pub stop: Vec<String>,
     /// At least so many tokens before an end token or a stop string counts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,18 @@ pub struct SamplingOptions {
     /// Go on after an end token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,
+}
+
+/// The shapes that `stop` may have on the wire; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum StopForms {
+    /// One.
+    One(String),
+    /// Up to four.
+    Many(Vec<String>),
+    /// None.
+    None(()),
 }
 
 impl SamplingOptions {

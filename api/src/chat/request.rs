@@ -96,7 +96,7 @@ impl ChatRequest {
             logprobs: fields.take("logprobs")?,
             top_logprobs: top_logprobs(&mut fields, "top_logprobs")?,
             stream: fields.take("stream")?,
-            stream_options: stream_options(&mut fields)?,
+            stream_options: stream_options(&mut fields, &mut ignored)?,
             user: user(&mut fields)?,
             store: fields.take("store")?,
             metadata: metadata(&mut fields)?.unwrap_or_default(),
@@ -278,11 +278,15 @@ pub(crate) fn top_logprobs(fields: &mut Fields, name: &str) -> Result<Option<u8>
     Ok(fields.whole(name, 0, 20)?.and_then(|number| u8::try_from(number).ok()))
 }
 
-pub(crate) fn stream_options(fields: &mut Fields) -> Result<Option<StreamOptions>, Invalid> {
+pub(crate) fn stream_options(
+    fields: &mut Fields,
+    ignored: &mut Vec<String>,
+) -> Result<Option<StreamOptions>, Invalid> {
     let Some(value) = fields.value("stream_options") else { return Ok(None) };
     let mut inner = Fields::nested(value, "stream_options")?;
     let include_usage = inner.take("include_usage")?.unwrap_or(false);
     inner.unsupported("include_obfuscation", &[json!(false)])?;
+    ignored.extend(inner.unknown());
     Ok(Some(StreamOptions { include_usage }))
 }
 

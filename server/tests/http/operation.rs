@@ -1,0 +1,105 @@
+//! Probes, figures, the OpenAPI document and the pages.
+
+use std::collections::BTreeSet;
+
+use actix_web::http::Method;
+use actix_web::test::TestRequest;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+#[actix_web::test]
+async fn probes_and_pages_answer() {
+    let world = World::new();
+    for path in ["/livez", "/readyz", "/startupz"] {
+        assert_eq!(world.get(path).await.ok(), json!({"status": "ok"}), "{path}");
+    }
+    for path in ["/", "/docs"] {
+        let reply = world.get(path).await;
+        assert_eq!(reply.status, 200, "{path}");
+        assert!(reply.text.starts_with("<!doctype html>"));
+        assert!(!reply.text.contains("<script") && !reply.text.contains("http://"), "{path}");
+    }
+    assert!(world.get("/docs").await.text.contains("/v1/chat/completions"));
+}
+
+#[actix_web::test]
+async fn figures_have_their_names() {
+    let world = World::new();
+    world.adapter("one", 1);
+    let ask = json!({
+        "model": "tiny", "max_tokens": 5, "ignore_eos": true,
+        "messages": [{"role": "user", "content": "Hi"}],
+    });
+    world.post("/v1/chat/completions", &ask).await.ok();
+    let reply = world.get("/metrics").await;
+    assert!(reply.header("content-type").starts_with("text/plain"));
+    for line in [
+        "hone_requests_total{route=\"/v1/chat/completions\",status=\"200\"} 1",
+        "hone_request_duration_seconds_bucket{route=\"/v1/chat/completions\",le=\"0.001\"}",
+        "hone_time_to_first_token_seconds_count 1",
+        "hone_time_to_first_token_seconds_bucket{le=\"2560\"} 1",
+        "hone_inter_token_latency_seconds_count 4",
+        "hone_tokens_total{kind=\"completion\"} 5",
+        "hone_queue_depth 0",
+        "hone_training_loss 0",
+        "state=\"candidate\"} 1",
+        "process_resident_memory_bytes",
+    ] {
+        assert!(reply.text.contains(line), "{line} is missing in {}", reply.text);
+    }
+}
+
+fn statuses(operation: &Value) -> BTreeSet<u16> {
+    let responses = operation["responses"].as_object().unwrap();
+    responses.keys().map(|status| status.parse().unwrap()).collect()
+}
+
+#[actix_web::test]
+async fn every_described_operation_exists_and_answers_as_described() {
+    let world = World::new();
+    let document = world.get("/openapi.json").await.ok();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
+    let mut names = BTreeSet::new();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            count += 1;
+            let name = operation["operationId"].as_str().unwrap();
+            assert!(names.insert(name.to_owned()), "{name} is there twice");
+            let filled = path.replace("{id}", "x").replace("{ref}", "x");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            for body in [None, Some("{}"), Some("[")] {
+                let request = TestRequest::with_uri(&filled).method(method.clone());
+                let request = match body {
+                    Some(body) => request.set_payload(body),
+                    None => request,
+                };
+                let status = world.send(request).await.status;
+                assert!(statuses(operation).contains(&status), "{method} {path}: {status}");
+                assert_ne!(status, 405, "{method} {path}");
+                assert!(status < 500, "{method} {path}: {status}");
+            }
+        }
+    }
+    assert!(count > 35, "only {count} operations");
+    for path in ["/v1/adapters/{ref}/promote", "/v1/load_lora_adapter", "/feedback", "/v1/evals"] {
+        assert!(document["paths"].get(path).is_some(), "{path}");
+    }
+    references(&document, &document);
+}
+
+/// Every `$ref` points to something.
+fn references(document: &Value, part: &Value) {
+    match part {
+        Value::Object(map) => {
+            if let Some(Value::String(reference)) = map.get("$ref") {
+                let pointer = reference.strip_prefix('#').unwrap();
+                assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+            }
+            map.values().for_each(|value| references(document, value));
+        }
+        Value::Array(list) => list.iter().for_each(|value| references(document, value)),
+        _ => {}
+    }
+}

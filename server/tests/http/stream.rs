@@ -1,0 +1,274 @@
+//! Streamed answers: their chunks, their faults, their ends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use hone_api::{AdapterId, InteractionId};
+use hone_engine::{Error, Event, Generate, Generation, Health, Loaded, Request};
+use hone_model::Model;
+use hone_server::Options;
+use serde_json::{Value, json};
+
+use crate::world::{World, events, eventually, tiny};
+
+fn ask(more: Value) -> Value {
+    let mut body = json!({
+        "model": "tiny", "temperature": 0, "max_tokens": 12, "ignore_eos": true,
+        "messages": [{"role": "user", "content": "Hello there"}],
+    });
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+#[actix_web::test]
+async fn chunks_add_up_to_the_whole_answer() {
+    let world = World::new();
+    let path = "/v1/chat/completions";
+    let whole = world.post(path, &ask(json!({"n": 2, "seed": 3, "temperature": 1.2}))).await.ok();
+    let body = ask(json!({
+        "n": 2, "seed": 3, "temperature": 1.2, "stream": true,
+        "stream_options": {"include_usage": true},
+    }));
+    let mut chunks = world.events(path, &body).await;
+    let last = chunks.pop().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
+    for field in ["id", "created", "model", "system_fingerprint", "object"] {
+        assert!(chunks.iter().all(|chunk| chunk[field] == last[field]), "{field}");
+    }
+    assert_eq!(last["object"], "chat.completion.chunk");
+    assert!(chunks.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null)));
+    for index in 0..2 {
+        let own: Vec<_> =
+            chunks.iter().map(|c| &c["choices"][0]).filter(|c| c["index"] == index).collect();
+        assert_eq!(own[0]["delta"]["role"], "assistant");
+        assert!(own[1..].iter().all(|choice| choice["delta"].get("role").is_none()));
+        let text: String = own.iter().filter_map(|c| c["delta"]["content"].as_str()).collect();
+        assert_eq!(text, whole["choices"][index]["message"]["content"].as_str().unwrap());
+        let (end, before) = own.split_last().unwrap();
+        assert_eq!((&end["finish_reason"], &end["delta"]), (&json!("length"), &json!({})));
+        assert!(before.iter().all(|choice| choice["finish_reason"].is_null()));
+    }
+    let id = last["id"].as_str().unwrap();
+    world.get(&format!("/v1/interactions/{id}")).await.ok();
+}
+
+#[actix_web::test]
+async fn without_include_usage_there_is_no_usage() {
+    let world = World::new();
+    let chunks = world.events("/v1/chat/completions", &ask(json!({"stream": true}))).await;
+    assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
+    assert!(chunks.iter().all(|chunk| chunk["choices"].as_array().unwrap().len() == 1));
+}
+
+#[actix_web::test]
+async fn token_ids_and_log_probabilities_come_with_their_chunks() {
+    let world = World::new();
+    let body =
+        ask(json!({"stream": true, "return_token_ids": true, "logprobs": true, "top_logprobs": 1}));
+    let chunks = world.events("/v1/chat/completions", &body).await;
+    assert!(!chunks[0]["prompt_token_ids"].as_array().unwrap().is_empty());
+    assert!(chunks[1].get("prompt_token_ids").is_none());
+    let ids: Vec<_> =
+        chunks.iter().filter_map(|c| c["choices"][0]["token_ids"].as_array()).collect();
+    assert_eq!(ids.len(), 12);
+    let content: Vec<_> =
+        chunks.iter().filter_map(|c| c["choices"][0]["logprobs"]["content"].as_array()).collect();
+    assert_eq!(content.len(), 12);
+}
+
+#[actix_web::test]
+async fn a_streamed_completion_adds_up_too() {
+    let world = World::new();
+    let body = json!({
+        "model": "tiny", "prompt": ["The sun", [5, 6, 7]], "max_tokens": 5, "temperature": 0,
+        "ignore_eos": true, "logprobs": 1, "echo": true,
+    });
+    let whole = world.post("/v1/completions", &body).await.ok();
+    let mut streamed = body.clone();
+    streamed["stream"] = json!(true);
+    streamed["stream_options"] = json!({"include_usage": true});
+    let mut chunks = world.events("/v1/completions", &streamed).await;
+    let last = chunks.pop().unwrap();
+    assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
+    for index in 0..2 {
+        let own: Vec<_> =
+            chunks.iter().map(|c| &c["choices"][0]).filter(|c| c["index"] == index).collect();
+        let text: String = own.iter().filter_map(|c| c["text"].as_str()).collect();
+        assert_eq!(text, whole["choices"][index]["text"].as_str().unwrap());
+        for list in ["tokens", "token_logprobs", "text_offset"] {
+            let joined: Vec<_> = own
+                .iter()
+                .filter_map(|c| c["logprobs"][list].as_array())
+                .flatten()
+                .cloned()
+                .collect();
+            assert_eq!(json!(joined), whole["choices"][index]["logprobs"][list], "{list}");
+        }
+        assert_eq!(own.last().unwrap()["finish_reason"], "length");
+    }
+}
+
+/// An engine that says what a test wants it to say.
+struct Scripted {
+    events: Vec<Event>,
+    refuse: Option<fn() -> Error>,
+}
+
+impl Generate for Scripted {
+    fn submit(&self, _: Request) -> Result<Generation, Error> {
+        if let Some(error) = self.refuse {
+            return Err(error());
+        }
+        let (sender, generation) = Generation::channel(None, None, || ());
+        for event in &self.events {
+            sender.send(event.clone()).unwrap();
+        }
+        Ok(generation)
+    }
+    fn load(&self, id: AdapterId, _: &std::path::Path) -> Result<Loaded, Error> {
+        Err(Error::NoEffect(id))
+    }
+    fn unload(&self, _: AdapterId) -> bool {
+        false
+    }
+    fn is_loaded(&self, _: AdapterId) -> bool {
+        false
+    }
+    fn set_live(&self, _: Option<AdapterId>, _: u64) -> Result<(), Error> {
+        Ok(())
+    }
+    fn live(&self) -> Option<AdapterId> {
+        None
+    }
+    fn health(&self) -> Health {
+        Health { accepting: true, alive: true, ..Health::default() }
+    }
+    fn model(&self) -> &Arc<Model> {
+        static MODEL: std::sync::LazyLock<Arc<Model>> = std::sync::LazyLock::new(tiny);
+        &MODEL
+    }
+}
+
+#[actix_web::test]
+async fn a_failure_in_mid_stream_is_an_error_event() {
+    let token = Event::Token { token: 5, text: "So ".to_owned(), logprob: -0.1, top: Vec::new() };
+    let failed = Event::Failed("the device is gone; try again".to_owned());
+    let world =
+        World::with_engine(Arc::new(Scripted { events: vec![token, failed], refuse: None }));
+    let reply = world.post("/v1/chat/completions", &ask(json!({"stream": true}))).await;
+    assert_eq!(reply.status, 200);
+    let events: Vec<Value> =
+        events(&reply.text).iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    assert_eq!(events[1]["choices"][0]["delta"]["content"], "So ");
+    let error = &events.last().unwrap()["error"];
+    assert_eq!(error["message"], "the device is gone; try again");
+    assert_eq!(error["type"], "server_error");
+    let id = events[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/interactions/{id}");
+    let kept = eventually(async || Some(world.get(&path).await).filter(|r| r.status == 200)).await;
+    assert_eq!(kept.json()["answers"][0]["finish_reason"], "error");
+
+    let whole = world.post("/v1/chat/completions", &ask(json!({}))).await;
+    assert_eq!(whole.error(500)["code"], "generation_failed");
+}
+
+#[actix_web::test]
+async fn a_full_queue_says_when_to_come_back() {
+    let full = || Error::QueueFull { waiting: 9, retry_after: Duration::from_secs(3) };
+    let world = World::with_engine(Arc::new(Scripted { events: vec![], refuse: Some(full) }));
+    for stream in [false, true] {
+        let reply = world.post("/v1/chat/completions", &ask(json!({"stream": stream}))).await;
+        assert_eq!(reply.error(429)["code"], "queue_full");
+        assert_eq!(reply.header("retry-after"), "3");
+        assert_eq!(reply.header("retry-after-ms"), "3000");
+    }
+    let figures = world.get("/metrics").await.text;
+    assert!(figures.contains("hone_requests_rejected_total{reason=\"queue_full\"} 2"), "{figures}");
+}
+
+fn serve(world: &World, drain: Duration) -> hone_server::Running {
+    let options =
+        Options { listen: "127.0.0.1:0".parse().unwrap(), workers: 1, body_limit: 64 << 10, drain };
+    hone_server::run(world.parts.clone(), &options).unwrap()
+}
+
+#[actix_web::test]
+async fn a_client_that_leaves_frees_its_place_and_leaves_a_record() {
+    let world = World::new();
+    let server = serve(&world, Duration::from_secs(5));
+    let body = ask(json!({"stream": true, "max_tokens": 400})).to_string();
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    let length = body.len();
+    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}");
+    client.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
+    let mut some = [0; 600];
+    let read = tokio::task::spawn_blocking(move || {
+        client.read_exact(&mut some).unwrap();
+        drop(client);
+        String::from_utf8_lossy(&some).into_owned()
+    });
+    let text = read.await.unwrap();
+    let id: InteractionId = text.split("\"id\":\"").nth(1).unwrap()[..45].parse().unwrap();
+    let kept = eventually(async || world.parts.store.interaction(id).await.unwrap()).await;
+    assert_eq!(json!(kept.answers[0].finish_reason), "cancelled");
+    assert!(kept.answers[0].tokens.len() < 400);
+    let health =
+        eventually(async || Some(world.parts.engine.health()).filter(|health| health.running == 0))
+            .await;
+    assert_eq!(health.cancelled, 1);
+    server.stop().await;
+}
+
+#[actix_web::test]
+async fn stopping_lets_streams_finish_and_refuses_new_requests() {
+    let world = World::new();
+    let server = serve(&world, Duration::from_secs(20));
+    let url = format!("http://{}", server.address());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = ask(json!({"stream": true, "max_tokens": 300}));
+    let open = client.post(format!("{url}/v1/chat/completions")).json(&body).send().await.unwrap();
+    let mut open = open.bytes_stream();
+    let mut text = String::from_utf8(open.next().await.unwrap().unwrap().to_vec()).unwrap();
+    let rest = async {
+        while let Some(part) = open.next().await {
+            text.push_str(std::str::from_utf8(&part.unwrap()).unwrap());
+        }
+        text
+    };
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        client.get(format!("{url}/v1/models")).send().await.map(|r| r.status().as_u16())
+    };
+    let ((), text, late) = tokio::join!(server.stop(), rest, late);
+    assert!(text.trim_end().ends_with("data: [DONE]"), "{text}");
+    assert_eq!(late.ok(), Some(503));
+}
+
+#[actix_web::test]
+async fn when_the_drain_time_is_over_streams_end_with_an_error() {
+    let world = World::new();
+    let server = serve(&world, Duration::from_millis(30));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    // Several long answers: the tiny model does not finish them in time.
+    let body = ask(json!({"stream": true, "max_tokens": 480, "n": 4, "temperature": 1}));
+    let url = format!("http://{}/v1/chat/completions", server.address());
+    let mut open = client.post(url).json(&body).send().await.unwrap().bytes_stream();
+    open.next().await.unwrap().unwrap();
+    let rest = async {
+        let mut text = String::new();
+        while let Some(Ok(part)) = open.next().await {
+            text.push_str(std::str::from_utf8(&part).unwrap());
+        }
+        text
+    };
+    let began = Instant::now();
+    let ((), text) = tokio::join!(server.stop(), rest);
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let last: Value = serde_json::from_str(events(&text).last().unwrap()).unwrap();
+    assert_eq!(last["error"]["code"], "shutting_down");
+}

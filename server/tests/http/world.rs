@@ -1,0 +1,358 @@
+//! A server's surroundings for one test.
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
+
+use actix_web::http::Method;
+use actix_web::test::{self, TestRequest};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt, StreamExt};
+use hone_adapters::{BaseShape, Import, Registry, Sizes};
+use hone_api::adapter::{AdapterView, LiveView, Provenance};
+use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step, Trigger};
+use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
+use hone_engine::testing::{random_adapter, tiny_model};
+use hone_engine::{Engine, EngineConfig, Generate};
+use hone_model::{Model, Source, WeightFormat};
+use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::metrics::Metrics;
+use hone_server::state::{AppState, Parts};
+use hone_store::Store;
+use serde_json::Value;
+use tempfile::TempDir;
+
+static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_model(&folder.path().join("hf"), 1).unwrap();
+    let source = Source::Folder(folder.path().join("hf"));
+    let packed = hone_model::prepare(&source, WeightFormat::F32, folder.path()).unwrap();
+    (folder, Arc::new(Model::open(&packed, 1).unwrap()))
+});
+
+/// Random weights, context 512, the starter's tokenizer and template.
+pub fn tiny() -> Arc<Model> {
+    Arc::clone(&TINY.1)
+}
+
+pub fn engine() -> Arc<Engine> {
+    let config = EngineConfig {
+        max_sequences: 4,
+        max_queue: 8,
+        max_step_tokens: 256,
+        kv_bytes: 64 << 20,
+        pressure: None,
+    };
+    Engine::start(tiny(), config).unwrap()
+}
+
+/// The server's surroundings. Dropping it removes the data directory.
+pub struct World {
+    pub parts: Parts,
+    pub state: Arc<AppState>,
+    pub folder: TempDir,
+}
+
+/// One answer.
+pub struct Reply {
+    pub status: u16,
+    pub headers: actix_web::http::header::HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    /// The body of a success.
+    #[track_caller]
+    pub fn ok(&self) -> Value {
+        assert!((200..300).contains(&self.status), "{} {}", self.status, self.text);
+        self.json()
+    }
+
+    /// The error of a refusal: all four fields are there.
+    #[track_caller]
+    pub fn error(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        let error = self.json()["error"].clone();
+        for field in ["message", "type", "param", "code"] {
+            assert!(error.get(field).is_some(), "{field} is missing in {}", self.text);
+        }
+        error
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with_engine(engine())
+    }
+
+    pub fn with_engine(engine: Arc<dyn Generate>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let model = tiny();
+        let config = model.config();
+        let sizes = Sizes {
+            num_layers: config.num_layers,
+            hidden: config.hidden_size,
+            intermediate: config.intermediate_size,
+            query: config.num_heads * config.head_dim,
+            key_value: config.num_kv_heads * config.head_dim,
+        };
+        let base = BaseShape::of_llama(model.digest(), sizes);
+        let registry = Arc::new(Registry::open(folder.path(), base).unwrap());
+        let store = Store::open(&folder.path().join("hone.db")).unwrap();
+        let control = Arc::new(Desk {
+            engine: Arc::clone(&engine),
+            registry: Arc::clone(&registry),
+            store: store.clone(),
+            arrived: Mutex::default(),
+        });
+        let parts = Parts {
+            engine,
+            registry,
+            store,
+            control,
+            metrics: Arc::new(Metrics::new().unwrap()),
+            served_name: "tiny".to_owned(),
+        };
+        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, true));
+        Self { parts, state, folder }
+    }
+
+    pub async fn send(&self, request: TestRequest) -> Reply {
+        let service = test::init_service(hone_server::app(Arc::clone(&self.state))).await;
+        let response = test::call_service(&service, request.to_request()).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = test::read_body(response).await;
+        Reply { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(TestRequest::with_uri(path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Reply {
+        self.send(TestRequest::with_uri(path).method(Method::DELETE)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.send(TestRequest::post().uri(path).set_json(body)).await
+    }
+
+    pub async fn post_raw(&self, path: &str, body: impl Into<String>) -> Reply {
+        self.send(TestRequest::post().uri(path).set_payload(body.into())).await
+    }
+
+    /// The JSON of each event of a stream but `[DONE]`, which must be the last one.
+    pub async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
+        let reply = self.post(path, body).await;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        assert!(reply.header("content-type").starts_with("text/event-stream"));
+        let mut events = events(&reply.text);
+        assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+        events.iter().map(|event| serde_json::from_str(event).unwrap()).collect()
+    }
+
+    /// Puts a random adapter into the registry.
+    pub fn adapter(&self, name: &str, seed: u64) -> AdapterId {
+        let source = self.folder.path().join("drop").join(name);
+        write_adapter(&source, seed);
+        let import = Import {
+            id: AdapterId::new(),
+            source,
+            name: Some(name.to_owned()),
+            provenance: Provenance::Import { folder: name.to_owned() },
+            now: UnixMillis::now(),
+        };
+        self.parts.registry.import(import).unwrap().id
+    }
+}
+
+pub fn write_adapter(folder: &Path, seed: u64) {
+    random_adapter(folder, tiny().config(), 8, 0.5, seed).unwrap();
+}
+
+pub fn events(text: &str) -> Vec<String> {
+    text.split("\n\n").filter_map(|e| e.strip_prefix("data: ")).map(str::to_owned).collect()
+}
+
+/// The daemon's part, as small as it can be.
+pub struct Desk {
+    engine: Arc<dyn Generate>,
+    registry: Arc<Registry>,
+    store: Store,
+    pub arrived: Mutex<usize>,
+}
+
+impl Desk {
+    fn id(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {
+        Ok(self.registry.resolve(reference)?)
+    }
+
+    fn swap(&self, pointer: hone_adapters::LivePointer) -> ControlResult<LiveView> {
+        if let Some(id) = pointer.live {
+            let load = self.engine.load(id, &self.registry.dir(id));
+            load.map_err(|error| ControlError::Internal(error.to_string()))?;
+        }
+        self.engine
+            .set_live(pointer.live, pointer.epoch)
+            .map_err(|error| ControlError::Internal(error.to_string()))?;
+        Ok(LiveView {
+            epoch: pointer.epoch,
+            live: pointer.live,
+            previous: pointer.previous,
+            changed_at: pointer.changed_at,
+        })
+    }
+}
+
+pub fn cycle(id: CycleId) -> CycleView {
+    CycleView {
+        id,
+        object: "cycle".to_owned(),
+        status: CycleStatus::Running,
+        trigger: Trigger::Manual,
+        step: Step::Train,
+        verdict: None,
+        reason: None,
+        snapshot: None,
+        candidate: None,
+        champion: None,
+        outcomes: std::collections::BTreeMap::new(),
+        created_at: UnixMillis::now(),
+        finished_at: None,
+    }
+}
+
+impl Control for Desk {
+    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
+        async {
+            let cycle = cycle(CycleId::new());
+            self.store.insert_cycle(cycle.clone()).await?;
+            Ok(cycle)
+        }
+        .boxed()
+    }
+
+    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
+        async move { Err(ControlError::Conflict(format!("{id} has ended"))) }.boxed()
+    }
+
+    fn cycle_events(
+        &self,
+        id: CycleId,
+        after: u64,
+    ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
+        let events: Vec<_> = (after + 1..=3)
+            .map(|sequence| CycleEvent {
+                cycle_id: id,
+                sequence,
+                at: UnixMillis::now(),
+                step: Step::Train,
+                kind: if sequence == 3 { "finished" } else { "progress" }.to_owned(),
+                message: format!("event {sequence}"),
+                data: Value::Null,
+            })
+            .collect();
+        async move { Ok(stream::iter(events).boxed()) }.boxed()
+    }
+
+    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        async move {
+            let to = self.id(&change.to.unwrap_or(AdapterRef::Base))?;
+            self.swap(self.registry.promote(to, change.expected_live, UnixMillis::now())?)
+        }
+        .boxed()
+    }
+
+    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        async move {
+            let to = change.to.map(|to| self.id(&to)).transpose()?;
+            self.swap(self.registry.rollback(to, change.expected_live, UnixMillis::now())?)
+        }
+        .boxed()
+    }
+
+    fn import_adapter(&self, import: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
+        async move {
+            let source = self.registry.drop_path(&import.folder)?;
+            Ok(self.registry.import(Import {
+                id: AdapterId::new(),
+                source,
+                name: import.name.or(Some(import.folder.clone())),
+                provenance: Provenance::Import { folder: import.folder },
+                now: UnixMillis::now(),
+            })?)
+        }
+        .boxed()
+    }
+
+    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
+        async move {
+            let id = self.registry.get(&adapter)?.id;
+            self.registry.delete(id)?;
+            Ok(id)
+        }
+        .boxed()
+    }
+
+    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
+        async move {
+            if !load.in_place && self.id(&AdapterRef::Name(load.name.clone())).is_ok() {
+                return Err(ControlError::Conflict(format!("`{}` is loaded already", load.name)));
+            }
+            let import = ImportAdapter { folder: load.path, name: Some(load.name) };
+            self.import_adapter(import).await.map(drop)
+        }
+        .boxed()
+    }
+
+    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
+        async move { self.delete_adapter(AdapterRef::Name(name)).await.map(drop) }.boxed()
+    }
+
+    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
+        async move {
+            Ok(EvalView {
+                id: RunId::new(),
+                object: "eval".to_owned(),
+                status: EvalStatus::Running,
+                request,
+                done: 0,
+                total: 10,
+                report: None,
+                error: None,
+                created_at: UnixMillis::now(),
+                finished_at: None,
+            })
+        }
+        .boxed()
+    }
+
+    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
+        async move { Err(ControlError::NotFound(format!("there is no evaluation `{id}`"))) }.boxed()
+    }
+
+    fn feedback_arrived(&self) {
+        *self.arrived.lock().unwrap() += 1;
+    }
+}
+
+/// Waits for what happens a little later.
+pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..500 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it did not happen within five seconds")
+}
