@@ -56,6 +56,13 @@ impl Engine {
         self.shared.panic_next.store(true, Ordering::Relaxed);
     }
 
+    /// Sees whether an adapter's weights are still held.
+    #[cfg(test)]
+    pub(crate) fn adapter(&self, id: AdapterId) -> std::sync::Weak<Adapter> {
+        let slot = self.shared.slots.get(id);
+        slot.map_or_else(std::sync::Weak::new, |slot| Arc::downgrade(&slot.adapter))
+    }
+
     fn left(&self) -> usize {
         let waiting = self.shared.inbox().queue.len();
         waiting + self.shared.counters.running.load(Ordering::Relaxed)

@@ -510,3 +510,107 @@ fn the_starter_answers_questions() {
     assert_eq!(first, collect(ask(Target::Exact(ids[0]))));
     assert_eq!(second, collect(ask(Target::Exact(ids[1]))));
 }
+
+#[test]
+fn a_storm_leaves_nothing_behind() {
+    let config = EngineConfig {
+        max_sequences: 5,
+        max_queue: 40,
+        max_step_tokens: 16,
+        kv_bytes: hone_model::KvCache::bytes_for(tiny().config(), 128) * 3,
+        ..EngineConfig::default()
+    };
+    let engine = start(config);
+    let targets = [Target::Base, Target::Exact(adapter(&engine, 1)), Target::Live];
+    let clients: Vec<_> = (0..6usize)
+        .map(|client| {
+            let engine = Arc::clone(&engine);
+            std::thread::spawn(move || {
+                let mut outcome = [0u64; 3]; // finished, dropped, refused
+                for i in 0..40 {
+                    let mut request =
+                        on(targets[(client + i) % 3], request("Storm ", 1 + i as u32));
+                    if (client + i) % 4 == 0 {
+                        request.priority = Priority::Background;
+                    }
+                    let Ok(mut generation) = engine.submit(request) else {
+                        outcome[2] += 1;
+                        continue;
+                    };
+                    // Some leave while they wait, some in the middle, some stay.
+                    match (client * 7 + i) % 5 {
+                        0 => outcome[1] += 1,
+                        1 => {
+                            generation.blocking_next();
+                            generation.blocking_next();
+                            drop(generation);
+                            outcome[1] += 1;
+                        }
+                        _ => {
+                            assert_eq!(collect(generation).reason, Some(FinishReason::Length));
+                            outcome[0] += 1;
+                        }
+                    }
+                }
+                outcome
+            })
+        })
+        .collect();
+    let mut total = [0; 3];
+    for client in clients {
+        let outcome = client.join().unwrap();
+        total = std::array::from_fn(|i| total[i] + outcome[i]);
+    }
+    wait_until("everybody has left", || {
+        let health = engine.health();
+        health.running == 0 && health.waiting == 0
+    });
+    let health = engine.health();
+    assert_eq!(health.kv_bytes, 0);
+    assert_eq!(health.rejected, total[2]);
+    assert_eq!(health.failed, 0);
+    // One that left may have been finished before that was noticed.
+    let ended = health.finished_length + health.cancelled;
+    assert_eq!(ended, total[0] + total[1], "{health:?}");
+    assert!(health.finished_length >= total[0]);
+}
+
+#[test]
+fn a_thousand_loads_leave_no_adapter_behind() {
+    let engine = start(EngineConfig::default());
+    let folder = tempfile::tempdir().unwrap();
+    random_adapter(folder.path(), engine.model().config(), 2, 1.0, 1).unwrap();
+    let mut old = Vec::new();
+    for i in 0..1000u64 {
+        let id = AdapterId::new();
+        engine.load(id, folder.path()).unwrap();
+        old.push(engine.adapter(id));
+        engine.set_live(Some(id), i).unwrap();
+        if i % 100 == 0 {
+            let answer = ask(&engine, on(Target::Live, request("Hi", 2)));
+            assert_eq!(answer.tokens.len(), 2);
+        }
+        engine.set_live(None, i).unwrap();
+        assert!(engine.unload(id));
+    }
+    assert_eq!((engine.health().adapters, engine.health().adapter_bytes), (0, 0));
+    wait_until("all weights are freed", || old.iter().all(|weak| weak.upgrade().is_none()));
+}
+
+#[test]
+fn events_come_as_a_stream() {
+    use futures_util::StreamExt;
+    let engine = start(EngineConfig::default());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let events: Vec<Event> =
+        runtime.block_on(engine.submit(request("Hi", 4)).unwrap().collect::<Vec<_>>());
+    assert!(matches!(events[0], Event::Started { .. }));
+    assert!(events[1..5].iter().all(|event| matches!(event, Event::Token { .. })));
+    match events[5] {
+        Event::Finished { completion_tokens: 4, timings, .. } => {
+            assert!(timings.queue_ms <= timings.ttft_ms && timings.ttft_ms <= timings.total_ms);
+        }
+        ref other => panic!("{other:?}"),
+    }
+    assert_eq!(events.len(), 6);
+}
