@@ -50,7 +50,7 @@ pub enum Error {
     /// An adapter whose logits are NaN or infinite.
     #[error("adapter {0} gives logits that are not finite; its weights are broken")]
     Broken(AdapterId),
-    /// The adapter serves; another must be made live first.
+    /// A newer live pointer is in force; this one lost the race.
     #[error("the live pointer of epoch {given} is older than epoch {current}, which is in force")]
     StaleEpoch {
         /// The epoch of the pointer that came.
@@ -72,7 +72,7 @@ pub enum Error {
     /// The model refused: sampling parameters, token ids, an adapter's files.
     #[error(transparent)]
     Model(#[from] hone_model::Error),
-    /// The pressure page could not be made.
+    /// The pressure page or the device thread could not be made.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
