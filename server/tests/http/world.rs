@@ -33,11 +33,11 @@ static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
 });
 
 /// Random weights, context 512, the starter's tokenizer and template.
-pub fn tiny() -> Arc<Model> {
+pub(crate) fn tiny() -> Arc<Model> {
     Arc::clone(&TINY.1)
 }
 
-pub fn engine() -> Arc<Engine> {
+pub(crate) fn engine() -> Arc<Engine> {
     let config = EngineConfig {
         max_sequences: 4,
         max_queue: 8,
@@ -49,34 +49,34 @@ pub fn engine() -> Arc<Engine> {
 }
 
 /// The server's surroundings. Dropping it removes the data directory.
-pub struct World {
-    pub parts: Parts,
-    pub state: Arc<AppState>,
-    pub folder: TempDir,
+pub(crate) struct World {
+    pub(crate) parts: Parts,
+    pub(crate) state: Arc<AppState>,
+    pub(crate) folder: TempDir,
 }
 
 /// One answer.
-pub struct Reply {
-    pub status: u16,
-    pub headers: actix_web::http::header::HeaderMap,
-    pub text: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: actix_web::http::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Reply {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
     }
 
     /// The body of a success.
     #[track_caller]
-    pub fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         assert!((200..300).contains(&self.status), "{} {}", self.status, self.text);
         self.json()
     }
 
     /// The error of a refusal: all four fields are there.
     #[track_caller]
-    pub fn error(&self, status: u16) -> Value {
+    pub(crate) fn error(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         let error = self.json()["error"].clone();
         for field in ["message", "type", "param", "code"] {
@@ -85,17 +85,17 @@ impl Reply {
         error
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_engine(engine())
     }
 
-    pub fn with_engine(engine: Arc<dyn Generate>) -> Self {
+    pub(crate) fn with_engine(engine: Arc<dyn Generate>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let model = tiny();
         let config = model.config();
@@ -127,7 +127,7 @@ impl World {
         Self { parts, state, folder }
     }
 
-    pub async fn send(&self, request: TestRequest) -> Reply {
+    pub(crate) async fn send(&self, request: TestRequest) -> Reply {
         let service = test::init_service(hone_server::app(Arc::clone(&self.state))).await;
         let response = test::call_service(&service, request.to_request()).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -135,24 +135,24 @@ impl World {
         Reply { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
     }
 
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.send(TestRequest::with_uri(path)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Reply {
+    pub(crate) async fn delete(&self, path: &str) -> Reply {
         self.send(TestRequest::with_uri(path).method(Method::DELETE)).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.send(TestRequest::post().uri(path).set_json(body)).await
     }
 
-    pub async fn post_raw(&self, path: &str, body: impl Into<String>) -> Reply {
+    pub(crate) async fn post_raw(&self, path: &str, body: impl Into<String>) -> Reply {
         self.send(TestRequest::post().uri(path).set_payload(body.into())).await
     }
 
     /// The JSON of each event of a stream but `[DONE]`, which must be the last one.
-    pub async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
+    pub(crate) async fn events(&self, path: &str, body: &Value) -> Vec<Value> {
         let reply = self.post(path, body).await;
         assert_eq!(reply.status, 200, "{}", reply.text);
         assert!(reply.header("content-type").starts_with("text/event-stream"));
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// Puts a random adapter into the registry.
-    pub fn adapter(&self, name: &str, seed: u64) -> AdapterId {
+    pub(crate) fn adapter(&self, name: &str, seed: u64) -> AdapterId {
         let source = self.folder.path().join("drop").join(name);
         write_adapter(&source, seed);
         let import = Import {
@@ -176,20 +176,20 @@ impl World {
     }
 }
 
-pub fn write_adapter(folder: &Path, seed: u64) {
+pub(crate) fn write_adapter(folder: &Path, seed: u64) {
     random_adapter(folder, tiny().config(), 8, 0.5, seed).unwrap();
 }
 
-pub fn events(text: &str) -> Vec<String> {
+pub(crate) fn events(text: &str) -> Vec<String> {
     text.split("\n\n").filter_map(|e| e.strip_prefix("data: ")).map(str::to_owned).collect()
 }
 
 /// The daemon's part, as small as it can be.
-pub struct Desk {
+pub(crate) struct Desk {
     engine: Arc<dyn Generate>,
     registry: Arc<Registry>,
     store: Store,
-    pub arrived: Mutex<usize>,
+    pub(crate) arrived: Mutex<usize>,
 }
 
 impl Desk {
@@ -214,7 +214,7 @@ impl Desk {
     }
 }
 
-pub fn cycle(id: CycleId) -> CycleView {
+pub(crate) fn cycle(id: CycleId) -> CycleView {
     CycleView {
         id,
         object: "cycle".to_owned(),
@@ -347,7 +347,7 @@ impl Control for Desk {
 }
 
 /// Waits for what happens a little later.
-pub async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..500 {
         if let Some(found) = look().await {
             return found;
