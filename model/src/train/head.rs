@@ -7,7 +7,6 @@
 use crate::ModelConfig;
 use crate::linear::{Activations, Cpu, Linear, Shared};
 
-use super::batch::TrainBatch;
 use super::kernels::{NormRow, RowKernels};
 use super::layer::{each_row, norm};
 
@@ -29,12 +28,12 @@ impl Head<'_> {
         (CHUNK_BYTES / (config.vocab_size.max(1) * 4)).clamp(32, 1024)
     }
 
-    /// Sum of the cross-entropy over the batch's supervised rows, and with `gradient` the gradient
-    /// of all hidden rows (`[rows, hidden]`).
+    /// Sum of the cross-entropy of supervised hidden rows (`[targets, hidden]`), and with `gradient`
+    /// the gradient of those.
     pub(super) fn loss(
         &self,
         hidden: &[f32],
-        batch: &TrainBatch,
+        targets: &[u32],
         gradient: bool,
     ) -> (f64, Option<Vec<f32>>) {
         let (width, vocab) = (self.config.hidden_size, self.config.vocab_size);
@@ -42,15 +41,13 @@ impl Head<'_> {
         let mut activations = Activations::default();
         let mut total = 0.0;
         let chunk = Self::chunk_rows(self.config);
-        for (rows, targets) in batch.rows.chunks(chunk).zip(batch.targets.chunks(chunk)) {
-            let mut x = vec![0.0; rows.len() * width];
-            for (row, x) in rows.iter().zip(x.chunks_exact_mut(width)) {
-                x.copy_from_slice(&hidden[row * width..][..width]);
-            }
-            let (normed, inverse) = norm(self.cpu, &x, self.norm, self.config.rms_norm_eps);
-            let mut logits = vec![0.0; rows.len() * vocab];
+        for (index, targets) in targets.chunks(chunk).enumerate() {
+            let at = index * chunk * width..(index * chunk + targets.len()) * width;
+            let x = &hidden[at.clone()];
+            let (normed, inverse) = norm(self.cpu, x, self.norm, self.config.rms_norm_eps);
+            let mut logits = vec![0.0; targets.len() * vocab];
             self.output.forward(self.cpu, &mut activations, &normed, &mut logits, None);
-            let mut losses = vec![0.0_f32; rows.len()];
+            let mut losses = vec![0.0_f32; targets.len()];
             let shared = Shared::new(&mut losses);
             each_row(self.cpu, &mut logits, vocab, &|row, logits| {
                 let loss = self.kernels.loss(logits, targets[row] as usize);
@@ -59,22 +56,17 @@ impl Head<'_> {
             });
             total += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
             let Some(d_hidden) = &mut d_hidden else { continue };
-            let mut d_normed = vec![0.0; rows.len() * width];
+            let mut d_normed = normed;
             self.output.backward_input(self.cpu, &mut activations, &logits, &mut d_normed, None);
-            let shared = Shared::new(d_hidden);
-            self.cpu.pool.ranges(rows.len(), 32, &|range| {
-                for index in range {
-                    let at = index * width..(index + 1) * width;
-                    // SAFETY: supervised rows are distinct, so each is taken once.
-                    let out = unsafe { shared.part(rows[index] * width, width) };
-                    let row = NormRow {
-                        x: &x[at.clone()],
-                        weight: self.norm,
-                        inverse: inverse[index],
-                        gradient: &d_normed[at],
-                    };
-                    self.kernels.norm_backward(row, out);
-                }
+            each_row(self.cpu, &mut d_hidden[at], width, &|row, out| {
+                let at = row * width..(row + 1) * width;
+                let row = NormRow {
+                    x: &x[at.clone()],
+                    weight: self.norm,
+                    inverse: inverse[row],
+                    gradient: &d_normed[at],
+                };
+                self.kernels.norm_backward(row, out);
             });
         }
         (total, d_hidden)

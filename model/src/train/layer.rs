@@ -30,6 +30,9 @@ pub(super) struct Layer<'a> {
     pub(super) angles: &'a Angles,
     /// `None` outside of training, and with a rate of 0.
     pub(super) dropout: Option<Dropout>,
+    /// Rows that go on after attention, ascending; `None` is all. The last layer needs only those
+    /// that the loss is taken on.
+    pub(super) rows_after: Option<&'a [usize]>,
 }
 
 /// What the backward reads beside the layer's input; rows of the batch, row-major.
@@ -62,7 +65,8 @@ impl Layer<'_> {
         self.weights.module(module)
     }
 
-    /// The layer's result for `x` (`[rows, hidden]`), and what its backward reads.
+    /// The layer's result for `x` (`[rows, hidden]`), and what its backward reads. With
+    /// [`Layer::rows_after`] the result has only those rows.
     pub(super) fn forward(&self, x: &[f32], lora: &[f32]) -> (Vec<f32>, Kept) {
         let rows = self.batch.tokens();
         let (q, kv) = (self.config.q_width(), self.config.kv_width());
@@ -72,8 +76,6 @@ impl Layer<'_> {
             queries: vec![0.0; rows * q],
             keys: vec![0.0; rows * kv],
             values: vec![0.0; rows * kv],
-            gate: vec![0.0; rows * inner],
-            up: vec![0.0; rows * inner],
             ..Kept::default()
         };
 
@@ -90,14 +92,17 @@ impl Layer<'_> {
         self.rotate_all(&mut kept.queries, false);
         self.rotate_all(&mut kept.keys, false);
 
-        kept.attended = self.attend(&kept);
-        kept.middle = x.to_vec();
+        kept.attended = self.after(self.attend(&kept), q);
+        kept.middle = self.after(x.to_vec(), self.config.hidden_size);
         let o = self.linear(Module::O);
         o.forward(self.cpu, &mut activations, &kept.attended, &mut kept.middle, Some(1.0));
         kept.narrow[1] = self.adapt(1, &kept.attended, lora, [&mut kept.middle[..]]);
 
         let (normed, inverse) = self.norm(&kept.middle, &self.weights.mlp_norm);
         kept.mlp_inverse = inverse;
+        let rows = kept.mlp_inverse.len();
+        kept.gate = vec![0.0; rows * inner];
+        kept.up = vec![0.0; rows * inner];
         let mut out = [
             (self.linear(Module::Gate), &mut kept.gate[..]),
             (self.linear(Module::Up), &mut kept.up[..]),
@@ -123,7 +128,7 @@ impl Layer<'_> {
         dy: &[f32],
         input: bool,
     ) -> (Option<Vec<f32>>, Vec<f32>) {
-        let rows = self.batch.tokens();
+        let rows = kept.mlp_inverse.len();
         let hidden = self.config.hidden_size;
         let (q, kv) = (self.config.q_width(), self.config.kv_width());
         let inner = self.config.intermediate_size;
@@ -160,6 +165,9 @@ impl Layer<'_> {
         let pass = Adapted { group: 1, x: &kept.attended, narrow: &kept.narrow[1], lora };
         self.adapt_backward(pass, &[&d_middle], Some(&mut d_attended), &mut d_lora);
 
+        let rows = self.batch.tokens();
+        let d_attended = self.before(d_attended, q);
+        let mut d_middle = self.before(d_middle, hidden);
         let (mut d_q, mut d_k) = (vec![0.0; rows * q], vec![0.0; rows * kv]);
         let mut d_v = vec![0.0; rows * kv];
         self.unattend(kept, &d_attended, [&mut d_q, &mut d_k, &mut d_v]);
@@ -173,6 +181,7 @@ impl Layer<'_> {
             self.adapt_backward(pass, &[&d_q, &d_k, &d_v], None, &mut d_lora);
             return (None, d_lora);
         }
+        d_normed.resize(rows * hidden, 0.0);
         back(Module::Q, &d_q, &mut d_normed, false);
         back(Module::K, &d_k, &mut d_normed, true);
         back(Module::V, &d_v, &mut d_normed, true);
@@ -180,6 +189,26 @@ impl Layer<'_> {
         let weight = &self.weights.attn_norm;
         self.unnorm(x, weight, &kept.attention_inverse, &d_normed, &mut d_middle);
         (Some(d_middle), d_lora)
+    }
+
+    /// The rows that go on after attention.
+    fn after(&self, all: Vec<f32>, width: usize) -> Vec<f32> {
+        let Some(rows) = self.rows_after else { return all };
+        let mut some = vec![0.0; rows.len() * width];
+        for (row, to) in rows.iter().zip(some.chunks_exact_mut(width)) {
+            to.copy_from_slice(&all[row * width..][..width]);
+        }
+        some
+    }
+
+    /// The way back of [`Layer::after`]: gradients of all rows, zero for those that did not go on.
+    fn before(&self, some: Vec<f32>, width: usize) -> Vec<f32> {
+        let Some(rows) = self.rows_after else { return some };
+        let mut all = vec![0.0; self.batch.tokens() * width];
+        for (row, from) in rows.iter().zip(some.chunks_exact(width)) {
+            all[row * width..][..width].copy_from_slice(from);
+        }
+        all
     }
 
     /// Adds the adapters of a group to its results; returns the input times `A`.
@@ -191,11 +220,12 @@ impl Layer<'_> {
         results: [&mut [f32]; N],
     ) -> Vec<f32> {
         let group = self.layout.group(index);
-        let (rows, rank) = (self.batch.tokens(), self.layout.rank());
+        let rank = self.layout.rank();
         let width = group.slots.len() * rank;
         if width == 0 {
             return Vec::new();
         }
+        let rows = x.len() / group.inputs;
         let dropped = self.dropout.map(|dropout| dropout.apply(self.cpu, index, x, group.inputs));
         let x = Matrix::new(dropped.as_deref().unwrap_or(x), rows, group.inputs);
         let a = Matrix::new(&lora[group.a.clone()], width, group.inputs);
@@ -221,11 +251,12 @@ impl Layer<'_> {
         d_lora: &mut [f32],
     ) {
         let group: &Group = self.layout.group(pass.group);
-        let (rows, rank) = (self.batch.tokens(), self.layout.rank());
+        let rank = self.layout.rank();
         let width = group.slots.len() * rank;
         if width == 0 {
             return;
         }
+        let rows = pass.x.len() / group.inputs;
         let scale = self.layout.scale();
         let narrow = Matrix::new(pass.narrow, rows, width);
         let mut d_narrow = vec![0.0; rows * width];

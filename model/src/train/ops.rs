@@ -15,7 +15,7 @@ use super::head::Head;
 use super::kernels::RowKernels;
 use super::layer::{Kept, Layer};
 
-/// One decoder layer of (hidden rows, flat adapter).
+/// One decoder layer of (hidden rows, flat adapter). The last one gives the supervised rows only.
 pub(super) struct LayerOp {
     pub(super) trainable: Trainable,
     pub(super) index: usize,
@@ -39,7 +39,12 @@ impl LayerOp {
             batch: &self.batch,
             angles: &self.angles,
             dropout: self.dropout,
+            rows_after: self.is_last().then_some(&self.batch.rows),
         }
+    }
+
+    fn is_last(&self) -> bool {
+        self.index + 1 == self.trainable.model.config.num_layers
     }
 
     fn stand_aside(&self) {
@@ -69,7 +74,9 @@ impl CustomOp2 for LayerOp {
         {
             *place = Some(kept);
         }
-        Ok((CpuStorage::F32(y), hidden_layout.shape().clone()))
+        let width = self.trainable.model.config.hidden_size;
+        let shape = Shape::from((y.len() / width, width));
+        Ok((CpuStorage::F32(y), shape))
     }
 
     fn bwd(
@@ -96,7 +103,7 @@ impl CustomOp2 for LayerOp {
     }
 }
 
-/// Norm, head and loss of the hidden rows: a scalar, the sum over supervised rows.
+/// Norm, head and loss of the supervised rows: a scalar, the sum over them.
 pub(super) struct LossOp {
     pub(super) trainable: Trainable,
     pub(super) batch: Arc<TrainBatch>,
@@ -118,7 +125,8 @@ impl CustomOp1 for LossOp {
             norm: &model.decoder.norm,
             output: model.decoder.head(),
         };
-        let (loss, gradient) = head.loss(floats(hidden, layout)?, &self.batch, self.want_gradient);
+        let (loss, gradient) =
+            head.loss(floats(hidden, layout)?, &self.batch.targets, self.want_gradient);
         if let Ok(mut place) = self.gradient.lock() {
             *place = gradient;
         }
