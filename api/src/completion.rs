@@ -15,7 +15,7 @@ use crate::chat::request::{
 };
 use crate::chat::{FinishReason, Usage};
 use crate::error::Invalid;
-use crate::fields::Fields;
+use crate::fields::{Fields, token_ids};
 use crate::sampling::{Limits, SamplingOptions};
 
 /// One prompt.
@@ -46,6 +46,7 @@ pub enum PromptForms {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct CompletionRequest {
     /// As for chat.
+    #[schema(min_length = 1)]
     pub model: String,
     /// A string, token ids, or an array of either.
     #[schema(value_type = PromptForms)]
@@ -171,16 +172,13 @@ fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Invalid> {
         Some(Value::Array(items)) => match items.first() {
             None => Ok(Vec::new()),
             Some(Value::Number(_)) => {
-                let tokens = serde_json::from_value(Value::Array(items)).map_err(|_| wrong())?;
-                Ok(vec![Prompt::Tokens(tokens)])
+                Ok(vec![Prompt::Tokens(token_ids(&items).ok_or_else(wrong)?)])
             }
             Some(_) => items
                 .into_iter()
                 .map(|item| match item {
                     Value::String(text) => Ok(Prompt::Text(text)),
-                    Value::Array(_) => {
-                        serde_json::from_value(item).map(Prompt::Tokens).map_err(|_| wrong())
-                    }
+                    Value::Array(ids) => token_ids(&ids).map(Prompt::Tokens).ok_or_else(wrong),
                     _ => Err(wrong()),
                 })
                 .collect(),

@@ -10,6 +10,7 @@ use crate::{AdapterRef, RunId, UnixMillis};
 #[serde(deny_unknown_fields)]
 pub struct EvalRequest {
     /// The name of a built-in suite, or a `.jsonl` file's path below the data directory.
+    #[schema(min_length = 1)]
     pub suite: String,
     /// Whose answers are scored; default `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

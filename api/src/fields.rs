@@ -107,7 +107,7 @@ impl Fields {
     pub fn whole(&mut self, name: &str, low: i64, high: i64) -> Result<Option<i64>, Invalid> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let path = self.path(name);
-        match value.as_i64() {
+        match whole(&value) {
             Some(number) if (low..=high).contains(&number) => Ok(Some(number)),
             _ => {
                 let message = format!(
@@ -117,6 +117,18 @@ impl Fields {
                 Err(Invalid::field(&path, message))
             }
         }
+    }
+
+    /// Takes out an array of token ids that must be there.
+    ///
+    /// # Errors
+    /// It is missing, or something else.
+    pub fn token_ids(&mut self, name: &str) -> Result<Vec<u32>, Invalid> {
+        let items: Vec<Value> = self.required(name)?;
+        token_ids(&items).ok_or_else(|| {
+            let path = self.path(name);
+            Invalid::field(&path, format!("`{path}` must be an array of token ids"))
+        })
     }
 
     /// Takes out a field that Hone knows but does not support: accepted while it asks for nothing
@@ -163,6 +175,18 @@ where
     D: serde::Deserializer<'de>,
 {
     Option::<T>::deserialize(deserializer).map(Some)
+}
+
+/// A whole number. JSON does not tell 5 from 5.0, so neither does this.
+#[allow(clippy::cast_possible_truncation)] // checked to be whole and small
+fn whole(value: &Value) -> Option<i64> {
+    let is_exact = |number: &f64| number.fract() == 0.0 && number.abs() < 9e15;
+    value.as_i64().or_else(|| value.as_f64().filter(is_exact).map(|number| number as i64))
+}
+
+/// Token ids, if that is what all of these are.
+pub(crate) fn token_ids(items: &[Value]) -> Option<Vec<u32>> {
+    items.iter().map(|item| whole(item).and_then(|id| u32::try_from(id).ok())).collect()
 }
 
 /// A value's type in words.
@@ -212,6 +236,9 @@ mod tests {
         assert_eq!(fields.number("a", 0.0, 3.0), Ok(Some(2.5)));
         assert!(fields.number("b", 0.0, 3.0).is_err());
         assert_eq!(fields.whole("c", 0, 9), Ok(Some(7)));
+        let mut floats = Fields::new(json!({"e": 3.0, "ids": [1, 2.0]})).unwrap();
+        assert_eq!(floats.whole("e", 0, 9), Ok(Some(3)));
+        assert_eq!(floats.token_ids("ids"), Ok(vec![1, 2]));
         assert!(fields.whole("d", 0, 9).unwrap_err().message.contains("1.5"));
     }
 }

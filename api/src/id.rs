@@ -90,7 +90,12 @@ macro_rules! id {
 
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                String::schema()
+                use utoipa::openapi::schema::{ObjectBuilder, Type};
+                let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .pattern(Some(format!(concat!("^(", $prefix, ")?{}$"), uuid)))
+                    .into()
             }
         }
 

@@ -57,9 +57,11 @@ pub(crate) async fn get(
 
 /// The body of `POST /v1/adapters`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `import` reads field by field
 pub(crate) struct ImportRequest {
     /// A folder below the drop folder.
+    #[schema(min_length = 1)]
     folder: String,
     /// The name to ask for it by; the folder's, if there is none.
     name: Option<String>,
@@ -98,6 +100,7 @@ pub(crate) async fn delete(
 
 /// The body of promote and rollback.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `read_move` reads field by field
 pub(crate) struct MoveRequest {
     /// Only for a rollback: where to. Without it: to what served before.

@@ -21,7 +21,7 @@ const PATIENCE: usize = 8;
 /// A JSON body.
 pub(crate) struct Json(pub(crate) Value);
 
-/// A JSON body that may be missing, which reads as `{}`.
+/// A JSON body that may be missing or null, which reads as `{}`.
 pub(crate) struct OptionalJson(pub(crate) Value);
 
 impl FromRequest for Json {
@@ -43,7 +43,8 @@ impl FromRequest for OptionalJson {
         Box::pin(async move {
             let body = body.await?;
             let empty = body.iter().all(u8::is_ascii_whitespace);
-            Ok(Self(if empty { Value::Object(serde_json::Map::new()) } else { parse(&body)? }))
+            let value = if empty { Value::Null } else { parse(&body)? };
+            Ok(Self(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value }))
         })
     }
 }

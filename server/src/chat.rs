@@ -25,8 +25,8 @@ const LARGE: usize = 16 << 10;
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
     responses(
-        (status = 200, description = "The answer; with `stream` as server-sent events", content(
-            (ChatResponse = "application/json"), (Chunk = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream` as server-sent events: Chunk, then [DONE]", content(
+            (ChatResponse = "application/json"), (String = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]

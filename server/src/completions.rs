@@ -23,8 +23,8 @@ use crate::{collect, limits, route, stream};
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
     responses(
-        (status = 200, description = "The answer; with `stream` as server-sent events", content(
-            (CompletionResponse = "application/json"), (CompletionResponse = "text/event-stream"))),
+        (status = 200, description = "The answer; with `stream` as server-sent events: CompletionResponse, then [DONE]", content(
+            (CompletionResponse = "application/json"), (String = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::OptionalJson;
 use crate::error::ApiError;
-use crate::query::{List, Query, newest_first, path_id};
+use crate::query::{Descending, List, Query, newest_first, path_id};
 use crate::state::AppState;
 use crate::stream::{Sse, event_stream, silence};
 
@@ -32,9 +32,9 @@ pub(crate) async fn start(
 
 /// Lists cycles, newest first.
 #[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
-    params(("after" = Option<String>, Query, description = "Begin behind this id"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
-        ("order" = Option<String>, Query, description = "Only `desc`")),
+    params(("after" = Option<CycleId>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<Descending>, Query, description = "Newest first")),
     responses((status = 200, description = "A page", body = List<CycleView>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
@@ -82,8 +82,8 @@ pub(crate) async fn cancel(
 #[utoipa::path(get, path = "/v1/cycles/{id}/events", tag = "cycles",
     params(("id" = String, Path, description = "The cycle's id"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was seen")),
-    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream",
-            body = CycleEvent),
+    responses((status = 200, description = "Server-sent events; the data of each is a CycleEvent",
+            content_type = "text/event-stream", body = String),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
 pub(crate) async fn events(
     state: web::Data<AppState>,

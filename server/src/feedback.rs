@@ -15,20 +15,21 @@ use utoipa::ToSchema;
 
 use crate::body::Json;
 use crate::error::ApiError;
-use crate::query::{List, Query};
+use crate::query::{Ascending, List, Query};
 use crate::state::AppState;
 
 /// The body of `POST /v1/feedback`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `read` reads field by field
 pub(crate) struct FeedbackRequest {
     /// The `id` of an answer.
-    #[schema(examples("chatcmpl-0198c0de-0000-7000-8000-000000000000"))]
-    inference_id: String,
+    inference_id: InteractionId,
     /// `thumbs`, `score`, `demonstration` or `comment`.
     #[schema(examples("thumbs"))]
     metric_name: String,
     /// A boolean for `thumbs`, a number from 0 to 1 for `score`, a string for the others.
+    #[schema(value_type = ValueForms)]
     value: Value,
     /// Free labels; `check` may hold a check as JSON, `family` a group.
     tags: Option<BTreeMap<String, String>>,
@@ -38,11 +39,23 @@ pub(crate) struct FeedbackRequest {
     internal: Option<bool>,
 }
 
+/// The shapes of `value`, for the API's description.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[allow(dead_code)] // only described
+pub(crate) enum ValueForms {
+    /// For `thumbs`.
+    Boolean(bool),
+    /// For `score`.
+    Number(f64),
+    /// For `demonstration` and `comment`.
+    Text(String),
+}
+
 /// The answer.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct FeedbackResponse {
     /// The item's id.
-    #[schema(value_type = String)]
     feedback_id: FeedbackId,
 }
 
@@ -84,9 +97,9 @@ pub(crate) async fn create(
 
 /// Lists all feedback in the order of its arrival.
 #[utoipa::path(get, path = "/v1/feedback", tag = "feedback",
-    params(("after" = Option<String>, Query, description = "Begin behind this id"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
-        ("order" = Option<String>, Query, description = "Only `asc`")),
+    params(("after" = Option<FeedbackId>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<Ascending>, Query, description = "In the order of arrival")),
     responses((status = 200, description = "A page", body = List<Feedback>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,

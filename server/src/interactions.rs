@@ -10,7 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
-use crate::query::{List, Query, path_id};
+use crate::query::{List, OrderWord, Query, path_id};
 use crate::route;
 use crate::state::AppState;
 
@@ -34,9 +34,9 @@ pub(crate) struct Labelled {
         ("stored" = Option<bool>, Query, description = "Only stored completions"),
         ("since" = Option<i64>, Query, description = "Unix milliseconds, inclusive"),
         ("until" = Option<i64>, Query, description = "Unix milliseconds, exclusive"),
-        ("after" = Option<String>, Query, description = "Begin behind this id"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
-        ("order" = Option<String>, Query, description = "`asc` (default) or `desc`")),
+        ("after" = Option<InteractionId>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
     responses((status = 200, description = "A page", body = List<Interaction>),
         (status = 404, description = "No such adapter", body = ErrorBody)))]
 pub(crate) async fn list(

@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, web};
 use tokio::task::JoinHandle;
@@ -155,84 +155,93 @@ pub fn app(
         .wrap(from_fn(edge::edge))
 }
 
-/// A path whose other methods are answered 405.
-fn resource(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(wrong_method))
+/// A path with the methods that are possible on it; others are answered 405.
+fn resource(path: &str, allow: &'static str) -> Resource {
+    let refuse = move |request: HttpRequest| {
+        let response = wrong_method(&request, allow);
+        async move { response }
+    };
+    web::resource(path).default_service(web::to(refuse))
 }
 
 fn openai(config: &mut web::ServiceConfig) {
     let completions = "/v1/chat/completions";
     config
         .service(
-            resource(completions)
+            resource(completions, "POST, GET")
                 .route(web::post().to(chat::create))
                 .route(web::get().to(stored::list)),
         )
         .service(
-            resource("/v1/chat/completions/{id}")
+            resource("/v1/chat/completions/{id}", "GET, POST, DELETE")
                 .route(web::get().to(stored::get))
                 .route(web::post().to(stored::update))
                 .route(web::delete().to(stored::delete)),
         )
         .service(
-            resource("/v1/chat/completions/{id}/messages").route(web::get().to(stored::messages)),
+            resource("/v1/chat/completions/{id}/messages", "GET")
+                .route(web::get().to(stored::messages)),
         )
-        .service(resource("/v1/completions").route(web::post().to(completions::create)))
-        .service(resource("/v1/models").route(web::get().to(models::list)))
-        .service(resource("/v1/models/{id:.+}").route(web::get().to(models::get)));
+        .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
+        .service(resource("/v1/models", "GET").route(web::get().to(models::list)))
+        .service(resource("/v1/models/{id:.+}", "GET").route(web::get().to(models::get)));
     for path in ["/v1/tokenize", "/tokenize"] {
-        config.service(resource(path).route(web::post().to(tokenize::tokenize)));
+        config.service(resource(path, "POST").route(web::post().to(tokenize::tokenize)));
     }
     for path in ["/v1/detokenize", "/detokenize"] {
-        config.service(resource(path).route(web::post().to(tokenize::detokenize)));
+        config.service(resource(path, "POST").route(web::post().to(tokenize::detokenize)));
     }
 }
 
 fn own(config: &mut web::ServiceConfig) {
     config
         .service(
-            resource("/v1/feedback")
+            resource("/v1/feedback", "POST, GET")
                 .route(web::post().to(feedback::create))
                 .route(web::get().to(feedback::list)),
         )
-        .service(resource("/feedback").route(web::post().to(feedback::create)))
-        .service(resource("/v1/interactions").route(web::get().to(interactions::list)))
-        .service(resource("/v1/interactions/{id}").route(web::get().to(interactions::get)))
+        .service(resource("/feedback", "POST").route(web::post().to(feedback::create)))
+        .service(resource("/v1/interactions", "GET").route(web::get().to(interactions::list)))
+        .service(resource("/v1/interactions/{id}", "GET").route(web::get().to(interactions::get)))
         .service(
-            resource("/v1/adapters")
+            resource("/v1/adapters", "GET, POST")
                 .route(web::get().to(adapters::list))
                 .route(web::post().to(adapters::import)),
         )
-        .service(resource("/v1/adapters/rollback").route(web::post().to(adapters::rollback)))
         .service(
-            resource("/v1/adapters/{ref}")
+            resource("/v1/adapters/rollback", "POST").route(web::post().to(adapters::rollback)),
+        )
+        .service(
+            resource("/v1/adapters/{ref}", "GET, DELETE")
                 .route(web::get().to(adapters::get))
                 .route(web::delete().to(adapters::delete)),
         )
-        .service(resource("/v1/adapters/{ref}/promote").route(web::post().to(adapters::promote)))
-        .service(resource("/v1/load_lora_adapter").route(web::post().to(lora::load)))
-        .service(resource("/v1/unload_lora_adapter").route(web::post().to(lora::unload)))
         .service(
-            resource("/v1/cycles")
+            resource("/v1/adapters/{ref}/promote", "POST").route(web::post().to(adapters::promote)),
+        )
+        .service(resource("/v1/load_lora_adapter", "POST").route(web::post().to(lora::load)))
+        .service(resource("/v1/unload_lora_adapter", "POST").route(web::post().to(lora::unload)))
+        .service(
+            resource("/v1/cycles", "POST, GET")
                 .route(web::post().to(cycles::start))
                 .route(web::get().to(cycles::list)),
         )
-        .service(resource("/v1/cycles/{id}").route(web::get().to(cycles::get)))
-        .service(resource("/v1/cycles/{id}/cancel").route(web::post().to(cycles::cancel)))
-        .service(resource("/v1/cycles/{id}/events").route(web::get().to(cycles::events)))
-        .service(resource("/v1/evals").route(web::post().to(evals::start)))
-        .service(resource("/v1/evals/{id}").route(web::get().to(evals::get)));
+        .service(resource("/v1/cycles/{id}", "GET").route(web::get().to(cycles::get)))
+        .service(resource("/v1/cycles/{id}/cancel", "POST").route(web::post().to(cycles::cancel)))
+        .service(resource("/v1/cycles/{id}/events", "GET").route(web::get().to(cycles::events)))
+        .service(resource("/v1/evals", "POST").route(web::post().to(evals::start)))
+        .service(resource("/v1/evals/{id}", "GET").route(web::get().to(evals::get)));
 }
 
 fn operation(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/metrics").route(web::get().to(metrics::metrics)))
-        .service(resource("/livez").route(web::get().to(health::live)))
-        .service(resource("/readyz").route(web::get().to(health::ready)))
-        .service(resource("/startupz").route(web::get().to(health::started)))
-        .service(resource("/openapi.json").route(web::get().to(openapi::document)))
-        .service(resource("/docs").route(web::get().to(pages::docs)))
-        .service(resource("/").route(web::get().to(pages::status)));
+        .service(resource("/metrics", "GET").route(web::get().to(metrics::metrics)))
+        .service(resource("/livez", "GET").route(web::get().to(health::live)))
+        .service(resource("/readyz", "GET").route(web::get().to(health::ready)))
+        .service(resource("/startupz", "GET").route(web::get().to(health::started)))
+        .service(resource("/openapi.json", "GET").route(web::get().to(openapi::document)))
+        .service(resource("/docs", "GET").route(web::get().to(pages::docs)))
+        .service(resource("/", "GET").route(web::get().to(pages::status)));
 }
 
 async fn unknown_route(request: HttpRequest) -> HttpResponse {
@@ -240,9 +249,11 @@ async fn unknown_route(request: HttpRequest) -> HttpResponse {
     ApiError::not_found(message).error_response()
 }
 
-async fn wrong_method(request: HttpRequest) -> HttpResponse {
-    let message =
-        format!("{} is not possible on `{}`; see /docs", request.method(), request.path());
-    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message);
-    error.code("method_not_allowed").error_response()
+fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+    let (method, path) = (request.method(), request.path());
+    let message = format!("{method} is not possible on `{path}`, only {allow}");
+    let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed");
+    let mut response = error.error_response();
+    response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    response
 }

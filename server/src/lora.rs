@@ -14,11 +14,14 @@ use crate::state::AppState;
 
 /// The body of `POST /v1/load_lora_adapter`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `load` reads field by field
 pub(crate) struct LoadRequest {
     /// The name to ask for it by.
+    #[schema(min_length = 1)]
     lora_name: String,
     /// A path below the drop folder.
+    #[schema(min_length = 1)]
     lora_path: String,
     /// Replace an adapter of the same name.
     load_inplace: Option<bool>,
@@ -26,9 +29,11 @@ pub(crate) struct LoadRequest {
 
 /// The body of `POST /v1/unload_lora_adapter`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `unload` reads field by field
 pub(crate) struct UnloadRequest {
     /// The name it was loaded under.
+    #[schema(min_length = 1)]
     lora_name: String,
     /// Accepted for vLLM's clients; says nothing here.
     lora_int_id: Option<i64>,
@@ -57,9 +62,16 @@ pub(crate) struct VllmDetail {
             refused", body = VllmError),
         (status = 404, description = "No such folder", body = VllmError),
         (status = 500, description = "Hone is at fault", body = VllmError)))]
-pub(crate) async fn load(state: web::Data<AppState>, body: Json) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn load(
+    state: web::Data<AppState>,
+    body: Result<Json, ApiError>,
+) -> Result<HttpResponse, ApiError> {
+    let body = match parsed(body)? {
+        Ok(body) => body,
+        Err(refusal) => return Ok(refusal),
+    };
     let (mut name, mut path, mut in_place) = (None, None, false);
-    let read = Fields::new(body.0).and_then(|mut fields| {
+    let read = Fields::new(body).and_then(|mut fields| {
         name = text(&mut fields, "lora_name")?;
         path = text(&mut fields, "lora_path")?;
         in_place = fields.take("load_inplace")?.unwrap_or(false);
@@ -87,10 +99,14 @@ pub(crate) async fn load(state: web::Data<AppState>, body: Json) -> Result<HttpR
         (status = 500, description = "Hone is at fault", body = VllmError)))]
 pub(crate) async fn unload(
     state: web::Data<AppState>,
-    body: Json,
+    body: Result<Json, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
+    let body = match parsed(body)? {
+        Ok(body) => body,
+        Err(refusal) => return Ok(refusal),
+    };
     let mut name = None;
-    let read = Fields::new(body.0).and_then(|mut fields| {
+    let read = Fields::new(body).and_then(|mut fields| {
         name = text(&mut fields, "lora_name")?;
         let _: Option<Value> = fields.take("lora_int_id")?;
         fields.finish()
@@ -107,6 +123,17 @@ pub(crate) async fn unload(
         Ok(()) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(done),
         Err(error) => refused(error),
     })
+}
+
+/// A body that is no JSON is told in vLLM's shape too.
+fn parsed(body: Result<Json, ApiError>) -> Result<Result<Value, HttpResponse>, ApiError> {
+    match body {
+        Ok(Json(value)) => Ok(Ok(value)),
+        Err(error) if error.status() == StatusCode::BAD_REQUEST => {
+            Ok(Err(invalid_input(error.to_string())))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A text field; an empty one counts as missing.

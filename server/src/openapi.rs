@@ -4,11 +4,14 @@ use std::sync::OnceLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
+use hone_api::chat::Chunk;
+use hone_api::cycle::CycleEvent;
 use hone_api::error::ErrorBody;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use crate::query::{Ascending, Descending, OrderWord};
 use crate::{
     adapters, chat, completions, cycles, evals, feedback, health, interactions, lora, metrics,
     models, pages, stored, tokenize,
@@ -29,7 +32,7 @@ use crate::{
         metrics::metrics, health::live, health::ready, health::started, document,
         pages::docs, pages::status,
     ),
-    components(schemas(ErrorBody)),
+    components(schemas(ErrorBody, Chunk, CycleEvent, OrderWord, Ascending, Descending)),
     tags(
         (name = "openai", description = "As OpenAI's clients know it"),
         (name = "feedback", description = "What users said, and of what"),

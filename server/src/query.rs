@@ -104,6 +104,35 @@ impl Query {
     }
 }
 
+/// `order`, for the API's description.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code)] // only described
+pub(crate) enum OrderWord {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    Desc,
+}
+
+/// `order` of lists that run one way only.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code)] // only described
+pub(crate) enum Ascending {
+    /// Oldest first.
+    Asc,
+}
+
+/// `order` of lists that run one way only.
+#[derive(ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[allow(dead_code)] // only described
+pub(crate) enum Descending {
+    /// Newest first.
+    Desc,
+}
+
 /// A page of a list, in OpenAI's shape.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct List<T> {

@@ -14,16 +14,16 @@ use utoipa::ToSchema;
 
 use crate::body::Json;
 use crate::error::ApiError;
-use crate::query::{List, Query};
+use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 
 /// Lists stored chat completions.
 #[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
     params(("model" = Option<String>, Query, description = "As sent by the client"),
         ("metadata" = Option<String>, Query, description = "`metadata[key]=value`, repeatable"),
-        ("after" = Option<String>, Query, description = "Begin behind this id"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
-        ("order" = Option<String>, Query, description = "`asc` (default) or `desc`")),
+        ("after" = Option<InteractionId>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
     responses((status = 200, description = "A page", body = List<ChatResponse>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
@@ -65,6 +65,7 @@ pub(crate) async fn get(
 
 /// The body of `POST /v1/chat/completions/{id}`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `update` reads field by field
 pub(crate) struct Update {
     /// Replaces what was there.
@@ -135,8 +136,8 @@ pub(crate) struct StoredMessage {
 #[utoipa::path(get, path = "/v1/chat/completions/{id}/messages", tag = "openai",
     params(("id" = String, Path, description = "The completion's id"),
         ("after" = Option<String>, Query, description = "Begin behind this message's id"),
-        ("limit" = Option<u32>, Query, description = "1 to 1000; default 20"),
-        ("order" = Option<String>, Query, description = "`asc` (default) or `desc`")),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
     responses((status = 200, description = "A page", body = List<StoredMessage>),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
 pub(crate) async fn messages(

@@ -12,19 +12,40 @@ use crate::error::ApiError;
 use crate::state::AppState;
 use crate::{chat, route};
 
-/// The body of `POST /v1/tokenize`: either `prompt` or `messages`.
+/// The body of `POST /v1/tokenize`.
 #[derive(ToSchema)]
+#[serde(untagged)]
 #[allow(dead_code)] // describes what `tokenize` reads field by field
-pub(crate) struct TokenizeRequest {
+pub(crate) enum TokenizeRequest {
+    /// A text.
+    Text(TokenizeText),
+    /// A conversation, which goes through the chat template.
+    Chat(TokenizeChat),
+}
+
+/// A text to tokenise.
+#[derive(ToSchema)]
+#[allow(dead_code)] // as above
+pub(crate) struct TokenizeText {
     /// All models have the same tokens; if given, it must exist.
     model: Option<String>,
-    /// A text.
-    prompt: Option<String>,
-    /// Only for a text: add what the tokenizer puts around texts; default true.
+    /// The text.
+    prompt: String,
+    /// Add what the tokenizer puts around texts; default true.
     add_special_tokens: Option<bool>,
-    /// A conversation, which goes through the chat template.
-    messages: Option<Vec<Message>>,
-    /// Only for a conversation: end with the words that open an answer; default true.
+    /// Also tell each token's text.
+    return_token_strs: Option<bool>,
+}
+
+/// A conversation to tokenise.
+#[derive(ToSchema)]
+#[allow(dead_code)] // as above
+pub(crate) struct TokenizeChat {
+    /// All models have the same tokens; if given, it must exist.
+    model: Option<String>,
+    /// The conversation.
+    messages: Vec<Message>,
+    /// End with the words that open an answer; default true.
     add_generation_prompt: Option<bool>,
     /// Also tell each token's text.
     return_token_strs: Option<bool>,
@@ -111,7 +132,7 @@ pub(crate) async fn detokenize(
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::new(body.0)?;
     check_model(&state, &mut fields)?;
-    let tokens: Vec<u32> = fields.required("tokens")?;
+    let tokens = fields.token_ids("tokens")?;
     fields.finish()?;
     if let Some(token) = tokens.iter().find(|token| **token >= state.limits.vocab_size) {
         let below = state.limits.vocab_size;

@@ -16,6 +16,7 @@ use crate::sampling::{Limits, SamplingOptions};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ChatRequest {
     /// The served model's name, `hone`, `<name>:base`, `<name>:<REF>`, or an adapter's name.
+    #[schema(min_length = 1)]
     pub model: String,
     /// The conversation.
     #[schema(min_items = 1)]

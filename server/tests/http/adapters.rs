@@ -162,6 +162,8 @@ async fn vllms_endpoints_speak_vllms_words() {
         missing.json()["error"]["message"],
         "Both 'lora_name' and 'lora_path' must be provided."
     );
+    let broken = world.post_raw("/v1/load_lora_adapter", "{").await;
+    assert_eq!((broken.status, &broken.json()["error"]["code"]), (400, &json!(400)));
     let nowhere = world.post("/v1/load_lora_adapter", &load("x", "nowhere")).await;
     assert_eq!(nowhere.status, 404);
     assert_eq!(nowhere.json()["error"]["type"], "NotFoundError");

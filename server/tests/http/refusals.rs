@@ -138,7 +138,9 @@ async fn what_is_not_even_json_says_where() {
 async fn unknown_routes_and_methods_have_the_envelope_too() {
     let world = World::new();
     assert_eq!(world.get("/v1/nothing").await.error(404)["code"], "not_found");
-    assert_eq!(world.delete(CHAT).await.error(405)["code"], "method_not_allowed");
+    let refused = world.delete(CHAT).await;
+    assert_eq!(refused.error(405)["code"], "method_not_allowed");
+    assert_eq!(refused.header("allow"), "POST, GET");
     world.get("/v1/completions").await.error(405);
     world.get("/v1/adapters/ad-nobody").await.error(404);
 }
