@@ -7,6 +7,8 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,6 +16,7 @@ use hone_trainer::Progress;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Tells the child that its standard input is tied to a daemon.
@@ -192,6 +195,25 @@ pub fn end_with_parent() -> std::io::Result<()> {
     };
     std::thread::Builder::new().name("hone-parent".to_owned()).spawn(watch)?;
     Ok(())
+}
+
+/// For the training process: a flag that SIGTERM sets, so that it ends with a checkpoint.
+///
+/// # Errors
+/// The system refuses to deliver the signal.
+pub fn stop_on_term() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&stop);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut term = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    std::thread::Builder::new().name("hone-term".to_owned()).spawn(move || {
+        runtime.block_on(term.recv());
+        flag.store(true, Ordering::Relaxed);
+    })?;
+    Ok(stop)
 }
 
 #[cfg(test)]

@@ -4,9 +4,6 @@ use std::path::{Path, PathBuf};
 
 use hone_api::{CycleId, RunId};
 
-/// The folder of answers within that of the runs.
-pub const ANSWERS: &str = "answers";
-
 /// The data directory, by the names of `contract.md`.
 #[derive(Debug, Clone)]
 pub struct Dirs {
@@ -60,7 +57,7 @@ impl Dirs {
 
     /// What adapters answered in evaluations, one file each.
     pub fn answers(&self) -> PathBuf {
-        self.runs().join(ANSWERS)
+        self.runs().join("answers")
     }
 
     /// Where the engine tells the trainer how busy it is.

@@ -4,6 +4,8 @@
 //! A follower of a cycle reads the stored events and is woken when there are more. It can neither
 //! miss one nor see one that a crash would take back.
 
+use std::time::Duration;
+
 use futures_util::Stream;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 use hone_api::{CycleId, UnixMillis};
@@ -13,6 +15,11 @@ use tokio::sync::watch;
 
 /// Kinds of events after which there are no more.
 const LAST: [&str; 3] = ["finished", "failed", "cancelled"];
+
+/// How long the last event may come after the last row.
+const LAST_WORD: Duration = Duration::from_millis(500);
+/// How often it is looked for in that time.
+const PATIENCE: u32 = 10;
 
 /// The store's tables for cycles and audit, with a bell.
 #[derive(Debug, Clone)]
@@ -95,6 +102,7 @@ impl Journal {
             ready: std::collections::VecDeque<CycleEvent>,
             after: u64,
             ended: bool,
+            patience: u32,
         }
         let follower = Follower {
             journal: self.clone(),
@@ -102,6 +110,7 @@ impl Journal {
             ready: std::collections::VecDeque::new(),
             after,
             ended: false,
+            patience: PATIENCE,
         };
         futures_util::stream::try_unfold(follower, move |mut follower| async move {
             loop {
@@ -119,11 +128,18 @@ impl Journal {
                 if !follower.ready.is_empty() {
                     continue;
                 }
-                // Someone who comes back after the last event waits for nothing.
                 let over = store.cycle(cycle).await?.is_none_or(|cycle| is_over(&cycle));
-                follower.ended = over;
-                if !over && follower.bell.changed().await.is_err() {
+                if !over {
+                    if follower.bell.changed().await.is_err() {
+                        return Ok(None);
+                    }
+                } else if follower.patience == 0 {
+                    // Someone who comes back after the last event waits for nothing more.
                     return Ok(None);
+                } else {
+                    // The last event is told right after the last row was written.
+                    follower.patience -= 1;
+                    tokio::time::sleep(LAST_WORD / PATIENCE).await;
                 }
             }
         })
@@ -189,6 +205,20 @@ mod tests {
         };
         let (kinds, ()) = tokio::join!(follower, teller);
         assert_eq!(kinds, ["step_started", "progress", "finished"]);
+
+        // The row may say that it is over before the last event is told.
+        let late = CycleId::new();
+        store
+            .insert_cycle(CycleView { status: CycleStatus::Finished, ..cycle(late) })
+            .await
+            .unwrap();
+        let follower = journal.follow(late, 0).map(|event| event.unwrap().kind).collect::<Vec<_>>();
+        let teller = async {
+            tokio::time::sleep(LAST_WORD / 5).await;
+            let at = (late, Step::Select);
+            journal.tell(at, "finished", "", no_data()).await.unwrap();
+        };
+        assert_eq!(tokio::join!(follower, teller).0, ["finished"]);
 
         // Again from the middle, and from the end.
         let rest: Vec<_> =

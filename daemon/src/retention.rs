@@ -5,10 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use hone_api::RunId;
 use hone_api::adapter::Provenance;
 
-use crate::dirs::ANSWERS;
 use crate::journal::is_over;
 use crate::parts::Parts;
 
@@ -40,24 +38,26 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     let over = cycles.iter().filter(|cycle| is_over(cycle));
     snapshots
         .extend(over.take(config.retention.snapshots).filter_map(|cycle| cycle.snapshot.clone()));
-    let mut runs: BTreeSet<String> = unfinished
+    // Only runs of cycles: `hone train` may have one of its own here.
+    let runs: Vec<PathBuf> = cycles
         .iter()
-        .chain(cycles.iter().filter(|cycle| is_over(cycle)).take(config.retention.runs))
-        .map(|cycle| RunId::from_uuid(cycle.id.uuid()).to_string())
+        .filter(|cycle| is_over(cycle))
+        .skip(config.retention.runs)
+        .map(|cycle| parts.dirs.run(cycle.id))
         .collect();
-    runs.insert(ANSWERS.to_owned());
     let mut answers = BTreeSet::from(["base.jsonl".to_owned()]);
     answers.extend(parts.registry.list().into_iter().map(|view| format!("{}.jsonl", view.id)));
     let answers_dir = parts.dirs.answers();
-    let (snapshot_dir, run_dir) = (parts.dirs.snapshots(), parts.dirs.runs());
+    let snapshot_dir = parts.dirs.snapshots();
     tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-        for (dir, kept) in [(snapshot_dir, snapshots), (run_dir, runs), (answers_dir, answers)] {
-            for old in doomed(&dir, &kept)? {
-                if old.is_dir() {
-                    fs_err::remove_dir_all(&old)?;
-                } else {
-                    fs_err::remove_file(&old)?;
-                }
+        let mut old = doomed(&snapshot_dir, &snapshots)?;
+        old.extend(doomed(&answers_dir, &answers)?);
+        old.extend(runs.into_iter().filter(|run| run.exists()));
+        for path in old {
+            if path.is_dir() {
+                fs_err::remove_dir_all(&path)?;
+            } else {
+                fs_err::remove_file(&path)?;
             }
         }
         Ok(())

@@ -40,11 +40,6 @@ impl Running {
         self.address
     }
 
-    /// Cancel it to stop the daemon as SIGTERM does.
-    pub fn stop(&self) -> CancellationToken {
-        self.stop.clone()
-    }
-
     /// From now on SIGTERM and SIGINT stop the daemon; a second one does not make it faster.
     ///
     /// # Errors
@@ -162,5 +157,37 @@ impl End {
         self.parts.store.close().await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::settings_of_tiny;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_serves_stops_and_serves_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (loaded, sources) = settings_of_tiny(dir.path());
+        for _ in 0..2 {
+            let running = start(loaded.clone(), sources.clone()).await.unwrap();
+            let url = format!("http://{}", running.address());
+            let ready = reqwest::get(format!("{url}/readyz")).await.unwrap();
+            assert!(ready.status().is_success());
+            let second = start(loaded.clone(), sources.clone()).await.unwrap_err();
+            assert!(second.to_string().contains("another daemon"), "{second}");
+
+            // A cycle without feedback comes to an end and says why.
+            let client = reqwest::Client::new();
+            let started = client.post(format!("{url}/v1/cycles")).send().await.unwrap();
+            let cycle: serde_json::Value = started.json().await.unwrap();
+            let id = cycle["id"].as_str().unwrap();
+            let events = client.get(format!("{url}/v1/cycles/{id}/events")).send().await.unwrap();
+            assert!(events.text().await.unwrap().contains("min_examples"));
+
+            running.stop.cancel();
+            running.wait().await.unwrap();
+            assert!(reqwest::get(format!("{url}/readyz")).await.is_err());
+        }
     }
 }

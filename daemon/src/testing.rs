@@ -1,9 +1,10 @@
 //! A daemon's parts over a tiny random model, without HTTP: for tests.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use hone_api::AdapterId;
-use hone_config::{Flag, Sources};
+use hone_config::{Flag, Loaded, Sources};
 use hone_engine::testing::{random_adapter, tiny_model};
 
 use crate::assemble::{Assembled, assemble};
@@ -12,32 +13,38 @@ use crate::import;
 use crate::parts::Parts;
 use crate::settings::Settings;
 
+/// The defaults, but for a tiny model in `dir/tiny`, data in `dir/data`, and a free port.
+pub fn settings_of_tiny(dir: &Path) -> (Loaded, Sources) {
+    tiny_model(&dir.join("tiny"), 1).unwrap();
+    let flag = |key: &str, value: String| Flag { name: "test".into(), key: key.into(), value };
+    let path = |name: &str| dir.join(name).display().to_string();
+    let flags = vec![
+        flag("model.source", path("tiny")),
+        flag("model.weights", "f32".into()),
+        flag("model.threads", "1".into()),
+        flag("server.data_dir", path("data")),
+        flag("server.listen", "127.0.0.1:0".into()),
+    ];
+    let sources = Sources { flags, ..Sources::default() };
+    (sources.load().unwrap(), sources)
+}
+
 /// Everything, in a folder of its own.
 pub struct Rig {
     /// The parts.
     pub parts: Arc<Parts>,
-    /// The folder; `data` in it is the data directory.
-    pub dir: tempfile::TempDir,
+    _dir: tempfile::TempDir,
 }
 
 impl Rig {
     /// With the defaults, but for the model.
     pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        tiny_model(&dir.path().join("tiny"), 1).unwrap();
-        let flag = |key: &str, value: String| Flag { name: "test".into(), key: key.into(), value };
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        let flags = vec![
-            flag("model.source", path("tiny")),
-            flag("model.weights", "f32".into()),
-            flag("model.threads", "1".into()),
-            flag("server.data_dir", path("data")),
-        ];
-        let sources = Sources { flags, ..Sources::default() };
-        let settings = Arc::new(Settings::new(sources.load().unwrap(), sources));
+        let (loaded, sources) = settings_of_tiny(dir.path());
+        let settings = Arc::new(Settings::new(loaded, sources));
         let dirs = Dirs::open(&settings.now().server.data_dir).unwrap();
         let Assembled { parts, .. } = assemble(settings, dirs).await.unwrap();
-        Self { parts, dir }
+        Self { parts, _dir: dir }
     }
 
     /// A folder with a random adapter in the drop folder.

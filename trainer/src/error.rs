@@ -34,6 +34,12 @@ pub enum Error {
         /// What it may be.
         range: &'static str,
     },
+    /// It was told to stop, and wrote a checkpoint.
+    #[error("stopped at step {step}; run the job again to go on")]
+    Stopped {
+        /// Steps done.
+        step: usize,
+    },
     /// Nothing to train on.
     #[error("no row is left to train on ({refused}); add rows that end with an assistant turn")]
     NoRows {

@@ -22,6 +22,7 @@ mod tests;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use hone_model::train::{LoraLayout, TrainSequence, Trainable};
@@ -43,6 +44,18 @@ use run::{Setting, Trained};
 /// # Errors
 /// See [`Error`]; nothing is exported then.
 pub fn run(job_dir: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcome, Error> {
+    run_until(job_dir, &AtomicBool::new(false), progress)
+}
+
+/// As [`run`], but ends with a checkpoint soon after `stop` is set.
+///
+/// # Errors
+/// [`Error::Stopped`]; running the job again goes on there. Else as [`run`].
+pub fn run_until(
+    job_dir: &Path,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<Outcome, Error> {
     if let Some(outcome) = Outcome::read(job_dir)? {
         return Ok(outcome);
     }
@@ -83,6 +96,7 @@ pub fn run(job_dir: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcom
         checkpoints: run::checkpoints(job_dir),
         courtesy: Arc::clone(&courtesy),
         started,
+        stop,
     };
     let trained = run::train(&setting, &mut report)?;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
@@ -26,6 +27,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) checkpoints: PathBuf,
     pub(crate) courtesy: Arc<Courtesy>,
     pub(crate) started: Instant,
+    /// Set when the run shall end with a checkpoint.
+    pub(crate) stop: &'a AtomicBool,
 }
 
 /// What a run ends with.
@@ -80,8 +83,12 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
             report(run.progress(Phase::Train, Some(&step), None, message))?;
             let every = setting.hyper.checkpoint_every;
             let last = run.counters.step_in_epoch == order.len();
-            if every > 0 && run.counters.step.is_multiple_of(every) && !last {
+            let stop = setting.stop.load(Ordering::Relaxed);
+            if (stop || every > 0 && run.counters.step.is_multiple_of(every)) && !last {
                 run.checkpoint()?;
+            }
+            if stop && !last {
+                return Err(Error::Stopped { step: run.counters.step });
             }
         }
         let supervised = run.counters.epoch_supervised.max(1) as f64;

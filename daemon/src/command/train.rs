@@ -61,12 +61,18 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
 /// the process was killed is taken up again.
 fn for_daemon(context: &Context, job: &Path) -> Outcome {
     child::end_with_parent()?;
+    let stop = child::stop_on_term()?;
     let mut broken = Ok(());
-    hone_trainer::run(job, &mut |line| {
+    let trained = hone_trainer::run_until(job, &stop, &mut |line| {
         if broken.is_ok() {
             broken = context.output.value(line);
         }
-    })?;
+    });
+    match trained {
+        // As the daemon asked; it goes on from the checkpoint.
+        Err(hone_trainer::Error::Stopped { .. }) => {}
+        other => drop(other?),
+    }
     Ok(broken?)
 }
 

@@ -1,8 +1,9 @@
 //! Train: a candidate from the base on the snapshot, in a child process.
 //!
-//! A run that was killed (lack of memory, a crash) is tried again from its checkpoint, with smaller
-//! batches through the model; a run that refused says why, and trying again would not help it.
+//! A run that was killed (lack of memory, a crash) is tried again, with less need of memory; a run
+//! that refused says why, and trying again would not help it.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -58,7 +59,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
                 }
                 work.progress(format!("the run was killed ({reason}); trying again"), json!({}))
                     .await?;
-                job.hyper.batch_tokens = (job.hyper.batch_tokens / 2).max(256);
+                need_less(&mut job, &dir, strike)?;
                 job.write(&dir)?;
             }
         }
@@ -67,6 +68,20 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         Some(outcome) => Ok(next(&outcome)),
         None => bail!("the training process ended well but left no outcome in {}", dir.display()),
     }
+}
+
+/// Makes the next try need less memory: first at the cost of time only, then with smaller batches,
+/// which is another computation, so that its checkpoints are of no use any more.
+fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
+    job.hyper.recompute = hone_trainer::Recompute::Always;
+    if strike > 1 {
+        job.hyper.batch_tokens = (job.hyper.batch_tokens / 2).max(256);
+        let checkpoints = dir.join("checkpoints");
+        if checkpoints.exists() {
+            fs_err::remove_dir_all(checkpoints)?;
+        }
+    }
+    Ok(())
 }
 
 async fn attempt(work: &Work<'_>, dir: &std::path::Path, limits: Limits) -> anyhow::Result<Ended> {
@@ -160,6 +175,19 @@ fn hyper(config: &Config) -> Hyper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_try_needs_less_and_keeps_no_useless_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::create_dir(dir.path().join("checkpoints")).unwrap();
+        let mut job = Job::new("base", "rows.jsonl");
+        let before = job.hyper.batch_tokens;
+        need_less(&mut job, dir.path(), 1).unwrap();
+        assert_eq!(job.hyper.recompute, hone_trainer::Recompute::Always);
+        assert!(dir.path().join("checkpoints").exists() && job.hyper.batch_tokens == before);
+        need_less(&mut job, dir.path(), 2).unwrap();
+        assert!(!dir.path().join("checkpoints").exists() && job.hyper.batch_tokens < before);
+    }
 
     #[test]
     fn the_default_settings_are_a_valid_job() {
