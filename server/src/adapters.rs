@@ -98,13 +98,24 @@ pub(crate) async fn delete(
     Ok(HttpResponse::Ok().json(Deleted::new(id.to_string(), "adapter.deleted")))
 }
 
-/// The body of promote and rollback.
+/// The body of a rollback.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code)] // describes what `read_move` reads field by field
-pub(crate) struct MoveRequest {
-    /// Only for a rollback: where to. Without it: to what served before.
+#[allow(dead_code)] // describes what `rollback` reads field by field
+pub(crate) struct RollbackRequest {
+    /// Where to. Without it: to what served before.
     to: Option<String>,
+    /// Only if this serves now: an adapter's id, name or alias; `base` or null for the base.
+    expected_live: Option<String>,
+    /// For the audit trail.
+    reason: Option<String>,
+}
+
+/// The body of a promotion.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // describes what `promote` reads field by field
+pub(crate) struct PromoteRequest {
     /// Only if this serves now: an adapter's id, name or alias; `base` or null for the base.
     expected_live: Option<String>,
     /// For the audit trail.
@@ -113,7 +124,7 @@ pub(crate) struct MoveRequest {
 
 /// Makes an adapter live (or the base, with `base`).
 #[utoipa::path(post, path = "/v1/adapters/{ref}/promote", tag = "adapters",
-    request_body = Option<MoveRequest>,
+    request_body = Option<PromoteRequest>,
     params(("ref" = String, Path, description = "An id, an alias, a name, or `base`")),
     responses((status = 200, description = "What serves now", body = LiveView),
         (status = 404, description = "No such adapter", body = ErrorBody),
@@ -134,7 +145,7 @@ pub(crate) async fn promote(
 
 /// Returns to what served before, or to `to`.
 #[utoipa::path(post, path = "/v1/adapters/rollback", tag = "adapters",
-    request_body = Option<MoveRequest>,
+    request_body = Option<RollbackRequest>,
     responses((status = 200, description = "What serves now", body = LiveView),
         (status = 404, description = "No such adapter", body = ErrorBody),
         (status = 409, description = "Nothing to roll back to, or something else serves than \

@@ -15,7 +15,7 @@ use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
-use crate::stream::{Frames, Sse};
+use crate::stream::{Frames, Sse, SseEvent};
 use crate::words::Words;
 use crate::{collect, limits, route, stream};
 
@@ -26,7 +26,7 @@ const LARGE: usize = 16 << 10;
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: Chunk, then [DONE]", content(
-            (ChatResponse = "application/json"), (String = "text/event-stream"))),
+            (ChatResponse = "application/json"), (SseEvent = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]

@@ -16,7 +16,7 @@ use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
-use crate::stream::{Frames, Sse};
+use crate::stream::{Frames, Sse, SseEvent};
 use crate::words::Words;
 use crate::{collect, limits, route, stream};
 
@@ -24,7 +24,7 @@ use crate::{collect, limits, route, stream};
 #[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: CompletionResponse, then [DONE]", content(
-            (CompletionResponse = "application/json"), (String = "text/event-stream"))),
+            (CompletionResponse = "application/json"), (SseEvent = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]

@@ -15,7 +15,7 @@ use crate::body::OptionalJson;
 use crate::error::ApiError;
 use crate::query::{Descending, List, Query, newest_first, path_id};
 use crate::state::AppState;
-use crate::stream::{Sse, event_stream, silence};
+use crate::stream::{Sse, SseEvent, event_stream, silence};
 
 /// Starts a cycle by hand.
 #[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
@@ -81,9 +81,9 @@ pub(crate) async fn cancel(
 /// A cycle's events, past and coming, until it ends. `Last-Event-ID` goes on where a client was.
 #[utoipa::path(get, path = "/v1/cycles/{id}/events", tag = "cycles",
     params(("id" = String, Path, description = "The cycle's id"),
-        ("Last-Event-ID" = Option<u64>, Header, description = "The last event that was seen")),
+        ("Last-Event-ID" = Option<u32>, Header, description = "The last event that was seen")),
     responses((status = 200, description = "Server-sent events; the data of each is a CycleEvent",
-            content_type = "text/event-stream", body = String),
+            content_type = "text/event-stream", body = SseEvent),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
 pub(crate) async fn events(
     state: web::Data<AppState>,
@@ -95,10 +95,10 @@ pub(crate) async fn events(
         return Err(hone_store::Error::UnknownCycle(id).into());
     }
     let seen = request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
-    let seen = seen.map(str::parse).transpose().map_err(|_| {
+    let seen = seen.map(str::parse::<u32>).transpose().map_err(|_| {
         ApiError::field("Last-Event-ID", "the header `Last-Event-ID` must be an event's number")
     })?;
-    let events = state.control.cycle_events(id, seen.unwrap_or(0)).await?;
+    let events = state.control.cycle_events(id, seen.unwrap_or(0).into()).await?;
     let follow = Follow { events, silence: silence(), over: state.gate.draining.clone() };
     Ok(event_stream().streaming(stream::unfold(follow, |mut follow| async move {
         follow.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), follow))

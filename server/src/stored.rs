@@ -20,7 +20,8 @@ use crate::state::AppState;
 /// Lists stored chat completions.
 #[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
     params(("model" = Option<String>, Query, description = "As sent by the client"),
-        ("metadata" = Option<String>, Query, description = "`metadata[key]=value`, repeatable"),
+        ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
+            explode, description = "`metadata[key]=value`, repeatable"),
         ("after" = Option<InteractionId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
         ("order" = Option<OrderWord>, Query, description = "Default `asc`")),

@@ -62,6 +62,18 @@ impl Sse {
     }
 }
 
+/// One server-sent event, for the API's description.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code)] // only described
+pub(crate) struct SseEvent {
+    /// JSON, or `[DONE]`.
+    data: String,
+    /// Only for cycles: the event's kind.
+    event: Option<String>,
+    /// Only for cycles: for `Last-Event-ID`.
+    id: Option<String>,
+}
+
 /// How an endpoint words its chunks.
 pub(crate) trait Frames {
     /// The answer `index` begins.

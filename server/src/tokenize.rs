@@ -25,6 +25,7 @@ pub(crate) enum TokenizeRequest {
 
 /// A text to tokenise.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // as above
 pub(crate) struct TokenizeText {
     /// All models have the same tokens; if given, it must exist.
@@ -39,6 +40,7 @@ pub(crate) struct TokenizeText {
 
 /// A conversation to tokenise.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // as above
 pub(crate) struct TokenizeChat {
     /// All models have the same tokens; if given, it must exist.
@@ -67,6 +69,7 @@ pub(crate) struct TokenizeResponse {
 
 /// The body of `POST /v1/detokenize`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `detokenize` reads field by field
 pub(crate) struct DetokenizeRequest {
     model: Option<String>,
