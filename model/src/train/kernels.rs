@@ -341,3 +341,73 @@ unsafe fn add<S: Simd>(to: &mut [f32], from: &[f32]) {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wave(count: usize, speed: f32) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * speed).sin() * 2.0).collect()
+    }
+
+    /// Everything that one set computes, in one vector.
+    fn all(kernels: &RowKernels) -> Vec<f32> {
+        let n = 37; // two whole vectors and a rest
+        let (x, weight, gradient) = (wave(n, 0.7), wave(n, 1.3), wave(n, 0.4));
+        let mut out = wave(n, 0.9);
+        let row = NormRow { x: &x, weight: &weight, inverse: 0.6, gradient: &gradient };
+        kernels.norm_backward(row, &mut out);
+        let (mut d_gate, mut d_up) = (gradient.clone(), vec![0.0; n]);
+        kernels.silu_backward(&x, &weight, &mut d_gate, &mut d_up);
+        let mut logits = wave(n, 2.1);
+        let loss = kernels.loss(&mut logits, 36);
+        let mut sum = x.clone();
+        kernels.add(&mut sum, &weight);
+
+        let (length, group, head_dim) = (70, 2, 80);
+        let query = length * group * head_dim;
+        let key = length * head_dim;
+        let (queries, d_out) = (wave(query, 0.31), wave(query, 0.17));
+        let (keys, values) = (wave(key, 0.23), wave(key, 0.11));
+        let (mut d_queries, mut d_keys) = (vec![0.0; query], vec![9.0; key]);
+        let mut d_values = vec![9.0; key];
+        let job = AttendBackward {
+            queries: queries.as_ptr(),
+            d_out: d_out.as_ptr(),
+            d_queries: d_queries.as_mut_ptr(),
+            query_stride: group * head_dim,
+            keys: keys.as_ptr(),
+            values: values.as_ptr(),
+            d_keys: d_keys.as_mut_ptr(),
+            d_values: d_values.as_mut_ptr(),
+            key_stride: head_dim,
+            group,
+            head_dim,
+            length,
+        };
+        // SAFETY: all vectors have the sizes that the job names.
+        unsafe { kernels.attend_backward(&job, &mut Vec::new()) };
+        [out, d_gate, d_up, logits, vec![loss], sum, d_queries, d_keys, d_values].concat()
+    }
+
+    #[test]
+    fn all_instruction_sets_give_the_same_bits() {
+        let wanted = all(&on_portable::TABLE);
+        assert!(wanted.iter().all(|value| value.is_finite()));
+        for set in crate::kernels::available() {
+            let found = all(RowKernels::beside(set));
+            let differing = wanted.iter().zip(&found).filter(|(a, b)| a.to_bits() != b.to_bits());
+            assert_eq!(differing.count(), 0, "{}", set.name);
+        }
+    }
+
+    #[test]
+    fn the_loss_is_the_cross_entropy_and_leaves_its_gradient() {
+        let mut logits = vec![1.0, 2.0, 3.0];
+        let loss = RowKernels::beside(crate::kernels::detect()).loss(&mut logits, 1);
+        assert!((loss - 1.407_606).abs() < 1e-5, "{loss}");
+        for (found, wanted) in logits.iter().zip([0.090_031, 0.244_728 - 1.0, 0.665_241]) {
+            assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
+        }
+    }
+}

@@ -7,17 +7,17 @@
 use crate::ModelConfig;
 use crate::architecture::Module;
 use crate::kernels::Attend;
-use crate::kernels::gemm::{Matrix, Target, gemm, gemm_into};
 use crate::kernels::simd::LANES;
 use crate::layer::Layer as Weights;
 use crate::linear::{Activations, Cpu, Linear, Shared, forward_all};
 use crate::rope::{Angles, rotate};
 
+use super::adapt::Adapted;
 use super::attention::{AttendBackward, transpose};
 use super::batch::TrainBatch;
 use super::dropout::Dropout;
 use super::kernels::{NormRow, RowKernels};
-use super::lora::{Group, LoraLayout};
+use super::lora::LoraLayout;
 
 /// A layer, its adapter's layout and the batch that passes through.
 pub(super) struct Layer<'a> {
@@ -211,87 +211,13 @@ impl Layer<'_> {
         all
     }
 
-    /// Adds the adapters of a group to its results; returns the input times `A`.
-    fn adapt<const N: usize>(
-        &self,
-        index: usize,
-        x: &[f32],
-        lora: &[f32],
-        results: [&mut [f32]; N],
-    ) -> Vec<f32> {
-        let group = self.layout.group(index);
-        let rank = self.layout.rank();
-        let width = group.slots.len() * rank;
-        if width == 0 {
-            return Vec::new();
-        }
-        let rows = x.len() / group.inputs;
-        let dropped = self.dropout.map(|dropout| dropout.apply(self.cpu, index, x, group.inputs));
-        let x = Matrix::new(dropped.as_deref().unwrap_or(x), rows, group.inputs);
-        let a = Matrix::new(&lora[group.a.clone()], width, group.inputs);
-        let mut narrow = vec![0.0; rows * width];
-        gemm(self.cpu, x, a.t(), &mut narrow, None);
-        let mut results = results.map(Some);
-        for (place, slot) in group.slots.iter().enumerate() {
-            let member = super::lora::GROUPS[index].iter().position(|m| *m == slot.module);
-            let Some(y) = member.and_then(|member| results[member].take()) else { continue };
-            let mine = Matrix::new(&narrow, rows, width).columns(place * rank, rank);
-            let b = Matrix::new(&lora[slot.b.clone()], slot.outputs, rank);
-            gemm(self.cpu, mine, b.t(), y, Some(self.layout.scale()));
-        }
-        narrow
-    }
-
-    /// Gradients of a group's adapters, and what they add to the gradient of its input.
-    fn adapt_backward(
-        &self,
-        pass: Adapted<'_>,
-        results: &[&[f32]],
-        d_input: Option<&mut [f32]>,
-        d_lora: &mut [f32],
-    ) {
-        let group: &Group = self.layout.group(pass.group);
-        let rank = self.layout.rank();
-        let width = group.slots.len() * rank;
-        if width == 0 {
-            return;
-        }
-        let rows = pass.x.len() / group.inputs;
-        let scale = self.layout.scale();
-        let narrow = Matrix::new(pass.narrow, rows, width);
-        let mut d_narrow = vec![0.0; rows * width];
-        let members = super::lora::GROUPS[pass.group];
-        for (place, slot) in group.slots.iter().enumerate() {
-            let Some(member) = members.iter().position(|m| *m == slot.module) else { continue };
-            let dy = Matrix::new(results[member], rows, slot.outputs);
-            let b = Matrix::new(&pass.lora[slot.b.clone()], slot.outputs, rank);
-            let mine = Target::columns(&mut d_narrow, width, place * rank);
-            gemm_into(self.cpu, dy, b, mine, None);
-            let d_b = &mut d_lora[slot.b.clone()];
-            gemm(self.cpu, dy.t(), narrow.columns(place * rank, rank), d_b, Some(scale));
-        }
-        let d_narrow = Matrix::new(&d_narrow, rows, width);
-        let dropped =
-            self.dropout.map(|dropout| dropout.apply(self.cpu, pass.group, pass.x, group.inputs));
-        let x = Matrix::new(dropped.as_deref().unwrap_or(pass.x), rows, group.inputs);
-        gemm(self.cpu, d_narrow.t(), x, &mut d_lora[group.a.clone()], Some(scale));
-        let Some(d_input) = d_input else { return };
-        let a = Matrix::new(&pass.lora[group.a.clone()], width, group.inputs);
-        match self.dropout {
-            None => gemm(self.cpu, d_narrow, a, d_input, Some(scale)),
-            Some(dropout) => {
-                let mut part = vec![0.0; rows * group.inputs];
-                gemm(self.cpu, d_narrow, a, &mut part, Some(scale));
-                let part = dropout.apply(self.cpu, pass.group, &part, group.inputs);
-                self.each_row(d_input, group.inputs, &|row, out| {
-                    self.kernels.add(out, &part[row * group.inputs..][..group.inputs]);
-                });
-            }
-        }
-    }
-
     /// Runs `body` for each row of `out`.
-    fn each_row(&self, out: &mut [f32], width: usize, body: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    pub(super) fn each_row(
+        &self,
+        out: &mut [f32],
+        width: usize,
+        body: &(dyn Fn(usize, &mut [f32]) + Sync),
+    ) {
         each_row(self.cpu, out, width, body);
     }
 
@@ -414,17 +340,6 @@ impl Layer<'_> {
             }
         });
     }
-}
-
-/// A group in the backward pass.
-#[derive(Clone, Copy)]
-struct Adapted<'a> {
-    group: usize,
-    /// Its input.
-    x: &'a [f32],
-    /// Its input times `A`.
-    narrow: &'a [f32],
-    lora: &'a [f32],
 }
 
 /// Runs `body` for each row of `out`, `width` elements long.

@@ -8,6 +8,7 @@
 //! Candle's own operations would allocate a gradient for every frozen weight, and have no backward
 //! for fused norms, rotary positions and quantised products.
 
+mod adapt;
 mod attention;
 mod batch;
 mod dropout;
