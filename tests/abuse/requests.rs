@@ -105,6 +105,7 @@ async fn a_full_queue_says_when_to_come_back() -> Result<()> {
             other => panic!("HTTP {other}: {}", reply.body),
         }
     }
-    assert!(answered >= 3 && refused >= 1 && answered + refused == 12, "{answered} + {refused}");
+    // Two wait; a third runs, if the engine took the first before the last one came.
+    assert!(answered >= 2 && refused >= 1 && answered + refused == 12, "{answered} + {refused}");
     Ok(())
 }

@@ -104,6 +104,23 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_job_that_is_told_to_stop_loses_no_step() {
+    let whole = tempfile::tempdir().unwrap();
+    job(whole.path(), 12, |_| {});
+    run(whole.path(), &mut |_| {}).unwrap();
+    let torn = tempfile::tempdir().unwrap();
+    job(torn.path(), 12, |job| job.hyper.checkpoint_every = 0);
+    let stop = AtomicBool::new(false);
+    let stopped = run_until(torn.path(), &stop, &mut |line| {
+        stop.store(line.step == 2, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(matches!(stopped, Err(Error::Stopped { step: 2 })));
+    job(torn.path(), 12, |job| job.hyper.checkpoint_every = 0);
+    assert_eq!(run(torn.path(), &mut |_| {}).unwrap().resumed_at, Some(2));
+    assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
+}
+
+#[test]
 fn another_job_does_not_resume_from_its_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     job(dir.path(), 12, |_| {});
