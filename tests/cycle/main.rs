@@ -2,3 +2,4 @@
 
 mod learns;
 mod refuses;
+mod stops;

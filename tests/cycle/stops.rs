@@ -1,0 +1,72 @@
+//! Stopping in the middle of training: by SIGTERM, which the cycle survives, and by cancelling it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use hone_tests::{Hone, workload};
+use serde_json::{Value, json};
+
+async fn with_feedback() -> Result<Hone> {
+    let hone = Hone::builder()
+        // No checkpoint but the one at the stop.
+        .config("[training]\nepochs = 2\ncheckpoint_every = 100000")
+        .config("[evaluation]\nrows_per_suite = 2")
+        .start()
+        .await?;
+    for row in workload::rows("triage", "feedback")?.iter().take(60) {
+        let answer = hone.chat_messages("hone", &row["messages"]).await?;
+        let tags = json!({"family": "triage", "check": row["check"].to_string()});
+        hone.feedback(&answer.id, "demonstration", row["reference"].clone(), tags).await?;
+    }
+    Ok(hone)
+}
+
+/// Starts a cycle and waits until it has trained for some steps.
+async fn in_training(hone: &Hone) -> Result<String> {
+    let id = hone.start_cycle().await?["id"].as_str().context("no cycle id")?.to_owned();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(120) {
+        for run in fs_err::read_dir(hone.data().join("runs"))? {
+            let log = fs_err::read_to_string(run?.path().join("progress.jsonl"));
+            let steps = log.unwrap_or_default().matches("\"phase\":\"train\"").count();
+            if steps >= 2 {
+                return Ok(id);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bail!("no training within two minutes: {}", hone.log()?)
+}
+
+#[tokio::test]
+async fn a_stopped_daemon_goes_on_with_its_cycle() -> Result<()> {
+    let mut hone = with_feedback().await?;
+    let id = in_training(&hone).await?;
+    let began = Instant::now();
+    ensure!(hone.terminate().await? == Some(0), "{}", hone.log()?);
+    ensure!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    hone.restart().await?;
+    let end = hone.cycle_end(&id).await?;
+    assert_eq!(end["status"], "finished", "{end}\n{}", hone.log()?);
+    assert!(end["outcomes"]["train"]["resumed_at"].as_u64().is_some_and(|at| at >= 2), "{end}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cancelled_cycle_makes_room_for_the_next() -> Result<()> {
+    let hone = with_feedback().await?;
+    let first = in_training(&hone).await?;
+    let second = hone.start_cycle().await?;
+    assert_eq!(second["status"], "queued");
+    let second = second["id"].as_str().context("no cycle id")?;
+    for id in [second, &first] {
+        hone.post(&format!("/v1/cycles/{id}/cancel"), &json!({})).await?.expect(200)?;
+        assert_eq!(hone.cycle_end(id).await?["status"], "cancelled");
+    }
+    hone.post(&format!("/v1/cycles/{first}/cancel"), &json!({})).await?.expect(409)?;
+    let live: Value = hone.get("/v1/adapters").await?.expect(200)?;
+    assert_eq!(live["data"].as_array().map(Vec::len), Some(0), "{live}");
+    let third = hone.run_cycle().await?;
+    assert_eq!(third["status"], "finished", "{third}\n{}", hone.log()?);
+    Ok(())
+}
