@@ -17,7 +17,7 @@ use crate::output::{Bars, Output, Table};
 /// # Errors
 /// The suite or an adapter is not there, or the evaluation fails.
 pub fn run(context: &Context, args: &EvalArgs) -> Outcome {
-    let is_path = |name: &str| Path::new(name).is_dir();
+    let is_path = |name: &str| !is_word(name) && Path::new(name).is_dir();
     let local = args.local
         || is_path(&args.adapter)
         || args.against.as_deref().is_some_and(is_path)
@@ -30,6 +30,11 @@ pub fn run(context: &Context, args: &EvalArgs) -> Outcome {
         }
         local_eval::run(context, args).await
     })
+}
+
+/// Whether it is a word for an adapter, and no folder of that name is meant.
+pub fn is_word(name: &str) -> bool {
+    matches!(name, "base" | "live" | "previous" | "candidate")
 }
 
 async fn remote(context: &Context, client: &Client, args: &EvalArgs) -> Outcome {
@@ -84,10 +89,9 @@ pub fn show(output: Output, report: &Value) -> Outcome {
         return Ok(());
     }
     let mut table = Table::new(&["family", ">n", ">accuracy %"]);
-    for line in report["families"].as_array().into_iter().flatten() {
+    for (family, line) in report["families"].as_object().into_iter().flatten() {
         let count = |name: &str| line[name].as_f64().unwrap_or(0.0);
         let accuracy = 100.0 * count("passed") / count("items").max(1.0);
-        let family = line["family"].as_str().unwrap_or("-");
         table.row(&[&family, &words::number(count("items")), &format!("{accuracy:.1}")]);
     }
     if table.is_empty() {

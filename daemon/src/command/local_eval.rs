@@ -1,5 +1,6 @@
 //! An evaluation in this process: no daemon, the same engine, the same checks.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -53,7 +54,7 @@ struct Subject {
 impl Subject {
     /// A PEFT folder, or an adapter of the data directory; it is loaded into the engine.
     fn find(base: &Base, engine: &Engine, name: &str) -> Result<Self, Failure> {
-        let folder = if Path::new(name).is_dir() {
+        let folder = if !eval::is_word(name) && Path::new(name).is_dir() {
             Some(PathBuf::from(name))
         } else {
             Self::registered(base, engine, name)?
@@ -107,18 +108,19 @@ async fn answers(
     Ok(answer_suite(engine, subject.target, suite, &options).await?)
 }
 
-/// Plain scores, by family.
+/// Plain scores, by family, as `POST /v1/evals` has them.
 fn scores(suite: &str, rows: &[RowResult]) -> serde_json::Value {
-    let mut families: std::collections::BTreeMap<&str, (usize, usize)> = Default::default();
+    let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for row in rows {
         let (items, passed) = families.entry(&row.family).or_default();
         *items += 1;
         *passed += usize::from(row.passed);
     }
+    let line = |(items, passed)| json!({"items": items, "passed": passed});
     let passed = rows.iter().filter(|row| row.passed).count();
-    let line = |(family, (items, passed)): (&&str, &(usize, usize))| json!({"family": family, "items": items, "passed": passed});
-    json!({
-        "suite": suite, "items": rows.len(), "passed": passed,
-        "families": families.iter().map(line).collect::<Vec<_>>(),
-    })
+    let mut report = line((rows.len(), passed));
+    report["suite"] = json!(suite);
+    report["families"] =
+        families.into_iter().map(|(name, counts)| (name.to_owned(), line(counts))).collect();
+    report
 }

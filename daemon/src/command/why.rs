@@ -73,7 +73,10 @@ fn tell(output: Output, cycle: &CycleView) -> std::io::Result<()> {
     ] {
         if let Some(outcome) = cycle.outcomes.get(&step) {
             output.heading(title)?;
-            tree(output, outcome, "")?;
+            match serde_json::from_value::<hone_eval::Report>(outcome.clone()) {
+                Ok(report) => output.line(report.table().trim_end())?,
+                Err(_) => tree(output, outcome, "")?,
+            }
         }
     }
     if cycle.verdict == Some(Verdict::Held) {

@@ -25,11 +25,19 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a daemon with these lines of `hone.toml` and waits until it is ready.
+    /// Starts a daemon with these lines of `hone.toml` and waits until it is ready. Its data goes
+    /// to `data_dir`, which then stays, or to the temporary folder.
     ///
     /// # Errors
     /// It does not become ready; its last words are in the message.
-    pub async fn start(toml: &str) -> anyhow::Result<Self> {
+    pub async fn start(toml: &str, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+        let data_dir = match data_dir {
+            Some(dir) if dir.join("hone.db").exists() => {
+                bail!("{} already holds a daemon's data; choose an empty --data-dir", dir.display())
+            }
+            Some(dir) => Some(std::path::absolute(dir)?),
+            None => None,
+        };
         let folder = tempfile::Builder::new().prefix("hone-demo-").tempdir()?;
         let config = folder.path().join("hone.toml");
         fs_err::write(&config, toml)?;
@@ -37,7 +45,7 @@ impl Host {
         let (log, _) = fs_err::File::create(log_path(folder.path()))?.into_parts();
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("--config").arg(&config).arg("--data-dir");
-        command.arg(folder.path().join("hone-data"));
+        command.arg(data_dir.unwrap_or_else(|| folder.path().join("hone-data")));
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
         command.current_dir(folder.path()).stdin(Stdio::null());
         // A group of its own: Ctrl-C reaches the demo, which then ends the daemon in order.

@@ -31,9 +31,13 @@ const MEASURING: f64 = 0.36;
 /// Something failed, or the model did not get better.
 pub async fn run(context: &Context, args: &DemoArgs) -> Outcome {
     let families = workload::families(&args.families).map_err(|e| Failure::Usage(e.to_string()))?;
+    if context.global.config.is_some() {
+        let text = "the demo writes a configuration of its own; change settings with variables, e.g. HONE__MODEL__WEIGHTS=q8";
+        return Err(Failure::Usage(text.to_owned()));
+    }
     let stop = interrupted()?;
     let report = tokio::select! {
-        report = play(context.output, args, &families) => report?,
+        report = play(context, args, &families) => report?,
         () = stop => return Err(anyhow::anyhow!("interrupted; nothing is left behind").into()),
     };
     report.print(context.output)?;
@@ -54,10 +58,15 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn play(output: Output, args: &DemoArgs, families: &[&str]) -> anyhow::Result<Report> {
+async fn play(
+    context: &Context,
+    args: &DemoArgs,
+    families: &[&str],
+) -> anyhow::Result<Report> {
+    let output = context.output;
     let (start, mut stages) = (Instant::now(), Vec::new());
     let bar = crate::output::Bars::new(output, "Start a daemon", 0);
-    let host = Host::start(&settings(args.minutes)).await?;
+    let host = Host::start(&settings(args.minutes), context.global.data_dir.as_deref()).await?;
     let client = host.client();
     stages.push(stage("start the daemon, pack the model", bar.finish(client.url())));
 

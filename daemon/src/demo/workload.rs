@@ -50,8 +50,9 @@ pub fn families(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     Ok(FAMILIES.into_iter().filter(chosen).collect())
 }
 
-/// What users ask before the cycle: of each family, mixed with as many everyday questions, whose
-/// liked answers keep the model from forgetting.
+/// What users ask before the cycle: of each family, mixed with everyday questions, whose liked
+/// answers keep the model from forgetting. With as many of them as of the others the controls fell
+/// by 4 points, with a fifth more by 1.
 ///
 /// # Errors
 /// This build does not hold the workloads.
@@ -62,7 +63,7 @@ pub fn teaching(families: &[&str]) -> anyhow::Result<Vec<Question>> {
         chosen.push(spread(rows(family, "feedback")?, each));
     }
     let count: usize = chosen.iter().map(Vec::len).sum();
-    chosen.push(spread(rows("rehearsal", "rehearsal")?, count));
+    chosen.push(spread(rows("rehearsal", "rehearsal")?, count + count / 5));
     interleave(chosen).into_iter().map(Question::new).collect()
 }
 
@@ -146,13 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn teaching_has_as_much_of_the_old_as_of_the_new() {
+    fn teaching_has_more_of_the_old_than_of_the_new() {
         let all = families(&[]).unwrap();
         let rows = teaching(&all).unwrap();
-        assert_eq!(rows.iter().filter(|one| one.row.family == "rehearsal").count(), 500);
+        assert_eq!(rows.iter().filter(|one| one.row.family == "rehearsal").count(), 600);
         assert_eq!(rows.iter().filter(|one| one.row.family == "triage").count(), 100);
         let one = teaching(&families(&["triage".to_owned()]).unwrap()).unwrap();
-        assert_eq!(one.len(), 600);
+        assert_eq!(one.len(), 660);
         assert!(families(&["nothing".to_owned()]).is_err());
     }
 
