@@ -58,11 +58,7 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn play(
-    context: &Context,
-    args: &DemoArgs,
-    families: &[&str],
-) -> anyhow::Result<Report> {
+async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::Result<Report> {
     let output = context.output;
     let (start, mut stages) = (Instant::now(), Vec::new());
     let bar = crate::output::Bars::new(output, "Start a daemon", 0);
