@@ -46,13 +46,3 @@ pub enum ClientError {
         url: String,
     },
 }
-
-impl ClientError {
-    /// The HTTP status code, if the daemon answered.
-    pub const fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-}

@@ -160,11 +160,9 @@ impl Chat<'_> {
 
     async fn why(&self) -> Result<(), ClientError> {
         let adapter = self.last.as_ref().map_or("live", |last| &last.adapter).to_owned();
-        match why::run(self.context, &WhyArgs { adapter }).await {
-            Err(super::Failure::Failed(error)) => {
-                self.context.output.say(format_args!("hone: {error:#}"));
-            }
-            Ok(()) | Err(_) => {}
+        let told = why::run(self.context, &WhyArgs { adapter }).await;
+        if let Err(super::Failure::Failed(error)) = told {
+            self.context.output.say(format_args!("hone: {error:#}"));
         }
         Ok(())
     }

@@ -36,9 +36,7 @@ pub fn percent(share: f64) -> String {
 
 /// A number with few digits.
 pub fn number(value: f64) -> String {
-    if value == value.trunc() && value.abs() < 1e15 {
-        format!("{value:.0}")
-    } else if value.abs() >= 100.0 {
+    if value == value.trunc() || value.abs() >= 100.0 {
         format!("{value:.0}")
     } else if value.abs() >= 0.1 {
         format!("{value:.2}")
