@@ -1,13 +1,16 @@
 //! `hone why`: the whole decision behind an adapter, in words and tables.
 
+use std::collections::BTreeSet;
+use std::fmt::Display;
+
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::cycle::{CycleView, Step, Verdict};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Context, Outcome, adapters, words};
 use crate::cli::WhyArgs;
 use crate::client::ClientError;
-use crate::output::Output;
+use crate::output::{Output, Table};
 
 /// Tells it.
 ///
@@ -16,7 +19,7 @@ use crate::output::Output;
 pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
     let (client, output) = (context.client()?, context.output);
     let view: AdapterView = match client.get(&format!("/v1/adapters/{}", args.adapter)).await {
-        Err(ClientError::Refused { status: 404, .. }) if args.adapter == "live" => {
+        Err(ClientError::Refused { .. }) if matches!(args.adapter.as_str(), "live" | "base") => {
             let text = "the base serves, without an adapter; nothing had to be decided for that";
             if output.is_json() {
                 output.value(&json!({"adapter": null, "cycle": null}))?;
@@ -95,6 +98,10 @@ fn tree(output: Output, value: &Value, indent: &str) -> std::io::Result<()> {
     for (name, value) in value.as_object().into_iter().flatten() {
         let name = name.replace('_', " ");
         match value {
+            Value::Object(inner) if is_grid(inner) => {
+                output.line(format_args!("{indent}{name}"))?;
+                output.table(&grid(inner))?;
+            }
             Value::Object(inner) if !inner.is_empty() => {
                 output.line(format_args!("{indent}{name}"))?;
                 tree(output, value, &deeper)?;
@@ -106,4 +113,47 @@ fn tree(output: Output, value: &Value, indent: &str) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether every member is an object of numbers: that reads best as a table.
+fn is_grid(members: &Map<String, Value>) -> bool {
+    let row = |value: &Value| {
+        value.as_object().is_some_and(|row| !row.is_empty() && row.values().all(Value::is_number))
+    };
+    !members.is_empty() && members.values().all(row)
+}
+
+fn grid(members: &Map<String, Value>) -> Table {
+    let columns: BTreeSet<&str> = members
+        .values()
+        .filter_map(Value::as_object)
+        .flatten()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let mut head = vec![String::new()];
+    head.extend(columns.iter().map(|name| format!(">{}", name.replace('_', " "))));
+    let mut table = Table::new(&head.iter().map(String::as_str).collect::<Vec<_>>());
+    for (name, row) in members {
+        let figure =
+            |column: &&str| row[*column].as_f64().map_or_else(|| "-".to_owned(), words::number);
+        let mut cells = vec![name.clone()];
+        cells.extend(columns.iter().map(figure));
+        table.row(&cells.iter().map(|cell| cell as &dyn Display).collect::<Vec<_>>());
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_figures_become_a_table() {
+        let value = json!({"a": {"train": 76, "held_out": 20}, "b": {"train": 1}});
+        let members = value.as_object().unwrap();
+        assert!(is_grid(members));
+        let text = "   held out  train\na        20     76\nb         -      1\n";
+        assert_eq!(grid(members).render(false), text);
+        assert!(!is_grid(json!({"a": {"b": {}}}).as_object().unwrap()));
+    }
 }

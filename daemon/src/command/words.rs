@@ -45,6 +45,11 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// Long hexadecimal numbers are for programs; `--json` has them.
+fn is_digest(text: &str) -> bool {
+    text.len() >= 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// The plain members of an object as `name value, name value`; nested ones are left out.
 pub fn figures(value: &Value) -> String {
     let Some(object) = value.as_object() else {
@@ -55,6 +60,7 @@ pub fn figures(value: &Value) -> String {
         let name = name.replace('_', " ");
         match value {
             Value::Number(n) => parts.push(format!("{name} {}", number(n.as_f64().unwrap_or(0.0)))),
+            Value::String(text) if is_digest(text) => {}
             Value::String(text) if text.chars().count() <= 80 => {
                 parts.push(format!("{name} {text}"))
             }

@@ -1,7 +1,7 @@
 //! The whole loop as a show: users ask and correct, a cycle learns, the answers are better.
 //!
-//! Nothing in here is special: the daemon is a child process with default settings, the users talk
-//! HTTP, the verdict is the gate's, and what is measured was never taught.
+//! Nothing in here is special: the daemon is a child process, the users talk HTTP, the verdict is
+//! the gate's, and what is measured was never taught.
 
 use std::future::Future;
 use std::time::Instant;
@@ -117,9 +117,14 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
 
 /// What the demo's daemon does otherwise than the defaults.
 fn settings(minutes: f64) -> String {
-    // The cycle is started by hand, so that the questions before it are asked in peace.
-    let rows = if minutes < 3.0 { 20 } else { 40 };
-    format!("[schedule]\nenabled = false\n\n[evaluation]\nrows_per_suite = {rows}\n")
+    // With more control questions chance has less to say in the verdict.
+    let rows = if minutes < 3.0 { 40 } else { 100 };
+    // The cycle is started by hand, so that the questions before it are asked in peace. And there
+    // are held-out questions enough in the workloads: half as many of the users' are kept back.
+    format!(
+        "[schedule]\nenabled = false\n\n[curation]\nholdout_percent = 10.0\n\n\
+         [evaluation]\nrows_per_suite = {rows}\n"
+    )
 }
 
 const fn cycle_stage(step: Step) -> &'static str {
