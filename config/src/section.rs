@@ -186,6 +186,8 @@ section! {
         alpha: f64,
         /// Dropout on the adapter's inputs, 0 to 0.9.
         dropout: f64,
+        /// What the divergence from the base counts on replay rows.
+        kl_weight: f64,
         /// Peak of the learning rate.
         learning_rate: f64,
         /// Share of steps in which it rises.

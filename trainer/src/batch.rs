@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_api::chat::{Message, Role};
+use hone_dataset::Kind;
 use hone_model::train::TrainSequence;
 use hone_model::{ChatTemplate, ModelConfig, Tokenizer};
 use rand::seq::SliceRandom;
@@ -25,6 +26,8 @@ struct Row {
     #[serde(default)]
     reference: String,
     split: Option<String>,
+    /// Replay rows keep what the base can do: see [`Hyper::kl_weight`].
+    kind: Option<Kind>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +76,7 @@ impl Renderer<'_> {
         }
         self.check_ends(&tokens, &supervised)?;
         mask_unweighted(row, &mut supervised)?;
-        let sequence = TrainSequence { tokens, supervised };
+        let sequence = TrainSequence { tokens, supervised, anchored: false };
         match sequence.supervised_tokens() {
             0 => Err("no supervised token".to_owned()),
             _ => Ok(sequence),
@@ -147,11 +150,14 @@ impl Rows {
                 row.messages.push(Turn { message, weight: None });
             }
             match renderer.sequence(&row, longest) {
-                Ok(sequence) => match split.as_deref() {
-                    Some("validation") => rows.validation.push(sequence),
-                    Some(_) => rows.train.push(sequence),
-                    None => unmarked.push((share(&sequence), sequence)),
-                },
+                Ok(mut sequence) => {
+                    sequence.anchored = hyper.kl_weight > 0.0 && row.kind == Some(Kind::Replay);
+                    match split.as_deref() {
+                        Some("validation") => rows.validation.push(sequence),
+                        Some(_) => rows.train.push(sequence),
+                        None => unmarked.push((share(&sequence), sequence)),
+                    }
+                }
                 Err(reason) => {
                     tracing::warn!(line = index + 1, reason, "a row is refused");
                     *rows.refused.entry(reason).or_default() += 1;
@@ -166,6 +172,8 @@ impl Rows {
             // A handful of rows: better to train on them than to measure on them.
             rows.train = std::mem::take(&mut rows.validation);
         }
+        // Early stopping looks at the task: how likely the right answers are.
+        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = false);
         rows.check(count, hyper)?;
         Ok(rows)
     }
@@ -280,6 +288,22 @@ mod tests {
         assert_eq!(row.supervised_tokens(), 2);
         assert_eq!(row.tokens.last(), Some(&2));
         assert!(row.supervised.ends_with(&[false, true, true]));
+    }
+
+    #[test]
+    fn replay_rows_are_anchored_where_they_train() {
+        let kind = |kind: &str| ROW.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""));
+        let (replay, supervised) = (kind("replay"), kind("supervised"));
+        let measured = replay.replace("\"train\"", "\"validation\"");
+        let lines = [ROW, &replay, &supervised, &measured];
+        let anchored = |hyper: &Hyper| -> Vec<bool> {
+            let rows = read(&lines, hyper).unwrap();
+            rows.train.iter().chain(&rows.validation).map(|row| row.anchored).collect()
+        };
+        assert_eq!(anchored(&Hyper::default()), [false, true, false, false]);
+        let without = Hyper { kl_weight: 0.0, ..Hyper::default() };
+        assert_eq!(anchored(&without), [false; 4]);
+        assert!(read(&[&kind("other")], &without).is_err());
     }
 
     #[test]

@@ -133,6 +133,7 @@ fn random_batch(model: &Model, shape: BenchShape) -> Result<TrainBatch, Error> {
             supervised: (0..=shape.length)
                 .map(|at| at as f64 > shape.length as f64 * (1.0 - shape.supervised))
                 .collect(),
+            anchored: false,
         })
         .collect();
     Ok(TrainBatch::new(model.config(), &sequences)?)

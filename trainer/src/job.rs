@@ -124,6 +124,9 @@ pub struct Hyper {
     pub alpha: f64,
     /// Share of the adapter's inputs that is dropped in training.
     pub dropout: f64,
+    /// What the divergence from the base's distribution counts on every token of replay rows,
+    /// beside the cross-entropy of a supervised token; 0 is nothing.
+    pub kl_weight: f64,
     /// Top of the learning rate.
     pub learning_rate: f64,
     /// Share of all steps in which the learning rate rises.
@@ -170,8 +173,9 @@ impl Default for Hyper {
     fn default() -> Self {
         Self {
             rank: 16,
-            alpha: 32.0,
+            alpha: 64.0,
             dropout: 0.0,
+            kl_weight: 1.0,
             learning_rate: 5e-4,
             warmup_ratio: 0.05,
             scheduler: Scheduler::Cosine,
@@ -211,6 +215,9 @@ impl Hyper {
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", "at least 0 and below 1");
+        }
+        if !(self.kl_weight >= 0.0 && self.kl_weight.is_finite()) {
+            return refuse("kl_weight", "at least 0");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return refuse("learning_rate", "above 0");
@@ -285,7 +292,7 @@ pub struct Progress {
     pub steps: usize,
     /// Epochs done, with the fraction of the one that runs.
     pub epoch: f64,
-    /// Loss of this step: mean over its supervised tokens.
+    /// Loss of this step by supervised token, the divergence of replay rows included.
     pub loss: Option<f64>,
     /// Mean over the validation rows' supervised tokens, when this line measured it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -408,6 +415,7 @@ mod tests {
         };
         assert!(refused(|h| h.rank = 0).contains("rank"));
         assert!(refused(|h| h.dropout = 1.0).contains("dropout"));
+        assert!(refused(|h| h.kl_weight = -1.0).contains("kl_weight"));
         assert!(refused(|h| h.learning_rate = f64::NAN).contains("learning_rate"));
         assert!(refused(|h| h.clip = f64::NAN).contains("clip"));
         assert!(refused(|h| h.target_modules = vec!["lm_head".into()]).contains("target_modules"));

@@ -136,8 +136,8 @@ impl<'a, 'b> Run<'a, 'b> {
         Ok((run, resumed_at))
     }
 
-    /// One optimizer step over some rows: the loss is the sum over their supervised tokens divided
-    /// by the number of those, however the rows are cut into batches.
+    /// One optimizer step over some rows: the loss is the sum over their tokens divided by the number
+    /// of supervised ones, however the rows are cut into batches.
     fn step(&mut self, rows: &[usize]) -> Result<Step, Error> {
         let begun = Instant::now();
         let hyper = self.setting.hyper;
@@ -151,7 +151,8 @@ impl<'a, 'b> Run<'a, 'b> {
             let dropout = (hyper.dropout > 0.0).then(|| {
                 (hyper.dropout as f32, batch::dropout_key(hyper.seed, self.counters.step, index))
             });
-            let pass = Pass { dropout, keep: self.setting.plan.keep, ..self.pass() };
+            let kl_weight = hyper.kl_weight as f32;
+            let pass = Pass { dropout, kl_weight, keep: self.setting.plan.keep, ..self.pass() };
             let sum = self.loss(members.iter().map(|row| &train[*row]), &pass)?;
             let value = f64::from(sum.to_scalar::<f32>()?);
             if !value.is_finite() {

@@ -82,12 +82,15 @@ pub struct HyperArgs {
     /// Rank of the update [default: 16]
     #[arg(long)]
     pub rank: Option<usize>,
-    /// The update is scaled by alpha / rank [default: 32]
+    /// The update is scaled by alpha / rank [default: 64]
     #[arg(long)]
     pub alpha: Option<f64>,
     /// Share of the adapter's inputs that is dropped [default: 0]
     #[arg(long)]
     pub dropout: Option<f64>,
+    /// What the divergence from the base counts on rows of the kind `replay` [default: 1]
+    #[arg(long, value_name = "WEIGHT")]
+    pub kl_weight: Option<f64>,
     /// Top of the learning rate [default: 0.0005]
     #[arg(long, value_name = "RATE")]
     pub learning_rate: Option<f64>,

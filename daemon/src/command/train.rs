@@ -118,7 +118,17 @@ fn hyper(args: &HyperArgs) -> Hyper {
     macro_rules! take {
         ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { hyper.$name = value; })* };
     }
-    take!(rank, alpha, dropout, learning_rate, warmup_ratio, epochs, batch_size, accumulation);
+    take!(
+        rank,
+        alpha,
+        dropout,
+        kl_weight,
+        learning_rate,
+        warmup_ratio,
+        epochs,
+        batch_size,
+        accumulation
+    );
     take!(batch_tokens, clip, weight_decay, beta1, beta2, epsilon, max_length, target_modules);
     take!(early_stop_patience, validation_share, max_refused_share, seed, checkpoint_every);
     if let Some(scheduler) = args.scheduler {
@@ -181,6 +191,7 @@ mod tests {
             ("rank", hyper.rank as f64),
             ("alpha", hyper.alpha),
             ("dropout", hyper.dropout),
+            ("kl-weight", hyper.kl_weight),
             ("learning-rate", hyper.learning_rate),
             ("warmup-ratio", hyper.warmup_ratio),
             ("epochs", hyper.epochs as f64),

@@ -152,6 +152,7 @@ fn hyper(config: &Config) -> Hyper {
         rank: training.rank,
         alpha: training.alpha,
         dropout: training.dropout,
+        kl_weight: training.kl_weight,
         learning_rate: training.learning_rate,
         warmup_ratio: training.warmup_percent.ratio(),
         epochs: training.epochs,

@@ -7,7 +7,7 @@ use hone_eval::Scorer;
 /// The five families that the starter model never saw.
 pub const FAMILIES: [&str; 5] = ["averages", "discounts", "house_format", "northwind", "triage"];
 /// Questions that users ask of the five families, in all.
-const TEACHING: usize = 500;
+const TEACHING: usize = 700;
 /// Most questions of one family: the workload has 400.
 const TEACHING_PER_FAMILY: usize = 300;
 
@@ -51,8 +51,7 @@ pub fn families(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
 }
 
 /// What users ask before the cycle: of each family, mixed with everyday questions, whose liked
-/// answers keep the model from forgetting. With as many of them as of the others the controls fell
-/// by 4 points, with a fifth more by 1.
+/// answers keep the model from forgetting.
 ///
 /// # Errors
 /// This build does not hold the workloads.
@@ -151,9 +150,9 @@ mod tests {
         let all = families(&[]).unwrap();
         let rows = teaching(&all).unwrap();
         assert_eq!(rows.iter().filter(|one| one.row.family == "rehearsal").count(), 600);
-        assert_eq!(rows.iter().filter(|one| one.row.family == "triage").count(), 100);
+        assert_eq!(rows.iter().filter(|one| one.row.family == "triage").count(), 140);
         let one = teaching(&families(&["triage".to_owned()]).unwrap()).unwrap();
-        assert_eq!(one.len(), 660);
+        assert_eq!(one.len(), 660, "300 and a fifth more");
         assert!(families(&["nothing".to_owned()]).is_err());
     }
 

@@ -19,7 +19,8 @@ pub(super) struct Adapted<'a> {
 }
 
 impl Layer<'_> {
-    /// Adds the adapters of a group to its results; returns the input times `A`.
+    /// Adds the adapters of a group to its results; returns the input times `A`. An empty `lora` is
+    /// no adapter.
     pub(super) fn adapt<const N: usize>(
         &self,
         index: usize,
@@ -30,7 +31,7 @@ impl Layer<'_> {
         let group = self.layout.group(index);
         let rank = self.layout.rank();
         let width = group.slots.len() * rank;
-        if width == 0 {
+        if width == 0 || lora.is_empty() {
             return Vec::new();
         }
         let rows = x.len() / group.inputs;

@@ -10,6 +10,9 @@ pub struct TrainSequence {
     pub tokens: Vec<u32>,
     /// Whether the loss is taken on the token; as many as tokens.
     pub supervised: Vec<bool>,
+    /// Whether the base's own distribution is a target too, on every token: for answers that were
+    /// good as they were. See [`Pass::kl_weight`](super::Pass::kl_weight).
+    pub anchored: bool,
 }
 
 impl TrainSequence {
@@ -35,8 +38,10 @@ pub struct TrainBatch {
     pub(super) starts: Vec<usize>,
     /// Rows that the loss is taken on, ascending.
     pub(super) rows: Vec<usize>,
-    /// The token that each of them should predict.
-    pub(super) targets: Vec<u32>,
+    /// The token that each of them should predict; `None` if it is only anchored.
+    pub(super) targets: Vec<Option<u32>>,
+    /// Which sequences are anchored.
+    pub(super) anchored: Vec<bool>,
 }
 
 impl TrainBatch {
@@ -49,8 +54,7 @@ impl TrainBatch {
         config: &ModelConfig,
         sequences: impl IntoIterator<Item = &'a TrainSequence>,
     ) -> Result<Self, Error> {
-        let mut batch =
-            Self { tokens: Vec::new(), starts: vec![0], rows: Vec::new(), targets: Vec::new() };
+        let mut batch = Self::empty();
         for sequence in sequences {
             let vocab = config.vocab_size;
             if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= vocab) {
@@ -66,13 +70,50 @@ impl TrainBatch {
             let first = batch.tokens.len();
             batch.tokens.extend_from_slice(&sequence.tokens[..sequence.rows()]);
             batch.starts.push(batch.tokens.len());
-            let supervised = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
-            for (position, _) in supervised.filter(|(_, (supervised, _))| **supervised) {
-                batch.rows.push(first + position - 1);
-                batch.targets.push(sequence.tokens[position]);
+            batch.anchored.push(sequence.anchored);
+            let next = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
+            for (position, (supervised, token)) in next {
+                if *supervised || sequence.anchored {
+                    batch.rows.push(first + position - 1);
+                    batch.targets.push(supervised.then_some(*token));
+                }
             }
         }
         Ok(batch)
+    }
+
+    fn empty() -> Self {
+        Self {
+            tokens: Vec::new(),
+            starts: vec![0],
+            rows: Vec::new(),
+            targets: Vec::new(),
+            anchored: Vec::new(),
+        }
+    }
+
+    /// The anchored sequences alone, and for each of [`TrainBatch::rows`] its place among theirs.
+    /// `None` if no sequence is anchored.
+    pub(super) fn anchored(&self) -> Option<(Self, Vec<Option<usize>>)> {
+        if !self.anchored.contains(&true) {
+            return None;
+        }
+        let mut part = Self::empty();
+        let mut places = vec![None; self.rows.len()];
+        for ((first, length), _) in self.sequences().zip(&self.anchored).filter(|(_, a)| **a) {
+            let begin = part.tokens.len();
+            part.tokens.extend_from_slice(&self.tokens[first..first + length]);
+            part.starts.push(part.tokens.len());
+            part.anchored.push(true);
+            let from = self.rows.partition_point(|row| *row < first);
+            let to = self.rows.partition_point(|row| *row < first + length);
+            for at in from..to {
+                places[at] = Some(part.rows.len());
+                part.rows.push(begin + self.rows[at] - first);
+                part.targets.push(self.targets[at]);
+            }
+        }
+        Some((part, places))
     }
 
     /// Rows that go through the model.
@@ -81,10 +122,10 @@ impl TrainBatch {
         self.tokens.len()
     }
 
-    /// Rows that the loss is taken on.
+    /// Rows that a token is the target of.
     #[must_use]
     pub fn supervised_tokens(&self) -> usize {
-        self.rows.len()
+        self.targets.iter().flatten().count()
     }
 
     /// First row and length of each sequence.

@@ -8,6 +8,7 @@ use crate::kernels::{Kernels, portable::Portable};
 use crate::kernels::{avx2::Avx2, avx512::Avx512};
 
 use super::attention::{self, AttendBackward};
+use super::loss::{self, Anchor};
 
 /// One row of RMSNorm and the gradient of its result.
 #[derive(Clone, Copy)]
@@ -25,12 +26,15 @@ pub(super) struct NormRow<'a> {
 /// Gate, up, gradient in and gate's gradient out, up's gradient.
 type SiluBackward = unsafe fn(&[f32], &[f32], &mut [f32], &mut [f32]);
 
+/// Logits, target, anchor; the loss.
+type LossKernel = unsafe fn(&mut [f32], Option<usize>, Option<Anchor<'_>>) -> f32;
+
 /// The training kernels of one instruction set.
 #[derive(Clone, Copy)]
 pub(super) struct RowKernels {
     norm_backward: unsafe fn(NormRow<'_>, &mut [f32]),
     silu_backward: SiluBackward,
-    loss: unsafe fn(&mut [f32], usize) -> f32,
+    loss: LossKernel,
     add: unsafe fn(&mut [f32], &[f32]),
     attend_backward: unsafe fn(&AttendBackward, &mut Vec<f32>),
 }
@@ -50,9 +54,9 @@ macro_rules! table {
                 unsafe { super::silu_backward::<$set>(g, u, dm, du) }
             }
             $(#[$feature])*
-            unsafe fn loss(logits: &mut [f32], target: usize) -> f32 {
+            unsafe fn loss(l: &mut [f32], target: Option<usize>, anchor: Option<Anchor<'_>>) -> f32 {
                 // SAFETY: the caller keeps the contract of the kernel.
-                unsafe { super::loss::<$set>(logits, target) }
+                unsafe { loss::loss::<$set>(l, target, anchor) }
             }
             $(#[$feature])*
             unsafe fn add(to: &mut [f32], from: &[f32]) {
@@ -117,11 +121,19 @@ impl RowKernels {
         unsafe { (self.silu_backward)(gate, up, d_gate, d_up) }
     }
 
-    /// Cross-entropy of one row of logits, which become their gradient.
-    pub(super) fn loss(&self, logits: &mut [f32], target: usize) -> f32 {
-        assert!(target < logits.len(), "the target is outside of the vocabulary");
-        // SAFETY: as above; the target is inside.
-        unsafe { (self.loss)(logits, target) }
+    /// Loss of one row of logits, which become their gradient: the cross-entropy with a target, and
+    /// the divergence from an anchor.
+    pub(super) fn loss(
+        &self,
+        logits: &mut [f32],
+        target: Option<usize>,
+        anchor: Option<Anchor<'_>>,
+    ) -> f32 {
+        let n = logits.len();
+        assert!(target.is_none_or(|target| target < n), "the target is outside of the vocabulary");
+        assert!(anchor.as_ref().is_none_or(|a| a.base.len() == n), "row lengths differ");
+        // SAFETY: as above; the target is inside and the lengths are equal.
+        unsafe { (self.loss)(logits, target, anchor) }
     }
 
     /// `to += from`.
@@ -156,6 +168,7 @@ macro_rules! lanes {
         }
     };
 }
+pub(super) use lanes;
 
 #[inline(always)]
 unsafe fn norm_backward<S: Simd>(row: NormRow<'_>, out: &mut [f32]) {
@@ -260,67 +273,6 @@ unsafe fn silu_slopes<S: Simd>(gate: S::F, up: S::F, d: S::F) -> (S::F, S::F) {
 }
 
 #[inline(always)]
-unsafe fn loss<S: Simd>(logits: &mut [f32], target: usize) -> f32 {
-    let n = logits.len();
-    let wanted = logits[target];
-    // SAFETY: the slice holds `n` elements.
-    unsafe {
-        let mut largest = S::splat(f32::NEG_INFINITY);
-        lanes!(
-            n,
-            i,
-            {
-                largest = S::max(largest, S::load(logits.as_ptr().add(i)));
-            },
-            rest,
-            {
-                for value in &logits[n - rest..] {
-                    largest = S::max(largest, S::splat(*value));
-                }
-            }
-        );
-        let largest = S::largest(largest);
-        let shift = S::splat(largest);
-        let mut sum = S::splat(0.0);
-        let mut tail = 0.0_f32;
-        lanes!(
-            n,
-            i,
-            {
-                let at = logits.as_mut_ptr().add(i);
-                let value = S::exp(S::sub(S::load(at), shift));
-                S::store(at, value);
-                sum = S::add(sum, value);
-            },
-            rest,
-            {
-                let at = logits.as_mut_ptr().add(i);
-                let value = S::exp(S::sub(S::load_some(at, rest), shift));
-                S::store_some(at, value, rest);
-                tail = logits[n - rest..].iter().sum();
-            }
-        );
-        let sum = S::sum(sum) + tail;
-        let factor = S::splat(1.0 / sum);
-        lanes!(
-            n,
-            i,
-            {
-                let at = logits.as_mut_ptr().add(i);
-                S::store(at, S::mul(S::load(at), factor));
-            },
-            rest,
-            {
-                let at = logits.as_mut_ptr().add(i);
-                S::store_some(at, S::mul(S::load_some(at, rest), factor), rest);
-            }
-        );
-        logits[target] -= 1.0;
-        largest + sum.ln() - wanted
-    }
-}
-
-#[inline(always)]
 unsafe fn add<S: Simd>(to: &mut [f32], from: &[f32]) {
     let n = to.len();
     // SAFETY: both hold `n` elements.
@@ -360,7 +312,10 @@ mod tests {
         let (mut d_gate, mut d_up) = (gradient.clone(), vec![0.0; n]);
         kernels.silu_backward(&x, &weight, &mut d_gate, &mut d_up);
         let mut logits = wave(n, 2.1);
-        let loss = kernels.loss(&mut logits, 36);
+        let loss = kernels.loss(&mut logits, Some(36), None);
+        let (mut anchored, mut base) = (wave(n, 2.1), wave(n, 1.9));
+        let anchor = Anchor { base: &mut base, weight: 0.5 };
+        let both = kernels.loss(&mut anchored, Some(36), Some(anchor));
         let mut sum = x.clone();
         kernels.add(&mut sum, &weight);
 
@@ -387,7 +342,8 @@ mod tests {
         };
         // SAFETY: all vectors have the sizes that the job names.
         unsafe { kernels.attend_backward(&job, &mut Vec::new()) };
-        [out, d_gate, d_up, logits, vec![loss], sum, d_queries, d_keys, d_values].concat()
+        let losses = vec![loss, both];
+        [out, d_gate, d_up, logits, anchored, losses, sum, d_queries, d_keys, d_values].concat()
     }
 
     #[test]
@@ -398,16 +354,6 @@ mod tests {
             let found = all(RowKernels::beside(set));
             let differing = wanted.iter().zip(&found).filter(|(a, b)| a.to_bits() != b.to_bits());
             assert_eq!(differing.count(), 0, "{}", set.name);
-        }
-    }
-
-    #[test]
-    fn the_loss_is_the_cross_entropy_and_leaves_its_gradient() {
-        let mut logits = vec![1.0, 2.0, 3.0];
-        let loss = RowKernels::beside(crate::kernels::detect()).loss(&mut logits, 1);
-        assert!((loss - 1.407_606).abs() < 1e-5, "{loss}");
-        for (found, wanted) in logits.iter().zip([0.090_031, 0.244_728 - 1.0, 0.665_241]) {
-            assert!((found - wanted).abs() < 1e-5, "{found} {wanted}");
         }
     }
 }

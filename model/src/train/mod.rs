@@ -9,6 +9,7 @@
 //! for fused norms, rotary positions and quantised products.
 
 mod adapt;
+mod anchor;
 mod attention;
 mod batch;
 mod dropout;
@@ -16,6 +17,7 @@ mod head;
 mod kernels;
 mod layer;
 mod lora;
+mod loss;
 mod ops;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,11 @@ pub struct Pass {
     pub dropout: Option<(f32, u64)>,
     /// Keep each layer's intermediates for the backward instead of computing them again.
     pub keep: bool,
+    /// What the divergence from the base's distribution counts on anchored sequences; with 0 the
+    /// base is not asked. The divergence is `KL(base ‖ adapted)` of each token of the sequence, the
+    /// prompt's too: distillation of the base into itself, which keeps what it can do beside the
+    /// task (Li and Hoiem, *Learning without Forgetting*, 2016).
+    pub kl_weight: f32,
     /// No gradient will be asked for.
     pub loss_only: bool,
     /// Called between layers, forward and backward: the place to stand aside for users. It must not
@@ -54,6 +61,7 @@ impl std::fmt::Debug for Pass {
         f.debug_struct("Pass")
             .field("dropout", &self.dropout)
             .field("keep", &self.keep)
+            .field("kl_weight", &self.kl_weight)
             .field("loss_only", &self.loss_only)
             .finish_non_exhaustive()
     }
@@ -85,8 +93,8 @@ impl Trainable {
         &self.layout
     }
 
-    /// Sum of the cross-entropy over the supervised rows of `batch`, as a scalar that candle can
-    /// differentiate. `adapters` holds one flat tensor of [`LoraLayout::len`] f32 per layer.
+    /// Sum of the cross-entropy over the supervised rows of `batch`, and of the weighted divergence
+    /// over the anchored ones, as a scalar that candle can differentiate. `adapters` holds one flat tensor of [`LoraLayout::len`] f32 per layer.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the adapters do not fit the model; candle's errors.
@@ -109,13 +117,10 @@ impl Trainable {
                 ),
             });
         }
-        let mut embedded = vec![0.0; batch.tokens.len() * config.hidden_size];
-        self.model.decoder.embed(batch.tokens.iter().copied(), &mut embedded);
+        let anchors = self.anchors(batch, pass);
+        let (embedded, angles) = self.enter(batch);
         let shape = (batch.tokens.len(), config.hidden_size);
         let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
-        let mut angles = Angles::default();
-        let positions = batch.sequences().flat_map(|(_, length)| 0..length);
-        self.model.rope.angles(positions, &mut angles);
         let angles = Arc::new(angles);
         for (index, adapter) in adapters.iter().enumerate() {
             let dropout = pass
@@ -139,10 +144,21 @@ impl Trainable {
         let op = LossOp {
             trainable: self.clone(),
             batch: Arc::clone(batch),
+            anchors,
             want_gradient: !pass.loss_only,
             gradient: Mutex::new(None),
         };
         Ok(hidden.apply_op1(op)?)
+    }
+
+    /// The embedded tokens of a batch, `[tokens, hidden]`, and the angles of their positions.
+    fn enter(&self, batch: &TrainBatch) -> (Vec<f32>, Angles) {
+        let mut embedded = vec![0.0; batch.tokens.len() * self.model.config().hidden_size];
+        self.model.decoder.embed(batch.tokens.iter().copied(), &mut embedded);
+        let mut angles = Angles::default();
+        let positions = batch.sequences().flat_map(|(_, length)| 0..length);
+        self.model.rope.angles(positions, &mut angles);
+        (embedded, angles)
     }
 
     /// Bytes that one token of a batch needs at the peak, and bytes whatever the batch, beside the
@@ -155,7 +171,9 @@ impl Trainable {
         // The rows between the layers, and the gradients and products of the layer at work.
         let between = (config.num_layers + 2) * config.hidden_size;
         let at_work = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * config.q_width();
-        let chunk = head::Head::chunk_rows(config) * (config.vocab_size + 4 * config.hidden_size);
+        // Logits of the adapted model and of the base.
+        let chunk =
+            head::Head::chunk_rows(config) * (2 * config.vocab_size + 5 * config.hidden_size);
         let bytes = |floats: usize| floats as u64 * 4;
         (bytes(held * kept + between + at_work), bytes(chunk))
     }

@@ -9,11 +9,35 @@ use candle_core::{
 use crate::rope::Angles;
 
 use super::Trainable;
+use super::anchor::Anchors;
 use super::batch::TrainBatch;
 use super::dropout::Dropout;
-use super::head::Head;
+use super::head::{Head, LossRows};
 use super::kernels::RowKernels;
 use super::layer::{Kept, Layer};
+
+/// A layer of the model, made ready for a batch.
+pub(super) fn layer<'a>(
+    trainable: &'a Trainable,
+    index: usize,
+    batch: &'a TrainBatch,
+    angles: &'a Angles,
+    dropout: Option<Dropout>,
+) -> Layer<'a> {
+    let model = &*trainable.model;
+    let last = index + 1 == model.config.num_layers;
+    Layer {
+        cpu: &model.cpu,
+        kernels: RowKernels::beside(model.cpu.kernels),
+        config: &model.config,
+        weights: &model.decoder.layers[index],
+        layout: &trainable.layout,
+        batch,
+        angles,
+        dropout,
+        rows_after: last.then_some(&batch.rows),
+    }
+}
 
 /// One decoder layer of (hidden rows, flat adapter). The last one gives the supervised rows only.
 pub(super) struct LayerOp {
@@ -29,22 +53,7 @@ pub(super) struct LayerOp {
 
 impl LayerOp {
     fn layer(&self) -> Layer<'_> {
-        let model = &*self.trainable.model;
-        Layer {
-            cpu: &model.cpu,
-            kernels: RowKernels::beside(model.cpu.kernels),
-            config: &model.config,
-            weights: &model.decoder.layers[self.index],
-            layout: &self.trainable.layout,
-            batch: &self.batch,
-            angles: &self.angles,
-            dropout: self.dropout,
-            rows_after: self.is_last().then_some(&self.batch.rows),
-        }
-    }
-
-    fn is_last(&self) -> bool {
-        self.index + 1 == self.trainable.model.config.num_layers
+        layer(&self.trainable, self.index, &self.batch, &self.angles, self.dropout)
     }
 
     fn stand_aside(&self) {
@@ -103,10 +112,11 @@ impl CustomOp2 for LayerOp {
     }
 }
 
-/// Norm, head and loss of the supervised rows: a scalar, the sum over them.
+/// Norm, head and loss of the rows that it is taken on: a scalar, the sum over them.
 pub(super) struct LossOp {
     pub(super) trainable: Trainable,
     pub(super) batch: Arc<TrainBatch>,
+    pub(super) anchors: Option<Anchors>,
     pub(super) want_gradient: bool,
     pub(super) gradient: Mutex<Option<Vec<f32>>>,
 }
@@ -125,8 +135,12 @@ impl CustomOp1 for LossOp {
             norm: &model.decoder.norm,
             output: model.decoder.head(),
         };
-        let (loss, gradient) =
-            head.loss(floats(hidden, layout)?, &self.batch.targets, self.want_gradient);
+        let rows = LossRows {
+            hidden: floats(hidden, layout)?,
+            targets: &self.batch.targets,
+            anchors: self.anchors.as_ref(),
+        };
+        let (loss, gradient) = head.loss(rows, self.want_gradient);
         if let Ok(mut place) = self.gradient.lock() {
             *place = gradient;
         }

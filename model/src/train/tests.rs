@@ -100,7 +100,11 @@ fn sequence(seed: u64, length: usize) -> TrainSequence {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let tokens = (0..length).map(|_| random.random_range(3..50_u32)).collect();
     let supervised = (0..length).map(|at| at >= length / 3).collect();
-    TrainSequence { tokens, supervised }
+    TrainSequence { tokens, supervised, anchored: false }
+}
+
+fn anchored(seed: u64, length: usize) -> TrainSequence {
+    TrainSequence { anchored: true, ..sequence(seed, length) }
 }
 
 fn batch(trainable: &Trainable, sequences: &[TrainSequence]) -> Arc<TrainBatch> {
@@ -187,6 +191,37 @@ fn gradients_with_dropout_agree_with_finite_differences() {
     let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
     let batch = batch(&trainable, &[sequence(1, 12), sequence(2, 20)]);
     check_differences(&trainable, &batch, &Pass { dropout: Some((0.3, 4)), ..Pass::default() });
+}
+
+#[test]
+fn gradients_with_an_anchor_agree_with_finite_differences() {
+    let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
+    let batch = batch(&trainable, &[anchored(1, 12), sequence(2, 20), anchored(3, 7)]);
+    check_differences(&trainable, &batch, &Pass { kl_weight: 0.7, ..Pass::default() });
+}
+
+#[test]
+fn an_anchor_pulls_towards_the_base_on_every_token() {
+    let trainable = trainable(model(16, WeightFormat::Q4), 2, &all());
+    let adapters = adapters(&trainable);
+    let zero: Vec<Vec<f32>> = adapters.iter().map(|layer| vec![0.0; layer.len()]).collect();
+    let both = [anchored(1, 12), sequence(2, 20), anchored(3, 7)];
+    let plain = both.clone().map(|one| TrainSequence { anchored: false, ..one });
+    let (both, plain) = (batch(&trainable, &both), batch(&trainable, &plain));
+    assert_eq!(both.supervised_tokens(), plain.supervised_tokens());
+    let pass = Pass { kl_weight: 1.0, ..Pass::default() };
+    // Without an adapter there is no distance; with one there is, in prompts too.
+    let away = |adapters: &[Vec<f32>]| {
+        loss(&trainable, adapters, &both, &pass) - loss(&trainable, adapters, &plain, &pass)
+    };
+    assert!(away(&zero).abs() < 1e-4, "{}", away(&zero));
+    let all_tokens = away(&adapters);
+    assert!(all_tokens > 0.1, "{all_tokens}");
+    let mut silent = anchored(1, 12);
+    silent.supervised.fill(false);
+    let prompt = batch(&trainable, &[silent]);
+    assert!(loss(&trainable, &adapters, &prompt, &pass) > 0.01);
+    assert_eq!(loss(&trainable, &adapters, &prompt, &Pass::default()), 0.0);
 }
 
 #[test]
@@ -315,7 +350,7 @@ fn only_supervised_rows_count() {
 fn what_does_not_fit_is_refused() {
     let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
     let config = trainable.model().config();
-    let bad = TrainSequence { tokens: vec![1, 50], supervised: vec![true, true] };
+    let bad = TrainSequence { tokens: vec![1, 50], ..sequence(1, 2) };
     assert!(matches!(TrainBatch::new(config, [&bad]), Err(Error::TokenRange { token: 50, .. })));
     assert!(matches!(
         TrainBatch::new(config, [&sequence(1, 258)]),

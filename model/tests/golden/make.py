@@ -10,6 +10,7 @@ against:
     greedy.jsonl         the greedy text of 50 prompts, base
     peft_adapter/        an adapter as PEFT writes it (random B, so that it changes every logit)
     gradients.safetensors  loss and the gradient of every LoRA matrix for one small batch
+    anchored.safetensors   the same with half of the divergence from the base on every token added; middle layer only
     templates.jsonl      conversations and the ids that transformers' apply_chat_template gives
 """
 
@@ -125,6 +126,26 @@ def main():
     # Of the 84 matrices keep those of the first, a middle and the last layer.
     keep = {k: v.contiguous() for k, v in grads.items() if not k.startswith("grad.") or any(f"layers.{n}." in k for n in (0, 3, 5))}
     save_file(keep, HERE / "gradients.safetensors")
+
+    # The same, and KL(base || adapted) of every token with weight 0.5.
+    peft.zero_grad()
+    total = 0.0
+    for prompt, answer in batch:
+        x = torch.tensor([prompt + answer])
+        labels = torch.tensor(([-100] * len(prompt) + answer)[1:])
+        with torch.no_grad(), peft.disable_adapter():
+            base = torch.log_softmax(peft(x).logits[0, :-1], dim=-1)
+        logits = peft(x).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+        divergence = torch.nn.functional.kl_div(torch.log_softmax(logits, dim=-1), base, log_target=True, reduction="sum")
+        loss = (loss + 0.5 * divergence) / count
+        loss.backward()
+        total += loss.item()
+    anchored = {"loss": torch.tensor([total])}
+    for name, p in peft.named_parameters():
+        if "lora_" in name and "layers.3." in name:
+            anchored["grad." + name.replace(".default", "")] = p.grad.clone().contiguous()
+    save_file(anchored, HERE / "anchored.safetensors")
 
 
 if __name__ == "__main__":
