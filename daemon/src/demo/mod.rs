@@ -62,7 +62,7 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
     let output = context.output;
     let (start, mut stages) = (Instant::now(), Vec::new());
     let bar = crate::output::Bars::new(output, "Start a daemon", 0);
-    let host = Host::start(&settings(args.minutes), context.global.data_dir.as_deref()).await?;
+    let host = Host::start(SETTINGS, context.global.data_dir.as_deref()).await?;
     let client = host.client();
     stages.push(stage("start the daemon, pack the model", bar.finish(client.url())));
 
@@ -116,16 +116,10 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
 }
 
 /// What the demo's daemon does otherwise than the defaults.
-fn settings(minutes: f64) -> String {
-    // With more control questions chance has less to say in the verdict.
-    let rows = if minutes < 3.0 { 40 } else { 100 };
-    // The cycle is started by hand, so that the questions before it are asked in peace. And there
-    // are held-out questions enough in the workloads: half as many of the users' are kept back.
-    format!(
-        "[schedule]\nenabled = false\n\n[curation]\nholdout_percent = 10.0\n\n\
-         [evaluation]\nrows_per_suite = {rows}\n"
-    )
-}
+///
+/// The cycle is started by hand, so that the questions before it are asked in peace. And there are
+/// held-out questions enough in the workloads: half as many of the users' are kept back.
+const SETTINGS: &str = "[schedule]\nenabled = false\n\n[curation]\nholdout_percent = 10.0\n";
 
 const fn cycle_stage(step: Step) -> &'static str {
     match step {
