@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hone_api::feedback::Signal;
 use hone_api::{FeedbackId, InteractionId};
@@ -206,40 +206,4 @@ async fn what_a_hundred_writers_were_acknowledged_is_there_after_a_restart() {
     // Closing drains: what was not acknowledged was not written either.
     assert_eq!(found, *acknowledged.lock().unwrap());
     assert!(found.len() >= 300);
-}
-
-/// `cargo test -p hone-store --release -- --ignored --nocapture group_commit`
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures the disk"]
-async fn group_commit_reaches_two_thousand_interactions_a_second() {
-    let folder = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
-    let store = open(folder.path());
-    let (writers, each) = (256, 40);
-    let delays = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let start = Instant::now();
-    futures_join((0..writers).map(|_| {
-        let (store, delays) = (store.clone(), Arc::clone(&delays));
-        async move {
-            for _ in 0..each {
-                let begun = Instant::now();
-                store.append_interaction(interaction()).await.unwrap();
-                delays.lock().unwrap().push(begun.elapsed());
-            }
-        }
-    }))
-    .await;
-    let rate = f64::from(writers * each) / start.elapsed().as_secs_f64();
-    let mut delays = delays.lock().unwrap().clone();
-    delays.sort_unstable();
-    let p99 = delays[delays.len() * 99 / 100];
-    let alone = Instant::now();
-    for _ in 0..200 {
-        store.append_interaction(interaction()).await.unwrap();
-    }
-    let one = 200.0 / alone.elapsed().as_secs_f64();
-    let report = format!(
-        "{rate:.0} interactions/s with {writers} writers (p99 {p99:.1?}), {one:.0}/s with one\n"
-    );
-    std::io::Write::write_all(&mut std::io::stderr(), report.as_bytes()).unwrap();
-    assert!(rate >= 2000.0, "{rate}");
 }
