@@ -25,17 +25,9 @@ async fn a_cycle_survives_twenty_kills() -> Result<()> {
         .config("[evaluation]\nrows_per_suite = 4")
         .start()
         .await?;
-    let mut acknowledged = BTreeSet::new();
-    for row in workload::rows("house_format", "feedback")?.iter().take(60) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        let tags = json!({"family": "house_format", "check": row["check"].to_string()});
-        let fix = row["reference"].clone();
-        acknowledged.insert(hone.feedback(&answer.id, "demonstration", fix, tags).await?);
-    }
-    for row in workload::rows("rehearsal", "rehearsal")?.iter().take(40) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        acknowledged.insert(hone.thumbs(&answer.id, true).await?);
-    }
+    let mut acknowledged: BTreeSet<String> =
+        hone.correct("house_format", 60).await?.into_iter().collect();
+    acknowledged.extend(hone.like(40).await?);
     let cycle = hone.start_cycle().await?["id"].as_str().context("no cycle id")?.to_owned();
 
     let mut moments = Moments(1);

@@ -25,16 +25,8 @@ async fn corrections_become_a_better_adapter() -> Result<()> {
     let heldout: Vec<Value> =
         workload::rows("house_format", "heldout")?.into_iter().take(40).collect();
     let before = accuracy(&hone, &heldout).await?;
-    for row in workload::rows("house_format", "feedback")?.iter().take(160) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        hone.thumbs(&answer.id, false).await?;
-        let tags = json!({"family": "house_format", "check": row["check"].to_string()});
-        hone.feedback(&answer.id, "demonstration", row["reference"].clone(), tags).await?;
-    }
-    for row in workload::rows("rehearsal", "rehearsal")?.iter().take(120) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        hone.thumbs(&answer.id, true).await?;
-    }
+    hone.correct("house_format", 160).await?;
+    hone.like(120).await?;
 
     let cycle = hone.start_cycle().await?;
     let id = cycle["id"].as_str().context("no id")?;

@@ -24,11 +24,7 @@ async fn a_candidate_that_is_not_better_is_rejected() -> Result<()> {
         .config("[evaluation]\nrows_per_suite = 4")
         .start()
         .await?;
-    for row in workload::rows("triage", "feedback")?.iter().take(60) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        let tags = json!({"family": "triage", "check": row["check"].to_string()});
-        hone.feedback(&answer.id, "demonstration", row["reference"].clone(), tags).await?;
-    }
+    hone.correct("triage", 60).await?;
     let end = hone.run_cycle().await?;
     assert_eq!(end["status"], "finished", "{end}\n{}", hone.log()?);
     assert_eq!(end["verdict"], "rejected", "{end}");

@@ -13,11 +13,7 @@ async fn with_feedback() -> Result<Hone> {
         .config("[evaluation]\nrows_per_suite = 2")
         .start()
         .await?;
-    for row in workload::rows("triage", "feedback")?.iter().take(60) {
-        let answer = hone.chat_messages("hone", &row["messages"]).await?;
-        let tags = json!({"family": "triage", "check": row["check"].to_string()});
-        hone.feedback(&answer.id, "demonstration", row["reference"].clone(), tags).await?;
-    }
+    hone.correct("triage", 60).await?;
     Ok(hone)
 }
 

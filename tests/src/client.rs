@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::Hone;
+use crate::{Hone, workload};
 
 /// A whole answer of `/v1/chat/completions`.
 #[derive(Debug, Clone)]
@@ -132,6 +132,35 @@ impl Hone {
     /// Anything but 201.
     pub async fn thumbs(&self, id: &str, good: bool) -> Result<String> {
         self.feedback(id, "thumbs", good.into(), json!({})).await
+    }
+
+    /// Users ask the first `count` feedback questions of a family and say what would have been right.
+    /// The feedback's ids.
+    ///
+    /// # Errors
+    /// There is no such family, or the daemon refuses one.
+    pub async fn correct(&self, family: &str, count: usize) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for row in workload::rows(family, "feedback")?.iter().take(count) {
+            let answer = self.chat_messages("hone", &row["messages"]).await?;
+            let tags = json!({"family": family, "check": row["check"].to_string()});
+            let fix = row["reference"].clone();
+            ids.push(self.feedback(&answer.id, "demonstration", fix, tags).await?);
+        }
+        Ok(ids)
+    }
+
+    /// Users ask the first `count` everyday questions and like the answers. The feedback's ids.
+    ///
+    /// # Errors
+    /// The daemon refuses one.
+    pub async fn like(&self, count: usize) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        for row in workload::rows("rehearsal", "rehearsal")?.iter().take(count) {
+            let answer = self.chat_messages("hone", &row["messages"]).await?;
+            ids.push(self.thumbs(&answer.id, true).await?);
+        }
+        Ok(ids)
     }
 
     /// Starts a cycle; its view.
