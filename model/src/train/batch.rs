@@ -107,10 +107,11 @@ impl TrainBatch {
             part.anchored.push(true);
             let from = self.rows.partition_point(|row| *row < first);
             let to = self.rows.partition_point(|row| *row < first + length);
-            for at in from..to {
-                places[at] = Some(part.rows.len());
-                part.rows.push(begin + self.rows[at] - first);
-                part.targets.push(self.targets[at]);
+            let rows = self.rows.iter().zip(&self.targets).zip(&mut places);
+            for ((row, target), place) in rows.take(to).skip(from) {
+                *place = Some(part.rows.len());
+                part.rows.push(begin + row - first);
+                part.targets.push(*target);
             }
         }
         Some((part, places))

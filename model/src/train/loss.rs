@@ -27,14 +27,11 @@ pub(super) unsafe fn loss<S: Simd>(
     let wanted = target.map_or(0.0, |target| logits[target]);
     // SAFETY: passed on from the caller.
     unsafe {
-        let away = match &anchor {
-            Some(Anchor { base, .. }) => Some(log_sum::<S>(base)),
-            None => None,
-        };
         let mut weight = 0.0;
         let mut divergence = 0.0;
         let mut shares: &[f32] = &[];
-        if let (Some(anchor), Some(away)) = (anchor, away) {
+        if let Some(anchor) = anchor {
+            let away = log_sum::<S>(anchor.base);
             weight = anchor.weight;
             divergence = distance::<S>(anchor.base, away, logits) - away;
             shares = anchor.base;
