@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hone_tests::{Hone, workload};
-use serde_json::{Value, json};
+use hone_tests::Hone;
+use serde_json::Value;
 
 /// A linear congruential generator: the same moments in every run of the test.
 struct Moments(u64);

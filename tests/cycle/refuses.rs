@@ -1,8 +1,7 @@
 //! A cycle that has nothing to learn from, or learned nothing, changes nothing.
 
 use anyhow::Result;
-use hone_tests::{Hone, workload};
-use serde_json::json;
+use hone_tests::Hone;
 
 #[tokio::test]
 async fn without_feedback_a_cycle_is_skipped() -> Result<()> {

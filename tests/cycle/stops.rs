@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use hone_tests::{Hone, workload};
+use hone_tests::Hone;
 use serde_json::{Value, json};
 
 async fn with_feedback() -> Result<Hone> {
