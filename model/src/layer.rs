@@ -9,8 +9,8 @@ use crate::{
     ModelConfig, Module,
     cache::LayerKv,
     kernels::Attend,
-    linear::{Activations, Cpu, Linear, Shared, forward_all},
-    lora::{Group, LayerLora},
+    linear::{Cpu, Linear, Shared},
+    lora::{Group, LayerLora, Workspace, forward_adapted},
     rope::{Angles, rotate},
 };
 
@@ -103,10 +103,8 @@ pub(crate) struct Buffers {
     pub(crate) up: Vec<f32>,
     /// Input of down: `silu(gate) * up`.
     pub(crate) act: Vec<f32>,
-    /// Converted activations.
-    pub(crate) activations: Activations,
-    /// LoRA's products with A.
-    pub(crate) low: Vec<f32>,
+    /// What the products need.
+    pub(crate) workspace: Workspace,
 }
 
 impl Layer {
@@ -128,18 +126,10 @@ impl Layer {
         b.attended.resize(rows * config.q_width(), 0.0);
 
         norm_rows(cpu, x, &self.attn_norm, config.rms_norm_eps, &mut b.attn_in);
-        let mut products =
+        let mut outputs =
             [(&self.q, &mut b.q[..]), (&self.k, &mut b.k[..]), (&self.v, &mut b.v[..])];
-        forward_all(cpu, &mut b.activations, &b.attn_in, &mut products, None);
-        for (rows, lora) in loras {
-            let input = part(&b.attn_in, rows, config.hidden_size);
-            let mut outputs = [
-                part_mut(&mut b.q, rows, config.q_width()),
-                part_mut(&mut b.k, rows, config.kv_width()),
-                part_mut(&mut b.v, rows, config.kv_width()),
-            ];
-            lora.add(cpu, Group::Qkv, &mut b.activations, &mut b.low, input, &mut outputs);
-        }
+        let adapted = (Group::Qkv, loras);
+        forward_adapted(cpu, &mut b.workspace, adapted, &b.attn_in, &mut outputs, None);
         rotate_rows(step, &mut b.q, config.q_width());
         rotate_rows(step, &mut b.k, config.kv_width());
         for (span, cache) in step.spans.iter().zip(caches.iter_mut()) {
@@ -150,12 +140,8 @@ impl Layer {
         }
         attend_rows(step, caches, &b.q, &mut b.attended);
 
-        self.o.forward(cpu, &mut b.activations, &b.attended, x, Some(1.0));
-        for (rows, lora) in loras {
-            let input = part(&b.attended, rows, config.q_width());
-            let mut outputs = [part_mut(x, rows, config.hidden_size)];
-            lora.add(cpu, Group::O, &mut b.activations, &mut b.low, input, &mut outputs);
-        }
+        let (adapted, mut output) = ((Group::O, loras), [(&self.o, x)]);
+        forward_adapted(cpu, &mut b.workspace, adapted, &b.attended, &mut output, Some(1.0));
     }
 
     /// `x += down(silu(gate(norm(x))) * up(norm(x)))`.
@@ -174,14 +160,9 @@ impl Layer {
             buffer.resize(rows * width, 0.0);
         }
         norm_rows(cpu, x, &self.mlp_norm, config.rms_norm_eps, &mut b.mlp_in);
-        let mut products = [(&self.gate, &mut b.gate[..]), (&self.up, &mut b.up[..])];
-        forward_all(cpu, &mut b.activations, &b.mlp_in, &mut products, None);
-        for (rows, lora) in loras {
-            let input = part(&b.mlp_in, rows, hidden);
-            let mut outputs =
-                [part_mut(&mut b.gate, rows, width), part_mut(&mut b.up, rows, width)];
-            lora.add(cpu, Group::GateUp, &mut b.activations, &mut b.low, input, &mut outputs);
-        }
+        let mut outputs = [(&self.gate, &mut b.gate[..]), (&self.up, &mut b.up[..])];
+        let adapted = (Group::GateUp, loras);
+        forward_adapted(cpu, &mut b.workspace, adapted, &b.mlp_in, &mut outputs, None);
         let out = Shared::new(&mut b.act);
         cpu.pool.ranges(rows, FORK_ELEMENTS.div_ceil(width), &|range| {
             let (from, len) = (range.start * width, range.len() * width);
@@ -189,21 +170,9 @@ impl Layer {
             let out = unsafe { out.part(from, len) };
             cpu.kernels.silu_mul(&b.gate[from..][..len], &b.up[from..][..len], out);
         });
-        self.down.forward(cpu, &mut b.activations, &b.act, x, Some(1.0));
-        for (rows, lora) in loras {
-            let input = part(&b.act, rows, width);
-            let mut outputs = [part_mut(x, rows, hidden)];
-            lora.add(cpu, Group::Down, &mut b.activations, &mut b.low, input, &mut outputs);
-        }
+        let (adapted, mut output) = ((Group::Down, loras), [(&self.down, x)]);
+        forward_adapted(cpu, &mut b.workspace, adapted, &b.act, &mut output, Some(1.0));
     }
-}
-
-fn part<'a>(data: &'a [f32], rows: &Range<usize>, width: usize) -> &'a [f32] {
-    &data[rows.start * width..rows.end * width]
-}
-
-fn part_mut<'a>(data: &'a mut [f32], rows: &Range<usize>, width: usize) -> &'a mut [f32] {
-    &mut data[rows.start * width..rows.end * width]
 }
 
 /// RMSNorm of all rows.

@@ -201,6 +201,11 @@ impl Linear {
         }
     }
 
+    /// How the weights are stored.
+    pub(crate) fn format(&self) -> WeightFormat {
+        self.format
+    }
+
     /// Length of an input row.
     pub(crate) fn inputs(&self) -> usize {
         self.inputs
@@ -359,30 +364,30 @@ pub(crate) fn forward_all(
     let mut products = Vec::with_capacity(layers.len());
     for (layer, y) in layers.iter_mut() {
         assert!(layer.format == format && layer.inputs == inputs, "layers of one product differ");
-        products.push(layer.product(operand, rows, y, add));
+        products.push((layer.product(operand, rows, y, add), rows));
     }
     // SAFETY: the operand was made for these rows and this format.
-    unsafe { run_products(cpu, &products, rows) };
+    unsafe { run_products(cpu, &products) };
 }
 
-/// Runs products of the same rows, divided by panels among the threads.
+/// Runs products, each with its number of rows, divided by panels among the threads. The costly ones should come first.
 ///
 /// # Safety
-/// Operands, weights and outputs must be valid for the products' sizes and `rows` rows; outputs must not overlap.
-pub(crate) unsafe fn run_products(cpu: &Cpu, products: &[Product], rows: usize) {
+/// Operands, weights and outputs must be valid for the products' sizes and rows; outputs must not overlap.
+pub(crate) unsafe fn run_products(cpu: &Cpu, products: &[(Product, usize)]) {
     let panels = |p: &Product| p.outputs.div_ceil(LANES);
-    let total: usize = products.iter().map(panels).sum();
-    let bytes: usize = products.iter().map(|p| panels(p) * p.panel_bytes).sum();
+    let total: usize = products.iter().map(|(p, _)| panels(p)).sum();
+    let bytes: usize = products.iter().map(|(p, rows)| panels(p) * p.panel_bytes * rows).sum();
     // Below a few microseconds of work a fork costs more than it saves.
-    let least = if bytes * rows < FORK_BYTES { total } else { 4 };
+    let least = if bytes < FORK_BYTES { total } else { 4 };
     cpu.pool.ranges(total, least, &|range| {
         let mut start = 0;
-        for product in products {
+        for (product, rows) in products {
             let end = start + panels(product);
             let (from, to) = (range.start.max(start), range.end.min(end));
             if from < to {
                 // SAFETY: the caller vouches for the product; each part has its own panels.
-                unsafe { cpu.kernels.product(product, from - start..to - start, 0..rows) };
+                unsafe { cpu.kernels.product(product, from - start..to - start, 0..*rows) };
             }
             start = end;
         }

@@ -3,7 +3,7 @@
 //! Reads PEFT folders. Weights stay separate from the base for good: what was trained against the packed base is served
 //! beside the same packed base.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, ModelConfig, Module, WeightFormat,
     kernels::Rows,
+    layer::LoraRun,
     linear::{Activations, Cpu, Linear, run_products},
     load::to_f32,
 };
@@ -102,34 +103,8 @@ impl LayerLora {
         Self { groups }
     }
 
-    /// Adds the adapter's products of the rows `x` to the outputs of the group's modules.
-    pub(crate) fn add(
-        &self,
-        cpu: &Cpu,
-        group: Group,
-        activations: &mut Activations,
-        low: &mut Vec<f32>,
-        x: &[f32],
-        outputs: &mut [&mut [f32]],
-    ) {
-        let Some(group) = &self.groups[group as usize] else { return };
-        let rows = x.len() / group.a.inputs();
-        let width = group.a.outputs();
-        low.resize(rows * width, 0.0);
-        group.a.forward(cpu, activations, x, low, None);
-        let products: Vec<_> = group
-            .parts
-            .iter()
-            .zip(outputs)
-            .filter_map(|(part, y)| {
-                let (b, at, scale) = part.as_ref()?;
-                let data = low.get(*at..)?.as_ptr();
-                let operand = Rows::F32 { data, row_stride: width, step: 1 };
-                Some(b.product(operand, rows, y, Some(*scale)))
-            })
-            .collect();
-        // SAFETY: each operand reads its columns of `low`, `rows` rows of `width`; the outputs are distinct.
-        unsafe { run_products(cpu, &products, rows) };
+    fn group(&self, group: Group) -> Option<&LoraGroup> {
+        self.groups[group as usize].as_ref()
     }
 
     fn bytes(&self) -> usize {
@@ -141,6 +116,66 @@ impl LayerLora {
             })
             .sum()
     }
+}
+
+/// What products need beside their input and output, kept from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Workspace {
+    /// Converted activations.
+    pub(crate) activations: Activations,
+    /// Products with A, of all adapters one after the other.
+    low: Vec<f32>,
+}
+
+/// The products of a group of modules: the base's of all rows, and each adapter's of its own rows.
+///
+/// Two forks whatever the number of adapters: the base's products go with those with A, which need the same input; then
+/// those with B add to the base's.
+pub(crate) fn forward_adapted<'a>(
+    cpu: &Cpu,
+    workspace: &mut Workspace,
+    (group, loras): (Group, &[LoraRun<'a>]),
+    x: &[f32],
+    outputs: &mut [(&Linear, &mut [f32])],
+    add: Option<f32>,
+) {
+    let Some((first, _)) = outputs.first() else { return };
+    let inputs = first.inputs();
+    let rows = x.len() / inputs;
+    let share = |(rows, lora): &LoraRun<'a>| Some((rows.clone(), lora.group(group)?));
+    let adapted: Vec<(Range<usize>, &LoraGroup)> = loras.iter().filter_map(share).collect();
+    let Workspace { activations, low } = workspace;
+    low.resize(adapted.iter().map(|(rows, lora)| rows.len() * lora.a.outputs()).sum(), 0.0);
+
+    let mut products = Vec::with_capacity(outputs.len() + loras.len());
+    let mut room = &mut low[..];
+    for (rows, lora) in &adapted {
+        let mine = &x[rows.start * inputs..rows.end * inputs];
+        let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
+        let y = room.split_off_mut(..rows.len() * lora.a.outputs()).unwrap_or_default();
+        products.push((lora.a.product(operand, rows.len(), y, None), rows.len()));
+    }
+    let operand = activations.rows(cpu, first.format(), x, inputs);
+    for (base, y) in outputs.iter_mut() {
+        products.push((base.product(operand, rows, y, add), rows));
+    }
+    // SAFETY: the operands were made for these rows and formats; every product has its own output.
+    unsafe { run_products(cpu, &products) };
+
+    products.clear();
+    let mut room = &low[..];
+    for (rows, lora) in &adapted {
+        let width = lora.a.outputs();
+        let mine = room.split_off(..rows.len() * width).unwrap_or_default();
+        for (part, (base, y)) in lora.parts.iter().zip(outputs.iter_mut()) {
+            let Some((b, at, scale)) = part else { continue };
+            let y = &mut y[rows.start * base.outputs()..rows.end * base.outputs()];
+            let operand = Rows::F32 { data: mine[*at..].as_ptr(), row_stride: width, step: 1 };
+            products.push((b.product(operand, rows.len(), y, Some(*scale)), rows.len()));
+        }
+    }
+    // SAFETY: each operand reads its columns of `low`, as many rows of `width` as it has; the outputs are distinct.
+    unsafe { run_products(cpu, &products) };
 }
 
 /// The keys of PEFT's `adapter_config.json` that matter.

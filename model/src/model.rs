@@ -246,7 +246,7 @@ impl Model {
         norm_rows(&self.cpu, last, &self.decoder.norm, self.config.rms_norm_eps, normed);
         let mut data = vec![0.0; last.len() / self.config.hidden_size * vocab];
         let head = self.decoder.head();
-        head.forward(&self.cpu, &mut buffers.activations, normed, &mut data, None);
+        head.forward(&self.cpu, &mut buffers.workspace.activations, normed, &mut data, None);
         Logits { data, vocab }
     }
 
