@@ -12,6 +12,7 @@ use hone_api::cycle::{CycleEvent, CycleView, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -56,7 +57,15 @@ impl Operator {
             actor: OPERATOR.to_owned(),
             reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
         };
-        Ok(view(self.parts.promoter.carry_out(order).await?))
+        let before = self.parts.registry.live().epoch;
+        let pointer = self.parts.promoter.carry_out(order).await?;
+        if pointer.epoch != before {
+            self.parts.metrics.promotion(match change {
+                Change::Promote(_) => Outcome::Manual,
+                Change::RollBack(_) => Outcome::RolledBack,
+            });
+        }
+        Ok(view(pointer))
     }
 
     fn resolve(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::{CycleId, UnixMillis};
+use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -200,7 +201,11 @@ impl Cycles {
             journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
             let began = std::time::Instant::now();
             let end = run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
-            let seconds = began.elapsed().as_secs_f64();
+            let took = began.elapsed();
+            let seconds = took.as_secs_f64();
+            if let Ok(End::Next { .. } | End::Over { .. }) = &end {
+                self.parts.metrics.cycle_step(step, took);
+            }
             match end {
                 Ok(End::Next { outcome, message }) => {
                     cycle.outcomes.insert(step, timed(outcome, seconds));
@@ -249,6 +254,11 @@ impl Cycles {
         cycle.finished_at = Some(UnixMillis::now());
         self.audit(cycle, action, &reason).await?;
         self.parts.journal.save(cycle).await?;
+        match (verdict, status) {
+            (Some(verdict), _) => self.parts.metrics.promotion(Outcome::Verdict(verdict)),
+            (None, CycleStatus::Failed) => self.parts.metrics.promotion(Outcome::Failed),
+            (None, _) => {}
+        }
         let data = json!({ "verdict": verdict });
         self.parts.journal.tell((cycle.id, cycle.step), kind, reason, data).await?;
         crate::retention::tidy(&self.parts).await;

@@ -28,7 +28,12 @@ pub(crate) async fn edge<B: MessageBody + 'static>(
         path = request.path()
     );
     let mut response = match state.as_ref().and_then(|state| refusal(&request, state)) {
-        Some(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
+        Some(refusal) => {
+            if let (Some(state), Some(reason)) = (&state, refusal.word()) {
+                state.metrics.rejected.with_label_values(&[reason]).inc();
+            }
+            request.into_response(refusal.error_response()).map_into_right_body()
+        }
         None => next.call(request).instrument(span).await?.map_into_left_body(),
     };
     response.headers_mut().insert(REQUEST_ID, id);

@@ -143,6 +143,11 @@ impl ApiError {
         &self.body
     }
 
+    /// The word for programs, if there is one.
+    pub(crate) fn word(&self) -> Option<&str> {
+        self.body.error.code.as_deref()
+    }
+
     /// The status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {

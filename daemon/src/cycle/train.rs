@@ -95,6 +95,9 @@ async fn attempt(work: &Work<'_>, dir: &std::path::Path, limits: Limits) -> anyh
         tokio::select! {
             ended = &mut train => break ended?,
             Some(one) = lines.recv() => {
+                if let Some(loss) = one.loss {
+                    work.parts.metrics.training_loss(loss);
+                }
                 let due = last.is_none_or(|last| last.elapsed() >= BEAT);
                 if due || one.validation_loss.is_some() {
                     last = Some(Instant::now());

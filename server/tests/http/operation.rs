@@ -43,6 +43,9 @@ async fn figures_have_their_names() {
         "hone_tokens_total{kind=\"completion\"} 5",
         "hone_queue_depth 0",
         "hone_training_loss 0",
+        "hone_cycle_step_seconds_count{step=\"train\"} 0",
+        "hone_promotions_total{outcome=\"rolled_back\"} 0",
+        "hone_requests_rejected_total{reason=\"queue_full\"} 0",
         "state=\"candidate\"} 1",
         "process_resident_memory_bytes",
     ] {
