@@ -183,7 +183,12 @@ fn expected_live(state: &AppState, value: Value) -> Result<Option<AdapterId>, Ap
         Value::String(text) => match route::parse(&text) {
             // An id need not exist any more: then it is not what serves, which is a conflict.
             AdapterRef::Id(id) => Ok(Some(id)),
-            reference => Ok(state.registry.resolve(&reference)?),
+            // Neither can a name that nothing has be what serves.
+            reference => state.registry.resolve(&reference).map_err(|_| {
+                let live = state.registry.live().live;
+                let actual = live.map_or_else(|| "base".to_owned(), |id| id.to_string());
+                hone_adapters::Error::Conflict { expected: text, actual }.into()
+            }),
         },
         _ => {
             let message = "`expected_live` must be an adapter's id or name, `base`, or null";

@@ -99,6 +99,13 @@ async fn the_pointer_moves_only_from_where_it_is_expected() {
     let wrong = world.post(&promote(one), &json!({"expected_live": two})).await;
     assert_eq!(wrong.error(409)["code"], "conflict");
     assert_eq!(wrong.header("x-should-retry"), "false");
+    for path in [promote(one), "/v1/adapters/rollback".to_owned()] {
+        for expected in ["nobody", "candidate-9", &AdapterId::new().to_string()] {
+            let unknown = world.post(&path, &json!({"expected_live": expected})).await;
+            assert_eq!(unknown.error(409)["code"], "conflict", "{path} {expected}");
+            assert_eq!(unknown.header("x-should-retry"), "false");
+        }
+    }
     world.post(&promote(one), &json!({"expected_live": null})).await.ok();
     world.post(&promote(two), &json!({"expected_live": "base"})).await.error(409);
     world.post(&promote(two), &json!({"expected_live": one, "reason": "better"})).await.ok();
