@@ -24,9 +24,12 @@ pub enum Error {
     /// A name that cannot be a folder's or an adapter's name.
     #[error(
         "`{0}` is not a usable name; use 1 to 64 of a-z, 0-9, `.`, `_`, `-`, starting with a letter \
-         or digit, without `..`, and none of base, live, previous, candidate, canary or ad-…"
+         or digit, without `..`, and none of base, live, previous, candidate, canary, latest, hone or ad-…"
     )]
     Name(String),
+    /// A name that requests use for the served model.
+    #[error("`{0}` is the name of the served model; give the adapter another name")]
+    ServedName(String),
     /// A path that leaves the drop folder.
     #[error("`{0}` is not below the drop folder; put the adapter's folder there and name it")]
     Outside(String),

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub const MAX_NAME: usize = 64;
 
 /// Names that mean something else already.
-const RESERVED: [&str; 6] = ["base", "live", "previous", "candidate", "canary", "latest"];
+const RESERVED: [&str; 7] = ["base", "live", "previous", "candidate", "canary", "latest", "hone"];
 
 /// Makes the entries of a folder durable: what was created, renamed or removed in it.
 ///
@@ -325,6 +325,7 @@ mod tests {
         assert!(check_path_name(&"a".repeat(64)).is_ok());
         assert!(check_path_name(&"a".repeat(65)).is_err());
         assert!(check_adapter_name("live").is_err());
+        assert!(check_adapter_name("hone").is_err());
         assert!(check_adapter_name("ad-1").is_err());
         assert!(check_adapter_name("my-adapter_1.0").is_ok());
     }

@@ -264,7 +264,9 @@ fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
     match error {
         E::Unknown(_) => ControlError::NotFound(text),
         E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => ControlError::Refused(text),
-        E::Name(_) => ControlError::Invalid { message: text, param: Some("name") },
+        E::Name(_) | E::ServedName(_) => {
+            ControlError::Invalid { message: text, param: Some("name") }
+        }
         E::Outside(_) => ControlError::Invalid { message: text, param: Some("folder") },
         E::IsBase(_) => ControlError::Invalid { message: text, param: None },
         E::Conflict { .. }

@@ -46,6 +46,9 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
 }
 
 async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+    if let Some(name) = &request.name {
+        check_not_served(&parts.settings.now().model.name(), name)?;
+    }
     let import = Import {
         id: AdapterId::new(),
         source: request.source.clone(),
@@ -61,6 +64,15 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
         return Err(error);
     }
     Ok(view)
+}
+
+/// Who asks for the served model must not be answered by one adapter of that name, and who asks for
+/// the adapter must not be answered by whatever is live.
+fn check_not_served(served: &str, name: &str) -> hone_adapters::Result<()> {
+    if name == served {
+        return Err(hone_adapters::Error::ServedName(name.to_owned()));
+    }
+    Ok(())
 }
 
 /// The folder's own name, for people.
@@ -88,5 +100,18 @@ mod tests {
         let request = Request { source, name: Some("zero".into()), actor: "operator" };
         let view = run(&rig.parts, request).await.unwrap();
         assert!(rig.parts.engine.is_loaded(view.id));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_adapter_cannot_take_the_served_models_name() {
+        let rig = Rig::new().await;
+        let served = rig.parts.settings.now().model.name();
+        for name in [&served, "hone"] {
+            let source = rig.drop_adapter("good", 1.0, 1);
+            let request = Request { source, name: Some(name.into()), actor: "operator" };
+            let error = run(&rig.parts, request).await.unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert!(rig.parts.registry.list().is_empty());
     }
 }

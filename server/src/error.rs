@@ -268,7 +268,7 @@ impl From<hone_adapters::Error> for ControlError {
         let message = error.to_string();
         match error {
             E::Unknown(_) | E::IsBase(_) => Self::NotFound(message),
-            E::Name(_) => Self::Invalid { message, param: Some("name") },
+            E::Name(_) | E::ServedName(_) => Self::Invalid { message, param: Some("name") },
             E::Outside(_) => Self::Invalid { message, param: Some("folder") },
             E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => Self::Refused(message),
             E::Conflict { .. }
