@@ -248,6 +248,9 @@ impl Cycles {
                 (CycleStatus::Cancelled, "cancelled", "cycle.cancelled", None, reason)
             }
         };
+        if matches!(status, CycleStatus::Failed | CycleStatus::Cancelled) {
+            self.give_up_candidate(cycle, &reason).await;
+        }
         cycle.status = status;
         cycle.verdict = verdict;
         cycle.reason = Some(reason.clone());
@@ -263,6 +266,27 @@ impl Cycles {
         self.parts.journal.tell((cycle.id, cycle.step), kind, reason, data).await?;
         crate::retention::tidy(&self.parts).await;
         Ok(())
+    }
+
+    /// A candidate that nobody will judge any more must not be what `candidate` means. Before the
+    /// last row is written, so that a kill in between leaves the cycle to do it again.
+    async fn give_up_candidate(&self, cycle: &CycleView, reason: &str) {
+        let Some(id) = cycle.candidate else { return };
+        let why = format!("its cycle ended without a verdict: {reason}");
+        let registry = Arc::clone(&self.parts.registry);
+        let rejected =
+            tokio::task::spawn_blocking(move || registry.reject(id, &why, UnixMillis::now())).await;
+        match rejected {
+            Ok(Ok(_)) => {
+                if let Err(error) = self.parts.promoter.unload(id).await {
+                    tracing::warn!(adapter = %id, %error, "a given-up candidate stays in memory");
+                }
+            }
+            // Rejected already, or a person made it live; or it was deleted.
+            Ok(Err(hone_adapters::Error::Move { .. } | hone_adapters::Error::Unknown(_))) => {}
+            Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
+            Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
+        }
     }
 
     async fn audit(
@@ -356,6 +380,9 @@ async fn pause(stop: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use hone_api::AdapterRef;
+    use hone_api::adapter::AdapterState;
+
     use super::*;
 
     fn cycle(status: CycleStatus) -> CycleView {
@@ -374,6 +401,34 @@ mod tests {
             created_at: UnixMillis(1),
             finished_at: None,
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cycle_that_ends_without_a_verdict_takes_its_candidate_along() {
+        let rig = crate::testing::Rig::new().await;
+        let cycles = Cycles::new(rig.parts.clone());
+        let ends = [(1, Close::Failed("the disk is gone".into())), (2, Close::Cancelled)];
+        for (seed, end) in ends {
+            let id = rig.adapter(seed).await;
+            let mut broken = CycleView { candidate: Some(id), ..cycle(CycleStatus::Running) };
+            rig.parts.store.insert_cycle(broken.clone()).await.unwrap();
+            cycles.close(&mut broken, end).await.unwrap();
+            let view = rig.parts.registry.get(&AdapterRef::Id(id)).unwrap();
+            assert_eq!(view.state, AdapterState::Rejected);
+            let why = rig.parts.registry.manifest(&AdapterRef::Id(id)).unwrap();
+            let why = serde_json::to_string(&why).unwrap();
+            assert!(why.contains("without a verdict: "), "{why}");
+            assert!(!rig.parts.engine.is_loaded(id));
+            assert!(rig.parts.registry.get(&AdapterRef::Candidate).is_err());
+        }
+        // What a person made live meanwhile serves on.
+        let live = rig.adapter(3).await;
+        rig.parts.registry.promote(Some(live), None, UnixMillis::now()).unwrap();
+        let mut late = CycleView { candidate: Some(live), ..cycle(CycleStatus::Running) };
+        rig.parts.store.insert_cycle(late.clone()).await.unwrap();
+        cycles.close(&mut late, Close::Cancelled).await.unwrap();
+        assert_eq!(rig.parts.registry.live().live, Some(live));
+        assert!(rig.parts.engine.is_loaded(live));
     }
 
     #[test]
