@@ -33,6 +33,11 @@ pub enum Error {
     /// A path that leaves the drop folder.
     #[error("`{0}` is not below the drop folder; put the adapter's folder there and name it")]
     Outside(String),
+    /// The drop folder has no such folder.
+    #[error(
+        "there is no folder `{0}` in the drop folder; put the adapter's folder there and name it"
+    )]
+    NoFolder(String),
     /// Nothing answers to this reference.
     #[error("no adapter `{0}`; `hone adapters list` shows the ones there are")]
     Unknown(String),

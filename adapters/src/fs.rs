@@ -177,7 +177,7 @@ pub fn safe_join(root: &Path, name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`Error::Outside`] for a path that is not below `root`, for a link and for something that is
-/// not a folder; [`Error::Name`] for a step that is no good name.
+/// not a folder; [`Error::NoFolder`] when there is nothing; [`Error::Name`] for a step that is no good name.
 pub fn confine(root: &Path, given: &str) -> Result<PathBuf> {
     let outside = || Error::Outside(given.chars().take(200).collect());
     if given.contains('\0') {
@@ -202,7 +202,7 @@ pub fn confine(root: &Path, given: &str) -> Result<PathBuf> {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(outside()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Unknown(given.to_owned()));
+                return Err(Error::NoFolder(given.chars().take(200).collect()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -346,7 +346,7 @@ mod tests {
         for outside in ["../secret", secret.to_str().unwrap(), "link", "file", "/", "", "."] {
             assert!(matches!(confine(&root, outside), Err(Error::Outside(_))), "{outside:?}");
         }
-        assert!(matches!(confine(&root, "none"), Err(Error::Unknown(_))));
+        assert!(matches!(confine(&root, "none"), Err(Error::NoFolder(_))));
     }
 
     proptest! {

@@ -152,7 +152,7 @@ impl Registry {
     /// The folder below the drop folder that a name or a path means.
     ///
     /// # Errors
-    /// [`Error::Outside`], [`Error::Name`], [`Error::Unknown`].
+    /// [`Error::Outside`], [`Error::Name`], [`Error::NoFolder`].
     pub fn drop_path(&self, name_or_path: &str) -> Result<PathBuf> {
         confine(&self.drop_dir, name_or_path)
     }

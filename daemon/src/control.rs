@@ -262,7 +262,7 @@ impl From<Error> for ControlError {
 fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
     use hone_adapters::Error as E;
     match error {
-        E::Unknown(_) => ControlError::NotFound(text),
+        E::Unknown(_) | E::NoFolder(_) => ControlError::NotFound(text),
         E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => ControlError::Refused(text),
         E::Name(_) | E::ServedName(_) => {
             ControlError::Invalid { message: text, param: Some("name") }

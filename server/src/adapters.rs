@@ -81,7 +81,12 @@ pub(crate) async fn import(
     let mut fields = Fields::new(body.0)?;
     let import = ImportAdapter { folder: fields.required("folder")?, name: fields.take("name")? };
     fields.finish()?;
-    Ok(HttpResponse::Created().json(state.control.import_adapter(import).await?))
+    let imported = state.control.import_adapter(import).await;
+    let view = imported.map_err(|error| match ApiError::from(error) {
+        error if error.status() == 404 => error.param("folder"),
+        error => error,
+    })?;
+    Ok(HttpResponse::Created().json(view))
 }
 
 /// Deletes an adapter that neither serves nor is the one to roll back to.

@@ -267,7 +267,7 @@ impl From<hone_adapters::Error> for ControlError {
         use hone_adapters::Error as E;
         let message = error.to_string();
         match error {
-            E::Unknown(_) | E::IsBase(_) => Self::NotFound(message),
+            E::Unknown(_) | E::NoFolder(_) | E::IsBase(_) => Self::NotFound(message),
             E::Name(_) | E::ServedName(_) => Self::Invalid { message, param: Some("name") },
             E::Outside(_) => Self::Invalid { message, param: Some("folder") },
             E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => Self::Refused(message),

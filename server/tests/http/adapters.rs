@@ -143,6 +143,9 @@ async fn imports_come_from_the_drop_folder_only() {
         let reply = world.post("/v1/adapters", &json!({"folder": folder})).await;
         assert!((400..500).contains(&reply.status), "{folder}: {}", reply.text);
     }
+    let error = world.post("/v1/adapters", &json!({"folder": "nobody"})).await.error(404);
+    assert_eq!(error["param"], "folder");
+    assert!(error["message"].as_str().unwrap().contains("in the drop folder"), "{error}");
     let weights = world.folder.path().join("drop/broken/adapter_model.safetensors");
     write_adapter(&world.folder.path().join("drop/broken"), 6);
     let bytes = std::fs::read(&weights).unwrap();
@@ -174,6 +177,7 @@ async fn vllms_endpoints_speak_vllms_words() {
     let nowhere = world.post("/v1/load_lora_adapter", &load("x", "nowhere")).await;
     assert_eq!(nowhere.status, 404);
     assert_eq!(nowhere.json()["error"]["type"], "NotFoundError");
+    assert!(nowhere.text.contains("no folder `nowhere` in the drop folder"), "{}", nowhere.text);
     let gone = world.post("/v1/unload_lora_adapter", &json!({"lora_name": "nice"})).await;
     assert_eq!(gone.text, "Success: LoRA adapter 'nice' removed successfully.");
     let twice = world.post("/v1/unload_lora_adapter", &json!({"lora_name": "nice"})).await;
