@@ -92,6 +92,11 @@ impl Query {
         pairs
     }
 
+    /// The names of the parameters that nobody took.
+    pub(crate) fn unknown(self) -> Vec<String> {
+        self.0.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Ends the reading of a query in which unknown parameters are errors.
     pub(crate) fn finish(self) -> Result<(), Invalid> {
         match self.0.into_iter().next() {

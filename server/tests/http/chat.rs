@@ -178,6 +178,13 @@ async fn stored_completions_are_listed_changed_and_deleted() {
     let changed = world.post(&one, &json!({"metadata": {"x": "y"}})).await.ok();
     assert_eq!(changed["metadata"], json!({"x": "y"}));
     assert_eq!(world.get(&one).await.ok()["metadata"], json!({"x": "y"}));
+    let body = json!({"metadata": {"x": "y"}, "colour": 1});
+    assert_eq!(world.post(&one, &body).await.header("x-hone-ignored"), "colour");
+    for path in ["/v1/chat/completions?foo=1", &format!("{one}/messages?foo=1")] {
+        let reply = world.get(path).await;
+        assert_eq!((reply.status, reply.header("x-hone-ignored")), (200, "foo"), "{path}");
+    }
+    world.get("/v1/chat/completions?limit=0").await.error(400);
     let messages = world.get(&format!("{one}/messages")).await.ok();
     assert_eq!(messages["data"][0]["content"], "Hello there");
     assert_eq!(messages["data"][0]["id"], json!(format!("{}-0", ids[1])));
