@@ -56,10 +56,15 @@ impl Query {
 
     /// Takes `limit` out: 1 to 1000, default 20.
     pub(crate) fn limit(&mut self) -> Result<usize, Invalid> {
+        Ok(self.limit_if_given()?.unwrap_or(PAGE))
+    }
+
+    /// Takes `limit` out, for lists that are short enough to be shown whole.
+    pub(crate) fn limit_if_given(&mut self) -> Result<Option<usize>, Invalid> {
         let what = "a whole number from 1 to 1000";
         match self.take("limit", what)? {
-            None => Ok(PAGE),
-            Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+            None => Ok(None),
+            Some(limit) if (1..=MOST).contains(&limit) => Ok(Some(limit)),
             Some(limit) => {
                 Err(Invalid::field("limit", format!("`limit` must be {what}, not {limit}")))
             }

@@ -130,6 +130,30 @@ async fn the_pointer_moves_only_from_where_it_is_expected() {
 }
 
 #[actix_web::test]
+async fn adapters_are_listed_in_pages() {
+    let world = World::new();
+    let ids = [world.adapter("one", 1), world.adapter("two", 2), world.adapter("three", 3)];
+    let ids: Vec<_> = ids.iter().map(|id| json!(id)).collect();
+    world.post("/v1/adapters/two/promote", &json!({})).await.ok();
+    let all = world.get("/v1/adapters").await.ok();
+    assert_eq!((&all["first_id"], &all["last_id"]), (&ids[0], &ids[2]));
+    assert_eq!((&all["object"], &all["has_more"]), (&json!("list"), &json!(false)));
+    let page = world.get("/v1/adapters?limit=1").await.ok();
+    assert_eq!((&page["data"][0]["id"], &page["has_more"]), (&ids[0], &json!(true)));
+    assert_eq!(page["live"]["live"], ids[1]);
+    let one = ids[0].as_str().unwrap();
+    let rest = world.get(&format!("/v1/adapters?after={one}&state=candidate")).await.ok();
+    assert_eq!((&rest["first_id"], &rest["last_id"]), (&ids[2], &ids[2]));
+    let newest = world.get("/v1/adapters?order=desc&limit=2").await.ok();
+    assert_eq!((&newest["first_id"], &newest["last_id"]), (&ids[2], &ids[1]));
+    let none = world.get("/v1/adapters?state=rejected").await.ok();
+    assert_eq!((&none["data"], &none["first_id"]), (&json!([]), &Value::Null));
+    for (wrong, param) in [("limit=0", "limit"), ("state=new", "state"), ("foo=1", "foo")] {
+        assert_eq!(world.get(&format!("/v1/adapters?{wrong}")).await.error(400)["param"], param);
+    }
+}
+
+#[actix_web::test]
 async fn imports_come_from_the_drop_folder_only() {
     let world = World::new();
     write_adapter(&world.folder.path().join("drop/good"), 5);
