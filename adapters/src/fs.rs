@@ -138,26 +138,28 @@ fn too_large(path: &Path, limit: u64) -> io::Error {
     )
 }
 
-/// Checks that a name is `^[a-z0-9][a-z0-9._-]{0,63}$` without `..`.
+/// Checks that a name is `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$` without `..`.
 ///
 /// # Errors
 /// [`Error::Name`].
 pub fn check_path_name(name: &str) -> Result<()> {
     let good = !name.is_empty()
         && name.len() <= MAX_NAME
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && name.as_bytes()[0].is_ascii_alphanumeric()
         && !name.contains("..");
     if good { Ok(()) } else { Err(Error::Name(name.chars().take(80).collect())) }
 }
 
-/// [`check_path_name`], and the name does not mean something else already (`live`, `ad-…`).
+/// [`check_path_name`], and the name does not mean something else already (`live`, `ad-…`), in
+/// capitals neither: `Live` beside `live` would mislead people.
 ///
 /// # Errors
 /// [`Error::Name`].
 pub fn check_adapter_name(name: &str) -> Result<()> {
     check_path_name(name)?;
-    if RESERVED.contains(&name) || name.starts_with(hone_api::AdapterId::PREFIX) {
+    let lower = name.to_ascii_lowercase();
+    if RESERVED.contains(&lower.as_str()) || lower.starts_with(hone_api::AdapterId::PREFIX) {
         return Err(Error::Name(name.to_owned()));
     }
     Ok(())
@@ -314,7 +316,6 @@ mod tests {
             "a\0",
             "a\\b",
             "Ä",
-            "A",
             "-a",
             "a b",
             "%2e%2e",
@@ -327,6 +328,9 @@ mod tests {
         assert!(check_adapter_name("live").is_err());
         assert!(check_adapter_name("hone").is_err());
         assert!(check_adapter_name("ad-1").is_err());
+        assert!(check_adapter_name("Base").is_err());
+        assert!(check_adapter_name("AD-1").is_err());
+        assert!(check_adapter_name("My_Adapter-7B").is_ok());
         assert!(check_adapter_name("my-adapter_1.0").is_ok());
     }
 

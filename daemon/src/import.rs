@@ -69,7 +69,7 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
 /// Who asks for the served model must not be answered by one adapter of that name, and who asks for
 /// the adapter must not be answered by whatever is live.
 fn check_not_served(served: &str, name: &str) -> hone_adapters::Result<()> {
-    if name == served {
+    if name.eq_ignore_ascii_case(served) {
         return Err(hone_adapters::Error::ServedName(name.to_owned()));
     }
     Ok(())
@@ -106,7 +106,7 @@ mod tests {
     async fn an_adapter_cannot_take_the_served_models_name() {
         let rig = Rig::new().await;
         let served = rig.parts.settings.now().model.name();
-        for name in [&served, "hone"] {
+        for name in [&served, "Tiny", "hone", "Hone"] {
             let source = rig.drop_adapter("good", 1.0, 1);
             let request = Request { source, name: Some(name.into()), actor: "operator" };
             let error = run(&rig.parts, request).await.unwrap_err();
