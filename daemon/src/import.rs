@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hone_adapters::Import;
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::journal::Decision;
 use crate::parts::Parts;
@@ -58,6 +58,7 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
     };
     let registry = parts.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
+    warn_of_another_base(parts, view.id);
     if let Err(error) = parts.promoter.load(view.id).await {
         let registry = parts.registry.clone();
         tokio::task::spawn_blocking(move || registry.delete(view.id)).await??;
@@ -73,6 +74,29 @@ fn check_not_served(served: &str, name: &str) -> hone_adapters::Result<()> {
         return Err(hone_adapters::Error::ServedName(name.to_owned()));
     }
     Ok(())
+}
+
+/// The shapes fit, or the adapter would have been refused; but equal shapes are no equal base. The
+/// same base has many names (a path, a hub id), so another name is no reason to refuse.
+fn warn_of_another_base(parts: &Parts, id: AdapterId) {
+    let path = parts.registry.dir(id).join("adapter_config.json");
+    let Ok(bytes) = fs_err::read(path) else { return };
+    let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let here = &parts.settings.now().model;
+    if let Some(made_for) = config["base_model_name_or_path"].as_str()
+        && ![here.name(), here.source.clone()]
+            .iter()
+            .any(|name| last_part(name) == last_part(made_for))
+    {
+        let here = here.name();
+        tracing::warn!(adapter = %id, made_for, here, "the adapter names another base; evaluate it");
+    }
+}
+
+/// `Llama` of `meta/Llama` and of `/models/llama/`.
+fn last_part(name: &str) -> String {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase()
 }
 
 /// The folder's own name, for people.
@@ -100,6 +124,13 @@ mod tests {
         let request = Request { source, name: Some("zero".into()), actor: "operator" };
         let view = run(&rig.parts, request).await.unwrap();
         assert!(rig.parts.engine.is_loaded(view.id));
+    }
+
+    #[test]
+    fn a_base_has_the_same_name_at_the_hub_and_in_a_folder() {
+        assert_eq!(last_part("meta/Llama-1B"), last_part("/models/llama-1b/"));
+        assert_ne!(last_part("meta/Llama-1B"), last_part("meta/Llama-3B"));
+        assert_eq!(last_part(""), "");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -100,7 +100,8 @@ pub fn run_until(
     };
     let trained = run::train(&setting, &mut report)?;
 
-    export::write(&job.out, trainable.layout(), hyper.alpha, &trained.weights)?;
+    let name = job.base_name.as_deref();
+    export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
     // What cannot be loaded must not count as a success.
     let adapter = Adapter::load(&job.out, model.config())?;
     let outcome = outcome(&setting, &job, &trained, adapter.digest());

@@ -28,6 +28,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         Job::read(&dir)?
     } else {
         let mut job = Job::new(&work.parts.base, rows);
+        job.base_name = Some(config.model.name());
         job.hyper = hyper(&config);
         job.threads = match config.training.threads {
             0 => config.model.cores(),
