@@ -3,6 +3,7 @@
 //! ```text
 //! <job>/job.json          the order: base, rows, hyper-parameters
 //! <job>/progress.jsonl    one line a step
+//! <job>/events.out.…      the same figures for TensorBoard, a file for each process
 //! <job>/checkpoints/      the newest two, for a resume after a crash
 //! <job>/adapter/          the result in PEFT's layout
 //! <job>/outcome.json      the figures; present only when the job is complete
