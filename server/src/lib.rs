@@ -104,6 +104,8 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         // A client that has left must be noticed, so that its place is free.
         .h1_allow_half_closed(false)
         .shutdown_timeout(CLOSE.as_secs())
+        // Who is refused while still sending has this long to hear it.
+        .client_disconnect_timeout(CLOSE)
         .disable_signals()
         .bind(options.listen)
         .map_err(bind)?;
