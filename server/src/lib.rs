@@ -186,7 +186,11 @@ fn openai(config: &mut web::ServiceConfig) {
         )
         .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
         .service(resource("/v1/models", "GET").route(web::get().to(models::list)))
-        .service(resource("/v1/models/{id:.+}", "GET").route(web::get().to(models::get)));
+        .service(
+            resource("/v1/models/{id:.+}", "GET, DELETE")
+                .route(web::get().to(models::get))
+                .route(web::delete().to(models::delete)),
+        );
     for path in ["/v1/tokenize", "/tokenize"] {
         config.service(resource(path, "POST").route(web::post().to(tokenize::tokenize)));
     }

@@ -23,7 +23,7 @@ use crate::{
         OpenAI's API."),
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
-        completions::create, models::list, models::get, tokenize::tokenize, tokenize::detokenize,
+        completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
         feedback::create, feedback::list, interactions::list, interactions::get,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
         adapters::rollback, lora::load, lora::unload,

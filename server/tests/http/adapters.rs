@@ -79,16 +79,33 @@ async fn the_list_names_what_can_be_asked() {
     let one = world.adapter("one", 1);
     let list = world.get("/v1/models").await.ok();
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
-    assert_eq!(json!(ids), json!(["tiny", "hone", "tiny:base", "tiny:one"]));
+    assert_eq!(json!(ids), json!(["tiny", "hone", "tiny:base", "one"]));
     for id in ids {
         let id = id.as_str().unwrap();
         let card = world.get(&format!("/v1/models/{id}")).await.ok();
         assert_eq!((&card["id"], &card["object"]), (&json!(id), &json!("model")));
         assert_eq!(card["max_model_len"], 512);
+        assert_eq!(card["permission"][0]["object"], "model_permission");
     }
     let card = &list["data"][3];
     assert_eq!((&card["root"], &card["parent"]), (&json!(one), &json!("tiny")));
     assert_eq!(list["data"][0]["parent"], Value::Null);
+}
+
+#[actix_web::test]
+async fn an_adapter_is_deleted_as_a_model() {
+    let world = World::new();
+    let (one, live) = (world.adapter("one", 1), world.adapter("two", 2));
+    world.post(&format!("/v1/adapters/{live}/promote"), &json!({})).await.ok();
+    for model in ["tiny", "hone", "tiny:base", "tiny:live", "two", "tiny:two"] {
+        let refused = world.delete(&format!("/v1/models/{model}")).await;
+        refused.error(409);
+        assert_eq!(refused.header("x-should-retry"), "false", "{model}");
+    }
+    let gone = world.delete("/v1/models/tiny:one").await.ok();
+    assert_eq!(gone, json!({"id": "tiny:one", "object": "model", "deleted": true}));
+    assert_eq!(world.delete("/v1/models/one").await.error(404)["code"], "model_not_found");
+    world.get(&format!("/v1/adapters/{one}")).await.error(404);
 }
 
 #[actix_web::test]
