@@ -16,7 +16,7 @@ use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::cycle::{CancelError, Cycles};
+use crate::cycle::{CancelError, Cycles, StartError};
 use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
@@ -124,7 +124,13 @@ impl Operator {
 
 impl Control for Operator {
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
-        async { Ok(self.cycles.start(Trigger::Manual).await.map_err(Error::from)?) }.boxed()
+        async {
+            self.cycles.start(Trigger::Manual).await.map_err(|error| match error {
+                StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
+                StartError::Store(error) => Error::from(error).into(),
+            })
+        }
+        .boxed()
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {

@@ -3,7 +3,7 @@
 //! The row in the store is the truth about a cycle. A step ends with one write of that row, its
 //! outcome and the next step in it; what a step makes is named by its cycle or by its content. So a
 //! daemon that was killed anywhere goes on at the step that had not ended, and repeats nothing that
-//! had. One cycle runs at a time, the others wait in the order they came.
+//! had. One cycle runs at a time, and one more may wait.
 
 mod decide;
 mod evaluate;
@@ -63,6 +63,19 @@ impl Work<'_> {
     }
 }
 
+/// Why a cycle cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// One more would learn from what the waiting one learns from.
+    #[error(
+        "{0} waits already for the one that runs; follow it, or cancel it with `hone cycle cancel`"
+    )]
+    Waiting(CycleId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] hone_store::Error),
+}
+
 /// Why a cycle cannot be cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
@@ -82,6 +95,8 @@ pub enum CancelError {
 pub struct Cycles {
     parts: Arc<Parts>,
     current: Mutex<Option<(CycleId, CancellationToken)>>,
+    /// Held while one is put into the queue.
+    queueing: Mutex<()>,
     /// Rings when a cycle comes.
     come: Notify,
     /// Rings when one ends.
@@ -91,7 +106,13 @@ pub struct Cycles {
 impl Cycles {
     /// An empty queue; what waits in the store is found by [`Cycles::run`].
     pub fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, current: Mutex::default(), come: Notify::new(), ended: Arc::default() }
+        Self {
+            parts,
+            current: Mutex::default(),
+            queueing: Mutex::default(),
+            come: Notify::new(),
+            ended: Arc::default(),
+        }
     }
 
     /// Rings when a cycle ends.
@@ -99,11 +120,15 @@ impl Cycles {
         Arc::clone(&self.ended)
     }
 
-    /// Puts a cycle into the queue.
+    /// Starts a cycle, or lets it wait for the one that runs; at most one waits.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn start(&self, trigger: Trigger) -> hone_store::Result<CycleView> {
+    /// [`StartError`]
+    pub async fn start(&self, trigger: Trigger) -> Result<CycleView, StartError> {
+        let _one_at_a_time = self.queueing.lock().await;
+        if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
+            return Err(StartError::Waiting(waiting.id));
+        }
         let cycle = CycleView {
             id: CycleId::new(),
             object: "cycle".to_owned(),
@@ -429,6 +454,18 @@ mod tests {
         cycles.close(&mut late, Close::Cancelled).await.unwrap();
         assert_eq!(rig.parts.registry.live().live, Some(live));
         assert!(rig.parts.engine.is_loaded(live));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn at_most_one_waits() {
+        let rig = crate::testing::Rig::new().await;
+        let cycles = Cycles::new(rig.parts.clone());
+        let first = cycles.start(Trigger::Manual).await.unwrap();
+        let second = cycles.start(Trigger::Manual).await.unwrap();
+        let third = cycles.start(Trigger::Manual).await.unwrap_err();
+        assert!(matches!(third, StartError::Waiting(id) if id == second.id), "{third}");
+        cycles.cancel(first.id).await.unwrap();
+        cycles.start(Trigger::Manual).await.unwrap();
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub async fn run(
             Ok(situation) => match schedule::due(&parts.settings.now().schedule, &situation) {
                 Due::Now(trigger) => {
                     if let Err(error) = cycles.start(trigger).await {
-                        tracing::error!(%error, "a cycle is due but the store refuses");
+                        tracing::error!(%error, "a cycle is due but does not start");
                     }
                     cron_from = situation.now;
                     continue_after_error()

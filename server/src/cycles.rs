@@ -10,6 +10,7 @@ use hone_api::cycle::{CycleEvent, CycleView};
 use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::body::OptionalJson;
 use crate::error::ApiError;
@@ -17,10 +18,16 @@ use crate::query::{Descending, List, Query, newest_first, path_id};
 use crate::state::AppState;
 use crate::stream::{Sse, SseEvent, event_stream, silence};
 
+/// The body of requests that say all in their path.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // only described
+pub(crate) struct Nothing {}
+
 /// Starts a cycle by hand.
-#[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
-    responses((status = 201, description = "It runs, or waits for its turn", body = CycleView),
-        (status = 409, description = "One is under way already", body = ErrorBody),
+#[utoipa::path(post, path = "/v1/cycles", tag = "cycles", request_body = Option<Nothing>,
+    responses((status = 201, description = "It runs, or waits for the one that runs", body = CycleView),
+        (status = 409, description = "One waits already", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn start(
     state: web::Data<AppState>,
@@ -65,6 +72,7 @@ pub(crate) async fn get(
 
 /// Tells a cycle to stop.
 #[utoipa::path(post, path = "/v1/cycles/{id}/cancel", tag = "cycles",
+    request_body = Option<Nothing>,
     params(("id" = String, Path, description = "The cycle's id")),
     responses((status = 200, description = "It stops", body = CycleView),
         (status = 404, description = "No such cycle", body = ErrorBody),

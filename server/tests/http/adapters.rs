@@ -259,6 +259,8 @@ async fn evaluations_are_checked_and_started() {
     assert_eq!(view.status, 201);
     assert_eq!(view.json()["request"], body);
     assert_eq!(world.post("/v1/evals", &json!({})).await.error(400)["param"], "suite");
+    world.post("/v1/evals", &json!({"suite": "control_facts", "limit": 0})).await.ok();
+    world.post("/v1/evals", &json!({"suite": "control_facts", "limit": -1})).await.error(400);
     let id = view.json()["id"].as_str().unwrap().to_owned();
     world.get(&format!("/v1/evals/{id}")).await.error(404);
 }
