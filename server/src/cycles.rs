@@ -9,12 +9,13 @@ use hone_api::CycleId;
 use hone_api::cycle::{CycleEvent, CycleView};
 use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
+use hone_store::Order;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::body::OptionalJson;
 use crate::error::ApiError;
-use crate::query::{Descending, List, Query, newest_first, path_id};
+use crate::query::{List, OrderWord, Query, path_id};
 use crate::state::AppState;
 use crate::stream::{Sse, SseEvent, event_stream, silence};
 
@@ -37,11 +38,11 @@ pub(crate) async fn start(
     Ok(HttpResponse::Created().json(state.control.start_cycle().await?))
 }
 
-/// Lists cycles, newest first.
+/// Lists cycles, newest first unless `order=asc`.
 #[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
     params(("after" = Option<CycleId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
-        ("order" = Option<Descending>, Query, description = "Newest first")),
+        ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),
     responses((status = 200, description = "A page", body = List<CycleView>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
@@ -49,9 +50,9 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
     let (after, limit) = (query.take("after", "a cycle's id")?, query.limit()?);
-    newest_first(&mut query)?;
+    let order = query.order(Order::Descending)?;
     query.finish()?;
-    let page = state.store.cycles(after, limit).await?;
+    let page = state.store.cycles(after, limit, order).await?;
     Ok(HttpResponse::Ok().json(List::new(page.items, page.has_more, |item| item.id.to_string())))
 }
 

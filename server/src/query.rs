@@ -125,24 +125,6 @@ pub(crate) enum OrderWord {
     Desc,
 }
 
-/// `order` of lists that run one way only.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
-pub(crate) enum Ascending {
-    /// Oldest first.
-    Asc,
-}
-
-/// `order` of lists that run one way only.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
-pub(crate) enum Descending {
-    /// Newest first.
-    Desc,
-}
-
 /// A page of a list, in OpenAI's shape.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct List<T> {
@@ -171,14 +153,6 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| ApiError::not_found(error.to_string()))
-}
-
-/// Used by lists whose store shows the newest first only.
-pub(crate) fn newest_first(query: &mut Query) -> Result<(), Invalid> {
-    match query.order(Order::Descending)? {
-        Order::Descending => Ok(()),
-        Order::Ascending => Err(Invalid::field("order", "`order` can only be desc here")),
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
-use crate::interactions::{self, Page};
+use crate::interactions::{self, Order, Page};
 
 /// One feedback item on its way in.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,16 +111,20 @@ pub(crate) fn of_interaction(connection: &Connection, id: InteractionId) -> Resu
     Ok(found)
 }
 
-/// All feedback, in order of arrival, behind `after`.
+/// All feedback by arrival, behind `after`.
 pub(crate) fn list(
     connection: &Connection,
     after: Option<FeedbackId>,
     limit: usize,
+    order: Order,
 ) -> Result<Page<Feedback>> {
-    let mut statement =
-        connection.prepare_cached("SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(match order {
+        Order::Ascending => "SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2",
+        Order::Descending => "SELECT * FROM feedback WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    })?;
     let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = statement.query(params![after.map_or([0; 16], Id::bytes), one_more])?;
+    let mut rows =
+        statement.query(params![after.map_or(order.beginning(), Id::bytes), one_more])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(read(row)?);

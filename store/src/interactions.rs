@@ -20,6 +20,16 @@ pub enum Order {
     Descending,
 }
 
+impl Order {
+    /// The id that every list begins behind, if nobody names one.
+    pub(crate) const fn beginning(self) -> [u8; 16] {
+        match self {
+            Self::Ascending => [0; 16],
+            Self::Descending => [0xff; 16],
+        }
+    }
+}
+
 /// Which interactions a list shows. The default shows the oldest twenty of all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InteractionFilter {

@@ -154,7 +154,7 @@ impl Store {
         self.readers.read(move |c| feedback::of_interaction(c, id)).await
     }
 
-    /// A page of all feedback in order of arrival, behind `after`.
+    /// A page of all feedback by arrival, behind `after`.
     ///
     /// # Errors
     /// Those of the disk.
@@ -162,8 +162,9 @@ impl Store {
         &self,
         after: Option<FeedbackId>,
         limit: usize,
+        order: Order,
     ) -> Result<Page<Feedback>> {
-        self.readers.read(move |c| feedback::list(c, after, limit)).await
+        self.readers.read(move |c| feedback::list(c, after, limit, order)).await
     }
 
     /// Every interaction that may teach and has feedback, with that feedback, oldest first.
@@ -247,12 +248,17 @@ impl Store {
         self.readers.read(move |c| cycles::get(c, id)).await
     }
 
-    /// A page of cycles, newest first, behind `after`.
+    /// A page of cycles by age, behind `after`.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn cycles(&self, after: Option<CycleId>, limit: usize) -> Result<Page<CycleView>> {
-        self.readers.read(move |c| cycles::list(c, after, limit)).await
+    pub async fn cycles(
+        &self,
+        after: Option<CycleId>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Page<CycleView>> {
+        self.readers.read(move |c| cycles::list(c, after, limit, order)).await
     }
 
     /// Queued and running cycles, oldest first.

@@ -233,6 +233,8 @@ async fn cycles_are_started_listed_and_followed() {
     let id = started.json()["id"].as_str().unwrap().to_owned();
     let list = world.get("/v1/cycles?limit=5&order=desc").await.ok();
     assert_eq!(list["data"][0]["id"], json!(id));
+    world.get("/v1/cycles?order=asc").await.ok();
+    assert_eq!(world.get("/v1/cycles?order=up").await.error(400)["param"], "order");
     assert_eq!(world.get(&format!("/v1/cycles/{id}")).await.ok()["object"], "cycle");
     let events = world.get(&format!("/v1/cycles/{id}/events")).await;
     assert!(events.header("content-type").starts_with("text/event-stream"));

@@ -90,6 +90,16 @@ async fn every_described_operation_exists_and_answers_as_described() {
         assert!(document["paths"].get(path).is_some(), "{path}");
     }
     references(&document, &document);
+    let chat = &document["paths"]["/v1/chat/completions"]["post"]["responses"];
+    for (status, header) in [
+        ("200", "x-request-id"),
+        ("200", "x-hone-adapter"),
+        ("200", "x-hone-ignored"),
+        ("429", "retry-after"),
+        ("404", "x-request-id"),
+    ] {
+        assert!(chat[status]["headers"].get(header).is_some(), "{status} {header}");
+    }
 }
 
 /// Every `$ref` points to something.
