@@ -106,6 +106,14 @@ impl Operator {
             );
             return Err(ControlError::Conflict(text));
         }
+        if self.parts.registry.live().live == Some(old.id) {
+            let text = format!(
+                "The lora adapter '{}' is live, and what is live changes by promotion only: load the \
+                 new one under another name and promote it with POST /v1/adapters/<name>/promote.",
+                load.name
+            );
+            return Err(ControlError::Conflict(text));
+        }
         // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
         let new = self.import(&load.path, None).await?;
         let registry = self.parts.registry.clone();
@@ -115,7 +123,7 @@ impl Operator {
         });
         renamed.await.map_err(Error::from)?.map_err(Error::from)?;
         match self.delete(old.id).await {
-            // It is live, or the one to go back to: it stays, without the name.
+            // It is the one to go back to: it stays, without the name.
             Err(ControlError::Conflict(_)) => Ok(()),
             other => other,
         }
@@ -298,5 +306,47 @@ fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
             ControlError::Busy { message: text, retry_after: Duration::from_secs(5) }
         }
         _ => ControlError::Internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::testing::Rig;
+
+    fn operator(rig: &Rig) -> Operator {
+        let parts = &rig.parts;
+        let evals = Evals::new(parts.clone(), TaskTracker::new(), CancellationToken::new());
+        Operator::new(parts.clone(), Arc::new(Cycles::new(parts.clone())), evals, Arc::default())
+    }
+
+    fn load(folder: &str, in_place: bool) -> LoadLora {
+        LoadLora { name: "mine".into(), path: folder.into(), in_place }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_live_adapter_is_not_replaced_in_place() {
+        let rig = Rig::new().await;
+        let operator = operator(&rig);
+        rig.drop_adapter("first", 1.0, 1);
+        rig.drop_adapter("second", 1.0, 2);
+        operator.load_lora(load("first", false)).await.unwrap();
+        operator.load_lora(load("second", true)).await.unwrap();
+        assert_eq!(rig.parts.registry.list().len(), 1, "what did not serve is replaced");
+        let second = rig.parts.registry.list()[0].id;
+        let mine = Some(AdapterRef::Name("mine".into()));
+        let change = Move { to: mine, expected_live: None, reason: None };
+        Control::promote(&operator, change).await.unwrap();
+        let error = operator.load_lora(load("first", true)).await.unwrap_err();
+        assert!(
+            matches!(&error, ControlError::Conflict(text) if text.contains("promote")),
+            "{error}"
+        );
+        let live = rig.parts.registry.get(&AdapterRef::Live).unwrap();
+        assert_eq!((live.id, live.name.as_deref()), (second, Some("mine")));
+        assert_eq!(rig.parts.registry.list().len(), 1);
     }
 }
