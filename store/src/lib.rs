@@ -81,9 +81,10 @@ impl Store {
     }
 
     /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
-    /// first byte of the answer, drop after [`Store::append_interaction`] has returned.
-    pub fn announce(&self, id: InteractionId) -> Announced {
-        self.announcements.announce(id)
+    /// first byte of the answer, drop after [`Store::append_interaction`] has returned. `keeps_text`:
+    /// whether the interaction will have its text; what is said of one without is kept without, too.
+    pub fn announce(&self, id: InteractionId, keeps_text: bool) -> Announced {
+        self.announcements.announce(id, keeps_text)
     }
 
     /// Stores an answered request. It is on disk when this returns.
@@ -103,7 +104,7 @@ impl Store {
     pub async fn append_feedback(&self, new: NewFeedback) -> Result<Appended> {
         // The announcement is looked up before the row: an announcement that ended before this
         // line ended after its row was committed, so one of the two looks finds it.
-        let announced = self.announcements.contains(new.feedback.inference_id);
+        let announced = self.announcements.keeps_text(new.feedback.inference_id);
         self.writer.write(move |c| feedback::append(c, &new, announced)).await
     }
 

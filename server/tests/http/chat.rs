@@ -144,6 +144,18 @@ async fn what_shall_not_be_kept_is_not() {
         assert_eq!((&kept["trainable"], &kept["stored"]), (&json!(false), &json!(false)));
         let thumbs = json!({"inference_id": id, "metric_name": "thumbs", "value": true});
         assert_eq!(world.post("/v1/feedback", &thumbs).await.status, 201);
+        for metric in ["demonstration", "comment"] {
+            let tags = json!({"family": "f", "check": r#"{"type":"exact","value":"secret"}"#});
+            let item = json!({
+                "inference_id": id, "metric_name": metric, "value": "a secret", "tags": tags,
+            });
+            assert_eq!(world.post("/v1/feedback", &item).await.status, 201);
+        }
+        let kept = world.get(&format!("/v1/interactions/{id}")).await;
+        assert!(!kept.text.contains("secret"), "{}", kept.text);
+        let items = kept.ok()["feedback"].clone();
+        assert_eq!((&items[1]["value"], &items[2]["value"]), (&json!(""), &json!("")));
+        assert_eq!(items[1]["tags"], json!({"family": "f"}));
     }
 }
 

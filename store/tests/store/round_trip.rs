@@ -227,6 +227,24 @@ async fn cycles_and_their_events_go_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut bare = interaction();
+    bare.prompt_tokens.clear();
+    let say = |text: &str| feedback(bare.id, Signal::Demonstration(text.to_owned()));
+    let answering = store.announce(bare.id, false);
+    store.append_feedback(say("early")).await.unwrap();
+    store.append_interaction(bare.clone()).await.unwrap();
+    drop(answering);
+    store.append_feedback(say("late")).await.unwrap();
+    let kept = store.feedback_for(bare.id).await.unwrap();
+    let empty = Signal::Demonstration(String::new());
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|item| item.signal == empty && item.tags["family"] == "f"));
+}
+
+#[tokio::test]
 async fn the_ledger_of_held_out_prompts_only_grows() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
