@@ -81,6 +81,10 @@ async fn every_described_operation_exists_and_answers_as_described() {
                 let status = world.send(request).await.status;
                 assert!(statuses(operation).contains(&status), "{method} {path}: {status}");
                 assert_ne!(status, 405, "{method} {path}");
+                if method == Method::GET && body.is_none() && !path.ends_with("/events") {
+                    let head = TestRequest::with_uri(&filled).method(Method::HEAD);
+                    assert_eq!(world.send(head).await.status, status, "HEAD {path}");
+                }
                 assert!(status < 500, "{method} {path}: {status}");
             }
         }

@@ -140,7 +140,7 @@ async fn unknown_routes_and_methods_have_the_envelope_too() {
     assert_eq!(world.get("/v1/nothing").await.error(404)["code"], "not_found");
     let refused = world.delete(CHAT).await;
     assert_eq!(refused.error(405)["code"], "method_not_allowed");
-    assert_eq!(refused.header("allow"), "POST, GET");
+    assert_eq!(refused.header("allow"), "POST, GET, HEAD");
     world.get("/v1/completions").await.error(405);
     world.get("/v1/adapters/ad-nobody").await.error(404);
 }
