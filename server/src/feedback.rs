@@ -78,7 +78,8 @@ pub(crate) async fn create(
     if dryrun {
         let known = state.store.interaction(feedback.inference_id).await?.is_some();
         if !known {
-            return Err(hone_store::Error::UnknownInteraction(feedback.inference_id).into());
+            let unknown = hone_store::Error::UnknownInteraction(feedback.inference_id);
+            return Err(ApiError::from(unknown).param("inference_id"));
         }
         return Ok(HttpResponse::Ok().json(FeedbackResponse { feedback_id: feedback.id }));
     }
@@ -138,7 +139,7 @@ fn read(body: Value) -> Result<(Feedback, bool), Invalid> {
         .map_err(|error| Invalid::field("inference_id", format!("`inference_id`: {error}")))?;
     let metric: String = fields.required("metric_name")?;
     let value: Value = fields.required("value")?;
-    let tags: BTreeMap<String, String> = fields.take("tags")?.unwrap_or_default();
+    let tags = fields.texts("tags")?.unwrap_or_default();
     let dryrun = fields.take("dryrun")?.unwrap_or(false);
     let _: Option<bool> = fields.take("internal")?;
     fields.finish()?;

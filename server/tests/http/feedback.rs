@@ -77,7 +77,7 @@ async fn a_dry_run_stores_nothing() {
     assert_eq!(world.post("/v1/feedback", &body).await.status, 200);
     assert_eq!(world.get("/v1/feedback").await.ok()["data"], json!([]));
     body["inference_id"] = json!(InteractionId::new());
-    world.post("/v1/feedback", &body).await.error(404);
+    assert_eq!(world.post("/v1/feedback", &body).await.error(404)["param"], "inference_id");
 }
 
 #[actix_web::test]

@@ -57,6 +57,7 @@ async fn a_wrong_field_is_named() {
         (with("logit_bias", json!({"99999": 1})), "logit_bias"),
         (with("stream_options", json!({"include_usage": true})), "stream_options"),
         (with("metadata", json!({"a": 1})), "metadata"),
+        (with("metadata", json!([])), "metadata"),
         (with("metadata", json!({"a": "x".repeat(513)})), "metadata"),
         (with("store", json!("yes")), "store"),
     ] {
