@@ -23,13 +23,21 @@ pub enum Error {
     },
     /// A name that cannot be a folder's or an adapter's name.
     #[error(
-        "`{0}` is not a usable name; use 1 to 64 of a-z, 0-9, `.`, `_`, `-`, starting with a letter \
-         or digit, without `..`, and none of base, live, previous, candidate, canary or ad-…"
+        "`{0}` is not a usable name; use 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `-`, starting with a \
+         letter or digit, without `..`, and none of base, live, previous, candidate, canary, latest, hone or ad-…"
     )]
     Name(String),
+    /// A name that requests use for the served model.
+    #[error("`{0}` is the name of the served model; give the adapter another name")]
+    ServedName(String),
     /// A path that leaves the drop folder.
     #[error("`{0}` is not below the drop folder; put the adapter's folder there and name it")]
     Outside(String),
+    /// The drop folder has no such folder.
+    #[error(
+        "there is no folder `{0}` in the drop folder; put the adapter's folder there and name it"
+    )]
+    NoFolder(String),
     /// Nothing answers to this reference.
     #[error("no adapter `{0}`; `hone adapters list` shows the ones there are")]
     Unknown(String),
@@ -45,7 +53,10 @@ pub enum Error {
         actual: String,
     },
     /// Another adapter has this name.
-    #[error("`{name}` is already the name of {holder}; choose another name, or delete that one")]
+    #[error(
+        "`{name}`, or a name that differs from it in capitals only, is already the name of \
+         {holder}; choose another name, or delete that one"
+    )]
     NameTaken {
         /// The name.
         name: String,

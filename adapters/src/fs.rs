@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub const MAX_NAME: usize = 64;
 
 /// Names that mean something else already.
-const RESERVED: [&str; 6] = ["base", "live", "previous", "candidate", "canary", "latest"];
+const RESERVED: [&str; 7] = ["base", "live", "previous", "candidate", "canary", "latest", "hone"];
 
 /// Makes the entries of a folder durable: what was created, renamed or removed in it.
 ///
@@ -138,26 +138,28 @@ fn too_large(path: &Path, limit: u64) -> io::Error {
     )
 }
 
-/// Checks that a name is `^[a-z0-9][a-z0-9._-]{0,63}$` without `..`.
+/// Checks that a name is `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$` without `..`.
 ///
 /// # Errors
 /// [`Error::Name`].
 pub fn check_path_name(name: &str) -> Result<()> {
     let good = !name.is_empty()
         && name.len() <= MAX_NAME
-        && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         && name.as_bytes()[0].is_ascii_alphanumeric()
         && !name.contains("..");
     if good { Ok(()) } else { Err(Error::Name(name.chars().take(80).collect())) }
 }
 
-/// [`check_path_name`], and the name does not mean something else already (`live`, `ad-…`).
+/// [`check_path_name`], and the name does not mean something else already (`live`, `ad-…`), in
+/// capitals neither: `Live` beside `live` would mislead people.
 ///
 /// # Errors
 /// [`Error::Name`].
 pub fn check_adapter_name(name: &str) -> Result<()> {
     check_path_name(name)?;
-    if RESERVED.contains(&name) || name.starts_with(hone_api::AdapterId::PREFIX) {
+    let lower = name.to_ascii_lowercase();
+    if RESERVED.contains(&lower.as_str()) || lower.starts_with(hone_api::AdapterId::PREFIX) {
         return Err(Error::Name(name.to_owned()));
     }
     Ok(())
@@ -177,7 +179,7 @@ pub fn safe_join(root: &Path, name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// [`Error::Outside`] for a path that is not below `root`, for a link and for something that is
-/// not a folder; [`Error::Name`] for a step that is no good name.
+/// not a folder; [`Error::NoFolder`] when there is nothing; [`Error::Name`] for a step that is no good name.
 pub fn confine(root: &Path, given: &str) -> Result<PathBuf> {
     let outside = || Error::Outside(given.chars().take(200).collect());
     if given.contains('\0') {
@@ -202,7 +204,7 @@ pub fn confine(root: &Path, given: &str) -> Result<PathBuf> {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => return Err(outside()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(Error::Unknown(given.to_owned()));
+                return Err(Error::NoFolder(given.chars().take(200).collect()));
             }
             Err(error) => return Err(error.into()),
         }
@@ -314,7 +316,6 @@ mod tests {
             "a\0",
             "a\\b",
             "Ä",
-            "A",
             "-a",
             "a b",
             "%2e%2e",
@@ -325,7 +326,11 @@ mod tests {
         assert!(check_path_name(&"a".repeat(64)).is_ok());
         assert!(check_path_name(&"a".repeat(65)).is_err());
         assert!(check_adapter_name("live").is_err());
+        assert!(check_adapter_name("hone").is_err());
         assert!(check_adapter_name("ad-1").is_err());
+        assert!(check_adapter_name("Base").is_err());
+        assert!(check_adapter_name("AD-1").is_err());
+        assert!(check_adapter_name("My_Adapter-7B").is_ok());
         assert!(check_adapter_name("my-adapter_1.0").is_ok());
     }
 
@@ -345,7 +350,7 @@ mod tests {
         for outside in ["../secret", secret.to_str().unwrap(), "link", "file", "/", "", "."] {
             assert!(matches!(confine(&root, outside), Err(Error::Outside(_))), "{outside:?}");
         }
-        assert!(matches!(confine(&root, "none"), Err(Error::Unknown(_))));
+        assert!(matches!(confine(&root, "none"), Err(Error::NoFolder(_))));
     }
 
     proptest! {

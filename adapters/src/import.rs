@@ -90,9 +90,10 @@ impl Registry {
             return if same { Ok(there.view()) } else { Err(Error::Exists(id)) };
         }
         if let Some((name, holder)) =
-            manifest.name.as_ref().and_then(|name| Some((name, inner.holder(name)?)))
+            manifest.name.as_ref().and_then(|name| Some((name, inner.lookalike(name, id)?)))
         {
-            if holder.sha256 == manifest.sha256 && holder.base_digest == manifest.base_digest {
+            let same = holder.name.as_ref() == Some(name) && holder.sha256 == manifest.sha256;
+            if same && holder.base_digest == manifest.base_digest {
                 return Ok(holder.view());
             }
             return Err(Error::NameTaken { name: name.clone(), holder: holder.id });

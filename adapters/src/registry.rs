@@ -59,6 +59,13 @@ impl Inner {
         self.manifests.values().find(|m| m.name.as_deref() == Some(name))
     }
 
+    /// Another adapter whose name people could take for this one: names are told apart by their
+    /// capitals, but none may differ from another by them alone.
+    pub(crate) fn lookalike(&self, name: &str, but: AdapterId) -> Option<&Manifest> {
+        let like = |own: &str| own.eq_ignore_ascii_case(name);
+        self.manifests.values().find(|m| m.id != but && m.name.as_deref().is_some_and(like))
+    }
+
     fn manifest(&self, id: AdapterId) -> Result<&Manifest> {
         self.manifests.get(&id).ok_or_else(|| Error::Unknown(id.to_string()))
     }
@@ -152,7 +159,7 @@ impl Registry {
     /// The folder below the drop folder that a name or a path means.
     ///
     /// # Errors
-    /// [`Error::Outside`], [`Error::Name`], [`Error::Unknown`].
+    /// [`Error::Outside`], [`Error::Name`], [`Error::NoFolder`].
     pub fn drop_path(&self, name_or_path: &str) -> Result<PathBuf> {
         confine(&self.drop_dir, name_or_path)
     }
@@ -267,7 +274,7 @@ impl Registry {
     pub fn set_name(&self, id: AdapterId, name: Option<&str>) -> Result<AdapterView> {
         if let Some(name) = name {
             check_adapter_name(name)?;
-            if let Some(holder) = self.read().holder(name).filter(|holder| holder.id != id) {
+            if let Some(holder) = self.read().lookalike(name, id) {
                 return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
             }
         }

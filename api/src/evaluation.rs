@@ -20,8 +20,9 @@ pub struct EvalRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub against: Option<AdapterRef>,
-    /// At most so many rows.
+    /// At most so many rows; 0 means all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 0, maximum = 1_048_576)]
     pub limit: Option<usize>,
 }
 

@@ -15,9 +15,9 @@ pub enum Signal {
     Thumbs(bool),
     /// A grade from 0 to 1.
     Score(f64),
-    /// The answer as it should have been.
+    /// The answer as it should have been; empty if the answer's text was kept out.
     Demonstration(String),
-    /// A remark; it trains nothing.
+    /// A remark; it trains nothing. Empty if the answer's text was kept out.
     Comment(String),
 }
 

@@ -3,6 +3,8 @@
 //! A derived `Deserialize` stops with words about Rust types and without the path that OpenAI's
 //! `param` wants. Here each field is taken out by name; what is left over is known to be unknown.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -50,6 +52,12 @@ impl Fields {
         format!("{}{name}", self.prefix)
     }
 
+    /// Whether a field is there and asks for something.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// Takes a field out; missing and `null` are both `None`.
     pub fn value(&mut self, name: &str) -> Option<Value> {
         self.map.remove(name).filter(|value| !value.is_null())
@@ -84,6 +92,31 @@ impl Fields {
         let path = self.path(name);
         self.take(name)?
             .ok_or_else(|| Invalid::field(&path, format!("`{path}` is missing; it is required")))
+    }
+
+    /// Takes out an object whose values are strings.
+    ///
+    /// # Errors
+    /// It is something else; the entry at fault is named.
+    pub fn texts(&mut self, name: &str) -> Result<Option<BTreeMap<String, String>>, Invalid> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let path = self.path(name);
+        let Value::Object(map) = value else {
+            let message = format!("`{path}` must be an object, not {}", kind(&value));
+            return Err(Invalid::field(&path, message));
+        };
+        let mut texts = BTreeMap::new();
+        for (key, value) in map {
+            let Value::String(text) = value else {
+                let message = format!(
+                    "the value of `{key:.80}` in `{path}` must be a string, not {}",
+                    kind(&value)
+                );
+                return Err(Invalid::field(&path, message));
+            };
+            texts.insert(key, text);
+        }
+        Ok(Some(texts))
     }
 
     /// Takes out a number within bounds.
@@ -228,6 +261,16 @@ mod tests {
     fn leftovers_are_named_with_their_path() {
         let fields = Fields::nested(json!({"x": 1, "y": 2}), "messages[3]").unwrap();
         assert_eq!(fields.unknown(), ["messages[3].x", "messages[3].y"]);
+    }
+
+    #[test]
+    fn a_value_that_is_no_text_is_named() {
+        let mut fields = Fields::new(json!({"metadata": {"b": "x", "a": 5}, "tags": [1]})).unwrap();
+        let error = fields.texts("metadata").unwrap_err();
+        assert_eq!(error.message, "the value of `a` in `metadata` must be a string, not a number");
+        assert_eq!(error.param.as_deref(), Some("metadata"));
+        let error = fields.texts("tags").unwrap_err();
+        assert_eq!(error.message, "`tags` must be an object, not an array");
     }
 
     #[test]

@@ -20,4 +20,57 @@ pub struct ModelCard {
     pub parent: Option<String>,
     /// Tokens of prompt and answer together.
     pub max_model_len: u32,
+    /// What may be done with it: always one entry, for clients that read it.
+    pub permission: Vec<ModelPermission>,
+}
+
+/// vLLM's words for what may be done with a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[allow(clippy::struct_excessive_bools)] // the shape is vLLM's
+pub struct ModelPermission {
+    /// `modelperm-…`.
+    pub id: String,
+    /// `model_permission`.
+    pub object: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// Nobody may.
+    pub allow_create_engine: bool,
+    /// Everybody may ask.
+    pub allow_sampling: bool,
+    /// Everybody may see log-probabilities.
+    pub allow_logprobs: bool,
+    /// Nobody may.
+    pub allow_search_indices: bool,
+    /// Everybody may see that it is there.
+    pub allow_view: bool,
+    /// Not through OpenAI's endpoints.
+    pub allow_fine_tuning: bool,
+    /// `*`.
+    pub organization: String,
+    /// Always null.
+    pub group: Option<String>,
+    /// Always false.
+    pub is_blocking: bool,
+}
+
+impl ModelPermission {
+    /// To ask and to look, for everybody.
+    #[must_use]
+    pub fn to_ask(model: &str, created: i64) -> Self {
+        Self {
+            id: format!("modelperm-{model}"),
+            object: "model_permission".to_owned(),
+            created,
+            allow_create_engine: false,
+            allow_sampling: true,
+            allow_logprobs: true,
+            allow_search_indices: false,
+            allow_view: true,
+            allow_fine_tuning: false,
+            organization: "*".to_owned(),
+            group: None,
+            is_blocking: false,
+        }
+    }
 }

@@ -9,6 +9,7 @@ use hone_adapters::{BaseShape, Registry, Sizes};
 use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, ModelConfig, Source, WeightFormat, prepare};
+use hone_server::metrics::Metrics;
 use hone_store::Store;
 use serde_json::json;
 
@@ -64,6 +65,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         base,
         journal,
         promoter: Arc::new(promoter),
+        metrics: Arc::new(Metrics::new()?),
     };
     Ok(Assembled { parts: Arc::new(parts), engine })
 }

@@ -12,10 +12,11 @@ use hone_api::cycle::{CycleEvent, CycleView, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::cycle::{CancelError, Cycles};
+use crate::cycle::{CancelError, Cycles, StartError};
 use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
@@ -56,7 +57,15 @@ impl Operator {
             actor: OPERATOR.to_owned(),
             reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
         };
-        Ok(view(self.parts.promoter.carry_out(order).await?))
+        let before = self.parts.registry.live().epoch;
+        let pointer = self.parts.promoter.carry_out(order).await?;
+        if pointer.epoch != before {
+            self.parts.metrics.promotion(match change {
+                Change::Promote(_) => Outcome::Manual,
+                Change::RollBack(_) => Outcome::RolledBack,
+            });
+        }
+        Ok(view(pointer))
     }
 
     fn resolve(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {
@@ -97,6 +106,14 @@ impl Operator {
             );
             return Err(ControlError::Conflict(text));
         }
+        if self.parts.registry.live().live == Some(old.id) {
+            let text = format!(
+                "The lora adapter '{}' is live, and what is live changes by promotion only: load the \
+                 new one under another name and promote it with POST /v1/adapters/<name>/promote.",
+                load.name
+            );
+            return Err(ControlError::Conflict(text));
+        }
         // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
         let new = self.import(&load.path, None).await?;
         let registry = self.parts.registry.clone();
@@ -106,7 +123,7 @@ impl Operator {
         });
         renamed.await.map_err(Error::from)?.map_err(Error::from)?;
         match self.delete(old.id).await {
-            // It is live, or the one to go back to: it stays, without the name.
+            // It is the one to go back to: it stays, without the name.
             Err(ControlError::Conflict(_)) => Ok(()),
             other => other,
         }
@@ -115,7 +132,13 @@ impl Operator {
 
 impl Control for Operator {
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
-        async { Ok(self.cycles.start(Trigger::Manual).await.map_err(Error::from)?) }.boxed()
+        async {
+            self.cycles.start(Trigger::Manual).await.map_err(|error| match error {
+                StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
+                StartError::Store(error) => Error::from(error).into(),
+            })
+        }
+        .boxed()
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
@@ -253,9 +276,11 @@ impl From<Error> for ControlError {
 fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
     use hone_adapters::Error as E;
     match error {
-        E::Unknown(_) => ControlError::NotFound(text),
+        E::Unknown(_) | E::NoFolder(_) => ControlError::NotFound(text),
         E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => ControlError::Refused(text),
-        E::Name(_) => ControlError::Invalid { message: text, param: Some("name") },
+        E::Name(_) | E::ServedName(_) => {
+            ControlError::Invalid { message: text, param: Some("name") }
+        }
         E::Outside(_) => ControlError::Invalid { message: text, param: Some("folder") },
         E::IsBase(_) => ControlError::Invalid { message: text, param: None },
         E::Conflict { .. }
@@ -281,5 +306,47 @@ fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
             ControlError::Busy { message: text, retry_after: Duration::from_secs(5) }
         }
         _ => ControlError::Internal(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::testing::Rig;
+
+    fn operator(rig: &Rig) -> Operator {
+        let parts = &rig.parts;
+        let evals = Evals::new(parts.clone(), TaskTracker::new(), CancellationToken::new());
+        Operator::new(parts.clone(), Arc::new(Cycles::new(parts.clone())), evals, Arc::default())
+    }
+
+    fn load(folder: &str, in_place: bool) -> LoadLora {
+        LoadLora { name: "mine".into(), path: folder.into(), in_place }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_live_adapter_is_not_replaced_in_place() {
+        let rig = Rig::new().await;
+        let operator = operator(&rig);
+        rig.drop_adapter("first", 1.0, 1);
+        rig.drop_adapter("second", 1.0, 2);
+        operator.load_lora(load("first", false)).await.unwrap();
+        operator.load_lora(load("second", true)).await.unwrap();
+        assert_eq!(rig.parts.registry.list().len(), 1, "what did not serve is replaced");
+        let second = rig.parts.registry.list()[0].id;
+        let mine = Some(AdapterRef::Name("mine".into()));
+        let change = Move { to: mine, expected_live: None, reason: None };
+        Control::promote(&operator, change).await.unwrap();
+        let error = operator.load_lora(load("first", true)).await.unwrap_err();
+        assert!(
+            matches!(&error, ControlError::Conflict(text) if text.contains("promote")),
+            "{error}"
+        );
+        let live = rig.parts.registry.get(&AdapterRef::Live).unwrap();
+        assert_eq!((live.id, live.name.as_deref()), (second, Some("mine")));
+        assert_eq!(rig.parts.registry.list().len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 //! The row in the store is the truth about a cycle. A step ends with one write of that row, its
 //! outcome and the next step in it; what a step makes is named by its cycle or by its content. So a
 //! daemon that was killed anywhere goes on at the step that had not ended, and repeats nothing that
-//! had. One cycle runs at a time, the others wait in the order they came.
+//! had. One cycle runs at a time, and one more may wait.
 
 mod decide;
 mod evaluate;
@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::{CycleId, UnixMillis};
+use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,19 @@ impl Work<'_> {
     }
 }
 
+/// Why a cycle cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// One more would learn from what the waiting one learns from.
+    #[error(
+        "{0} waits already for the one that runs; follow it, or cancel it with `hone cycle cancel`"
+    )]
+    Waiting(CycleId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] hone_store::Error),
+}
+
 /// Why a cycle cannot be cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
@@ -81,6 +95,8 @@ pub enum CancelError {
 pub struct Cycles {
     parts: Arc<Parts>,
     current: Mutex<Option<(CycleId, CancellationToken)>>,
+    /// Held while one is put into the queue.
+    queueing: Mutex<()>,
     /// Rings when a cycle comes.
     come: Notify,
     /// Rings when one ends.
@@ -90,7 +106,13 @@ pub struct Cycles {
 impl Cycles {
     /// An empty queue; what waits in the store is found by [`Cycles::run`].
     pub fn new(parts: Arc<Parts>) -> Self {
-        Self { parts, current: Mutex::default(), come: Notify::new(), ended: Arc::default() }
+        Self {
+            parts,
+            current: Mutex::default(),
+            queueing: Mutex::default(),
+            come: Notify::new(),
+            ended: Arc::default(),
+        }
     }
 
     /// Rings when a cycle ends.
@@ -98,11 +120,15 @@ impl Cycles {
         Arc::clone(&self.ended)
     }
 
-    /// Puts a cycle into the queue.
+    /// Starts a cycle, or lets it wait for the one that runs; at most one waits.
     ///
     /// # Errors
-    /// The store's.
-    pub async fn start(&self, trigger: Trigger) -> hone_store::Result<CycleView> {
+    /// [`StartError`]
+    pub async fn start(&self, trigger: Trigger) -> Result<CycleView, StartError> {
+        let _one_at_a_time = self.queueing.lock().await;
+        if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
+            return Err(StartError::Waiting(waiting.id));
+        }
         let cycle = CycleView {
             id: CycleId::new(),
             object: "cycle".to_owned(),
@@ -200,7 +226,11 @@ impl Cycles {
             journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
             let began = std::time::Instant::now();
             let end = run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
-            let seconds = began.elapsed().as_secs_f64();
+            let took = began.elapsed();
+            let seconds = took.as_secs_f64();
+            if let Ok(End::Next { .. } | End::Over { .. }) = &end {
+                self.parts.metrics.cycle_step(step, took);
+            }
             match end {
                 Ok(End::Next { outcome, message }) => {
                     cycle.outcomes.insert(step, timed(outcome, seconds));
@@ -243,16 +273,45 @@ impl Cycles {
                 (CycleStatus::Cancelled, "cancelled", "cycle.cancelled", None, reason)
             }
         };
+        if matches!(status, CycleStatus::Failed | CycleStatus::Cancelled) {
+            self.give_up_candidate(cycle, &reason).await;
+        }
         cycle.status = status;
         cycle.verdict = verdict;
         cycle.reason = Some(reason.clone());
         cycle.finished_at = Some(UnixMillis::now());
         self.audit(cycle, action, &reason).await?;
         self.parts.journal.save(cycle).await?;
+        match (verdict, status) {
+            (Some(verdict), _) => self.parts.metrics.promotion(Outcome::Verdict(verdict)),
+            (None, CycleStatus::Failed) => self.parts.metrics.promotion(Outcome::Failed),
+            (None, _) => {}
+        }
         let data = json!({ "verdict": verdict });
         self.parts.journal.tell((cycle.id, cycle.step), kind, reason, data).await?;
         crate::retention::tidy(&self.parts).await;
         Ok(())
+    }
+
+    /// A candidate that nobody will judge any more must not be what `candidate` means. Before the
+    /// last row is written, so that a kill in between leaves the cycle to do it again.
+    async fn give_up_candidate(&self, cycle: &CycleView, reason: &str) {
+        let Some(id) = cycle.candidate else { return };
+        let why = format!("its cycle ended without a verdict: {reason}");
+        let registry = Arc::clone(&self.parts.registry);
+        let rejected =
+            tokio::task::spawn_blocking(move || registry.reject(id, &why, UnixMillis::now())).await;
+        match rejected {
+            Ok(Ok(_)) => {
+                if let Err(error) = self.parts.promoter.unload(id).await {
+                    tracing::warn!(adapter = %id, %error, "a given-up candidate stays in memory");
+                }
+            }
+            // Rejected already, or a person made it live; or it was deleted.
+            Ok(Err(hone_adapters::Error::Move { .. } | hone_adapters::Error::Unknown(_))) => {}
+            Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
+            Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
+        }
     }
 
     async fn audit(
@@ -346,6 +405,9 @@ async fn pause(stop: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use hone_api::AdapterRef;
+    use hone_api::adapter::AdapterState;
+
     use super::*;
 
     fn cycle(status: CycleStatus) -> CycleView {
@@ -364,6 +426,46 @@ mod tests {
             created_at: UnixMillis(1),
             finished_at: None,
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cycle_that_ends_without_a_verdict_takes_its_candidate_along() {
+        let rig = crate::testing::Rig::new().await;
+        let cycles = Cycles::new(rig.parts.clone());
+        let ends = [(1, Close::Failed("the disk is gone".into())), (2, Close::Cancelled)];
+        for (seed, end) in ends {
+            let id = rig.adapter(seed).await;
+            let mut broken = CycleView { candidate: Some(id), ..cycle(CycleStatus::Running) };
+            rig.parts.store.insert_cycle(broken.clone()).await.unwrap();
+            cycles.close(&mut broken, end).await.unwrap();
+            let view = rig.parts.registry.get(&AdapterRef::Id(id)).unwrap();
+            assert_eq!(view.state, AdapterState::Rejected);
+            let why = rig.parts.registry.manifest(&AdapterRef::Id(id)).unwrap();
+            let why = serde_json::to_string(&why).unwrap();
+            assert!(why.contains("without a verdict: "), "{why}");
+            assert!(!rig.parts.engine.is_loaded(id));
+            assert!(rig.parts.registry.get(&AdapterRef::Candidate).is_err());
+        }
+        // What a person made live meanwhile serves on.
+        let live = rig.adapter(3).await;
+        rig.parts.registry.promote(Some(live), None, UnixMillis::now()).unwrap();
+        let mut late = CycleView { candidate: Some(live), ..cycle(CycleStatus::Running) };
+        rig.parts.store.insert_cycle(late.clone()).await.unwrap();
+        cycles.close(&mut late, Close::Cancelled).await.unwrap();
+        assert_eq!(rig.parts.registry.live().live, Some(live));
+        assert!(rig.parts.engine.is_loaded(live));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn at_most_one_waits() {
+        let rig = crate::testing::Rig::new().await;
+        let cycles = Cycles::new(rig.parts.clone());
+        let first = cycles.start(Trigger::Manual).await.unwrap();
+        let second = cycles.start(Trigger::Manual).await.unwrap();
+        let third = cycles.start(Trigger::Manual).await.unwrap_err();
+        assert!(matches!(third, StartError::Waiting(id) if id == second.id), "{third}");
+        cycles.cancel(first.id).await.unwrap();
+        cycles.start(Trigger::Manual).await.unwrap();
     }
 
     #[test]

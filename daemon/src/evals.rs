@@ -124,17 +124,18 @@ impl Evals {
     }
 
     async fn suite(&self, request: &EvalRequest) -> ControlResult<Suite> {
-        let invalid = |message| ControlError::Invalid { message, param: Some("suite") };
         let (name, limit) = (request.suite.clone(), request.limit.unwrap_or(0));
         if hone_eval::suite::builtin_names().contains(&name.as_str()) {
-            return Suite::builtin(&name, limit).map_err(|error| invalid(error.to_string()));
+            return Suite::builtin(&name, limit)
+                .map_err(|error| ControlError::Refused(error.to_string()));
         }
         let root = self.parts.dirs.root().to_owned();
         let read = tokio::task::spawn_blocking(move || {
-            let path = confined(&root, &name)?;
-            Suite::load(&path, Part::HeldOut, limit).map_err(|error| error.to_string())
+            let path = confined(&root, &name).map_err(ControlError::NotFound)?;
+            Suite::load(&path, Part::HeldOut, limit)
+                .map_err(|error| ControlError::Refused(error.to_string()))
         });
-        read.await.map_err(Error::from)?.map_err(invalid)
+        read.await.map_err(Error::from)?
     }
 
     fn remember(&self, view: EvalView) {
@@ -158,7 +159,8 @@ impl Evals {
 /// A file below the data directory; nothing outside of it is read on a client's word.
 fn confined(root: &std::path::Path, name: &str) -> Result<PathBuf, String> {
     let unknown = || {
-        format!("no suite `{name}`; name a built-in one, or a .jsonl file below the data directory")
+        let known = hone_eval::suite::builtin_names().join(", ");
+        format!("no suite `{name}`; name one of {known}, or a .jsonl file below the data directory")
     };
     let path = fs_err::canonicalize(root.join(name)).map_err(|_| unknown())?;
     let inside = path.starts_with(root) && path.extension().is_some_and(|it| it == "jsonl");
@@ -202,7 +204,8 @@ mod tests {
         assert_eq!(confined(&root, "mine.jsonl"), Ok(root.join("mine.jsonl")));
         let outside = dir.path().join("outside.jsonl");
         for name in ["../outside.jsonl", outside.to_str().unwrap(), "hone.db", "none.jsonl", ""] {
-            assert!(confined(&root, name).is_err(), "{name}");
+            let error = confined(&root, name).unwrap_err();
+            assert!(error.contains("control_facts"), "{error}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hone_adapters::Import;
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::journal::Decision;
 use crate::parts::Parts;
@@ -46,6 +46,9 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
 }
 
 async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+    if let Some(name) = &request.name {
+        check_not_served(&parts.settings.now().model.name(), name)?;
+    }
     let import = Import {
         id: AdapterId::new(),
         source: request.source.clone(),
@@ -55,12 +58,45 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
     };
     let registry = parts.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
+    warn_of_another_base(parts, view.id);
     if let Err(error) = parts.promoter.load(view.id).await {
         let registry = parts.registry.clone();
         tokio::task::spawn_blocking(move || registry.delete(view.id)).await??;
         return Err(error);
     }
     Ok(view)
+}
+
+/// Who asks for the served model must not be answered by one adapter of that name, and who asks for
+/// the adapter must not be answered by whatever is live.
+fn check_not_served(served: &str, name: &str) -> hone_adapters::Result<()> {
+    if name.eq_ignore_ascii_case(served) {
+        return Err(hone_adapters::Error::ServedName(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// The shapes fit, or the adapter would have been refused; but equal shapes are no equal base. The
+/// same base has many names (a path, a hub id), so another name is no reason to refuse.
+fn warn_of_another_base(parts: &Parts, id: AdapterId) {
+    let path = parts.registry.dir(id).join("adapter_config.json");
+    let Ok(bytes) = fs_err::read(path) else { return };
+    let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let here = &parts.settings.now().model;
+    if let Some(made_for) = config["base_model_name_or_path"].as_str()
+        && ![here.name(), here.source.clone()]
+            .iter()
+            .any(|name| last_part(name) == last_part(made_for))
+    {
+        let here = here.name();
+        tracing::warn!(adapter = %id, made_for, here, "the adapter names another base; evaluate it");
+    }
+}
+
+/// `Llama` of `meta/Llama` and of `/models/llama/`.
+fn last_part(name: &str) -> String {
+    let name = name.trim_end_matches('/');
+    name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase()
 }
 
 /// The folder's own name, for people.
@@ -88,5 +124,25 @@ mod tests {
         let request = Request { source, name: Some("zero".into()), actor: "operator" };
         let view = run(&rig.parts, request).await.unwrap();
         assert!(rig.parts.engine.is_loaded(view.id));
+    }
+
+    #[test]
+    fn a_base_has_the_same_name_at_the_hub_and_in_a_folder() {
+        assert_eq!(last_part("meta/Llama-1B"), last_part("/models/llama-1b/"));
+        assert_ne!(last_part("meta/Llama-1B"), last_part("meta/Llama-3B"));
+        assert_eq!(last_part(""), "");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_adapter_cannot_take_the_served_models_name() {
+        let rig = Rig::new().await;
+        let served = rig.parts.settings.now().model.name();
+        for name in [&served, "Tiny", "hone", "Hone"] {
+            let source = rig.drop_adapter("good", 1.0, 1);
+            let request = Request { source, name: Some(name.into()), actor: "operator" };
+            let error = run(&rig.parts, request).await.unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        assert!(rig.parts.registry.list().is_empty());
     }
 }

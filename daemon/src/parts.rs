@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hone_adapters::Registry;
 use hone_engine::Generate;
+use hone_server::metrics::Metrics;
 use hone_store::Store;
 
 use crate::dirs::Dirs;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub journal: Journal,
     /// Moves the pointer.
     pub promoter: Arc<Promoter>,
+    /// Figures for Prometheus.
+    pub metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Parts {

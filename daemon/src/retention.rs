@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use hone_api::adapter::Provenance;
+use hone_store::Order;
 
 use crate::journal::is_over;
 use crate::parts::Parts;
@@ -28,7 +29,7 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     }
     // What is used: by cycles that are not over, and by adapters that are still there.
     let unfinished = parts.store.unfinished_cycles().await?;
-    let cycles = parts.store.cycles(None, 1000).await?.items;
+    let cycles = parts.store.cycles(None, 1000, Order::Descending).await?.items;
     let mut snapshots: BTreeSet<String> =
         unfinished.iter().filter_map(|cycle| cycle.snapshot.clone()).collect();
     snapshots.extend(parts.registry.list().into_iter().filter_map(|view| match view.provenance {

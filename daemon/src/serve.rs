@@ -90,7 +90,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     let operator =
         Operator::new(Arc::clone(&parts), Arc::clone(&cycles), evals, Arc::clone(&feedback));
     // The address first: a daemon that cannot listen starts nothing.
-    let http = hone_server::run(http_parts(&parts, operator)?, &http_options(&config))?;
+    let http = hone_server::run(http_parts(&parts, operator), &http_options(&config))?;
     let address = http.address();
     tasks.spawn({
         let (cycles, stop) = (Arc::clone(&cycles), stop.clone());
@@ -113,15 +113,15 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     Ok(Running { address, stop, tasks, ended })
 }
 
-fn http_parts(parts: &Parts, operator: Operator) -> anyhow::Result<hone_server::state::Parts> {
-    Ok(hone_server::state::Parts {
+fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
+    hone_server::state::Parts {
         engine: Arc::clone(&parts.engine),
         registry: Arc::clone(&parts.registry),
         store: parts.store.clone(),
         control: Arc::new(operator),
-        metrics: Arc::new(hone_server::metrics::Metrics::new()?),
+        metrics: Arc::clone(&parts.metrics),
         served_name: parts.settings.now().model.name(),
-    })
+    }
 }
 
 fn http_options(config: &Config) -> hone_server::Options {
@@ -184,6 +184,16 @@ mod tests {
             let id = cycle["id"].as_str().unwrap();
             let events = client.get(format!("{url}/v1/cycles/{id}/events")).send().await.unwrap();
             assert!(events.text().await.unwrap().contains("min_examples"));
+            let figures = client.get(format!("{url}/metrics")).send().await.unwrap();
+            let figures = figures.text().await.unwrap();
+            for line in [
+                "hone_cycle_step_seconds_count{step=\"select\"} 1",
+                "hone_cycle_step_seconds_count{step=\"train\"} 0",
+                "hone_promotions_total{outcome=\"skipped\"} 1",
+                "hone_promotions_total{outcome=\"promoted\"} 0",
+            ] {
+                assert!(figures.contains(line), "{line} is missing in {figures}");
+            }
 
             running.stop.cancel();
             running.wait().await.unwrap();

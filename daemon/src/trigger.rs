@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hone_api::UnixMillis;
+use hone_store::Order;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +32,7 @@ pub async fn run(
             Ok(situation) => match schedule::due(&parts.settings.now().schedule, &situation) {
                 Due::Now(trigger) => {
                     if let Err(error) = cycles.start(trigger).await {
-                        tracing::error!(%error, "a cycle is due but the store refuses");
+                        tracing::error!(%error, "a cycle is due but does not start");
                     }
                     cron_from = situation.now;
                     continue_after_error()
@@ -59,7 +60,7 @@ const fn continue_after_error() -> Duration {
 }
 
 async fn look(parts: &Parts, cron_from: UnixMillis) -> hone_store::Result<Situation> {
-    let last = parts.store.cycles(None, 1).await?.items.into_iter().next();
+    let last = parts.store.cycles(None, 1, Order::Descending).await?.items.into_iter().next();
     let last_cycle = last.as_ref().map(|cycle| cycle.created_at);
     let busy = last.is_some_and(|cycle| !is_over(&cycle))
         || !parts.store.unfinished_cycles().await?.is_empty();

@@ -1,10 +1,11 @@
 //! `/v1/adapters…`: what there is, and what serves.
 
-use actix_web::{HttpResponse, web};
-use hone_api::adapter::{AdapterView, LiveView};
+use actix_web::{HttpRequest, HttpResponse, web};
+use hone_api::adapter::{AdapterState, AdapterView, LiveView};
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use hone_api::{AdapterId, AdapterRef};
+use hone_store::Order;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -12,26 +13,38 @@ use utoipa::ToSchema;
 use crate::body::{Json, OptionalJson};
 use crate::control::{ImportAdapter, Move};
 use crate::error::ApiError;
+use crate::query::{List, OrderWord, Query};
 use crate::route;
 use crate::state::AppState;
 use crate::stored::Deleted;
 
-/// All adapters, and which one serves.
+/// A page of adapters, and which one serves.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Adapters {
-    /// `list`.
-    object: &'static str,
-    /// Oldest first.
-    data: Vec<AdapterView>,
+    #[serde(flatten)]
+    page: List<AdapterView>,
     /// The live pointer.
     live: LiveView,
-    has_more: bool,
 }
 
-/// Lists all adapters, and which one serves.
+/// Lists adapters, oldest first unless `order=desc`, and tells which one serves.
 #[utoipa::path(get, path = "/v1/adapters", tag = "adapters",
-    responses((status = 200, description = "All of them", body = Adapters)))]
-pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
+    params(("state" = Option<AdapterState>, Query, description = "Only those that stand there"),
+        ("after" = Option<AdapterId>, Query, description = "Begin behind this id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "1 to 1000; default all, since `promotion.keep` bounds how many there are"),
+        ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
+    responses((status = 200, description = "A page", body = Adapters)))]
+pub(crate) async fn list(
+    state: web::Data<AppState>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    let wanted = query.text("state").map(|word| read_state(&word)).transpose()?;
+    let after: Option<AdapterId> = query.take("after", "an adapter's id")?;
+    let limit = query.limit_if_given()?.unwrap_or(usize::MAX);
+    let order = query.order(Order::Ascending)?;
+    query.finish()?;
     let pointer = state.registry.live();
     let live = LiveView {
         epoch: pointer.epoch,
@@ -39,8 +52,28 @@ pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
         previous: pointer.previous,
         changed_at: pointer.changed_at,
     };
-    let data = state.registry.list();
-    HttpResponse::Ok().json(Adapters { object: "list", data, live, has_more: false })
+    let mut data = state.registry.list();
+    data.retain(|view| wanted.is_none_or(|wanted| view.state == wanted));
+    match order {
+        Order::Ascending => data.retain(|view| after.is_none_or(|after| view.id > after)),
+        Order::Descending => {
+            data.retain(|view| after.is_none_or(|after| view.id < after));
+            data.reverse();
+        }
+    }
+    let has_more = data.len() > limit;
+    data.truncate(limit);
+    let page = List::new(data, has_more, |view| view.id.to_string());
+    Ok(HttpResponse::Ok().json(Adapters { page, live }))
+}
+
+fn read_state(word: &str) -> Result<AdapterState, Invalid> {
+    serde_json::from_value(Value::from(word)).map_err(|_| {
+        let message = format!(
+            "`state` must be staged, candidate, canary, live, retired or rejected, not `{word:.20}`"
+        );
+        Invalid::field("state", message)
+    })
 }
 
 /// One adapter, by id, alias (`live`, `previous`, `candidate`) or name.
@@ -81,7 +114,12 @@ pub(crate) async fn import(
     let mut fields = Fields::new(body.0)?;
     let import = ImportAdapter { folder: fields.required("folder")?, name: fields.take("name")? };
     fields.finish()?;
-    Ok(HttpResponse::Created().json(state.control.import_adapter(import).await?))
+    let imported = state.control.import_adapter(import).await;
+    let view = imported.map_err(|error| match ApiError::from(error) {
+        error if error.status() == 404 => error.param("folder"),
+        error => error,
+    })?;
+    Ok(HttpResponse::Created().json(view))
 }
 
 /// Deletes an adapter that neither serves nor is the one to roll back to.
@@ -183,7 +221,12 @@ fn expected_live(state: &AppState, value: Value) -> Result<Option<AdapterId>, Ap
         Value::String(text) => match route::parse(&text) {
             // An id need not exist any more: then it is not what serves, which is a conflict.
             AdapterRef::Id(id) => Ok(Some(id)),
-            reference => Ok(state.registry.resolve(&reference)?),
+            // Neither can a name that nothing has be what serves.
+            reference => state.registry.resolve(&reference).map_err(|_| {
+                let live = state.registry.live().live;
+                let actual = live.map_or_else(|| "base".to_owned(), |id| id.to_string());
+                hone_adapters::Error::Conflict { expected: text, actual }.into()
+            }),
         },
         _ => {
             let message = "`expected_live` must be an adapter's id or name, `base`, or null";

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use actix_web::dev::Payload;
-use actix_web::http::StatusCode;
+use actix_web::http::{StatusCode, header};
 use actix_web::web::{self, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures_util::StreamExt;
@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::error::ApiError;
 use crate::state::AppState;
 
-/// How much of a body that is too long is read and thrown away, so that the client hears why
-/// instead of a broken connection. In multiples of the limit.
+/// How much of a body of unknown length that is too long is read and thrown away, so that the client
+/// hears why instead of a broken connection. In multiples of the limit.
 const PATIENCE: usize = 8;
 
 /// A JSON body.
@@ -53,8 +53,22 @@ fn read(
     request: &HttpRequest,
     mut payload: Payload,
 ) -> impl Future<Output = Result<BytesMut, ApiError>> + 'static {
-    let limit = request.app_data::<web::Data<AppState>>().map_or(0, |state| state.body_limit);
+    let state = request.app_data::<web::Data<AppState>>().cloned();
+    let limit = state.as_ref().map_or(0, |state| state.body_limit);
+    let announced = request.headers().get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     async move {
+        let too_long = || {
+            if let Some(state) = &state {
+                state.metrics.rejected.with_label_values(&["request_too_large"]).inc();
+            }
+            let message = format!("the body is longer than {limit} bytes; send less");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
+        };
+        // At once, before the body is on its way; the connection closes behind the answer.
+        if announced.is_some_and(|length| length > limit as u64) {
+            return Err(too_long());
+        }
         let (mut body, mut length) = (BytesMut::new(), 0);
         while let Some(part) = payload.next().await {
             let part = part.map_err(|error| {
@@ -68,10 +82,7 @@ fn read(
             }
         }
         if length > limit {
-            let message = format!("the body is longer than {limit} bytes; send less");
-            return Err(
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
-            );
+            return Err(too_long());
         }
         Ok(body)
     }

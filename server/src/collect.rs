@@ -39,10 +39,15 @@ pub(crate) async fn respond<T: Serialize>(
 /// The headers that every answer has.
 pub(crate) fn set_headers(response: &mut HttpResponseBuilder, head: &Head) {
     response.insert_header(("x-hone-adapter", head.adapter.as_str()));
-    if !head.ignored.is_empty() {
+    name_ignored(response, &head.ignored);
+}
+
+/// Names what was accepted and did nothing.
+pub(crate) fn name_ignored(response: &mut HttpResponseBuilder, ignored: &str) {
+    if !ignored.is_empty() {
         // Names come from the client's JSON: what a header cannot hold is replaced.
         let plain = |c: char| if (' '..='~').contains(&c) { c } else { '?' };
-        let ignored: String = head.ignored.chars().map(plain).take(2000).collect();
+        let ignored: String = ignored.chars().map(plain).take(2000).collect();
         response.insert_header(("x-hone-ignored", ignored));
     }
 }

@@ -79,7 +79,7 @@ pub struct LoadLora {
 
 /// The daemon behind the API.
 pub trait Control: Send + Sync {
-    /// Starts a cycle by hand, or queues it.
+    /// Starts a cycle by hand, or queues it. [`ControlError::Conflict`]: one waits already.
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>>;
 
     /// Stops a cycle; ending one that has ended is a conflict.

@@ -9,18 +9,26 @@ use hone_api::CycleId;
 use hone_api::cycle::{CycleEvent, CycleView};
 use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
+use hone_store::Order;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::body::OptionalJson;
 use crate::error::ApiError;
-use crate::query::{Descending, List, Query, newest_first, path_id};
+use crate::query::{List, OrderWord, Query, path_id};
 use crate::state::AppState;
 use crate::stream::{Sse, SseEvent, event_stream, silence};
 
+/// The body of requests that say all in their path.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)] // only described
+pub(crate) struct Nothing {}
+
 /// Starts a cycle by hand.
-#[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
-    responses((status = 201, description = "It runs, or waits for its turn", body = CycleView),
-        (status = 409, description = "One is under way already", body = ErrorBody),
+#[utoipa::path(post, path = "/v1/cycles", tag = "cycles", request_body = Option<Nothing>,
+    responses((status = 201, description = "It runs, or waits for the one that runs", body = CycleView),
+        (status = 409, description = "One waits already", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn start(
     state: web::Data<AppState>,
@@ -30,11 +38,11 @@ pub(crate) async fn start(
     Ok(HttpResponse::Created().json(state.control.start_cycle().await?))
 }
 
-/// Lists cycles, newest first.
+/// Lists cycles, newest first unless `order=asc`.
 #[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
     params(("after" = Option<CycleId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
-        ("order" = Option<Descending>, Query, description = "Newest first")),
+        ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),
     responses((status = 200, description = "A page", body = List<CycleView>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
@@ -42,9 +50,9 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
     let (after, limit) = (query.take("after", "a cycle's id")?, query.limit()?);
-    newest_first(&mut query)?;
+    let order = query.order(Order::Descending)?;
     query.finish()?;
-    let page = state.store.cycles(after, limit).await?;
+    let page = state.store.cycles(after, limit, order).await?;
     Ok(HttpResponse::Ok().json(List::new(page.items, page.has_more, |item| item.id.to_string())))
 }
 
@@ -65,6 +73,7 @@ pub(crate) async fn get(
 
 /// Tells a cycle to stop.
 #[utoipa::path(post, path = "/v1/cycles/{id}/cancel", tag = "cycles",
+    request_body = Option<Nothing>,
     params(("id" = String, Path, description = "The cycle's id")),
     responses((status = 200, description = "It stops", body = CycleView),
         (status = 404, description = "No such cycle", body = ErrorBody),

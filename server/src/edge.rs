@@ -1,5 +1,6 @@
 //! Around every request: its id, its span, its figures, and who is turned away at the door.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
@@ -28,16 +29,29 @@ pub(crate) async fn edge<B: MessageBody + 'static>(
         path = request.path()
     );
     let mut response = match state.as_ref().and_then(|state| refusal(&request, state)) {
-        Some(refusal) => request.into_response(refusal.error_response()).map_into_right_body(),
+        Some(refusal) => {
+            if let (Some(state), Some(reason)) = (&state, refusal.word()) {
+                state.metrics.rejected.with_label_values(&[reason]).inc();
+            }
+            request.into_response(refusal.error_response()).map_into_right_body()
+        }
         None => next.call(request).instrument(span).await?.map_into_left_body(),
     };
     response.headers_mut().insert(REQUEST_ID, id);
     if let Some(state) = state {
         let pattern = response.request().match_pattern();
-        let route = pattern.as_deref().unwrap_or("unknown");
-        state.metrics.request(route, response.status().as_u16(), began.elapsed());
+        let route = pattern.as_deref().map_or("unknown".into(), route);
+        state.metrics.request(&route, response.status().as_u16(), began.elapsed());
     }
     Ok(response)
+}
+
+/// A path's pattern as people write it: `/v1/models/{id}`, whatever `id` may consist of.
+fn route(pattern: &str) -> Cow<'_, str> {
+    match pattern.split_once(':') {
+        Some((name, _)) if name.contains('{') => format!("{name}}}").into(),
+        _ => pattern.into(),
+    }
 }
 
 /// The client's id, if it is a sane one, else a new one.
@@ -113,6 +127,12 @@ mod tests {
         assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "https://evil.example")]));
         assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "null")]));
         assert!(!passes(&[("host", "evil.example:8080"), ("sec-fetch-site", "same-origin")]));
+    }
+
+    #[test]
+    fn figures_name_paths_without_their_patterns() {
+        assert_eq!(route("/v1/models/{id:.+}"), "/v1/models/{id}");
+        assert_eq!(route("/v1/cycles/{id}/events"), "/v1/cycles/{id}/events");
     }
 
     #[test]

@@ -143,6 +143,11 @@ impl ApiError {
         &self.body
     }
 
+    /// The word for programs, if there is one.
+    pub(crate) fn word(&self) -> Option<&str> {
+        self.body.error.code.as_deref()
+    }
+
     /// The status.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
@@ -262,8 +267,8 @@ impl From<hone_adapters::Error> for ControlError {
         use hone_adapters::Error as E;
         let message = error.to_string();
         match error {
-            E::Unknown(_) | E::IsBase(_) => Self::NotFound(message),
-            E::Name(_) => Self::Invalid { message, param: Some("name") },
+            E::Unknown(_) | E::NoFolder(_) | E::IsBase(_) => Self::NotFound(message),
+            E::Name(_) | E::ServedName(_) => Self::Invalid { message, param: Some("name") },
             E::Outside(_) => Self::Invalid { message, param: Some("folder") },
             E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => Self::Refused(message),
             E::Conflict { .. }

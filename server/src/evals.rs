@@ -24,7 +24,7 @@ pub(crate) async fn start(
         suite: fields.required("suite")?,
         adapter: fields.take("adapter")?,
         against: fields.take("against")?,
-        limit: fields.whole("limit", 1, 1 << 20)?.and_then(|limit| usize::try_from(limit).ok()),
+        limit: fields.whole("limit", 0, 1 << 20)?.and_then(|limit| usize::try_from(limit).ok()),
     };
     fields.finish()?;
     Ok(HttpResponse::Created().json(state.control.start_eval(request).await?))

@@ -8,14 +8,14 @@ use hone_api::error::{ErrorBody, Invalid};
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::fields::Fields;
 use hone_api::{FeedbackId, InteractionId, UnixMillis};
-use hone_store::NewFeedback;
+use hone_store::{NewFeedback, Order};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
 use crate::error::ApiError;
-use crate::query::{Ascending, List, Query};
+use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 
 /// The body of `POST /v1/feedback`.
@@ -78,7 +78,8 @@ pub(crate) async fn create(
     if dryrun {
         let known = state.store.interaction(feedback.inference_id).await?.is_some();
         if !known {
-            return Err(hone_store::Error::UnknownInteraction(feedback.inference_id).into());
+            let unknown = hone_store::Error::UnknownInteraction(feedback.inference_id);
+            return Err(ApiError::from(unknown).param("inference_id"));
         }
         return Ok(HttpResponse::Ok().json(FeedbackResponse { feedback_id: feedback.id }));
     }
@@ -95,11 +96,11 @@ pub(crate) async fn create(
     Ok(HttpResponse::Created().json(FeedbackResponse { feedback_id: appended.id }))
 }
 
-/// Lists all feedback in the order of its arrival.
+/// Lists all feedback, in the order of its arrival unless `order=desc`.
 #[utoipa::path(get, path = "/v1/feedback", tag = "feedback",
     params(("after" = Option<FeedbackId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
-        ("order" = Option<Ascending>, Query, description = "In the order of arrival")),
+        ("order" = Option<OrderWord>, Query, description = "Default `asc`, the order of arrival")),
     responses((status = 200, description = "A page", body = List<Feedback>)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
@@ -107,11 +108,9 @@ pub(crate) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
     let (after, limit) = (query.take("after", "a feedback id")?, query.limit()?);
-    if query.text("order").is_some_and(|order| order != "asc") {
-        return Err(ApiError::field("order", "`order` can only be asc here"));
-    }
+    let order = query.order(Order::Ascending)?;
     query.finish()?;
-    let page = state.store.feedback(after, limit).await?;
+    let page = state.store.feedback(after, limit, order).await?;
     Ok(HttpResponse::Ok().json(List::new(page.items, page.has_more, |item| item.id.to_string())))
 }
 
@@ -140,7 +139,7 @@ fn read(body: Value) -> Result<(Feedback, bool), Invalid> {
         .map_err(|error| Invalid::field("inference_id", format!("`inference_id`: {error}")))?;
     let metric: String = fields.required("metric_name")?;
     let value: Value = fields.required("value")?;
-    let tags: BTreeMap<String, String> = fields.take("tags")?.unwrap_or_default();
+    let tags = fields.texts("tags")?.unwrap_or_default();
     let dryrun = fields.take("dryrun")?.unwrap_or(false);
     let _: Option<bool> = fields.take("internal")?;
     fields.finish()?;

@@ -92,7 +92,7 @@ impl Run {
         let permit = state.gate.enter()?;
         let (arrived, created) = (Instant::now(), UnixMillis::now());
         let ids: Vec<_> = ask.prompts.iter().map(|_| InteractionId::new()).collect();
-        let announced = ids.iter().map(|id| state.store.announce(*id)).collect();
+        let announced = ids.iter().map(|id| state.store.announce(*id, ask.keep.text)).collect();
         let (events, pinned) = submit(state, &ask, &ids)?;
         let head = Head {
             id: ids.first().copied().unwrap_or_else(InteractionId::new),

@@ -53,7 +53,9 @@ use std::time::Duration;
 use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, Route, guard, web,
+};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
@@ -104,6 +106,8 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         // A client that has left must be noticed, so that its place is free.
         .h1_allow_half_closed(false)
         .shutdown_timeout(CLOSE.as_secs())
+        // Who is refused while still sending has this long to hear it.
+        .client_disconnect_timeout(CLOSE)
         .disable_signals()
         .bind(options.listen)
         .map_err(bind)?;
@@ -164,27 +168,36 @@ fn resource(path: &str, allow: &'static str) -> Resource {
     web::resource(path).default_service(web::to(refuse))
 }
 
+/// GET, and HEAD, which is GET without the body: the protocol leaves that out by itself.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
 fn openai(config: &mut web::ServiceConfig) {
     let completions = "/v1/chat/completions";
     config
         .service(
-            resource(completions, "POST, GET")
+            resource(completions, "POST, GET, HEAD")
                 .route(web::post().to(chat::create))
-                .route(web::get().to(stored::list)),
+                .route(get().to(stored::list)),
         )
         .service(
-            resource("/v1/chat/completions/{id}", "GET, POST, DELETE")
-                .route(web::get().to(stored::get))
+            resource("/v1/chat/completions/{id}", "GET, HEAD, POST, DELETE")
+                .route(get().to(stored::get))
                 .route(web::post().to(stored::update))
                 .route(web::delete().to(stored::delete)),
         )
         .service(
-            resource("/v1/chat/completions/{id}/messages", "GET")
-                .route(web::get().to(stored::messages)),
+            resource("/v1/chat/completions/{id}/messages", "GET, HEAD")
+                .route(get().to(stored::messages)),
         )
         .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
-        .service(resource("/v1/models", "GET").route(web::get().to(models::list)))
-        .service(resource("/v1/models/{id:.+}", "GET").route(web::get().to(models::get)));
+        .service(resource("/v1/models", "GET, HEAD").route(get().to(models::list)))
+        .service(
+            resource("/v1/models/{id:.+}", "GET, HEAD, DELETE")
+                .route(get().to(models::get))
+                .route(web::delete().to(models::delete)),
+        );
     for path in ["/v1/tokenize", "/tokenize"] {
         config.service(resource(path, "POST").route(web::post().to(tokenize::tokenize)));
     }
@@ -196,24 +209,24 @@ fn openai(config: &mut web::ServiceConfig) {
 fn own(config: &mut web::ServiceConfig) {
     config
         .service(
-            resource("/v1/feedback", "POST, GET")
+            resource("/v1/feedback", "POST, GET, HEAD")
                 .route(web::post().to(feedback::create))
-                .route(web::get().to(feedback::list)),
+                .route(get().to(feedback::list)),
         )
         .service(resource("/feedback", "POST").route(web::post().to(feedback::create)))
-        .service(resource("/v1/interactions", "GET").route(web::get().to(interactions::list)))
-        .service(resource("/v1/interactions/{id}", "GET").route(web::get().to(interactions::get)))
+        .service(resource("/v1/interactions", "GET, HEAD").route(get().to(interactions::list)))
+        .service(resource("/v1/interactions/{id}", "GET, HEAD").route(get().to(interactions::get)))
         .service(
-            resource("/v1/adapters", "GET, POST")
-                .route(web::get().to(adapters::list))
+            resource("/v1/adapters", "GET, HEAD, POST")
+                .route(get().to(adapters::list))
                 .route(web::post().to(adapters::import)),
         )
         .service(
             resource("/v1/adapters/rollback", "POST").route(web::post().to(adapters::rollback)),
         )
         .service(
-            resource("/v1/adapters/{ref}", "GET, DELETE")
-                .route(web::get().to(adapters::get))
+            resource("/v1/adapters/{ref}", "GET, HEAD, DELETE")
+                .route(get().to(adapters::get))
                 .route(web::delete().to(adapters::delete)),
         )
         .service(
@@ -222,26 +235,26 @@ fn own(config: &mut web::ServiceConfig) {
         .service(resource("/v1/load_lora_adapter", "POST").route(web::post().to(lora::load)))
         .service(resource("/v1/unload_lora_adapter", "POST").route(web::post().to(lora::unload)))
         .service(
-            resource("/v1/cycles", "POST, GET")
+            resource("/v1/cycles", "POST, GET, HEAD")
                 .route(web::post().to(cycles::start))
-                .route(web::get().to(cycles::list)),
+                .route(get().to(cycles::list)),
         )
-        .service(resource("/v1/cycles/{id}", "GET").route(web::get().to(cycles::get)))
+        .service(resource("/v1/cycles/{id}", "GET, HEAD").route(get().to(cycles::get)))
         .service(resource("/v1/cycles/{id}/cancel", "POST").route(web::post().to(cycles::cancel)))
         .service(resource("/v1/cycles/{id}/events", "GET").route(web::get().to(cycles::events)))
         .service(resource("/v1/evals", "POST").route(web::post().to(evals::start)))
-        .service(resource("/v1/evals/{id}", "GET").route(web::get().to(evals::get)));
+        .service(resource("/v1/evals/{id}", "GET, HEAD").route(get().to(evals::get)));
 }
 
 fn operation(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/metrics", "GET").route(web::get().to(metrics::metrics)))
-        .service(resource("/livez", "GET").route(web::get().to(health::live)))
-        .service(resource("/readyz", "GET").route(web::get().to(health::ready)))
-        .service(resource("/startupz", "GET").route(web::get().to(health::started)))
-        .service(resource("/openapi.json", "GET").route(web::get().to(openapi::document)))
-        .service(resource("/docs", "GET").route(web::get().to(pages::docs)))
-        .service(resource("/", "GET").route(web::get().to(pages::status)));
+        .service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)))
+        .service(resource("/livez", "GET, HEAD").route(get().to(health::live)))
+        .service(resource("/readyz", "GET, HEAD").route(get().to(health::ready)))
+        .service(resource("/startupz", "GET, HEAD").route(get().to(health::started)))
+        .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
+        .service(resource("/docs", "GET, HEAD").route(get().to(pages::docs)))
+        .service(resource("/", "GET, HEAD").route(get().to(pages::status)));
 }
 
 async fn unknown_route(request: HttpRequest) -> HttpResponse {

@@ -58,8 +58,8 @@ pub(crate) struct VllmDetail {
 /// Imports an adapter from the drop folder and loads it.
 #[utoipa::path(post, path = "/v1/load_lora_adapter", tag = "adapters", request_body = LoadRequest,
     responses((status = 200, description = "Loaded", content_type = "text/plain", body = String),
-        (status = 400, description = "A field is missing, the name is taken, or the folder is \
-            refused", body = VllmError),
+        (status = 400, description = "A field is missing, the name is taken or live, or the folder \
+            is refused", body = VllmError),
         (status = 404, description = "No such folder", body = VllmError),
         (status = 500, description = "Hone is at fault", body = VllmError)))]
 pub(crate) async fn load(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use hone_api::cycle::{Step, Verdict};
 use hone_api::feedback::Signal;
 use prometheus::{
     Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
@@ -27,6 +28,57 @@ const LATENCY: &[f64] = &[
 const REQUEST: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 const STEP: &[f64] = &[0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 7200.0];
+
+/// A word per promotion, or per cycle that ended without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A cycle came to this verdict.
+    Verdict(Verdict),
+    /// A cycle broke.
+    Failed,
+    /// A person made an adapter live.
+    Manual,
+    /// A person went back.
+    RolledBack,
+}
+
+impl Outcome {
+    const ALL: [Self; 7] = [
+        Self::Verdict(Verdict::Promoted),
+        Self::Verdict(Verdict::Rejected),
+        Self::Verdict(Verdict::Held),
+        Self::Verdict(Verdict::Skipped),
+        Self::Failed,
+        Self::Manual,
+        Self::RolledBack,
+    ];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Verdict(Verdict::Promoted) => "promoted",
+            Self::Verdict(Verdict::Rejected) => "rejected",
+            Self::Verdict(Verdict::Held) => "held",
+            Self::Verdict(Verdict::Skipped) => "skipped",
+            Self::Failed => "failed",
+            Self::Manual => "manual",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+const STEPS: [Step; 6] =
+    [Step::Select, Step::Train, Step::Register, Step::Evaluate, Step::Decide, Step::Promote];
+
+const fn step_label(step: Step) -> &'static str {
+    match step {
+        Step::Select => "select",
+        Step::Train => "train",
+        Step::Register => "register",
+        Step::Evaluate => "evaluate",
+        Step::Decide => "decide",
+        Step::Promote => "promote",
+    }
+}
 
 /// All figures of a daemon.
 pub struct Metrics {
@@ -102,10 +154,27 @@ impl Metrics {
             promotions: counters(r, "promotions_total", "Verdicts of cycles", &["outcome"])?,
             registry,
         };
-        for kind in ["prompt", "completion"] {
-            metrics.tokens.with_label_values(&[kind]).inc_by(0);
-        }
+        metrics.show_known_labels();
         Ok(metrics)
+    }
+
+    /// A series that is missing until its first event hides that event from rates and alerts.
+    fn show_known_labels(&self) {
+        for kind in ["prompt", "completion"] {
+            self.tokens.with_label_values(&[kind]).inc_by(0);
+        }
+        for reason in ["stop", "length", "error", "cancelled"] {
+            self.answers.with_label_values(&[reason]).inc_by(0);
+        }
+        for reason in ["queue_full", "shutting_down", "foreign_origin", "request_too_large"] {
+            self.rejected.with_label_values(&[reason]).inc_by(0);
+        }
+        for step in STEPS {
+            let _ = self.cycle_steps.with_label_values(&[step_label(step)]);
+        }
+        for outcome in Outcome::ALL {
+            self.promotions.with_label_values(&[outcome.label()]).inc_by(0);
+        }
     }
 
     pub(crate) fn request(&self, route: &str, status: u16, took: Duration) {
@@ -124,8 +193,8 @@ impl Metrics {
     }
 
     /// A cycle's step has ended.
-    pub fn cycle_step(&self, step: &str, took: Duration) {
-        self.cycle_steps.with_label_values(&[step]).observe(took.as_secs_f64());
+    pub fn cycle_step(&self, step: Step, took: Duration) {
+        self.cycle_steps.with_label_values(&[step_label(step)]).observe(took.as_secs_f64());
     }
 
     /// The loss that training reports.
@@ -133,10 +202,9 @@ impl Metrics {
         self.training_loss.set(loss);
     }
 
-    /// A cycle came to a verdict, or the live pointer was moved by hand: `promoted`, `rejected`,
-    /// `held`, `skipped`, `failed`, `manual`, `rolled_back`.
-    pub fn promotion(&self, outcome: &str) {
-        self.promotions.with_label_values(&[outcome]).inc();
+    /// A cycle came to an end, or the live pointer was moved by hand.
+    pub fn promotion(&self, outcome: Outcome) {
+        self.promotions.with_label_values(&[outcome.label()]).inc();
     }
 
     /// Takes what others count.

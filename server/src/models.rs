@@ -4,13 +4,14 @@ use actix_web::{HttpResponse, web};
 use hone_api::AdapterRef;
 use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::error::ErrorBody;
-use hone_api::model_card::ModelCard;
+use hone_api::model_card::{ModelCard, ModelPermission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::route::{self, HONE, Meaning};
 use crate::state::AppState;
+use crate::stored::Deleted;
 
 /// The answer of `GET /v1/models`.
 #[derive(Serialize, ToSchema)]
@@ -31,8 +32,9 @@ pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
     data.push(card(&state, &format!("{name}:base"), None));
     for view in state.registry.list() {
         if !matches!(view.state, AdapterState::Staged | AdapterState::Rejected) {
-            let called = view.name.clone().unwrap_or_else(|| view.id.to_string());
-            data.push(card(&state, &format!("{name}:{called}"), Some(&view)));
+            // Clients that know vLLM look for the bare name.
+            let called = view.name.clone().unwrap_or_else(|| format!("{name}:{}", view.id));
+            data.push(card(&state, &called, Some(&view)));
         }
     }
     HttpResponse::Ok().json(Models { object: "list", data })
@@ -57,14 +59,35 @@ pub(crate) async fn get(
     Ok(HttpResponse::Ok().json(card(&state, &id, view.as_ref())))
 }
 
+/// Deletes an adapter by any of its names; never the served model or its base.
+#[utoipa::path(delete, path = "/v1/models/{id}", tag = "openai",
+    params(("id" = String, Path, description = "What would be sent as `model`, if it names an adapter")),
+    responses((status = 200, description = "Gone", body = Deleted),
+        (status = 404, description = "No such model", body = ErrorBody),
+        (status = 409, description = "It serves, or is no adapter", body = ErrorBody)))]
+pub(crate) async fn delete(
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let Meaning::Adapter(adapter) = route::meaning(&state, &id)? else {
+        let message =
+            format!("`{id}` is no adapter but the served model; only adapters are deleted");
+        return Err(ApiError::conflict(message).param("model"));
+    };
+    state.control.delete_adapter(AdapterRef::Id(adapter)).await?;
+    Ok(HttpResponse::Ok().json(Deleted::new(id.into_inner(), "model")))
+}
+
 fn card(state: &AppState, id: &str, adapter: Option<&AdapterView>) -> ModelCard {
+    let created = adapter.map_or_else(|| state.started.seconds(), |view| view.created_at);
     ModelCard {
         id: id.to_owned(),
         object: "model".to_owned(),
-        created: adapter.map_or_else(|| state.started.seconds(), |view| view.created_at),
+        created,
         owned_by: "hone".to_owned(),
         root: adapter.map_or_else(|| state.served_name.clone(), |view| view.id.to_string()),
         parent: adapter.map(|_| state.served_name.clone()),
         max_model_len: state.limits.context,
+        permission: vec![ModelPermission::to_ask(id, created)],
     }
 }

@@ -7,11 +7,12 @@ use actix_web::http::header::ContentType;
 use hone_api::chat::Chunk;
 use hone_api::cycle::CycleEvent;
 use hone_api::error::ErrorBody;
+use utoipa::openapi::header::Header;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
-use crate::query::{Ascending, Descending, OrderWord};
+use crate::query::OrderWord;
 use crate::{
     adapters, chat, completions, cycles, evals, feedback, health, interactions, lora, metrics,
     models, pages, stored, tokenize,
@@ -23,7 +24,7 @@ use crate::{
         OpenAI's API."),
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
-        completions::create, models::list, models::get, tokenize::tokenize, tokenize::detokenize,
+        completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
         feedback::create, feedback::list, interactions::list, interactions::get,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
         adapters::rollback, lora::load, lora::unload,
@@ -32,7 +33,7 @@ use crate::{
         metrics::metrics, health::live, health::ready, health::started, document,
         pages::docs, pages::status,
     ),
-    components(schemas(ErrorBody, Chunk, CycleEvent, OrderWord, Ascending, Descending)),
+    components(schemas(ErrorBody, Chunk, CycleEvent, OrderWord)),
     tags(
         (name = "openai", description = "As OpenAI's clients know it"),
         (name = "feedback", description = "What users said, and of what"),
@@ -40,7 +41,7 @@ use crate::{
         (name = "cycles", description = "Training and evaluation"),
         (name = "operation", description = "Probes, figures, pages"),
     ),
-    modifiers(&CommonErrors, &Aliases)
+    modifiers(&CommonErrors, &Headers, &Aliases)
 )]
 struct Document;
 
@@ -94,6 +95,57 @@ impl Modify for CommonErrors {
                 ] {
                     if applies {
                         add(operation, status, words);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Headers that answers have.
+struct Headers;
+
+impl Modify for Headers {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        for (path, item) in &mut document.paths.paths {
+            let answers = ["/v1/chat/completions", "/v1/completions"].contains(&path.as_str());
+            let stored = path.starts_with("/v1/chat/completions");
+            for (method, operation) in
+                [("get", &mut item.get), ("post", &mut item.post), ("delete", &mut item.delete)]
+            {
+                let Some(operation) = operation else { continue };
+                for (status, response) in &mut operation.responses.responses {
+                    let RefOr::T(response) = response else { continue };
+                    let (good, names) = (status.as_str() == "200", &mut response.headers);
+                    for (name, applies, words) in [
+                        ("x-request-id", true, "The client's, or a new one"),
+                        (
+                            "x-hone-adapter",
+                            good && answers && method == "post",
+                            "Who answered: an \
+                            adapter's id, or `base`",
+                        ),
+                        (
+                            "x-hone-ignored",
+                            good && (answers || stored) && method != "delete",
+                            "Fields or parameters that nobody knows, if there were any",
+                        ),
+                        (
+                            "retry-after",
+                            ["429", "503"].contains(&status.as_str()),
+                            "Seconds; `retry-after-ms` is more exact",
+                        ),
+                        (
+                            "x-should-retry",
+                            ["409", "507"].contains(&status.as_str()),
+                            "`false`: the same request would fail again",
+                        ),
+                    ] {
+                        if applies {
+                            let mut header = Header::default(); // a string
+                            header.description = Some(words.to_owned());
+                            names.insert(name.to_owned(), header.into());
+                        }
                     }
                 }
             }

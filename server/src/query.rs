@@ -56,10 +56,15 @@ impl Query {
 
     /// Takes `limit` out: 1 to 1000, default 20.
     pub(crate) fn limit(&mut self) -> Result<usize, Invalid> {
+        Ok(self.limit_if_given()?.unwrap_or(PAGE))
+    }
+
+    /// Takes `limit` out, for lists that are short enough to be shown whole.
+    pub(crate) fn limit_if_given(&mut self) -> Result<Option<usize>, Invalid> {
         let what = "a whole number from 1 to 1000";
         match self.take("limit", what)? {
-            None => Ok(PAGE),
-            Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+            None => Ok(None),
+            Some(limit) if (1..=MOST).contains(&limit) => Ok(Some(limit)),
             Some(limit) => {
                 Err(Invalid::field("limit", format!("`limit` must be {what}, not {limit}")))
             }
@@ -92,6 +97,11 @@ impl Query {
         pairs
     }
 
+    /// The names of the parameters that nobody took.
+    pub(crate) fn unknown(self) -> Vec<String> {
+        self.0.into_iter().map(|(name, _)| name).collect()
+    }
+
     /// Ends the reading of a query in which unknown parameters are errors.
     pub(crate) fn finish(self) -> Result<(), Invalid> {
         match self.0.into_iter().next() {
@@ -111,24 +121,6 @@ impl Query {
 pub(crate) enum OrderWord {
     /// Oldest first.
     Asc,
-    /// Newest first.
-    Desc,
-}
-
-/// `order` of lists that run one way only.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
-pub(crate) enum Ascending {
-    /// Oldest first.
-    Asc,
-}
-
-/// `order` of lists that run one way only.
-#[derive(ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
-pub(crate) enum Descending {
     /// Newest first.
     Desc,
 }
@@ -161,14 +153,6 @@ where
     T::Err: std::fmt::Display,
 {
     text.parse().map_err(|error: T::Err| ApiError::not_found(error.to_string()))
-}
-
-/// Used by lists whose store shows the newest first only.
-pub(crate) fn newest_first(query: &mut Query) -> Result<(), Invalid> {
-    match query.order(Order::Descending)? {
-        Order::Descending => Ok(()),
-        Order::Ascending => Err(Invalid::field("order", "`order` can only be desc here")),
-    }
 }
 
 #[cfg(test)]

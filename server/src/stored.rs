@@ -1,6 +1,6 @@
 //! Stored completions: what clients asked to keep with `store: true`, in OpenAI's shapes.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use hone_api::chat::{
     AnswerMessage, ChatResponse, Choice, Message, Role, Usage, request::metadata,
 };
@@ -13,6 +13,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::body::Json;
+use crate::collect::name_ignored;
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
@@ -40,7 +41,7 @@ pub(crate) async fn list(
         stored_only: true,
         ..InteractionFilter::default()
     };
-    query.finish()?;
+    let ignored = query.unknown();
     let page = state.store.interactions(filter).await?;
     let data: Vec<_> = page
         .items
@@ -48,7 +49,7 @@ pub(crate) async fn list(
         .filter(|interaction| interaction.endpoint == Endpoint::Chat)
         .map(|interaction| response(&state, interaction))
         .collect();
-    Ok(HttpResponse::Ok().json(List::new(data, page.has_more, |item| item.id.clone())))
+    Ok(ok(&ignored).json(List::new(data, page.has_more, |item| item.id.clone())))
 }
 
 /// One stored chat completion.
@@ -66,7 +67,6 @@ pub(crate) async fn get(
 
 /// The body of `POST /v1/chat/completions/{id}`.
 #[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
 #[allow(dead_code)] // describes what `update` reads field by field
 pub(crate) struct Update {
     /// Replaces what was there.
@@ -86,11 +86,11 @@ pub(crate) async fn update(
     let mut fields = Fields::new(body.0)?;
     let missing = || Invalid::field("metadata", "`metadata` is missing; it is required");
     let metadata = metadata(&mut fields)?.ok_or_else(missing)?;
-    fields.finish()?;
+    let ignored = fields.unknown();
     let mut interaction = find(&state, &id).await?;
     state.store.set_metadata(interaction.id, metadata.clone()).await?;
     interaction.metadata = metadata;
-    Ok(HttpResponse::Ok().json(response(&state, interaction)))
+    Ok(ok(&ignored).json(response(&state, interaction)))
 }
 
 /// What a deletion answers.
@@ -149,7 +149,7 @@ pub(crate) async fn messages(
     let mut query = Query::of(&request)?;
     let (after, limit) = (query.text("after"), query.limit()?);
     let order = query.order(Order::Ascending)?;
-    query.finish()?;
+    let ignored = query.unknown();
     let interaction = find(&state, &id).await?;
     let id = interaction.id;
     let mut all: Vec<_> = interaction
@@ -171,7 +171,14 @@ pub(crate) async fn messages(
     }
     let has_more = all.len() > limit;
     all.truncate(limit);
-    Ok(HttpResponse::Ok().json(List::new(all, has_more, |message| message.id.clone())))
+    Ok(ok(&ignored).json(List::new(all, has_more, |message| message.id.clone())))
+}
+
+/// A success of one of OpenAI's own requests, in which what nobody knows is named, not refused.
+fn ok(ignored: &[String]) -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    name_ignored(&mut response, &ignored.join(", "));
+    response
 }
 
 async fn find(state: &AppState, id: &str) -> Result<Interaction, ApiError> {

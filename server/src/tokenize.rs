@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use hone_api::chat::{Message, request::read_messages};
-use hone_api::error::{ErrorBody, Invalid};
+use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -95,13 +95,21 @@ pub(crate) async fn tokenize(
     let mut fields = Fields::new(body.0)?;
     check_model(&state, &mut fields)?;
     let prompt: Option<String> = fields.take("prompt")?;
+    let talk = fields.has("messages");
     let messages = match &prompt {
+        Some(_) if talk => {
+            let message = "`prompt` and `messages` are both there; send one of them";
+            return Err(ApiError::field("messages", message));
+        }
+        None if !talk => {
+            return Err(ApiError::field("prompt", "send either `prompt` or `messages`"));
+        }
         Some(_) => Vec::new(),
-        None => read_messages(&mut fields).map_err(|error| match error.param.as_deref() {
-            Some("messages") => Invalid::field("prompt", "send either `prompt` or `messages`"),
-            _ => error,
-        })?,
+        None => read_messages(&mut fields)?,
     };
+    if prompt.is_none() && messages.is_empty() {
+        return Err(ApiError::field("messages", "`messages` is empty; send at least one message"));
+    }
     let special = fields.take("add_special_tokens")?;
     let generation = fields.take("add_generation_prompt")?.unwrap_or(true);
     let strings = fields.take("return_token_strs")?.unwrap_or(false);

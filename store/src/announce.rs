@@ -9,19 +9,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hone_api::InteractionId;
 
-/// The ids that are being answered, with the number of their guards.
+/// The ids that are being answered.
 #[derive(Debug, Default)]
-pub(crate) struct Announcements(Mutex<HashMap<InteractionId, usize>>);
+pub(crate) struct Announcements(Mutex<HashMap<InteractionId, Open>>);
+
+#[derive(Debug)]
+struct Open {
+    guards: usize,
+    keeps_text: bool,
+}
 
 impl Announcements {
-    pub(crate) fn announce(self: &Arc<Self>, id: InteractionId) -> Announced {
+    pub(crate) fn announce(self: &Arc<Self>, id: InteractionId, keeps_text: bool) -> Announced {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *open.entry(id).or_default() += 1;
+        open.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
         Announced { id, announcements: Arc::clone(self) }
     }
 
-    pub(crate) fn contains(&self, id: InteractionId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    /// Whether the text of an announced interaction will be kept; `None`: it is not announced.
+    pub(crate) fn keeps_text(&self, id: InteractionId) -> Option<bool> {
+        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&id).map(|open| open.keeps_text)
     }
 }
 
@@ -45,9 +53,9 @@ impl Announced {
 impl Drop for Announced {
     fn drop(&mut self) {
         let mut open = self.announcements.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(guards) = open.get_mut(&self.id) {
-            *guards -= 1;
-            if *guards == 0 {
+        if let Some(one) = open.get_mut(&self.id) {
+            one.guards -= 1;
+            if one.guards == 0 {
                 open.remove(&self.id);
             }
         }
@@ -62,11 +70,11 @@ mod tests {
     fn an_id_is_announced_while_any_of_its_guards_lives() {
         let announcements = Arc::new(Announcements::default());
         let id = InteractionId::new();
-        let first = announcements.announce(id);
-        let second = announcements.announce(id);
+        let first = announcements.announce(id, false);
+        let second = announcements.announce(id, false);
         drop(first);
-        assert!(announcements.contains(id));
+        assert_eq!(announcements.keeps_text(id), Some(false));
         drop(second);
-        assert!(!announcements.contains(id));
+        assert_eq!(announcements.keeps_text(id), None);
     }
 }

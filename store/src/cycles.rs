@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
-use crate::interactions::Page;
+use crate::interactions::{Order, Page};
 
 pub(crate) fn insert(connection: &Connection, cycle: &CycleView) -> Result<()> {
     connection
@@ -60,16 +60,20 @@ pub(crate) fn get(connection: &Connection, id: CycleId) -> Result<Option<CycleVi
         .transpose()
 }
 
-/// Newest first, behind `after`.
+/// By age, behind `after`.
 pub(crate) fn list(
     connection: &Connection,
     after: Option<CycleId>,
     limit: usize,
+    order: Order,
 ) -> Result<Page<CycleView>> {
-    let mut statement = connection
-        .prepare_cached("SELECT * FROM cycles WHERE id < ?1 ORDER BY id DESC LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(match order {
+        Order::Ascending => "SELECT * FROM cycles WHERE id > ?1 ORDER BY id LIMIT ?2",
+        Order::Descending => "SELECT * FROM cycles WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    })?;
     let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = statement.query(params![after.map_or([0xff; 16], Id::bytes), one_more])?;
+    let mut rows =
+        statement.query(params![after.map_or(order.beginning(), Id::bytes), one_more])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(read(row)?);

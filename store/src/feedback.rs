@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
-use crate::interactions::{self, Page};
+use crate::interactions::{self, Order, Page};
 
 /// One feedback item on its way in.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,11 +28,12 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// `announced`: the interaction was being answered when the item arrived.
+/// `announced`: the interaction was being answered when the item arrived, and whether it will have
+/// its text.
 pub(crate) fn append(
     connection: &Connection,
     new: &NewFeedback,
-    announced: bool,
+    announced: Option<bool>,
 ) -> Result<Appended> {
     let feedback = &new.feedback;
     let body_hash = body_hash(feedback)?;
@@ -45,14 +46,22 @@ pub(crate) fn append(
             Err(Error::IdempotencyMismatch { key: key.clone() })
         };
     }
-    if !announced && !interactions::exists(connection, feedback.inference_id)? {
-        return Err(Error::UnknownInteraction(feedback.inference_id));
-    }
+    let id = feedback.inference_id;
+    let keeps_text = match announced {
+        Some(keeps_text) => keeps_text,
+        None => interactions::keeps_text(connection, id)?.ok_or(Error::UnknownInteraction(id))?,
+    };
     let value = match &feedback.signal {
         Signal::Thumbs(good) => serde_json::Value::from(*good),
         Signal::Score(score) => serde_json::Value::from(*score),
+        // Who asked that the text be kept out did not mean that its correction be kept.
+        Signal::Demonstration(_) | Signal::Comment(_) if !keeps_text => "".into(),
         Signal::Demonstration(text) | Signal::Comment(text) => text.as_str().into(),
     };
+    let mut tags = feedback.tags.clone();
+    if !keeps_text {
+        tags.remove("check"); // holds what the answer should say
+    }
     connection
         .prepare_cached(
             "INSERT INTO feedback (id, inference_id, metric_name, value, failure, tags, source,
@@ -65,7 +74,7 @@ pub(crate) fn append(
             feedback.signal.metric_name(),
             value.to_string(),
             feedback.signal.is_failure(),
-            column::to_json("tags", &feedback.tags)?,
+            column::to_json("tags", &tags)?,
             feedback.source,
             feedback.created_at.0,
             new.idempotency_key,
@@ -111,16 +120,20 @@ pub(crate) fn of_interaction(connection: &Connection, id: InteractionId) -> Resu
     Ok(found)
 }
 
-/// All feedback, in order of arrival, behind `after`.
+/// All feedback by arrival, behind `after`.
 pub(crate) fn list(
     connection: &Connection,
     after: Option<FeedbackId>,
     limit: usize,
+    order: Order,
 ) -> Result<Page<Feedback>> {
-    let mut statement =
-        connection.prepare_cached("SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let mut statement = connection.prepare_cached(match order {
+        Order::Ascending => "SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2",
+        Order::Descending => "SELECT * FROM feedback WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    })?;
     let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = statement.query(params![after.map_or([0; 16], Id::bytes), one_more])?;
+    let mut rows =
+        statement.query(params![after.map_or(order.beginning(), Id::bytes), one_more])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         found.push(read(row)?);

@@ -20,6 +20,16 @@ pub enum Order {
     Descending,
 }
 
+impl Order {
+    /// The id that every list begins behind, if nobody names one.
+    pub(crate) const fn beginning(self) -> [u8; 16] {
+        match self {
+            Self::Ascending => [0; 16],
+            Self::Descending => [0xff; 16],
+        }
+    }
+}
+
 /// Which interactions a list shows. The default shows the oldest twenty of all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InteractionFilter {
@@ -134,10 +144,13 @@ fn finite(milliseconds: f64) -> f64 {
     if milliseconds.is_finite() { milliseconds } else { 0.0 }
 }
 
-pub(crate) fn exists(connection: &Connection, id: InteractionId) -> Result<bool> {
+/// Whether an interaction has its text; `None`: there is no such interaction. No prompt is empty,
+/// so one without tokens was kept without text.
+pub(crate) fn keeps_text(connection: &Connection, id: InteractionId) -> Result<Option<bool>> {
     Ok(connection
-        .prepare_cached("SELECT 1 FROM interactions WHERE id = ?1")?
-        .exists(params![id.bytes()])?)
+        .prepare_cached("SELECT length(prompt_tokens) > 0 FROM interactions WHERE id = ?1")?
+        .query_row(params![id.bytes()], |row| row.get(0))
+        .optional()?)
 }
 
 pub(crate) fn get(connection: &Connection, id: InteractionId) -> Result<Option<Interaction>> {

@@ -81,9 +81,10 @@ impl Store {
     }
 
     /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
-    /// first byte of the answer, drop after [`Store::append_interaction`] has returned.
-    pub fn announce(&self, id: InteractionId) -> Announced {
-        self.announcements.announce(id)
+    /// first byte of the answer, drop after [`Store::append_interaction`] has returned. `keeps_text`:
+    /// whether the interaction will have its text; what is said of one without is kept without, too.
+    pub fn announce(&self, id: InteractionId, keeps_text: bool) -> Announced {
+        self.announcements.announce(id, keeps_text)
     }
 
     /// Stores an answered request. It is on disk when this returns.
@@ -103,7 +104,7 @@ impl Store {
     pub async fn append_feedback(&self, new: NewFeedback) -> Result<Appended> {
         // The announcement is looked up before the row: an announcement that ended before this
         // line ended after its row was committed, so one of the two looks finds it.
-        let announced = self.announcements.contains(new.feedback.inference_id);
+        let announced = self.announcements.keeps_text(new.feedback.inference_id);
         self.writer.write(move |c| feedback::append(c, &new, announced)).await
     }
 
@@ -154,7 +155,7 @@ impl Store {
         self.readers.read(move |c| feedback::of_interaction(c, id)).await
     }
 
-    /// A page of all feedback in order of arrival, behind `after`.
+    /// A page of all feedback by arrival, behind `after`.
     ///
     /// # Errors
     /// Those of the disk.
@@ -162,8 +163,9 @@ impl Store {
         &self,
         after: Option<FeedbackId>,
         limit: usize,
+        order: Order,
     ) -> Result<Page<Feedback>> {
-        self.readers.read(move |c| feedback::list(c, after, limit)).await
+        self.readers.read(move |c| feedback::list(c, after, limit, order)).await
     }
 
     /// Every interaction that may teach and has feedback, with that feedback, oldest first.
@@ -247,12 +249,17 @@ impl Store {
         self.readers.read(move |c| cycles::get(c, id)).await
     }
 
-    /// A page of cycles, newest first, behind `after`.
+    /// A page of cycles by age, behind `after`.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn cycles(&self, after: Option<CycleId>, limit: usize) -> Result<Page<CycleView>> {
-        self.readers.read(move |c| cycles::list(c, after, limit)).await
+    pub async fn cycles(
+        &self,
+        after: Option<CycleId>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Page<CycleView>> {
+        self.readers.read(move |c| cycles::list(c, after, limit, order)).await
     }
 
     /// Queued and running cycles, oldest first.

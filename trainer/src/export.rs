@@ -9,12 +9,14 @@ use serde_json::json;
 use crate::Error;
 use crate::checkpoint::{replace_file, tensors};
 
-/// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`.
+/// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`. `base_name` is what PEFT
+/// shows, and loads if nobody gives it a base.
 ///
 /// # Errors
 /// [`Error::NoEffect`] if every `B` is zero: such an adapter is the base. The disk refuses.
 pub fn write(
     dir: &Path,
+    base_name: Option<&str>,
     layout: &LoraLayout,
     alpha: f64,
     weights: &[Vec<f32>],
@@ -56,7 +58,8 @@ pub fn write(
     let config = json!({
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": null,
+        "base_model_name_or_path": base_name,
+        "revision": null,
         "r": layout.rank(),
         "lora_alpha": alpha,
         "lora_dropout": 0.0,
@@ -64,6 +67,7 @@ pub fn write(
         "bias": "none",
         "fan_in_fan_out": false,
         "inference_mode": true,
+        "init_lora_weights": true,
         "use_rslora": false,
         "use_dora": false,
         "modules_to_save": null,

@@ -3,6 +3,7 @@
 //! ```text
 //! <job>/job.json          the order: base, rows, hyper-parameters
 //! <job>/progress.jsonl    one line a step
+//! <job>/events.out.…      the same figures for TensorBoard, a file for each process
 //! <job>/checkpoints/      the newest two, for a resume after a crash
 //! <job>/adapter/          the result in PEFT's layout
 //! <job>/outcome.json      the figures; present only when the job is complete
@@ -27,6 +28,9 @@ pub const ALL_LINEAR: [&str; 7] =
 pub struct Job {
     /// The packed base folder. Its weight format decides what is trained through (4-bit: QLoRA).
     pub base: PathBuf,
+    /// What the adapter's configuration calls the base, for people and for PEFT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_name: Option<String>,
     /// JSON lines: rows of a snapshot, or OpenAI chat rows.
     pub data: PathBuf,
     /// Where the adapter goes.
@@ -52,6 +56,7 @@ impl Job {
     pub fn new(base: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
+            base_name: None,
             data: data.into(),
             out: default_out(),
             hyper: Hyper::default(),

@@ -18,6 +18,7 @@ mod run;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+mod tfevents;
 
 use std::io::Write;
 use std::path::Path;
@@ -65,6 +66,7 @@ pub fn run_until(
         .create(true)
         .append(true)
         .open(job_dir.join("progress.jsonl"))?;
+    let mut events = tfevents::EventFile::create(job_dir)?;
     let mut report = |line: Progress| -> Result<(), Error> {
         let mut text = serde_json::to_vec(&line).map_err(|error| Error::Json {
             path: job_dir.join("progress.jsonl"),
@@ -72,6 +74,7 @@ pub fn run_until(
         })?;
         text.push(b'\n');
         log.write_all(&text)?;
+        events.report(&line)?;
         progress(&line);
         Ok(())
     };
@@ -100,7 +103,8 @@ pub fn run_until(
     };
     let trained = run::train(&setting, &mut report)?;
 
-    export::write(&job.out, trainable.layout(), hyper.alpha, &trained.weights)?;
+    let name = job.base_name.as_deref();
+    export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
     // What cannot be loaded must not count as a success.
     let adapter = Adapter::load(&job.out, model.config())?;
     let outcome = outcome(&setting, &job, &trained, adapter.digest());

@@ -62,7 +62,7 @@ fn adapter_bytes(dir: &Path) -> Vec<u8> {
 #[test]
 fn a_job_learns_and_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 24, |_| {});
+    job(dir.path(), 24, |job| job.base_name = Some("starter".into()));
     let mut lines = Vec::new();
     let outcome = run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
     assert_eq!((outcome.train_rows, outcome.validation_rows, outcome.steps), (20, 4, 10));
@@ -74,6 +74,20 @@ fn a_job_learns_and_says_so() {
     let log = fs_err::read_to_string(dir.path().join("progress.jsonl")).unwrap();
     let read: Vec<Progress> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(read, lines);
+    let figures = crate::tfevents::tests::figures(dir.path());
+    let losses: Vec<_> = lines.iter().filter(|line| line.phase == Phase::Train).collect();
+    let losses: Vec<_> =
+        losses.iter().map(|line| (line.step as u64, line.loss.unwrap() as f32)).collect();
+    assert_eq!(figures["loss"], losses);
+    for tag in ["learning_rate", "gradient_norm", "tokens_per_second"] {
+        assert_eq!(figures[tag].len(), 10, "{tag}");
+    }
+    assert_eq!(figures["validation_loss"].last().unwrap().0, 10);
+    let config = fs_err::read(dir.path().join("adapter/adapter_config.json")).unwrap();
+    let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["base_model_name_or_path"], "starter");
+    assert_eq!(config.get("revision"), Some(&serde_json::Value::Null));
+    assert_eq!(config["init_lora_weights"], true);
     // A complete job is not done twice.
     let again = run(dir.path(), &mut |_| unreachable!()).unwrap();
     assert_eq!(again, outcome);
@@ -100,6 +114,9 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
     }
     let outcome = run(torn.path(), &mut |_| {}).unwrap();
     assert_eq!(outcome.resumed_at, Some(6));
+    let figures = crate::tfevents::tests::figures(torn.path());
+    let steps: std::collections::BTreeSet<_> = figures["loss"].iter().map(|it| it.0).collect();
+    assert!(steps.into_iter().eq(1..=10));
     assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
 }
 

@@ -162,6 +162,12 @@ fn names_are_taken_once_and_imports_can_be_repeated() {
     assert_eq!(place.registry.list().len(), 1);
     let two = place.add(2);
     assert!(matches!(place.registry.set_name(two, Some("tone")), Err(Error::NameTaken { .. })));
+    for like in ["Tone", "TONE"] {
+        assert!(matches!(place.registry.set_name(two, Some(like)), Err(Error::NameTaken { .. })));
+        assert!(matches!(place.import(Some(like), 1), Err(Error::NameTaken { .. })), "{like}");
+    }
+    place.registry.set_name(one.id, Some("Tone")).unwrap();
+    assert!(place.registry.resolve(&AdapterRef::Name("tone".into())).is_err());
     place.registry.set_name(one.id, None).unwrap();
     place.registry.set_name(two, Some("tone")).unwrap();
     let place = place.reopen();

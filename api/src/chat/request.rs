@@ -296,9 +296,7 @@ pub(crate) fn stream_options(
 /// # Errors
 /// It is something else.
 pub fn metadata(fields: &mut Fields) -> Result<Option<BTreeMap<String, String>>, Invalid> {
-    let Some(metadata) = fields.take::<BTreeMap<String, String>>("metadata")? else {
-        return Ok(None);
-    };
+    let Some(metadata) = fields.texts("metadata")? else { return Ok(None) };
     let wrong = |message: String| Err(Invalid::field("metadata", message));
     if metadata.len() > 16 {
         return wrong(format!("`metadata` has {} pairs; at most 16", metadata.len()));

@@ -7,6 +7,7 @@ use hone_api::cycle::{CycleStatus, CycleView, Trigger, Verdict};
 use hone_api::interaction::Endpoint;
 use hone_config::{Config, Teaches};
 use hone_dataset::{Kind, Labelled, Manifest, Policy, Snapshot, Split};
+use hone_store::Order;
 use serde_json::{Value, json};
 
 use super::{End, Work};
@@ -29,7 +30,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let keys: Vec<String> = manifest.holdout_keys.iter().cloned().collect();
     parts.store.add_holdout_keys(&keys, cycle.id).await?;
 
-    let earlier = parts.store.cycles(None, 50).await?.items;
+    let earlier = parts.store.cycles(None, 50, Order::Descending).await?.items;
     cycle.snapshot = Some(manifest.hash.clone());
     let nothing =
         too_little(&manifest, &config).or_else(|| nothing_new(cycle, &manifest.hash, &earlier));

@@ -28,6 +28,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         Job::read(&dir)?
     } else {
         let mut job = Job::new(&work.parts.base, rows);
+        job.base_name = Some(config.model.name());
         job.hyper = hyper(&config);
         job.threads = match config.training.threads {
             0 => config.model.cores(),
@@ -95,6 +96,9 @@ async fn attempt(work: &Work<'_>, dir: &std::path::Path, limits: Limits) -> anyh
         tokio::select! {
             ended = &mut train => break ended?,
             Some(one) = lines.recv() => {
+                if let Some(loss) = one.loss {
+                    work.parts.metrics.training_loss(loss);
+                }
                 let due = last.is_none_or(|last| last.elapsed() >= BEAT);
                 if due || one.validation_loss.is_some() {
                     last = Some(Instant::now());

@@ -79,16 +79,33 @@ async fn the_list_names_what_can_be_asked() {
     let one = world.adapter("one", 1);
     let list = world.get("/v1/models").await.ok();
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| m["id"].clone()).collect();
-    assert_eq!(json!(ids), json!(["tiny", "hone", "tiny:base", "tiny:one"]));
+    assert_eq!(json!(ids), json!(["tiny", "hone", "tiny:base", "one"]));
     for id in ids {
         let id = id.as_str().unwrap();
         let card = world.get(&format!("/v1/models/{id}")).await.ok();
         assert_eq!((&card["id"], &card["object"]), (&json!(id), &json!("model")));
         assert_eq!(card["max_model_len"], 512);
+        assert_eq!(card["permission"][0]["object"], "model_permission");
     }
     let card = &list["data"][3];
     assert_eq!((&card["root"], &card["parent"]), (&json!(one), &json!("tiny")));
     assert_eq!(list["data"][0]["parent"], Value::Null);
+}
+
+#[actix_web::test]
+async fn an_adapter_is_deleted_as_a_model() {
+    let world = World::new();
+    let (one, live) = (world.adapter("one", 1), world.adapter("two", 2));
+    world.post(&format!("/v1/adapters/{live}/promote"), &json!({})).await.ok();
+    for model in ["tiny", "hone", "tiny:base", "tiny:live", "two", "tiny:two"] {
+        let refused = world.delete(&format!("/v1/models/{model}")).await;
+        refused.error(409);
+        assert_eq!(refused.header("x-should-retry"), "false", "{model}");
+    }
+    let gone = world.delete("/v1/models/tiny:one").await.ok();
+    assert_eq!(gone, json!({"id": "tiny:one", "object": "model", "deleted": true}));
+    assert_eq!(world.delete("/v1/models/one").await.error(404)["code"], "model_not_found");
+    world.get(&format!("/v1/adapters/{one}")).await.error(404);
 }
 
 #[actix_web::test]
@@ -99,6 +116,13 @@ async fn the_pointer_moves_only_from_where_it_is_expected() {
     let wrong = world.post(&promote(one), &json!({"expected_live": two})).await;
     assert_eq!(wrong.error(409)["code"], "conflict");
     assert_eq!(wrong.header("x-should-retry"), "false");
+    for path in [promote(one), "/v1/adapters/rollback".to_owned()] {
+        for expected in ["nobody", "candidate-9", &AdapterId::new().to_string()] {
+            let unknown = world.post(&path, &json!({"expected_live": expected})).await;
+            assert_eq!(unknown.error(409)["code"], "conflict", "{path} {expected}");
+            assert_eq!(unknown.header("x-should-retry"), "false");
+        }
+    }
     world.post(&promote(one), &json!({"expected_live": null})).await.ok();
     world.post(&promote(two), &json!({"expected_live": "base"})).await.error(409);
     world.post(&promote(two), &json!({"expected_live": one, "reason": "better"})).await.ok();
@@ -123,6 +147,30 @@ async fn the_pointer_moves_only_from_where_it_is_expected() {
 }
 
 #[actix_web::test]
+async fn adapters_are_listed_in_pages() {
+    let world = World::new();
+    let ids = [world.adapter("one", 1), world.adapter("two", 2), world.adapter("three", 3)];
+    let ids: Vec<_> = ids.iter().map(|id| json!(id)).collect();
+    world.post("/v1/adapters/two/promote", &json!({})).await.ok();
+    let all = world.get("/v1/adapters").await.ok();
+    assert_eq!((&all["first_id"], &all["last_id"]), (&ids[0], &ids[2]));
+    assert_eq!((&all["object"], &all["has_more"]), (&json!("list"), &json!(false)));
+    let page = world.get("/v1/adapters?limit=1").await.ok();
+    assert_eq!((&page["data"][0]["id"], &page["has_more"]), (&ids[0], &json!(true)));
+    assert_eq!(page["live"]["live"], ids[1]);
+    let one = ids[0].as_str().unwrap();
+    let rest = world.get(&format!("/v1/adapters?after={one}&state=candidate")).await.ok();
+    assert_eq!((&rest["first_id"], &rest["last_id"]), (&ids[2], &ids[2]));
+    let newest = world.get("/v1/adapters?order=desc&limit=2").await.ok();
+    assert_eq!((&newest["first_id"], &newest["last_id"]), (&ids[2], &ids[1]));
+    let none = world.get("/v1/adapters?state=rejected").await.ok();
+    assert_eq!((&none["data"], &none["first_id"]), (&json!([]), &Value::Null));
+    for (wrong, param) in [("limit=0", "limit"), ("state=new", "state"), ("foo=1", "foo")] {
+        assert_eq!(world.get(&format!("/v1/adapters?{wrong}")).await.error(400)["param"], param);
+    }
+}
+
+#[actix_web::test]
 async fn imports_come_from_the_drop_folder_only() {
     let world = World::new();
     write_adapter(&world.folder.path().join("drop/good"), 5);
@@ -136,6 +184,9 @@ async fn imports_come_from_the_drop_folder_only() {
         let reply = world.post("/v1/adapters", &json!({"folder": folder})).await;
         assert!((400..500).contains(&reply.status), "{folder}: {}", reply.text);
     }
+    let error = world.post("/v1/adapters", &json!({"folder": "nobody"})).await.error(404);
+    assert_eq!(error["param"], "folder");
+    assert!(error["message"].as_str().unwrap().contains("in the drop folder"), "{error}");
     let weights = world.folder.path().join("drop/broken/adapter_model.safetensors");
     write_adapter(&world.folder.path().join("drop/broken"), 6);
     let bytes = std::fs::read(&weights).unwrap();
@@ -167,6 +218,7 @@ async fn vllms_endpoints_speak_vllms_words() {
     let nowhere = world.post("/v1/load_lora_adapter", &load("x", "nowhere")).await;
     assert_eq!(nowhere.status, 404);
     assert_eq!(nowhere.json()["error"]["type"], "NotFoundError");
+    assert!(nowhere.text.contains("no folder `nowhere` in the drop folder"), "{}", nowhere.text);
     let gone = world.post("/v1/unload_lora_adapter", &json!({"lora_name": "nice"})).await;
     assert_eq!(gone.text, "Success: LoRA adapter 'nice' removed successfully.");
     let twice = world.post("/v1/unload_lora_adapter", &json!({"lora_name": "nice"})).await;
@@ -181,6 +233,8 @@ async fn cycles_are_started_listed_and_followed() {
     let id = started.json()["id"].as_str().unwrap().to_owned();
     let list = world.get("/v1/cycles?limit=5&order=desc").await.ok();
     assert_eq!(list["data"][0]["id"], json!(id));
+    world.get("/v1/cycles?order=asc").await.ok();
+    assert_eq!(world.get("/v1/cycles?order=up").await.error(400)["param"], "order");
     assert_eq!(world.get(&format!("/v1/cycles/{id}")).await.ok()["object"], "cycle");
     let events = world.get(&format!("/v1/cycles/{id}/events")).await;
     assert!(events.header("content-type").starts_with("text/event-stream"));
@@ -207,6 +261,8 @@ async fn evaluations_are_checked_and_started() {
     assert_eq!(view.status, 201);
     assert_eq!(view.json()["request"], body);
     assert_eq!(world.post("/v1/evals", &json!({})).await.error(400)["param"], "suite");
+    world.post("/v1/evals", &json!({"suite": "control_facts", "limit": 0})).await.ok();
+    world.post("/v1/evals", &json!({"suite": "control_facts", "limit": -1})).await.error(400);
     let id = view.json()["id"].as_str().unwrap().to_owned();
     world.get(&format!("/v1/evals/{id}")).await.error(404);
 }

@@ -144,6 +144,18 @@ async fn what_shall_not_be_kept_is_not() {
         assert_eq!((&kept["trainable"], &kept["stored"]), (&json!(false), &json!(false)));
         let thumbs = json!({"inference_id": id, "metric_name": "thumbs", "value": true});
         assert_eq!(world.post("/v1/feedback", &thumbs).await.status, 201);
+        for metric in ["demonstration", "comment"] {
+            let tags = json!({"family": "f", "check": r#"{"type":"exact","value":"secret"}"#});
+            let item = json!({
+                "inference_id": id, "metric_name": metric, "value": "a secret", "tags": tags,
+            });
+            assert_eq!(world.post("/v1/feedback", &item).await.status, 201);
+        }
+        let kept = world.get(&format!("/v1/interactions/{id}")).await;
+        assert!(!kept.text.contains("secret"), "{}", kept.text);
+        let items = kept.ok()["feedback"].clone();
+        assert_eq!((&items[1]["value"], &items[2]["value"]), (&json!(""), &json!("")));
+        assert_eq!(items[1]["tags"], json!({"family": "f"}));
     }
 }
 
@@ -178,6 +190,13 @@ async fn stored_completions_are_listed_changed_and_deleted() {
     let changed = world.post(&one, &json!({"metadata": {"x": "y"}})).await.ok();
     assert_eq!(changed["metadata"], json!({"x": "y"}));
     assert_eq!(world.get(&one).await.ok()["metadata"], json!({"x": "y"}));
+    let body = json!({"metadata": {"x": "y"}, "colour": 1});
+    assert_eq!(world.post(&one, &body).await.header("x-hone-ignored"), "colour");
+    for path in ["/v1/chat/completions?foo=1", &format!("{one}/messages?foo=1")] {
+        let reply = world.get(path).await;
+        assert_eq!((reply.status, reply.header("x-hone-ignored")), (200, "foo"), "{path}");
+    }
+    world.get("/v1/chat/completions?limit=0").await.error(400);
     let messages = world.get(&format!("{one}/messages")).await.ok();
     assert_eq!(messages["data"][0]["content"], "Hello there");
     assert_eq!(messages["data"][0]["id"], json!(format!("{}-0", ids[1])));

@@ -45,7 +45,13 @@ async fn a_conversation_is_tokenised_as_it_is_served() {
     let bare = json!({"messages": messages, "add_generation_prompt": false});
     let bare = world.post("/v1/tokenize", &bare).await.ok();
     assert!(bare["count"].as_u64() < tokens["count"].as_u64());
-    assert_eq!(world.post("/v1/tokenize", &json!({})).await.error(400)["param"], "prompt");
+    for (body, param) in [
+        (json!({}), "prompt"),
+        (json!({"messages": []}), "messages"),
+        (json!({"prompt": "Hi", "messages": messages}), "messages"),
+    ] {
+        assert_eq!(world.post("/v1/tokenize", &body).await.error(400)["param"], param, "{body}");
+    }
     let error = world.post("/v1/detokenize", &json!({"tokens": [1_000_000]})).await.error(400);
     assert_eq!(error["param"], "tokens");
 }

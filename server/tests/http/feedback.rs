@@ -37,7 +37,9 @@ async fn all_metrics_are_kept_in_order() {
     let metrics: Vec<_> =
         kept["feedback"].as_array().unwrap().iter().map(|f| f["metric_name"].clone()).collect();
     assert_eq!(json!(metrics), json!(["thumbs", "score", "demonstration", "comment"]));
+    let newest = world.get("/v1/feedback?limit=1&order=desc").await.ok();
     let list = world.get("/v1/feedback?limit=3&order=asc").await.ok();
+    assert!(newest["first_id"].as_str() > list["first_id"].as_str());
     assert_eq!((list["data"].as_array().unwrap().len(), &list["has_more"]), (3, &json!(true)));
     let figures = world.get("/metrics").await.text;
     assert!(figures.contains("hone_feedback_total{kind=\"thumbs\",verdict=\"bad\"} 1"));
@@ -75,7 +77,7 @@ async fn a_dry_run_stores_nothing() {
     assert_eq!(world.post("/v1/feedback", &body).await.status, 200);
     assert_eq!(world.get("/v1/feedback").await.ok()["data"], json!([]));
     body["inference_id"] = json!(InteractionId::new());
-    world.post("/v1/feedback", &body).await.error(404);
+    assert_eq!(world.post("/v1/feedback", &body).await.error(404)["param"], "inference_id");
 }
 
 #[actix_web::test]

@@ -43,6 +43,9 @@ async fn figures_have_their_names() {
         "hone_tokens_total{kind=\"completion\"} 5",
         "hone_queue_depth 0",
         "hone_training_loss 0",
+        "hone_cycle_step_seconds_count{step=\"train\"} 0",
+        "hone_promotions_total{outcome=\"rolled_back\"} 0",
+        "hone_requests_rejected_total{reason=\"queue_full\"} 0",
         "state=\"candidate\"} 1",
         "process_resident_memory_bytes",
     ] {
@@ -78,6 +81,10 @@ async fn every_described_operation_exists_and_answers_as_described() {
                 let status = world.send(request).await.status;
                 assert!(statuses(operation).contains(&status), "{method} {path}: {status}");
                 assert_ne!(status, 405, "{method} {path}");
+                if method == Method::GET && body.is_none() && !path.ends_with("/events") {
+                    let head = TestRequest::with_uri(&filled).method(Method::HEAD);
+                    assert_eq!(world.send(head).await.status, status, "HEAD {path}");
+                }
                 assert!(status < 500, "{method} {path}: {status}");
             }
         }
@@ -87,6 +94,16 @@ async fn every_described_operation_exists_and_answers_as_described() {
         assert!(document["paths"].get(path).is_some(), "{path}");
     }
     references(&document, &document);
+    let chat = &document["paths"]["/v1/chat/completions"]["post"]["responses"];
+    for (status, header) in [
+        ("200", "x-request-id"),
+        ("200", "x-hone-adapter"),
+        ("200", "x-hone-ignored"),
+        ("429", "retry-after"),
+        ("404", "x-request-id"),
+    ] {
+        assert!(chat[status]["headers"].get(header).is_some(), "{status} {header}");
+    }
 }
 
 /// Every `$ref` points to something.

@@ -57,6 +57,7 @@ async fn a_wrong_field_is_named() {
         (with("logit_bias", json!({"99999": 1})), "logit_bias"),
         (with("stream_options", json!({"include_usage": true})), "stream_options"),
         (with("metadata", json!({"a": 1})), "metadata"),
+        (with("metadata", json!([])), "metadata"),
         (with("metadata", json!({"a": "x".repeat(513)})), "metadata"),
         (with("store", json!("yes")), "store"),
     ] {
@@ -140,7 +141,7 @@ async fn unknown_routes_and_methods_have_the_envelope_too() {
     assert_eq!(world.get("/v1/nothing").await.error(404)["code"], "not_found");
     let refused = world.delete(CHAT).await;
     assert_eq!(refused.error(405)["code"], "method_not_allowed");
-    assert_eq!(refused.header("allow"), "POST, GET");
+    assert_eq!(refused.header("allow"), "POST, GET, HEAD");
     world.get("/v1/completions").await.error(405);
     world.get("/v1/adapters/ad-nobody").await.error(404);
 }

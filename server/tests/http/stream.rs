@@ -272,3 +272,34 @@ async fn when_the_drain_time_is_over_streams_end_with_an_error() {
     let last: Value = serde_json::from_str(events(&text).last().unwrap()).unwrap();
     assert_eq!(last["error"]["code"], "shutting_down");
 }
+
+#[actix_web::test]
+async fn a_body_that_is_announced_too_long_is_refused_before_it_comes() {
+    let world = World::new();
+    let server = serve(&world, Duration::from_secs(5));
+    let address = server.address();
+    for more in ["", "expect: 100-continue\r\n"] {
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000";
+            client.write_all(format!("{head}\r\n{more}\r\n").as_bytes()).unwrap();
+            let mut answer = String::new();
+            while !answer.contains("request_too_large") {
+                let mut some = [0; 600];
+                let count = client.read(&mut some).unwrap();
+                assert!(count > 0, "{answer}");
+                answer.push_str(&String::from_utf8_lossy(&some[..count]));
+            }
+            answer
+        });
+        let answer = refused.await.unwrap();
+        assert!(answer.contains(" 413 ") && answer.contains("connection: close"), "{answer}");
+    }
+    // Who sends it all the same hears why, too.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("http://{address}/v1/chat/completions");
+    let reply = client.post(url).body(vec![b' '; 3 << 20]).send().await.unwrap();
+    assert_eq!(reply.status(), 413);
+    server.stop().await;
+}

@@ -57,7 +57,7 @@ async fn play(ops: Vec<Op>) {
     for op in ops {
         match op {
             Op::Announce(number) => {
-                let guard = store.announce(id_of(number));
+                let guard = store.announce(id_of(number), true);
                 model.announced.entry(number).or_default().push(guard);
             }
             Op::EndAnnouncement(number) => {
@@ -143,7 +143,7 @@ async fn feedback_during_and_right_after_an_answer_always_finds_it() {
         async move {
             let record = interaction();
             let id = record.id;
-            let guard = store.announce(id);
+            let guard = store.announce(id, true);
             let finish = async {
                 store.append_interaction(record).await.unwrap();
                 drop(guard);

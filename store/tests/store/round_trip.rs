@@ -6,7 +6,7 @@ use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step, Trigger, Verdict
 use hone_api::feedback::Signal;
 use hone_api::interaction::Endpoint;
 use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
-use hone_store::{AuditEntry, Error, Store};
+use hone_store::{AuditEntry, Error, Order, Store};
 use serde_json::json;
 
 use crate::fixture::{feedback, interaction, open};
@@ -45,9 +45,11 @@ async fn interactions_and_feedback_survive_a_restart() {
     assert_eq!(store.interaction(InteractionId::new()).await.unwrap(), None);
     let expected: Vec<_> = items.iter().map(|item| item.feedback.clone()).collect();
     assert_eq!(store.feedback_for(full.id).await.unwrap(), expected);
-    assert_eq!(store.feedback(None, 10).await.unwrap().items, expected);
-    let page = store.feedback(Some(expected[1].id), 1).await.unwrap();
+    assert_eq!(store.feedback(None, 10, Order::Ascending).await.unwrap().items, expected);
+    let page = store.feedback(Some(expected[1].id), 1, Order::Ascending).await.unwrap();
     assert_eq!((page.items, page.has_more), (vec![expected[2].clone()], true));
+    let page = store.feedback(Some(expected[2].id), 1, Order::Descending).await.unwrap();
+    assert_eq!((page.items, page.has_more), (vec![expected[1].clone()], true));
     let counts = store.counts().await.unwrap();
     assert_eq!(counts.interactions, 2);
     assert_eq!(counts.feedback["demonstration"], 1);
@@ -213,13 +215,33 @@ async fn cycles_and_their_events_go_on_after_a_restart() {
     assert_eq!(store.cycle(cycles[0].id).await.unwrap(), Some(cycles[0].clone()));
     assert_eq!(store.cycle(CycleId::new()).await.unwrap(), None);
     assert_eq!(store.unfinished_cycles().await.unwrap(), cycles[1..]);
-    let newest = store.cycles(None, 2).await.unwrap();
+    let newest = store.cycles(None, 2, Order::Descending).await.unwrap();
     assert_eq!(
         (newest.items.as_slice(), newest.has_more),
         (&[cycles[2].clone(), cycles[1].clone()][..], true)
     );
-    let rest = store.cycles(Some(cycles[1].id), 2).await.unwrap();
+    let rest = store.cycles(Some(cycles[1].id), 2, Order::Descending).await.unwrap();
     assert_eq!((rest.items.as_slice(), rest.has_more), (&cycles[..1], false));
+    let oldest = store.cycles(Some(cycles[0].id), 1, Order::Ascending).await.unwrap();
+    assert_eq!((oldest.items.as_slice(), oldest.has_more), (&cycles[1..2], true));
+}
+
+#[tokio::test]
+async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut bare = interaction();
+    bare.prompt_tokens.clear();
+    let say = |text: &str| feedback(bare.id, Signal::Demonstration(text.to_owned()));
+    let answering = store.announce(bare.id, false);
+    store.append_feedback(say("early")).await.unwrap();
+    store.append_interaction(bare.clone()).await.unwrap();
+    drop(answering);
+    store.append_feedback(say("late")).await.unwrap();
+    let kept = store.feedback_for(bare.id).await.unwrap();
+    let empty = Signal::Demonstration(String::new());
+    assert_eq!(kept.len(), 2);
+    assert!(kept.iter().all(|item| item.signal == empty && item.tags["family"] == "f"));
 }
 
 #[tokio::test]
