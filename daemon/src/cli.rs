@@ -45,10 +45,10 @@ pub struct Global {
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Address of the running daemon
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    /// Address of the running daemon [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL")]
     #[arg(help_heading = "Talking to a running daemon")]
-    pub url: String,
+    pub url: Option<String>,
     /// Its API key
     #[arg(long, global = true, value_name = "KEY", env = "HONE_API_KEY", hide_env_values = true)]
     #[arg(help_heading = "Talking to a running daemon")]
@@ -141,7 +141,7 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(words).unwrap();
             assert!(cli.global.json);
-            assert_eq!(cli.global.url, "http://h:1");
+            assert_eq!(cli.global.url.as_deref(), Some("http://h:1"));
         }
     }
 

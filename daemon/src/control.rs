@@ -267,7 +267,7 @@ fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
         E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
             ControlError::DiskFull(text)
         }
-        E::Io(_) | E::Watch(_) => ControlError::Internal(text),
+        E::Io(_) | E::Watch(_) | E::Pointer(_) => ControlError::Internal(text),
     }
 }
 

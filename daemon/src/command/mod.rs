@@ -44,6 +44,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// What a command returns.
 pub type Outcome = Result<(), Failure>;
 
+/// Where a daemon listens that was told nothing else.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
 /// What a command may use.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -59,7 +62,7 @@ impl Context {
     /// # Errors
     /// The URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.global.url, self.global.api_key.as_deref())
+        Client::new(self.global.url.as_deref().unwrap_or(DEFAULT_URL), self.global.api_key.as_deref())
             .map_err(|error: ClientError| Failure::Usage(error.to_string()))
     }
 
