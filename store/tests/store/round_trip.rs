@@ -56,6 +56,26 @@ async fn interactions_and_feedback_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn an_item_whose_key_is_its_id_is_stored_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let record = interaction();
+    store.append_interaction(record.clone()).await.unwrap();
+    // It came without a key, or with another one, and comes back from an export.
+    let mut first = feedback(record.id, Signal::Thumbs(true));
+    first.idempotency_key = Some("k".to_owned());
+    store.append_feedback(first.clone()).await.unwrap();
+    let mut again = first.clone();
+    again.idempotency_key = Some(first.feedback.id.to_string());
+    let appended = store.append_feedback(again.clone()).await.unwrap();
+    assert_eq!((appended.id, appended.duplicate), (first.feedback.id, true));
+    again.feedback.signal = Signal::Thumbs(false);
+    let other = store.append_feedback(again).await;
+    assert!(matches!(other, Err(Error::IdempotencyMismatch { .. })));
+    assert_eq!(store.counts().await.unwrap().feedback["thumbs"], 1);
+}
+
+#[tokio::test]
 async fn labelled_rows_and_failures_are_those_that_may_teach() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
