@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use hone_adapters::LivePointer;
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
-use hone_api::cycle::{CycleEvent, CycleView, Trigger};
+use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
-use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use serde_json::json;
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use crate::import;
 use crate::journal::Decision;
 use crate::parts::Parts;
 use crate::promote::{Change, Error, Order};
+use crate::schedule;
 
 /// Who the audit trail names for what comes through the API. Keys will give it a name of its own.
 const OPERATOR: &str = "operator";
@@ -116,6 +117,10 @@ impl Operator {
 impl Control for Operator {
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
         async { Ok(self.cycles.start(Trigger::Manual).await.map_err(Error::from)?) }.boxed()
+    }
+
+    fn next_cycle(&self) -> NextCycle {
+        schedule::next(&self.parts.settings.now().schedule, UnixMillis::now())
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
