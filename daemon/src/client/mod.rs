@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod chat;
 mod error;
+pub mod path;
 mod sse;
 
 pub use chat::{Answer, ChatCall};

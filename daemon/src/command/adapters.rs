@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Failure, Outcome, words};
 use crate::cli::AdaptersCommand;
-use crate::client::{Client, List};
+use crate::client::{Client, List, path};
 use crate::output::Table;
 
 /// The files of a PEFT folder.
@@ -23,13 +23,13 @@ pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
     match command {
         AdaptersCommand::List => list(context, &client).await,
         AdaptersCommand::Show { adapter } => {
-            show(context, &client.get(&format!("/v1/adapters/{adapter}")).await?)
+            show(context, &client.get(&path::adapter(&adapter)?).await?)
         }
         AdaptersCommand::Import { folder, name } => import(context, &client, &folder, name).await,
         AdaptersCommand::Export { adapter, out } => export(context, &client, &adapter, &out).await,
         AdaptersCommand::Promote { adapter, expected_live } => {
             let body = expected(expected_live);
-            moved(context, client.post(&format!("/v1/adapters/{adapter}/promote"), &body).await?)
+            moved(context, client.post(&format!("{}/promote", path::adapter(&adapter)?), &body).await?)
         }
         AdaptersCommand::Rollback { to, expected_live } => {
             let mut body = expected(expected_live);
@@ -39,7 +39,7 @@ pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
             moved(context, client.post("/v1/adapters/rollback", &body).await?)
         }
         AdaptersCommand::Delete { adapter } => {
-            let answer = client.delete(&format!("/v1/adapters/{adapter}")).await?;
+            let answer = client.delete(&path::adapter(&adapter)?).await?;
             if context.output.is_json() {
                 context.output.value(&answer)?;
             }
@@ -187,7 +187,7 @@ impl Drop for Staged {
 }
 
 async fn export(context: &Context, client: &Client, adapter: &str, out: &Path) -> Outcome {
-    let view: AdapterView = client.get(&format!("/v1/adapters/{adapter}")).await?;
+    let view: AdapterView = client.get(&path::adapter(adapter)?).await?;
     let folder = data_dir(context)?.join("adapters").join(view.id.to_string());
     if !folder.is_dir() {
         bail_no_data(&folder)?;
