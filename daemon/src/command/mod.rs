@@ -120,6 +120,10 @@ pub fn run(cli: Cli) -> Outcome {
         let text = "--model, --weights, --threads, --listen and --device stand behind the command, not before it";
         return Err(Failure::Usage(text.to_owned()));
     }
+    // Also where nothing of it is used: who names a file means it. The daemon reads it with its flags.
+    if context.global.config.is_some() && !matches!(command, Command::Serve(_)) {
+        context.config(Vec::new())?;
+    }
     match command {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Demo(args) => wait(crate::demo::run(&context, &args)),
@@ -139,4 +143,35 @@ pub fn run(cli: Cli) -> Outcome {
 /// Runs a command that waits for a network, on this thread.
 fn wait(command: impl Future<Output = Outcome>) -> Outcome {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_is_named_must_hold_for_every_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wrong, none) = (dir.path().join("wrong.toml"), dir.path().join("none.toml"));
+        fs_err::write(&wrong, "[server]\nlisten_on = \"x\"\n").unwrap();
+        for file in [wrong, none] {
+            for words in [
+                &["status"][..],
+                &["adapters", "list"][..],
+                &["chat"][..],
+                &["demo"][..],
+                &["eval", "--suite", "control_add"][..],
+                &["train", "--job", "nothing"][..],
+                &["config", "check"][..],
+                &["serve"][..],
+            ] {
+                let file = file.to_str().unwrap();
+                let all = [&["hone", "--config", file][..], words].concat();
+                let outcome = run(Cli::try_parse_from(all).unwrap());
+                assert!(matches!(outcome, Err(Failure::Usage(_))), "{words:?}: {outcome:?}");
+            }
+        }
+    }
 }
