@@ -23,6 +23,7 @@ mod demo;
 mod dirs;
 mod drop_folder;
 mod evals;
+mod hyper;
 mod import;
 mod journal;
 mod lock;

@@ -75,9 +75,9 @@ pub struct TrainArgs {
     pub hyper: HyperArgs,
 }
 
-/// Hyper-parameters; what is not given has the trainer's default.
+/// Hyper-parameters; what is not given comes from `[training]` of the settings.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Hyper-parameters")]
+#[command(next_help_heading = "Hyper-parameters; [training] of the settings changes the defaults")]
 pub struct HyperArgs {
     /// Rank of the update [default: 16]
     #[arg(long)]
@@ -127,7 +127,7 @@ pub struct HyperArgs {
     /// AdamW's floor of the denominator [default: 1e-8]
     #[arg(long)]
     pub epsilon: Option<f64>,
-    /// Longest row in tokens; 0 is the model's context [default: 0]
+    /// Longest row in tokens; 0 is the model's context [default: 1024]
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<usize>,
     /// Linear layers that get an adapter [default: all seven]
@@ -142,13 +142,13 @@ pub struct HyperArgs {
     /// Largest share of refused rows that is not a failure [default: 0.5]
     #[arg(long, value_name = "SHARE")]
     pub max_refused_share: Option<f64>,
-    /// Seed of first weights, order and dropout [default: 0]
+    /// Seed of first weights, order and dropout [default: 17]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Compute activations again instead of keeping them [default: auto]
     #[arg(long, value_enum)]
     pub recompute: Option<RecomputeArg>,
-    /// Steps between checkpoints; 0 is one per epoch [default: 50]
+    /// Steps between checkpoints; 0 is one per epoch [default: 25]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
 }
