@@ -154,6 +154,8 @@ mod tests {
             &["hone", "eval"][..],
             &["hone", "feedback", "add", "chatcmpl-1"][..],
             &["hone", "feedback", "add", "chatcmpl-1", "--good", "--bad"][..],
+            &["hone", "feedback", "add", "chatcmpl-1", "--score", "nan"][..],
+            &["hone", "feedback", "add", "chatcmpl-1", "--score", "1.5"][..],
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
             &["hone", "models", "pull", "x"][..],

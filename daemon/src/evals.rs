@@ -79,7 +79,7 @@ impl Evals {
                     }
                     Err(error) => {
                         view.status = EvalStatus::Failed;
-                        view.error = Some(format!("{error:#}"));
+                        view.error = Some(crate::sentence::of(&error));
                     }
                 }
             });

@@ -33,6 +33,7 @@ mod promote;
 mod reload;
 mod retention;
 mod schedule;
+mod sentence;
 mod serve;
 mod settings;
 mod telemetry;
@@ -61,7 +62,7 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            output::complain(format_args!("{error:#}"));
+            output::complain(sentence::of(&error));
             ExitCode::FAILURE
         }
         // It has been told already, in the command's own way.

@@ -89,7 +89,7 @@ async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
             Ok(false) => imported.new += 1,
             // All that follows would fail as well; repeating the import goes on here.
             Err(error) if is_gone(&error) => return Err(error.into()),
-            Err(error) => imported.failed.push((number + 1, format!("{error:#}"))),
+            Err(error) => imported.failed.push((number + 1, crate::sentence::of(&error))),
         }
     }
     tell(context, file, &imported)

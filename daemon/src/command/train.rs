@@ -30,6 +30,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     let config = context.config(model_flags(&args.model))?.config;
     let hyper = hyper(&args.hyper, &config.training);
     hyper.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    if !data.is_file() {
+        let data = data.display();
+        return Err(anyhow::anyhow!("there is no file {data}; name JSON lines with --data").into());
+    }
     let data = fs_err::canonicalize(data)?;
     let base = Base::prepare(context, &args.model)?;
     fs_err::create_dir_all(out)?;
