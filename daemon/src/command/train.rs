@@ -36,7 +36,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     }
     let data = fs_err::canonicalize(data)?;
     let base = Base::prepare(context, &args.model)?;
-    fs_err::create_dir_all(out)?;
+    let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
     let mut job = Job::new(&base.folder, data);
     job.out = fs_err::canonicalize(out)?;
@@ -56,6 +56,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         }
     })?;
     broken?;
+    new.keep();
     bar.finish("");
     if output.is_json() {
         output.value(&outcome)?;
@@ -65,13 +66,39 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     Ok(())
 }
 
-/// The daemon's form: progress as JSON lines on stdout, nothing else. What is there already when
-/// the process was killed is taken up again.
+/// The folder of the result. It is made before the work, so that one that cannot be made is told at
+/// once; if it was made here and nothing comes of the work, it goes again.
+#[derive(Debug)]
+struct NewFolder<'a>(Option<&'a Path>);
+
+impl<'a> NewFolder<'a> {
+    fn make(out: &'a Path) -> std::io::Result<Self> {
+        let made = !out.exists();
+        fs_err::create_dir_all(out)?;
+        Ok(Self(made.then_some(out)))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFolder<'_> {
+    fn drop(&mut self) {
+        if let Some(out) = self.0 {
+            let _ = fs_err::remove_dir(out); // only if nothing is in it
+        }
+    }
+}
+
+/// The daemon's form: progress as JSON lines on stdout. What is there already when the process was
+/// killed is taken up again; a job that is complete has no progress, and tells its outcome.
 fn for_daemon(context: &Context, job: &Path) -> Outcome {
     child::end_with_parent()?;
     let stop = child::stop_on_term()?;
-    let mut broken = Ok(());
+    let (mut broken, mut lines) = (Ok(()), 0_usize);
     let trained = hone_trainer::run_until(job, &stop, &mut |line| {
+        lines += 1;
         if broken.is_ok() {
             broken = context.output.value(line);
         }
@@ -79,7 +106,12 @@ fn for_daemon(context: &Context, job: &Path) -> Outcome {
     match trained {
         // As the daemon asked; it goes on from the checkpoint.
         Err(hone_trainer::Error::Stopped { .. }) => {}
-        other => drop(other?),
+        other => {
+            let outcome = other?;
+            if lines == 0 {
+                broken = context.output.value(&outcome);
+            }
+        }
     }
     Ok(broken?)
 }
@@ -174,6 +206,18 @@ mod tests {
             Some(Command::Train(args)) => hyper(&args.hyper, training),
             _ => panic!("that is `train`"),
         }
+    }
+
+    #[test]
+    fn a_folder_that_was_made_for_nothing_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        drop(NewFolder::make(&out).unwrap());
+        assert!(!out.exists());
+        NewFolder::make(&out).unwrap().keep();
+        assert!(out.exists());
+        drop(NewFolder::make(&out).unwrap());
+        assert!(out.exists(), "it was there before");
     }
 
     #[test]
