@@ -26,6 +26,7 @@ mod evals;
 mod hyper;
 mod import;
 mod journal;
+mod load;
 mod lock;
 mod output;
 mod parts;

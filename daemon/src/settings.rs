@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use hone_config::{Config, Error, Loaded, Sources};
 use tokio::sync::watch;
 
+use crate::load;
+
 /// The settings, shared by all parts of the daemon.
 #[derive(Debug)]
 pub struct Settings {
@@ -62,7 +64,7 @@ impl Settings {
     /// # Errors
     /// The new settings are wrong; the old ones stay.
     pub fn reload(&self) -> Result<Reloaded, Error> {
-        let newer = self.sources.load()?.config;
+        let newer = load::load(&self.sources)?.config;
         let needs_restart = self.started_with.needs_restart(&newer);
         let changed = *self.now.load_full() != newer;
         if changed {
@@ -116,6 +118,10 @@ mod tests {
         assert!(settings.reload().unwrap_err().to_string().contains("training.rnak"));
         assert_eq!(settings.now().training.rank, 4);
         assert!(!woken.has_changed().unwrap());
+
+        fs_err::write(&file, "[evaluation]\nsuites = [\"nonexist\"]\n").unwrap();
+        assert!(settings.reload().unwrap_err().to_string().contains("evaluation.suites"));
+        assert_eq!(settings.now().evaluation.suites, ["starter"]);
 
         fs_err::write(&file, "[training]\nrank = 8\n[engine]\nmax_queue = 3\n").unwrap();
         let reloaded = settings.reload().unwrap();

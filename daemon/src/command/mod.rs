@@ -6,6 +6,7 @@ use hone_config::{Flag, Loaded, Sources};
 
 use crate::cli::{Cli, Command, Global, ModelArgs, ServeArgs};
 use crate::client::{Client, ClientError};
+use crate::load;
 use crate::output::Output;
 
 mod adapters;
@@ -71,7 +72,7 @@ impl Context {
     /// # Errors
     /// The configuration does not hold.
     pub fn config(&self, flags: Vec<Flag>) -> Result<Loaded, Failure> {
-        self.sources(flags).load().map_err(|error| Failure::Usage(error.to_string()))
+        load::load(&self.sources(flags)).map_err(|error| Failure::Usage(error.to_string()))
     }
 
     /// Where the settings come from, so that they can be read again.
