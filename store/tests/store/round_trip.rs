@@ -37,7 +37,11 @@ async fn interactions_and_feedback_survive_a_restart() {
         let appended = store.append_feedback(item.clone()).await.unwrap();
         assert_eq!((appended.id, appended.duplicate), (item.feedback.id, false));
     }
-    store.close().await;
+    // With a reader open, and one at work.
+    let (read, ()) = tokio::join!(store.labelled(), store.close());
+    assert_eq!(read.unwrap().len(), 1);
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["hone.db"], "the log is folded in and gone");
 
     let store = open(folder.path());
     assert_eq!(store.interaction(full.id).await.unwrap(), Some(full.clone()));
