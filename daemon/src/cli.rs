@@ -17,7 +17,7 @@ pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackC
 ///
 /// Without a command, `hone` runs the daemon in the foreground.
 #[derive(Debug, Parser)]
-#[command(name = "hone", version, disable_help_subcommand = true)]
+#[command(name = "hone", version, args_override_self = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -146,6 +146,26 @@ mod tests {
     }
 
     #[test]
+    fn of_two_global_flags_the_last_one_holds() {
+        for words in [
+            &["hone", "--url", "http://a:1", "--url", "http://b:1", "status"][..],
+            &["hone", "--url", "http://a:1", "status", "--url", "http://b:1"][..],
+            &["hone", "adapters", "--url", "http://a:1", "list", "--url", "http://b:1"][..],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(cli.global.url.as_deref(), Some("http://b:1"), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        for words in [&["hone", "help"][..], &["hone", "help", "adapters", "import"][..]] {
+            let said = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(said.kind(), clap::error::ErrorKind::DisplayHelp, "{words:?}");
+        }
+    }
+
+    #[test]
     fn wrong_usage_is_refused() {
         for words in [
             &["hone", "train", "--data", "rows.jsonl"][..],
@@ -159,6 +179,7 @@ mod tests {
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
             &["hone", "models", "pull", "x"][..],
+            &["hone", "bench", "train", "--steps", "0"][..],
         ] {
             assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
         }
@@ -173,7 +194,9 @@ mod tests {
             text.push_str(&format!("## {}\n", command.get_display_name().unwrap_or("hone")));
             text.push_str(&command.render_help().to_string());
             text.push('\n');
-            stack.extend(command.get_subcommands().rev_vec());
+            // `help` has the whole tree once more below it.
+            let others = command.get_subcommands().filter(|one| one.get_name() != "help");
+            stack.extend(others.rev_vec());
         }
         insta::assert_snapshot!(text);
     }

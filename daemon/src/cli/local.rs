@@ -55,6 +55,13 @@ fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= 1 => Ok(number),
+        _ => Err("a number from 1 up".to_owned()),
+    }
+}
+
 /// `hone train`
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
@@ -243,13 +250,13 @@ pub struct ServeLoad {
 #[derive(Debug, Clone, Args)]
 pub struct TrainLoad {
     /// Sequences per step
-    #[arg(long, value_name = "ROWS", default_value_t = 4)]
+    #[arg(long, value_name = "ROWS", default_value_t = 4, value_parser = at_least_one)]
     pub batch_size: usize,
     /// Tokens of each sequence
-    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = at_least_one)]
     pub length: usize,
     /// Steps that are measured, after one that is not
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     pub steps: usize,
     /// Rank of the adapter
     #[arg(long, default_value_t = 16)]
