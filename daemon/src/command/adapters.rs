@@ -29,7 +29,10 @@ pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
         AdaptersCommand::Export { adapter, out } => export(context, &client, &adapter, &out).await,
         AdaptersCommand::Promote { adapter, expected_live } => {
             let body = expected(expected_live);
-            moved(context, client.post(&format!("{}/promote", path::adapter(&adapter)?), &body).await?)
+            moved(
+                context,
+                client.post(&format!("{}/promote", path::adapter(&adapter)?), &body).await?,
+            )
         }
         AdaptersCommand::Rollback { to, expected_live } => {
             let mut body = expected(expected_live);
@@ -142,7 +145,9 @@ async fn import(
 fn checked_name(folder: &Path, given: Option<String>) -> Result<String, Failure> {
     if !folder.is_dir() {
         let folder = folder.display();
-        return Err(anyhow::anyhow!("there is no folder {folder}; name one in PEFT's layout").into());
+        return Err(
+            anyhow::anyhow!("there is no folder {folder}; name one in PEFT's layout").into()
+        );
     }
     let name = match given {
         Some(name) => name,

@@ -24,7 +24,8 @@ pub async fn run(context: &Context, command: CycleCommand) -> Outcome {
         }
         CycleCommand::Cancel { id } => {
             let id = id_or_newest(&client, id).await?;
-            let answer: Value = client.post(&format!("{}/cancel", path::cycle(&id)?), &json!({})).await?;
+            let answer: Value =
+                client.post(&format!("{}/cancel", path::cycle(&id)?), &json!({})).await?;
             if context.output.is_json() {
                 context.output.value(&answer)?;
             }

@@ -76,7 +76,10 @@ fn registered(
     let found = hone_adapters::lookup(data_dir, &assemble::shape(engine.model()), &reference);
     let found = found.map_err(|error| match error {
         hone_adapters::Error::Unknown(_) => {
-            anyhow::anyhow!("`{given}` is neither a folder nor an adapter in {}", data_dir.display())
+            anyhow::anyhow!(
+                "`{given}` is neither a folder nor an adapter in {}",
+                data_dir.display()
+            )
         }
         other => other.into(),
     })?;

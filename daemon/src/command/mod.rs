@@ -63,8 +63,11 @@ impl Context {
     /// # Errors
     /// The URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(self.global.url.as_deref().unwrap_or(DEFAULT_URL), self.global.api_key.as_deref())
-            .map_err(|error: ClientError| Failure::Usage(error.to_string()))
+        Client::new(
+            self.global.url.as_deref().unwrap_or(DEFAULT_URL),
+            self.global.api_key.as_deref(),
+        )
+        .map_err(|error: ClientError| Failure::Usage(error.to_string()))
     }
 
     /// The settings: defaults, file, variables, the global flags and these.

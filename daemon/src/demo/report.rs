@@ -211,8 +211,7 @@ mod tests {
 
     #[test]
     fn after_a_failure_the_words_name_what_can_be_asked_for() {
-        let none =
-            Line { family: String::new(), n: 0, before: 0.0, after: 0.0, change: 0.0 };
+        let none = Line { family: String::new(), n: 0, before: 0.0, after: 0.0, change: 0.0 };
         let mut report = Report {
             success: false,
             verdict: Some(Verdict::Rejected),
