@@ -100,6 +100,9 @@ pub enum Error {
         /// The base that is served.
         here: String,
     },
+    /// `live.json` cannot be trusted, and only its owner may repair it.
+    #[error("live.json cannot be used ({0}); start the daemon on this directory, which repairs it")]
+    Pointer(String),
     /// The drop folder cannot be watched.
     #[error("the drop folder cannot be watched: {0}")]
     Watch(#[from] notify::Error),

@@ -14,6 +14,7 @@ pub mod fs;
 mod gc;
 mod header;
 mod import;
+mod lookup;
 pub mod manifest;
 mod open;
 mod peft;
@@ -30,6 +31,7 @@ pub mod watch;
 
 pub use error::{Error, Result};
 pub use import::Import;
+pub use lookup::lookup;
 pub use manifest::Manifest;
 pub use peft::CONFIG;
 pub use pointer::LivePointer;

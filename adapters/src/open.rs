@@ -58,14 +58,7 @@ fn read_manifests(
     warnings: &mut Vec<String>,
 ) -> Result<BTreeMap<AdapterId, Manifest>> {
     let mut manifests = BTreeMap::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(id) = name.to_str().filter(|name| name.starts_with(AdapterId::PREFIX)) else {
-            continue;
-        };
-        let Ok(id) = id.parse::<AdapterId>() else { continue };
-        let dir = entry.path();
+    for (id, dir) in adapter_dirs(root)? {
         remove_unfinished(&dir.join(MANIFEST))?;
         match Manifest::read(&dir, id) {
             Ok(manifest) => {
@@ -75,6 +68,20 @@ fn read_manifests(
         }
     }
     Ok(manifests)
+}
+
+/// The folders that adapters are in.
+pub(crate) fn adapter_dirs(root: &Path) -> Result<Vec<(AdapterId, PathBuf)>> {
+    let mut dirs = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let named = name.to_str().filter(|name| name.starts_with(AdapterId::PREFIX));
+        if let Some(Ok(id)) = named.map(str::parse) {
+            dirs.push((id, entry.path()));
+        }
+    }
+    Ok(dirs)
 }
 
 impl Opened {

@@ -37,7 +37,7 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    fn find(&self, reference: &AdapterRef) -> Result<Option<AdapterId>> {
+    pub(crate) fn find(&self, reference: &AdapterRef) -> Result<Option<AdapterId>> {
         let unknown = || Error::Unknown(reference.to_string());
         match reference {
             AdapterRef::Base => Ok(None),
@@ -66,7 +66,7 @@ impl Inner {
         self.manifests.values().find(|m| m.id != but && m.name.as_deref().is_some_and(like))
     }
 
-    fn manifest(&self, id: AdapterId) -> Result<&Manifest> {
+    pub(crate) fn manifest(&self, id: AdapterId) -> Result<&Manifest> {
         self.manifests.get(&id).ok_or_else(|| Error::Unknown(id.to_string()))
     }
 }

@@ -101,6 +101,17 @@ pub struct CycleView {
     pub finished_at: Option<UnixMillis>,
 }
 
+/// When a cycle starts by itself: `next` of `GET /v1/cycles`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NextCycle {
+    /// Whether any does.
+    pub enabled: bool,
+    /// The next time by the clock, in Unix milliseconds; null: never.
+    pub at: Option<UnixMillis>,
+    /// Or when so many new failures have come; null: never.
+    pub failures: Option<u64>,
+}
+
 /// One event of `GET /v1/cycles/{id}/events`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct CycleEvent {

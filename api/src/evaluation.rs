@@ -12,6 +12,9 @@ pub struct EvalRequest {
     /// The name of a built-in suite, or a `.jsonl` file's path below the data directory.
     #[schema(min_length = 1)]
     pub suite: String,
+    /// The suite itself, as JSON lines; `suite` is then only its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<String>,
     /// Whose answers are scored; default `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

@@ -49,7 +49,7 @@ impl Layer {
     fn parse(name: String, text: &str) -> Result<Self, Error> {
         let table: toml::Table = toml::from_str(text).map_err(|error| Error::Syntax {
             layer: name.clone(),
-            message: error.to_string().trim_end().to_owned(),
+            message: in_one_line(&error, text),
         })?;
         let dict = Value::serialize(&table).ok().and_then(Value::into_dict).unwrap_or_default();
         Ok(Self { name, dict })
@@ -81,6 +81,16 @@ impl Layer {
             }
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a file and where, without the drawing that the parser makes of it.
+fn in_one_line(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().lines().collect::<Vec<_>>().join(", ");
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
     }
 }
 

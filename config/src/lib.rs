@@ -310,7 +310,8 @@ mod tests {
         for (name, value, expected) in [
             ("HONE__TRAINING__RANK", "many", "`training.rank`"),
             ("HONE__TRAINING__RANK", "0", "between 1 and 512"),
-            ("HONE__SERVER__LISTEN", "localhost", "`server.listen`"),
+            ("HONE__SERVER__LISTEN", "localhost", "`localhost` is no address"),
+            ("HONE__SERVER__LISTEN", "foo", "127.0.0.1:8080"),
             ("HONE__SERVER__LISTEN", "0.0.0.0:80", "auth.allow_unauthenticated"),
             ("HONE__SERVER__BODY_LIMIT", "huge", "64 MiB"),
             ("HONE__SCHEDULE__CRON", "every day", "0 3 * * *"),
@@ -326,7 +327,10 @@ mod tests {
             assert!(text.starts_with(name) && text.contains(expected), "{text}");
         }
         let (_dir, sources) = with_file("[server\n");
-        assert!(message(&sources).contains("is not TOML"));
+        assert!(message(&sources).contains("is not TOML: line 1: "));
+        let (_dir, sources) = with_file("[server]\nworkers = 2\n\nworkers = 3\n");
+        let text = message(&sources);
+        assert!(text.contains("line 4: duplicate key") && !text.contains('\n'), "{text}");
         let absent = Sources { file: Some("/nowhere/hone.toml".into()), ..Sources::default() };
         assert!(message(&absent).contains("/nowhere/hone.toml"));
     }
@@ -337,6 +341,12 @@ mod tests {
         assert_eq!(loaded.config.curation.holdout_percent.percent(), 25.0);
         let loaded = variable("HONE__EVALUATION__SUITES", "[\"a\", \"b\"]").load().unwrap();
         assert_eq!(loaded.config.evaluation.suites, ["a", "b"]);
+    }
+
+    #[test]
+    fn localhost_is_this_machine() {
+        let loaded = variable("HONE__SERVER__LISTEN", "localhost:81").load().unwrap();
+        assert_eq!(loaded.config.server.listen.to_string(), "127.0.0.1:81");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cron::{Cron, Zone};
-use crate::unit::{Bytes, Hours, Percent, Seconds};
+use crate::unit::{Bytes, Hours, Percent, Seconds, address};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty,)* }) => {
@@ -22,6 +22,7 @@ section! {
     /// `[server]`: the HTTP side.
     Server {
         /// Address and port.
+        #[serde(deserialize_with = "address")]
         listen: SocketAddr,
         /// The data directory.
         data_dir: PathBuf,

@@ -1,6 +1,7 @@
 //! Values that are checked once, where they are read.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -166,6 +167,18 @@ impl fmt::Display for Seconds {
 }
 
 by_text!(Seconds);
+
+/// An address with a port. `localhost` is the loopback: nothing else is looked up, so that reading
+/// the settings opens no connection.
+pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = Text::deserialize(deserializer)?.0;
+    let literal = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    literal.as_deref().unwrap_or(&text).parse().map_err(|_| {
+        serde::de::Error::custom(format!(
+            "`{text}` is no address; write e.g. \"127.0.0.1:8080\" or \"localhost:8080\""
+        ))
+    })
+}
 
 /// A share in percent, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]

@@ -1,6 +1,6 @@
 //! From settings to parts: the store, the model, the adapters and the engine, in this order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -75,16 +75,37 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
 /// # Errors
 /// The model is not there, or is none that Hone knows.
 pub fn open_model(config: &Config, dirs: &Dirs) -> anyhow::Result<(PathBuf, Arc<Model>)> {
+    let base = pack(config, &dirs.base())?;
+    let model = open_packed(config, &base)?;
+    Ok((base, model))
+}
+
+/// Packs the configured model into a folder below `base_dir`, unless that was done before.
+///
+/// # Errors
+/// The model is not there, or is none that Hone knows; the words name its folder.
+pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<PathBuf> {
     let source = if config.model.is_starter() {
         Source::Starter
     } else {
         Source::Folder(PathBuf::from(&config.model.source))
     };
     let format: WeightFormat = config.model.weights.to_string().parse()?;
-    let base = prepare(&source, format, &dirs.base())
-        .with_context(|| format!("model.source = \"{}\"", config.model.source))?;
-    let model = Model::open(&base, config.model.cores())?;
-    Ok((base, Arc::new(model)))
+    prepare(&source, format, base_dir).with_context(|| unusable(config))
+}
+
+/// Maps a packed model.
+///
+/// # Errors
+/// Its tokenizer or its template is broken, or the packed folder is; the words name the model's own
+/// folder.
+pub fn open_packed(config: &Config, packed: &Path) -> anyhow::Result<Arc<Model>> {
+    let model = Model::open(packed, config.model.cores()).with_context(|| unusable(config))?;
+    Ok(Arc::new(model))
+}
+
+fn unusable(config: &Config) -> String {
+    format!("the model `{}` cannot be used", config.model.source)
 }
 
 /// What adapters must fit.

@@ -17,7 +17,7 @@ pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackC
 ///
 /// Without a command, `hone` runs the daemon in the foreground.
 #[derive(Debug, Parser)]
-#[command(name = "hone", version, disable_help_subcommand = true)]
+#[command(name = "hone", version, args_override_self = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]
@@ -45,10 +45,10 @@ pub struct Global {
     /// Log more; twice for everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Address of the running daemon
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    /// Address of the running daemon [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL")]
     #[arg(help_heading = "Talking to a running daemon")]
-    pub url: String,
+    pub url: Option<String>,
     /// Its API key
     #[arg(long, global = true, value_name = "KEY", env = "HONE_API_KEY", hide_env_values = true)]
     #[arg(help_heading = "Talking to a running daemon")]
@@ -141,7 +141,27 @@ mod tests {
         ] {
             let cli = Cli::try_parse_from(words).unwrap();
             assert!(cli.global.json);
-            assert_eq!(cli.global.url, "http://h:1");
+            assert_eq!(cli.global.url.as_deref(), Some("http://h:1"));
+        }
+    }
+
+    #[test]
+    fn of_two_global_flags_the_last_one_holds() {
+        for words in [
+            &["hone", "--url", "http://a:1", "--url", "http://b:1", "status"][..],
+            &["hone", "--url", "http://a:1", "status", "--url", "http://b:1"][..],
+            &["hone", "adapters", "--url", "http://a:1", "list", "--url", "http://b:1"][..],
+        ] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            assert_eq!(cli.global.url.as_deref(), Some("http://b:1"), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_a_command_too() {
+        for words in [&["hone", "help"][..], &["hone", "help", "adapters", "import"][..]] {
+            let said = Cli::try_parse_from(words).unwrap_err();
+            assert_eq!(said.kind(), clap::error::ErrorKind::DisplayHelp, "{words:?}");
         }
     }
 
@@ -154,9 +174,12 @@ mod tests {
             &["hone", "eval"][..],
             &["hone", "feedback", "add", "chatcmpl-1"][..],
             &["hone", "feedback", "add", "chatcmpl-1", "--good", "--bad"][..],
+            &["hone", "feedback", "add", "chatcmpl-1", "--score", "nan"][..],
+            &["hone", "feedback", "add", "chatcmpl-1", "--score", "1.5"][..],
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
             &["hone", "models", "pull", "x"][..],
+            &["hone", "bench", "train", "--steps", "0"][..],
         ] {
             assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
         }
@@ -171,7 +194,9 @@ mod tests {
             text.push_str(&format!("## {}\n", command.get_display_name().unwrap_or("hone")));
             text.push_str(&command.render_help().to_string());
             text.push('\n');
-            stack.extend(command.get_subcommands().rev_vec());
+            // `help` has the whole tree once more below it.
+            let others = command.get_subcommands().filter(|one| one.get_name() != "help");
+            stack.extend(others.rev_vec());
         }
         insta::assert_snapshot!(text);
     }

@@ -8,9 +8,9 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use hone_adapters::LivePointer;
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
-use hone_api::cycle::{CycleEvent, CycleView, Trigger};
+use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
-use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use hone_server::metrics::Outcome;
 use serde_json::json;
@@ -22,6 +22,7 @@ use crate::import;
 use crate::journal::Decision;
 use crate::parts::Parts;
 use crate::promote::{Change, Error, Order};
+use crate::schedule;
 
 /// Who the audit trail names for what comes through the API. Keys will give it a name of its own.
 const OPERATOR: &str = "operator";
@@ -139,6 +140,10 @@ impl Control for Operator {
             })
         }
         .boxed()
+    }
+
+    fn next_cycle(&self) -> NextCycle {
+        schedule::next(&self.parts.settings.now().schedule, UnixMillis::now())
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
@@ -292,7 +297,7 @@ fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
         E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
             ControlError::DiskFull(text)
         }
-        E::Io(_) | E::Watch(_) => ControlError::Internal(text),
+        E::Io(_) | E::Watch(_) | E::Pointer(_) => ControlError::Internal(text),
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Decision, is_over, no_data};
 use crate::parts::Parts;
+use crate::sentence;
 
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -255,7 +256,7 @@ impl Cycles {
                 Err(_) if stop.is_cancelled() => return Ok(()),
                 Ok(End::Halted) => return self.close(&mut cycle, Close::Cancelled).await,
                 Err(error) => {
-                    return self.close(&mut cycle, Close::Failed(format!("{error:#}"))).await;
+                    return self.close(&mut cycle, Close::Failed(sentence::of(&error))).await;
                 }
             }
         }

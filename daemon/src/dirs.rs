@@ -2,7 +2,22 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use hone_api::{CycleId, RunId};
+
+/// Makes the data directory, if it is not there.
+///
+/// # Errors
+/// It cannot be made or is something else; the words name the flag that chooses another.
+pub fn make(root: &Path) -> anyhow::Result<()> {
+    if root.exists() && !root.is_dir() {
+        anyhow::bail!("{} is not a folder; choose another --data-dir", root.display());
+    }
+    std::fs::create_dir_all(root).with_context(|| {
+        let root = root.display();
+        format!("{root} cannot be made; choose another --data-dir, or allow writing there")
+    })
+}
 
 /// The data directory, by the names of `contract.md`.
 #[derive(Debug, Clone)]
@@ -16,8 +31,8 @@ impl Dirs {
     ///
     /// # Errors
     /// The disk's.
-    pub fn open(root: &Path) -> std::io::Result<Self> {
-        fs_err::create_dir_all(root)?;
+    pub fn open(root: &Path) -> anyhow::Result<Self> {
+        make(root)?;
         let dirs = Self { root: fs_err::canonicalize(root)? };
         for dir in [dirs.base(), dirs.runs(), dirs.snapshots()] {
             fs_err::create_dir_all(dir)?;
@@ -63,5 +78,22 @@ impl Dirs {
     /// Where the engine tells the trainer how busy it is.
     pub fn pressure(&self) -> PathBuf {
         self.root.join("pressure")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_no_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs_err::write(&file, "").unwrap();
+        let error = make(&file).unwrap_err().to_string();
+        assert!(error.contains("file is not a folder") && error.contains("--data-dir"), "{error}");
+        let below = crate::sentence::of(&make(&file.join("below")).unwrap_err());
+        assert!(below.contains("below cannot be made; choose another --data-dir"), "{below}");
+        make(&dir.path().join("a/b")).unwrap();
     }
 }

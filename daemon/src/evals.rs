@@ -40,8 +40,10 @@ impl Evals {
     ///
     /// # Errors
     /// The suite or an adapter is unknown.
-    pub async fn start(&self, request: EvalRequest) -> ControlResult<EvalView> {
+    pub async fn start(&self, mut request: EvalRequest) -> ControlResult<EvalView> {
         let suite = self.suite(&request).await?;
+        // Whoever follows the evaluation need not read the questions each time.
+        request.lines = None;
         let live = AdapterRef::Live;
         let adapter = self.side(request.adapter.as_ref().unwrap_or(&live)).await?;
         let against = match &request.against {
@@ -77,7 +79,7 @@ impl Evals {
                     }
                     Err(error) => {
                         view.status = EvalStatus::Failed;
-                        view.error = Some(format!("{error:#}"));
+                        view.error = Some(crate::sentence::of(&error));
                     }
                 }
             });
@@ -99,12 +101,9 @@ impl Evals {
     ) -> anyhow::Result<Value> {
         let suites = [suite];
         let rows = self.ask(id, &adapter, &suites, 0).await?;
-        let Some(champion) = against else { return Ok(summary(&adapter, &rows)) };
+        let Some(champion) = against else { return Ok(summary(&adapter.name(), &rows)) };
         let other = self.ask(id, &champion, &suites, rows.len()).await?;
-        let mut report = serde_json::to_value(compare(&other, &rows, Bootstrap::default())?)?;
-        report["adapter"] = json!(adapter.name());
-        report["against"] = json!(champion.name());
-        Ok(report)
+        comparison((&adapter.name(), &rows), (&champion.name(), &other))
     }
 
     async fn ask(
@@ -125,6 +124,13 @@ impl Evals {
 
     async fn suite(&self, request: &EvalRequest) -> ControlResult<Suite> {
         let (name, limit) = (request.suite.clone(), request.limit.unwrap_or(0));
+        if let Some(lines) = &request.lines {
+            let suite = Suite::parse(&name, Part::HeldOut, lines, limit);
+            return suite.map_err(|error| ControlError::Invalid {
+                message: error.to_string(),
+                param: Some("lines"),
+            });
+        }
         if hone_eval::suite::builtin_names().contains(&name.as_str()) {
             return Suite::builtin(&name, limit)
                 .map_err(|error| ControlError::Refused(error.to_string()));
@@ -167,8 +173,22 @@ fn confined(root: &std::path::Path, name: &str) -> Result<PathBuf, String> {
     inside.then_some(path).ok_or_else(unknown)
 }
 
-/// The scores of one side.
-fn summary(side: &Side, rows: &[RowResult]) -> Value {
+/// Two sides by question, each a name with its answers: the first one against the second.
+///
+/// # Errors
+/// They did not answer the same questions.
+pub fn comparison(
+    (adapter, rows): (&str, &[RowResult]),
+    (against, other): (&str, &[RowResult]),
+) -> anyhow::Result<Value> {
+    let mut report = serde_json::to_value(compare(other, rows, Bootstrap::default())?)?;
+    report["adapter"] = json!(adapter);
+    report["against"] = json!(against);
+    Ok(report)
+}
+
+/// The scores of one side, which has this name.
+pub fn summary(side: &str, rows: &[RowResult]) -> Value {
     let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for row in rows {
         let family = families.entry(&row.family).or_default();
@@ -181,7 +201,7 @@ fn summary(side: &Side, rows: &[RowResult]) -> Value {
     };
     let passed = rows.iter().filter(|row| row.passed).count();
     let mut report = figures((rows.len(), passed));
-    report["adapter"] = json!(side.name());
+    report["adapter"] = json!(side);
     report["stopped"] = json!(rows.iter().filter(|row| row.stopped).count());
     let families: BTreeMap<_, _> =
         families.into_iter().map(|(name, counts)| (name, figures(counts))).collect();

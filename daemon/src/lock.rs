@@ -11,6 +11,8 @@ use anyhow::{Context, bail};
 use fs_err::{File, OpenOptions};
 use rustix::fs::{FlockOperation, flock};
 
+use crate::dirs;
+
 /// Held for as long as the daemon runs.
 #[derive(Debug)]
 pub struct DataLock {
@@ -23,10 +25,14 @@ impl DataLock {
     /// # Errors
     /// Another process holds it, or the disk refuses.
     pub fn take(data_dir: &Path) -> anyhow::Result<Self> {
-        fs_err::create_dir_all(data_dir)?;
+        dirs::make(data_dir)?;
         let path = data_dir.join("hone.lock");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let mut file = file.with_context(|| {
+            let dir = data_dir.display();
+            format!("{dir} cannot be written to; choose another --data-dir, or allow it")
+        })?;
         if let Err(error) = flock(file.file(), FlockOperation::NonBlockingLockExclusive) {
             if error != rustix::io::Errno::WOULDBLOCK {
                 return Err(error).with_context(|| {

@@ -23,8 +23,10 @@ mod demo;
 mod dirs;
 mod drop_folder;
 mod evals;
+mod hyper;
 mod import;
 mod journal;
+mod load;
 mod lock;
 mod output;
 mod parts;
@@ -32,6 +34,7 @@ mod promote;
 mod reload;
 mod retention;
 mod schedule;
+mod sentence;
 mod serve;
 mod settings;
 mod telemetry;
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            output::complain(format_args!("{error:#}"));
+            output::complain(sentence::of(&error));
             ExitCode::FAILURE
         }
         // It has been told already, in the command's own way.

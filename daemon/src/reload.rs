@@ -37,7 +37,8 @@ impl Reload {
         let watcher = settings.file().and_then(|file| match watch(file, send) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                tracing::warn!("{} is not watched ({error:#}); use SIGHUP", file.display());
+                let why = crate::sentence::of(&error);
+                tracing::warn!("{} is not watched ({why}); use SIGHUP", file.display());
                 None
             }
         });

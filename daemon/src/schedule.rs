@@ -5,7 +5,7 @@
 //! second one for the same reason.
 
 use hone_api::UnixMillis;
-use hone_api::cycle::Trigger;
+use hone_api::cycle::{NextCycle, Trigger};
 use hone_config::Schedule;
 
 /// The longest sleep. A clock that jumps is noticed after it.
@@ -36,8 +36,18 @@ pub enum Due {
     Wait(i64),
 }
 
-/// The next time that the cron expression names, for `status`.
-pub fn next_run(schedule: &Schedule, cron_from: UnixMillis) -> Option<UnixMillis> {
+/// When a cycle starts by itself, for those who ask.
+pub fn next(schedule: &Schedule, now: UnixMillis) -> NextCycle {
+    let enabled = schedule.enabled;
+    NextCycle {
+        enabled,
+        at: next_run(schedule, now),
+        failures: (enabled && schedule.failures > 0).then_some(schedule.failures),
+    }
+}
+
+/// The next time that the cron expression names.
+fn next_run(schedule: &Schedule, cron_from: UnixMillis) -> Option<UnixMillis> {
     if !schedule.enabled {
         return None;
     }
@@ -143,6 +153,15 @@ mod tests {
         // What came due within quiet hours starts when they end.
         let end = Situation { failures: 0, ..at(MIDNIGHT + 4 * HOUR) };
         assert_eq!(due(&quiet, &end), Due::Now(Trigger::Schedule));
+    }
+
+    #[test]
+    fn what_comes_next_is_told() {
+        let told = next(&schedule(), UnixMillis(MIDNIGHT));
+        assert_eq!((told.enabled, told.failures), (true, Some(10)));
+        assert_eq!(told.at, Some(UnixMillis(MIDNIGHT + 3 * HOUR)));
+        let off = Schedule { enabled: false, ..schedule() };
+        assert_eq!(next(&off, UnixMillis(MIDNIGHT)), NextCycle::default());
     }
 
     #[test]

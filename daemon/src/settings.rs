@@ -10,6 +10,8 @@ use arc_swap::ArcSwap;
 use hone_config::{Config, Error, Loaded, Sources};
 use tokio::sync::watch;
 
+use crate::load;
+
 /// The settings, shared by all parts of the daemon.
 #[derive(Debug)]
 pub struct Settings {
@@ -60,9 +62,15 @@ impl Settings {
     /// Reads all layers again.
     ///
     /// # Errors
-    /// The new settings are wrong; the old ones stay.
+    /// The new settings are wrong, or their file is gone; the old ones stay.
     pub fn reload(&self) -> Result<Reloaded, Error> {
-        let newer = self.sources.load()?.config;
+        // Its name may be free for a moment while it is saved; the defaults are not what was meant.
+        if let Some(file) = self.file.as_ref().filter(|file| !file.exists()) {
+            let gone =
+                format!("{} is gone; put it back, or restart for the defaults", file.display());
+            return Err(Error::Read(std::io::Error::new(std::io::ErrorKind::NotFound, gone)));
+        }
+        let newer = load::load(&self.sources)?.config;
         let needs_restart = self.started_with.needs_restart(&newer);
         let changed = *self.now.load_full() != newer;
         if changed {
@@ -117,6 +125,10 @@ mod tests {
         assert_eq!(settings.now().training.rank, 4);
         assert!(!woken.has_changed().unwrap());
 
+        fs_err::write(&file, "[evaluation]\nsuites = [\"nonexist\"]\n").unwrap();
+        assert!(settings.reload().unwrap_err().to_string().contains("evaluation.suites"));
+        assert_eq!(settings.now().evaluation.suites, ["starter"]);
+
         fs_err::write(&file, "[training]\nrank = 8\n[engine]\nmax_queue = 3\n").unwrap();
         let reloaded = settings.reload().unwrap();
         assert_eq!(reloaded.needs_restart, ["engine.max_queue"]);
@@ -124,5 +136,21 @@ mod tests {
         assert!(woken.has_changed().unwrap());
         woken.mark_unchanged();
         settings.reload().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_gone_leaves_the_old_settings() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("hone.toml");
+        fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
+        // Found in the working directory, not named: without it the defaults would hold.
+        let sources = Sources { working_dir: Some(dir.path().to_owned()), ..Sources::default() };
+        let settings = Settings::new(sources.load().unwrap(), sources);
+        fs_err::remove_file(&file).unwrap();
+        assert!(settings.reload().unwrap_err().to_string().contains("hone.toml is gone"));
+        assert_eq!(settings.now().training.rank, 4);
+        fs_err::write(&file, "[training]\nrank = 8\n").unwrap();
+        assert!(settings.reload().unwrap().changed);
+        assert_eq!(settings.now().training.rank, 8);
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hone_api::adapter::{AdapterView, LiveView};
-use hone_api::cycle::{CycleEvent, CycleView};
+use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 
@@ -81,6 +81,9 @@ pub struct LoadLora {
 pub trait Control: Send + Sync {
     /// Starts a cycle by hand, or queues it. [`ControlError::Conflict`]: one waits already.
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>>;
+
+    /// When a cycle starts by itself.
+    fn next_cycle(&self) -> NextCycle;
 
     /// Stops a cycle; ending one that has ended is a conflict.
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>>;

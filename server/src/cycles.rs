@@ -6,10 +6,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use hone_api::CycleId;
-use hone_api::cycle::{CycleEvent, CycleView};
+use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
 use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
 use hone_store::Order;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
@@ -38,12 +39,21 @@ pub(crate) async fn start(
     Ok(HttpResponse::Created().json(state.control.start_cycle().await?))
 }
 
+/// A page of cycles, and what comes next.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Cycles {
+    #[serde(flatten)]
+    list: List<CycleView>,
+    /// When one starts by itself.
+    next: NextCycle,
+}
+
 /// Lists cycles, newest first unless `order=asc`.
 #[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
     params(("after" = Option<CycleId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
         ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),
-    responses((status = 200, description = "A page", body = List<CycleView>)))]
+    responses((status = 200, description = "A page", body = Cycles)))]
 pub(crate) async fn list(
     state: web::Data<AppState>,
     request: HttpRequest,
@@ -53,7 +63,8 @@ pub(crate) async fn list(
     let order = query.order(Order::Descending)?;
     query.finish()?;
     let page = state.store.cycles(after, limit, order).await?;
-    Ok(HttpResponse::Ok().json(List::new(page.items, page.has_more, |item| item.id.to_string())))
+    let list = List::new(page.items, page.has_more, |item| item.id.to_string());
+    Ok(HttpResponse::Ok().json(Cycles { list, next: state.control.next_cycle() }))
 }
 
 /// One cycle.

@@ -280,7 +280,7 @@ impl From<hone_adapters::Error> for ControlError {
             E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 Self::DiskFull(message)
             }
-            E::Io(_) | E::Watch(_) => Self::Internal(message),
+            E::Io(_) | E::Watch(_) | E::Pointer(_) => Self::Internal(message),
         }
     }
 }

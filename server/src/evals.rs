@@ -22,6 +22,7 @@ pub(crate) async fn start(
     let mut fields = Fields::new(body.0)?;
     let request = EvalRequest {
         suite: fields.required("suite")?,
+        lines: fields.take("lines")?,
         adapter: fields.take("adapter")?,
         against: fields.take("against")?,
         limit: fields.whole("limit", 0, 1 << 20)?.and_then(|limit| usize::try_from(limit).ok()),

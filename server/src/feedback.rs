@@ -62,7 +62,8 @@ pub(crate) struct FeedbackResponse {
 /// Keeps a feedback item. When this answers 201, it is on disk.
 #[utoipa::path(post, path = "/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
     params(("Idempotency-Key" = Option<String>, Header,
-        description = "The same key with the same body is the same item")),
+        description = "The same key with the same body is the same item. An exported item's id as its \
+            key gives the item this id. A repetition is answered with `idempotent-replayed: true`")),
     responses((status = 200, description = "It would be accepted (`dryrun`)", body = FeedbackResponse),
         (status = 201, description = "It is on disk", body = FeedbackResponse),
         (status = 404, description = "No such answer", body = ErrorBody),
@@ -73,8 +74,11 @@ pub(crate) async fn create(
     request: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let (feedback, dryrun) = read(body.0)?;
+    let (mut feedback, dryrun) = read(body.0)?;
     let idempotency_key = idempotency_key(&request)?;
+    if let Some(id) = idempotency_key.as_deref().and_then(own_id) {
+        feedback.id = id;
+    }
     if dryrun {
         let known = state.store.interaction(feedback.inference_id).await?.is_some();
         if !known {
@@ -93,7 +97,11 @@ pub(crate) async fn create(
         state.metrics.feedback(&signal);
         state.control.feedback_arrived();
     }
-    Ok(HttpResponse::Created().json(FeedbackResponse { feedback_id: appended.id }))
+    let mut response = HttpResponse::Created();
+    if appended.duplicate {
+        response.insert_header(("idempotent-replayed", "true"));
+    }
+    Ok(response.json(FeedbackResponse { feedback_id: appended.id }))
 }
 
 /// Lists all feedback, in the order of its arrival unless `order=desc`.
@@ -124,6 +132,11 @@ fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Invalid> {
             "the header `Idempotency-Key` must have 1 to 255 plain characters",
         )),
     }
+}
+
+/// The id of an item that was exported, here or from another daemon, and comes back under it.
+fn own_id(key: &str) -> Option<FeedbackId> {
+    key.starts_with(FeedbackId::PREFIX).then(|| key.parse().ok()).flatten()
 }
 
 /// Reads a body; also whether it is a dry run.

@@ -59,14 +59,16 @@ pub(crate) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
+    at_most: u32,
 }
 
 impl Readers {
-    pub(crate) fn new(path: &Path, at_most: usize) -> Arc<Self> {
+    pub(crate) fn new(path: &Path, at_most: u32) -> Arc<Self> {
         Arc::new(Self {
             path: path.to_owned(),
             idle: Mutex::new(Vec::new()),
-            permits: Arc::new(Semaphore::new(at_most)),
+            permits: Arc::new(Semaphore::new(at_most as usize)),
+            at_most,
         })
     }
 
@@ -103,9 +105,11 @@ impl Readers {
         .map_err(|_| Error::Closed)?
     }
 
-    /// Refuses further reads and closes the idle connections.
-    pub(crate) fn close(&self) {
+    /// Waits for the reads that run, refuses further ones and closes the connections.
+    pub(crate) async fn close(&self) {
+        let all = self.permits.acquire_many(self.at_most).await;
         self.permits.close();
+        drop(all);
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

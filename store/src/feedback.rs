@@ -15,7 +15,8 @@ use crate::interactions::{self, Order, Page};
 pub struct NewFeedback {
     /// The item; its id and time are made by the caller.
     pub feedback: Feedback,
-    /// The client's `Idempotency-Key`; it counts within the item's source.
+    /// The client's `Idempotency-Key`; it counts within the item's source. The item's own id as its
+    /// key is the same item wherever it was stored: an export that comes back.
     pub idempotency_key: Option<String>,
 }
 
@@ -44,6 +45,15 @@ pub(crate) fn append(
             Ok(Appended { id, duplicate: true })
         } else {
             Err(Error::IdempotencyMismatch { key: key.clone() })
+        };
+    }
+    if new.idempotency_key.as_deref() == Some(feedback.id.to_string().as_str())
+        && let Some(hash) = hash_of(connection, feedback.id)?
+    {
+        return if hash == body_hash {
+            Ok(Appended { id: feedback.id, duplicate: true })
+        } else {
+            Err(Error::IdempotencyMismatch { key: feedback.id.to_string() })
         };
     }
     let id = feedback.inference_id;
@@ -105,6 +115,13 @@ fn known(
         .query_row(params![source.unwrap_or(""), key], |row| {
             Ok((FeedbackId::of(row.get("id")?), row.get("body_hash")?))
         })
+        .optional()?)
+}
+
+fn hash_of(connection: &Connection, id: FeedbackId) -> Result<Option<[u8; 32]>> {
+    Ok(connection
+        .prepare_cached("SELECT body_hash FROM feedback WHERE id = ?1")?
+        .query_row([id.bytes()], |row| row.get(0))
         .optional()?)
 }
 

@@ -45,7 +45,7 @@ use connection::Readers;
 use writer::Writer;
 
 /// Read connections at most; more readers wait.
-const READERS: usize = 4;
+const READERS: u32 = 4;
 
 /// The database of one data directory. Clones share it.
 #[derive(Clone)]
@@ -318,11 +318,12 @@ impl Store {
             .await
     }
 
-    /// Commits everything that was accepted, folds the log into the file and closes it. Later calls
-    /// fail with [`Error::Closed`].
+    /// Commits everything that was accepted, folds the log into the file and closes it: the log and
+    /// its index are gone then. Later calls fail with [`Error::Closed`].
     pub async fn close(&self) {
+        // The last connection removes the log, and a reader may not.
+        self.readers.close().await;
         self.writer.close().await;
-        self.readers.close();
     }
 }
 

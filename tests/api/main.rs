@@ -1,6 +1,7 @@
 //! What clients of the API may rely on, against a daemon with the starter model.
 
 mod chat;
+mod commands;
 mod completions;
 mod feedback;
 mod models;

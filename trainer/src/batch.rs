@@ -133,11 +133,13 @@ impl Rows {
             Self { digest: blake3::hash(text.as_bytes()).to_hex().to_string(), ..Self::default() };
         let mut unmarked = Vec::new();
         let mut count = 0;
-        for (index, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        // Some editors and exports begin a file with a mark of its encoding.
+        let lines = text.trim_start_matches('\u{feff}').lines();
+        for (index, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
             let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
                 path: path.to_owned(),
                 line: index + 1,
-                error: error.to_string(),
+                error: in_words(&error),
             })?;
             let split = row.split.take();
             if matches!(split.as_deref(), Some("held_out" | "heldout")) {
@@ -197,6 +199,17 @@ impl Rows {
             });
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a line, without the parser's own count of lines: it sees one at a time.
+fn in_words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let what = text.split(" at line ").next().unwrap_or(&text);
+    if error.is_data() {
+        what.to_owned()
+    } else {
+        format!("it is not JSON: {what} at column {}", error.column())
     }
 }
 
@@ -341,8 +354,10 @@ mod tests {
         ));
         let short = Hyper { max_length: 5, ..Hyper::default() };
         assert!(read(&[ROW], &short).unwrap_err().to_string().contains("longer than 5"));
+        let marked = read(&[&format!("\u{feff}{ROW}")], &Hyper::default()).unwrap();
+        assert_eq!(marked.train.len(), 1, "a mark of the encoding is no part of a row");
         let error = read(&[ROW, "{"], &Hyper::default()).unwrap_err().to_string();
-        assert!(error.contains(":2 is not a training row"), "{error}");
+        assert!(error.contains("line 2 of ") && error.contains("not JSON"), "{error}");
     }
 
     #[test]

@@ -17,7 +17,10 @@ pub enum Error {
         error: String,
     },
     /// A line of the rows' file is not a row.
-    #[error("{}:{line} is not a training row: {error}", path.display())]
+    #[error(
+        "line {line} of {} is not a training row ({error}); repair it, or take it out",
+        path.display()
+    )]
     Row {
         /// The file.
         path: PathBuf,

@@ -55,6 +55,13 @@ fn minutes(text: &str) -> Result<f64, String> {
     }
 }
 
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= 1 => Ok(number),
+        _ => Err("a number from 1 up".to_owned()),
+    }
+}
+
 /// `hone train`
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
@@ -75,9 +82,9 @@ pub struct TrainArgs {
     pub hyper: HyperArgs,
 }
 
-/// Hyper-parameters; what is not given has the trainer's default.
+/// Hyper-parameters; what is not given comes from `[training]` of the settings.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Hyper-parameters")]
+#[command(next_help_heading = "Hyper-parameters; [training] of the settings changes the defaults")]
 pub struct HyperArgs {
     /// Rank of the update [default: 16]
     #[arg(long)]
@@ -127,7 +134,7 @@ pub struct HyperArgs {
     /// AdamW's floor of the denominator [default: 1e-8]
     #[arg(long)]
     pub epsilon: Option<f64>,
-    /// Longest row in tokens; 0 is the model's context [default: 0]
+    /// Longest row in tokens; 0 is the model's context [default: 1024]
     #[arg(long, value_name = "TOKENS")]
     pub max_length: Option<usize>,
     /// Linear layers that get an adapter [default: all seven]
@@ -142,13 +149,13 @@ pub struct HyperArgs {
     /// Largest share of refused rows that is not a failure [default: 0.5]
     #[arg(long, value_name = "SHARE")]
     pub max_refused_share: Option<f64>,
-    /// Seed of first weights, order and dropout [default: 0]
+    /// Seed of first weights, order and dropout [default: 17]
     #[arg(long)]
     pub seed: Option<u64>,
     /// Compute activations again instead of keeping them [default: auto]
     #[arg(long, value_enum)]
     pub recompute: Option<RecomputeArg>,
-    /// Steps between checkpoints; 0 is one per epoch [default: 50]
+    /// Steps between checkpoints; 0 is one per epoch [default: 25]
     #[arg(long, value_name = "STEPS")]
     pub checkpoint_every: Option<usize>,
 }
@@ -243,13 +250,13 @@ pub struct ServeLoad {
 #[derive(Debug, Clone, Args)]
 pub struct TrainLoad {
     /// Sequences per step
-    #[arg(long, value_name = "ROWS", default_value_t = 4)]
+    #[arg(long, value_name = "ROWS", default_value_t = 4, value_parser = at_least_one)]
     pub batch_size: usize,
     /// Tokens of each sequence
-    #[arg(long, value_name = "TOKENS", default_value_t = 256)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = at_least_one)]
     pub length: usize,
     /// Steps that are measured, after one that is not
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = at_least_one)]
     pub steps: usize,
     /// Rank of the adapter
     #[arg(long, default_value_t = 16)]

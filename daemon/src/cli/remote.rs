@@ -137,7 +137,7 @@ pub struct FeedbackAdd {
     #[arg(long, value_name = "TEXT")]
     pub fix: Option<String>,
     /// A grade from 0 to 1
-    #[arg(long, value_name = "GRADE")]
+    #[arg(long, value_name = "GRADE", value_parser = grade)]
     pub score: Option<f64>,
     /// A remark; it teaches nothing
     #[arg(long, value_name = "TEXT")]
@@ -145,6 +145,13 @@ pub struct FeedbackAdd {
     /// A label; may be repeated
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = key_value)]
     pub tags: Vec<(String, String)>,
+}
+
+fn grade(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(grade) if (0.0..=1.0).contains(&grade) => Ok(grade),
+        _ => Err("a grade is a number from 0 to 1".to_owned()),
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

@@ -45,4 +45,12 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
+    /// A word that names nothing.
+    #[error("`{given}` cannot name {what}; the lists show what there is")]
+    Nameless {
+        /// An adapter, a cycle.
+        what: &'static str,
+        /// What was given.
+        given: String,
+    },
 }

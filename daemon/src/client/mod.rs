@@ -13,6 +13,7 @@ use serde_json::Value;
 
 mod chat;
 mod error;
+pub mod path;
 mod sse;
 
 pub use chat::{Answer, ChatCall};
@@ -82,18 +83,19 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
-    /// `POST path`, which does nothing if the same was sent with this key before.
+    /// `POST path`, which does nothing if the same was sent with this key before; whether it was.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn post_once<T: DeserializeOwned>(
+    pub async fn post_once(
         &self,
         path: &str,
         body: &(impl Serialize + Sync),
         idempotency_key: &str,
-    ) -> Result<T, ClientError> {
+    ) -> Result<bool, ClientError> {
         let request = self.request(Method::POST, path).json(body);
-        self.json(request.header("idempotency-key", idempotency_key)).await
+        let answer = self.send(request.header("idempotency-key", idempotency_key)).await?;
+        Ok(answer.headers().contains_key("idempotent-replayed"))
     }
 
     /// `DELETE path`.

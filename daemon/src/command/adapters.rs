@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use hone_api::adapter::{AdapterState, AdapterView, LiveView};
 use serde_json::{Map, Value, json};
 
 use super::{Context, Failure, Outcome, words};
 use crate::cli::AdaptersCommand;
-use crate::client::{Client, List};
+use crate::client::{Client, List, path};
 use crate::output::Table;
 
 /// The files of a PEFT folder.
@@ -23,13 +23,16 @@ pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
     match command {
         AdaptersCommand::List => list(context, &client).await,
         AdaptersCommand::Show { adapter } => {
-            show(context, &client.get(&format!("/v1/adapters/{adapter}")).await?)
+            show(context, &client.get(&path::adapter(&adapter)?).await?)
         }
         AdaptersCommand::Import { folder, name } => import(context, &client, &folder, name).await,
         AdaptersCommand::Export { adapter, out } => export(context, &client, &adapter, &out).await,
         AdaptersCommand::Promote { adapter, expected_live } => {
             let body = expected(expected_live);
-            moved(context, client.post(&format!("/v1/adapters/{adapter}/promote"), &body).await?)
+            moved(
+                context,
+                client.post(&format!("{}/promote", path::adapter(&adapter)?), &body).await?,
+            )
         }
         AdaptersCommand::Rollback { to, expected_live } => {
             let mut body = expected(expected_live);
@@ -39,7 +42,7 @@ pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
             moved(context, client.post("/v1/adapters/rollback", &body).await?)
         }
         AdaptersCommand::Delete { adapter } => {
-            let answer = client.delete(&format!("/v1/adapters/{adapter}")).await?;
+            let answer = client.delete(&path::adapter(&adapter)?).await?;
             if context.output.is_json() {
                 context.output.value(&answer)?;
             }
@@ -117,31 +120,79 @@ fn show(context: &Context, view: &AdapterView) -> Outcome {
     Ok(())
 }
 
-/// Puts the folder where the daemon may read it, then asks for the import.
+/// Puts a copy of the folder where the daemon may read it, asks for the import, and takes the copy
+/// away again, whatever the answer was: what stayed would be in the way of the next try.
 async fn import(
     context: &Context,
     client: &Client,
     folder: &Path,
     name: Option<String>,
 ) -> Outcome {
-    let own = folder.canonicalize()?;
-    let own = own.file_name().context("this is no folder that an adapter could be in")?;
-    let name = name.unwrap_or_else(|| own.to_string_lossy().into_owned());
-    let drop = data_dir(context)?.join("drop");
-    if !drop.is_dir() {
-        bail_no_data(&drop)?;
+    // Before anything is copied: the name becomes a path.
+    let name = checked_name(folder, name)?;
+    let drop_dir = data_dir(context)?.join("drop");
+    if !drop_dir.is_dir() {
+        bail_no_data(&drop_dir)?;
     }
-    let target = drop.join(&name);
-    if !same(folder, &target) {
-        copy(folder, &target)?;
-    }
-    let body = json!({"folder": name, "name": name});
+    let staged = Staged::copy(folder, &drop_dir, &name)?;
+    let body = json!({"folder": staged.below_drop(), "name": name});
     let view: AdapterView = client.post("/v1/adapters", &body).await?;
+    drop(staged);
     show(context, &view)
 }
 
+/// The name that was given, or the folder's own.
+fn checked_name(folder: &Path, given: Option<String>) -> Result<String, Failure> {
+    if !folder.is_dir() {
+        let folder = folder.display();
+        return Err(
+            anyhow::anyhow!("there is no folder {folder}; name one in PEFT's layout").into()
+        );
+    }
+    let name = match given {
+        Some(name) => name,
+        None => {
+            let own = fs_err::canonicalize(folder)?;
+            own.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        }
+    };
+    hone_adapters::fs::check_adapter_name(&name)
+        .map_err(|error| Failure::Usage(format!("--name: {error}")))?;
+    Ok(name)
+}
+
+/// A copy of an adapter's folder, two steps below the drop folder: the daemon notices what lies
+/// directly in it, and would import the copy by itself. It goes when this is dropped.
+#[derive(Debug)]
+struct Staged {
+    room: PathBuf,
+    name: String,
+}
+
+impl Staged {
+    fn copy(folder: &Path, drop: &Path, name: &str) -> anyhow::Result<Self> {
+        let room = drop.join(format!("import-{}", hone_api::RunId::new().uuid()));
+        fs_err::create_dir(&room)?;
+        let staged = Self { room, name: name.to_owned() };
+        copy(folder, &staged.room.join(name))?;
+        Ok(staged)
+    }
+
+    /// Its path as the daemon is told: relative to the drop folder.
+    fn below_drop(&self) -> String {
+        let room = self.room.file_name().unwrap_or_default().to_string_lossy();
+        format!("{room}/{}", self.name)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs_err::remove_dir_all(&self.room); // a remainder is in nobody's way
+    }
+}
+
 async fn export(context: &Context, client: &Client, adapter: &str, out: &Path) -> Outcome {
-    let view: AdapterView = client.get(&format!("/v1/adapters/{adapter}")).await?;
+    let view: AdapterView = client.get(&path::adapter(adapter)?).await?;
     let folder = data_dir(context)?.join("adapters").join(view.id.to_string());
     if !folder.is_dir() {
         bail_no_data(&folder)?;
@@ -160,10 +211,6 @@ fn data_dir(context: &Context) -> Result<PathBuf, Failure> {
 
 fn bail_no_data(path: &Path) -> anyhow::Result<()> {
     bail!("there is no {}; name the daemon's folder with --data-dir", path.display())
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Copies the two files of an adapter into a new folder; the weights last, so that a folder with
@@ -204,5 +251,41 @@ mod tests {
         assert_eq!(fs_err::read_dir(&to).unwrap().count(), 2);
         let error = copy(&from, &to).unwrap_err().to_string();
         assert!(error.contains("another name"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_could_leave_the_drop_folder_is_refused_before_anything_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("Mine");
+        fs_err::create_dir(&folder).unwrap();
+        for bad in [Some("../../escaped"), Some("live"), Some(""), None] {
+            let refused = checked_name(&folder, bad.map(str::to_owned));
+            assert!(matches!(refused, Err(Failure::Usage(_))), "{bad:?}");
+        }
+        assert_eq!(checked_name(&folder, Some("mine".to_owned())).unwrap(), "mine");
+        let Err(Failure::Failed(error)) = checked_name(&dir.path().join("none"), None) else {
+            panic!("there is no such folder");
+        };
+        assert!(error.to_string().contains("none; name one"), "{error}");
+    }
+
+    #[test]
+    fn the_copy_lies_where_the_watcher_does_not_look_and_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, drop_dir) = (dir.path().join("from"), dir.path().join("drop"));
+        for folder in [&from, &drop_dir] {
+            fs_err::create_dir(folder).unwrap();
+        }
+        assert!(Staged::copy(&from, &drop_dir, "mine").is_err(), "an empty folder is no adapter");
+        assert_eq!(fs_err::read_dir(&drop_dir).unwrap().count(), 0);
+        for file in FILES {
+            fs_err::write(from.join(file), "x").unwrap();
+        }
+        let staged = Staged::copy(&from, &drop_dir, "mine").unwrap();
+        let confined = hone_adapters::fs::confine(&drop_dir, &staged.below_drop()).unwrap();
+        assert!(confined.join(FILES[1]).is_file());
+        assert!(!confined.parent().unwrap().join(FILES[1]).exists());
+        drop(staged);
+        assert_eq!(fs_err::read_dir(&drop_dir).unwrap().count(), 0);
     }
 }

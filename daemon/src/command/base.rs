@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use hone_config::{Config, Weights};
-use hone_model::{Model, Source, WeightFormat};
+use hone_config::Config;
+use hone_model::Model;
 
 use super::{Context, Failure, model_flags};
 use crate::cli::ModelArgs;
+use crate::{assemble, dirs};
 
 /// A packed base and what it was packed by.
 #[derive(Debug)]
@@ -25,20 +26,10 @@ impl Base {
     /// The configuration does not hold, or the folder is no model.
     pub fn prepare(context: &Context, args: &ModelArgs) -> Result<Self, Failure> {
         let config = context.config(model_flags(args))?.config;
-        let source = if config.model.is_starter() {
-            Source::Starter
-        } else {
-            Source::Folder(PathBuf::from(&config.model.source))
-        };
-        let format = match config.model.weights {
-            Weights::F32 => WeightFormat::F32,
-            Weights::Bf16 => WeightFormat::Bf16,
-            Weights::Q8 => WeightFormat::Q8,
-            Weights::Q4 => WeightFormat::Q4,
-        };
+        dirs::make(&config.server.data_dir)?;
         let base_dir = config.server.data_dir.join("base");
-        fs_err::create_dir_all(&base_dir)?;
-        let folder = fs_err::canonicalize(hone_model::prepare(&source, format, &base_dir)?)?;
+        dirs::make(&base_dir)?;
+        let folder = fs_err::canonicalize(assemble::pack(&config, &base_dir)?)?;
         Ok(Self { config, folder })
     }
 
@@ -47,6 +38,6 @@ impl Base {
     /// # Errors
     /// The packed folder is damaged.
     pub fn open(&self) -> Result<Arc<Model>, Failure> {
-        Ok(Arc::new(Model::open(&self.folder, self.config.model.cores())?))
+        Ok(assemble::open_packed(&self.config, &self.folder)?)
     }
 }

@@ -9,7 +9,7 @@ use rustyline::error::ReadlineError;
 
 use super::{Context, Outcome, feedback, why};
 use crate::cli::{ChatArgs, WhyArgs};
-use crate::client::{Answer, ChatCall, Client, ClientError};
+use crate::client::{Answer, ChatCall, Client, ClientError, path};
 
 const HELP: &str = "/good  /bad  /fix TEXT  /adapter NAME  /why  /new  /quit";
 
@@ -21,18 +21,28 @@ struct Chat<'a> {
     model: String,
     messages: Vec<Message>,
     last: Option<Answer>,
+    /// Whether the last line could not be done.
+    failed: bool,
 }
 
 /// Talks until the input ends.
 ///
 /// # Errors
-/// The daemon is not there. What it says of a single line is told and the talk goes on.
+/// The daemon or the adapter is not there. What the daemon says of a single line is told and the talk
+/// goes on; from a pipe it is a failure if it was the last one.
 pub async fn run(context: &Context, args: &ChatArgs) -> Outcome {
     let client = context.client()?;
     let _: serde_json::Value = client.get("/v1/models").await?;
-    let mut chat =
-        Chat { context, client, args, model: String::new(), messages: Vec::new(), last: None };
-    chat.choose(args.adapter.as_deref());
+    let mut chat = Chat {
+        context,
+        client,
+        args,
+        model: String::new(),
+        messages: Vec::new(),
+        last: None,
+        failed: false,
+    };
+    chat.choose(args.adapter.as_deref()).await?;
     chat.restart();
     if !std::io::stdin().is_terminal() {
         for line in std::io::stdin().lock().lines() {
@@ -40,7 +50,7 @@ pub async fn run(context: &Context, args: &ChatArgs) -> Outcome {
                 break;
             }
         }
-        return Ok(());
+        return if chat.failed { Err(super::Failure::Told) } else { Ok(()) };
     }
     context.output.say(format_args!("{}  {HELP}", chat.client.url()));
     let mut editor = rustyline::DefaultEditor::new()?;
@@ -75,9 +85,11 @@ impl Chat<'_> {
             }
             "/fix" => self.fix(rest.trim()).await,
             "/adapter" => {
-                self.choose(Some(rest.trim()).filter(|name| !name.is_empty()));
-                self.context.output.say(format_args!("{} answers from now on", self.model));
-                Ok(())
+                let chosen = self.choose(Some(rest.trim()).filter(|name| !name.is_empty())).await;
+                if chosen.is_ok() {
+                    self.context.output.say(format_args!("{} answers from now on", self.model));
+                }
+                chosen
             }
             "/new" => {
                 self.restart();
@@ -90,6 +102,9 @@ impl Chat<'_> {
             }
             _ => self.ask(line).await?,
         };
+        if !word.is_empty() {
+            self.failed = done.is_err();
+        }
         if let Err(error) = done {
             self.context.output.say(format_args!("hone: {error}"));
             if matches!(error, ClientError::Unreachable { .. }) {
@@ -162,13 +177,19 @@ impl Chat<'_> {
         let adapter = self.last.as_ref().map_or("live", |last| &last.adapter).to_owned();
         let told = why::run(self.context, &WhyArgs { adapter }).await;
         if let Err(super::Failure::Failed(error)) = told {
-            self.context.output.say(format_args!("hone: {error:#}"));
+            self.context.output.say(format_args!("hone: {}", crate::sentence::of(&error)));
         }
         Ok(())
     }
 
-    fn choose(&mut self, adapter: Option<&str>) {
+    /// Who answers from now on. An adapter that is not there changes nothing.
+    async fn choose(&mut self, adapter: Option<&str>) -> Result<(), ClientError> {
+        // These may mean the base, which is no adapter that could be looked at.
+        if let Some(name) = adapter.filter(|name| !matches!(*name, "base" | "live" | "previous")) {
+            let _: serde_json::Value = self.client.get(&path::adapter(name)?).await?;
+        }
         self.model = adapter.map_or_else(|| "hone".to_owned(), |name| format!("hone:{name}"));
+        Ok(())
     }
 
     fn restart(&mut self) {

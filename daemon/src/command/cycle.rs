@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Failure, Outcome, follow, words};
 use crate::cli::CycleCommand;
-use crate::client::{Client, List};
+use crate::client::{Client, List, path};
 use crate::output::Table;
 
 /// Does what was asked for.
@@ -19,12 +19,13 @@ pub async fn run(context: &Context, command: CycleCommand) -> Outcome {
         CycleCommand::List { limit } => list(context, &client, limit).await,
         CycleCommand::Show { id } => {
             let id = id_or_newest(&client, id).await?;
-            let view: CycleView = client.get(&format!("/v1/cycles/{id}")).await?;
+            let view: CycleView = client.get(&path::cycle(&id)?).await?;
             show(context, &view)
         }
         CycleCommand::Cancel { id } => {
             let id = id_or_newest(&client, id).await?;
-            let answer: Value = client.post(&format!("/v1/cycles/{id}/cancel"), &json!({})).await?;
+            let answer: Value =
+                client.post(&format!("{}/cancel", path::cycle(&id)?), &json!({})).await?;
             if context.output.is_json() {
                 context.output.value(&answer)?;
             }

@@ -66,37 +66,83 @@ pub async fn send(
     Ok(answer["feedback_id"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Sends every line. Repeating an import adds nothing twice: a line's own id (or its digest) is its
-/// idempotency key.
+/// What became of the lines of a file.
+#[derive(Debug, Default)]
+struct Imported {
+    new: usize,
+    known: usize,
+    /// Each with its number and the reason.
+    failed: Vec<(usize, String)>,
+}
+
+/// Sends every line, also after one that fails. Repeating an import adds nothing twice: a line's own
+/// id (or its digest) is its idempotency key.
 async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
     let text = fs_err::read_to_string(file)?;
-    let mut sent = 0_usize;
-    for (number, line) in text.lines().enumerate() {
+    let mut imported = Imported::default();
+    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         if line.trim().is_empty() {
             continue;
         }
-        let at = || format!("line {} of {}", number + 1, file.display());
-        let (body, key) = importable(line).with_context(at)?;
-        let _: Value = client.post_once("/v1/feedback", &body, &key).await.with_context(at)?;
-        sent += 1;
+        match send_line(client, line).await {
+            Ok(true) => imported.known += 1,
+            Ok(false) => imported.new += 1,
+            // All that follows would fail as well; repeating the import goes on here.
+            Err(error) if is_gone(&error) => return Err(error.into()),
+            Err(error) => imported.failed.push((number + 1, crate::sentence::of(&error))),
+        }
     }
-    if context.output.is_json() {
-        context.output.value(&json!({"imported": sent}))?;
+    tell(context, file, &imported)
+}
+
+/// Whether the item was there already.
+async fn send_line(client: &Client, line: &str) -> anyhow::Result<bool> {
+    let (body, key) = importable(line)?;
+    Ok(client.post_once("/v1/feedback", &body, &key).await?)
+}
+
+fn is_gone(error: &anyhow::Error) -> bool {
+    matches!(
+        error.downcast_ref(),
+        Some(ClientError::Unreachable { .. } | ClientError::Broken { .. })
+    )
+}
+
+fn tell(context: &Context, file: &Path, imported: &Imported) -> Outcome {
+    let Imported { new, known, failed } = imported;
+    let output = context.output;
+    if output.is_json() {
+        let line = |(line, reason): &(usize, String)| json!({"line": line, "reason": reason});
+        let failed: Vec<_> = failed.iter().map(line).collect();
+        output.value(&json!({"imported": new, "already_there": known, "failed": failed}))?;
     }
-    context.output.line(format_args!("{sent} items imported"))?;
-    Ok(())
+    output.line(format_args!("{new} items imported, {known} were there already"))?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    for (line, reason) in failed {
+        output.say(format_args!("{}, line {line}: {reason}", file.display()));
+    }
+    let text = format!(
+        "{} lines of {} were not imported; repair them and import the file again",
+        failed.len(),
+        file.display()
+    );
+    Err(anyhow::anyhow!(text).into())
 }
 
 /// The request that a line of a file stands for, and its idempotency key.
 fn importable(line: &str) -> anyhow::Result<(Value, String)> {
-    let mut value: Value = serde_json::from_str(line)?;
-    let object = value.as_object_mut().context("this is not a JSON object")?;
+    let mut value: Value = serde_json::from_str(line)
+        .map_err(|error| anyhow::anyhow!("it is not JSON (column {})", error.column()))?;
+    let object = value.as_object_mut().context("it is not a JSON object")?;
     let id = object.remove("id").and_then(|id| id.as_str().map(str::to_owned));
     // What the daemon adds by itself.
     object.remove("created_at");
     object.remove("source");
-    let key = id.unwrap_or_else(|| blake3::hash(line.as_bytes()).to_hex().to_string());
-    Ok((value, format!("import-{key}")))
+    let digest = || format!("import-{}", blake3::hash(line.as_bytes()).to_hex());
+    let id = id.filter(|id| id.len() <= 255 && id.bytes().all(|byte| byte.is_ascii_graphic()));
+    Ok((value, id.unwrap_or_else(digest)))
 }
 
 async fn export(context: &Context, client: &Client, out: Option<&Path>) -> Outcome {
@@ -148,7 +194,7 @@ mod tests {
             "tags": {"family": "a"},
         });
         assert_eq!(body, wanted);
-        assert_eq!(key, format!("import-{}", item.id));
+        assert_eq!(key, item.id.to_string(), "the daemon knows it by that");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 
 use super::words::{number, word};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, path};
 use crate::output::{Bars, Output};
 
 /// A cycle that stands still, and how long its steps took.
@@ -35,7 +35,7 @@ pub async fn follow(client: &Client, id: &str, output: Output) -> Result<Followe
             Err(error) if failures >= 20 => return Err(error),
             Err(_) => failures += 1,
         }
-        match client.get::<CycleView>(&format!("/v1/cycles/{id}")).await {
+        match client.get::<CycleView>(&path::cycle(id)?).await {
             Ok(view) if !matches!(view.status, CycleStatus::Queued | CycleStatus::Running) => {
                 return Ok(Followed { times: show.end(), view });
             }
@@ -49,7 +49,11 @@ pub async fn follow(client: &Client, id: &str, output: Output) -> Result<Followe
 
 /// The refusal of the cycle itself, which names what is wrong better than the stream's.
 async fn error_again(client: &Client, id: &str) -> ClientError {
-    match client.get::<CycleView>(&format!("/v1/cycles/{id}")).await {
+    let found = match path::cycle(id) {
+        Ok(path) => client.get::<CycleView>(&path).await,
+        Err(error) => Err(error),
+    };
+    match found {
         Err(error) => error,
         Ok(_) => ClientError::Foreign {
             url: client.url().to_owned(),
@@ -64,7 +68,7 @@ async fn read(
     seen: &mut u64,
     show: &mut Show,
 ) -> Result<(), ClientError> {
-    let mut events = client.events(&format!("/v1/cycles/{id}/events")).await?;
+    let mut events = client.events(&format!("{}/events", path::cycle(id)?)).await?;
     while let Some(event) = events.next().await? {
         let Ok(event) = serde_json::from_str::<CycleEvent>(&event.data) else { continue };
         if event.sequence > *seen {

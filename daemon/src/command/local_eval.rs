@@ -1,21 +1,18 @@
 //! An evaluation in this process: no daemon, the same engine, the same checks.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Mutex;
 
-use anyhow::Context as _;
-use hone_adapters::Registry;
-use hone_api::AdapterId;
+use hone_api::{AdapterId, AdapterRef};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
-use hone_eval::{Bootstrap, Options, RowResult, Suite, answer_suite, compare};
-use serde_json::json;
+use hone_eval::{Options, RowResult, Suite, answer_suite};
 
 use super::base::Base;
 use super::{Context, Failure, Outcome, eval};
 use crate::assemble;
 use crate::cli::EvalArgs;
-use crate::lock::DataLock;
+use crate::evals::{comparison, summary};
 use crate::output::Bars;
 
 /// Loads the model and the adapters, asks, and compares.
@@ -34,10 +31,10 @@ pub async fn run(context: &Context, args: &EvalArgs) -> Outcome {
     };
     let candidate = answers(context, &base, engine.as_ref(), &suite, &subject).await?;
     let report = match against {
-        None => scores(&suite.name, &candidate),
+        None => summary(&subject.name, &candidate),
         Some(against) => {
             let champion = answers(context, &base, engine.as_ref(), &suite, &against).await?;
-            serde_json::to_value(compare(&champion, &candidate, Bootstrap::default())?)?
+            comparison((&subject.name, &candidate), (&against.name, &champion))?
         }
     };
     eval::show(context.output, &report)
@@ -53,35 +50,40 @@ struct Subject {
 
 impl Subject {
     /// A PEFT folder, or an adapter of the data directory; it is loaded into the engine.
-    fn find(base: &Base, engine: &Engine, name: &str) -> Result<Self, Failure> {
-        let folder = if !eval::is_word(name) && Path::new(name).is_dir() {
-            Some(PathBuf::from(name))
+    fn find(base: &Base, engine: &Engine, given: &str) -> Result<Self, Failure> {
+        let found = if !eval::is_word(given) && Path::new(given).is_dir() {
+            Some((AdapterId::new(), given.to_owned(), PathBuf::from(given)))
         } else {
-            Self::registered(base, engine, name)?
+            registered(base, engine, given)?
         };
-        let Some(folder) = folder else {
+        let Some((id, name, folder)) = found else {
             return Ok(Self { name: "base".to_owned(), target: Target::Base, digest: None });
         };
-        let id = AdapterId::new();
         let digest = engine.load(id, &folder)?.digest;
-        Ok(Self { name: name.to_owned(), target: Target::Exact(id), digest: Some(digest) })
+        Ok(Self { name, target: Target::Exact(id), digest: Some(digest) })
     }
+}
 
-    /// The folder of an adapter that the data directory holds; `None` is the base.
-    fn registered(base: &Base, engine: &Engine, name: &str) -> Result<Option<PathBuf>, Failure> {
-        let data_dir = &base.config.server.data_dir;
-        if name == "base" || (name == "live" && !data_dir.join("live.json").exists()) {
-            return Ok(None);
+/// An adapter that the data directory holds, by its id, with its folder; `None` is the base. A daemon
+/// may be at work there: it is only looked at.
+fn registered(
+    base: &Base,
+    engine: &Engine,
+    given: &str,
+) -> Result<Option<(AdapterId, String, PathBuf)>, Failure> {
+    let data_dir = &base.config.server.data_dir;
+    let reference = AdapterRef::from_str(given).unwrap_or(AdapterRef::Live);
+    let found = hone_adapters::lookup(data_dir, &assemble::shape(engine.model()), &reference);
+    let found = found.map_err(|error| match error {
+        hone_adapters::Error::Unknown(_) => {
+            anyhow::anyhow!(
+                "`{given}` is neither a folder nor an adapter in {}",
+                data_dir.display()
+            )
         }
-        let reference = name.parse().unwrap_or(hone_api::AdapterRef::Live);
-        // Opening repairs; a daemon must not be at work there meanwhile.
-        let _lock = DataLock::take(data_dir)?;
-        let registry = Registry::open(data_dir, assemble::shape(engine.model()))?;
-        let id = registry.resolve(&reference).with_context(|| {
-            format!("`{name}` is neither a folder nor an adapter in {}", data_dir.display())
-        })?;
-        Ok(id.map(|id| registry.dir(id)))
-    }
+        other => other.into(),
+    })?;
+    Ok(found.map(|(id, folder)| (id, id.to_string(), folder)))
 }
 
 async fn answers(
@@ -106,21 +108,4 @@ async fn answers(
         ..Options::default()
     };
     Ok(answer_suite(engine, subject.target, suite, &options).await?)
-}
-
-/// Plain scores, by family, as `POST /v1/evals` has them.
-fn scores(suite: &str, rows: &[RowResult]) -> serde_json::Value {
-    let mut families: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for row in rows {
-        let (items, passed) = families.entry(&row.family).or_default();
-        *items += 1;
-        *passed += usize::from(row.passed);
-    }
-    let line = |(items, passed)| json!({"items": items, "passed": passed});
-    let passed = rows.iter().filter(|row| row.passed).count();
-    let mut report = line((rows.len(), passed));
-    report["suite"] = json!(suite);
-    report["families"] =
-        families.into_iter().map(|(name, counts)| (name.to_owned(), line(counts))).collect();
-    report
 }

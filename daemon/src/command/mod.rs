@@ -6,6 +6,7 @@ use hone_config::{Flag, Loaded, Sources};
 
 use crate::cli::{Cli, Command, Global, ModelArgs, ServeArgs};
 use crate::client::{Client, ClientError};
+use crate::load;
 use crate::output::Output;
 
 mod adapters;
@@ -44,6 +45,9 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 /// What a command returns.
 pub type Outcome = Result<(), Failure>;
 
+/// Where a daemon listens that was told nothing else.
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+
 /// What a command may use.
 #[derive(Debug, Clone)]
 pub struct Context {
@@ -59,8 +63,11 @@ impl Context {
     /// # Errors
     /// The URL is none.
     pub fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.global.url, self.global.api_key.as_deref())
-            .map_err(|error: ClientError| Failure::Usage(error.to_string()))
+        Client::new(
+            self.global.url.as_deref().unwrap_or(DEFAULT_URL),
+            self.global.api_key.as_deref(),
+        )
+        .map_err(|error: ClientError| Failure::Usage(error.to_string()))
     }
 
     /// The settings: defaults, file, variables, the global flags and these.
@@ -68,7 +75,7 @@ impl Context {
     /// # Errors
     /// The configuration does not hold.
     pub fn config(&self, flags: Vec<Flag>) -> Result<Loaded, Failure> {
-        self.sources(flags).load().map_err(|error| Failure::Usage(error.to_string()))
+        load::load(&self.sources(flags)).map_err(|error| Failure::Usage(error.to_string()))
     }
 
     /// Where the settings come from, so that they can be read again.
@@ -117,6 +124,10 @@ pub fn run(cli: Cli) -> Outcome {
         let text = "--model, --weights, --threads, --listen and --device stand behind the command, not before it";
         return Err(Failure::Usage(text.to_owned()));
     }
+    // Also where nothing of it is used: who names a file means it. The daemon reads it with its flags.
+    if context.global.config.is_some() && !matches!(command, Command::Serve(_)) {
+        context.config(Vec::new())?;
+    }
     match command {
         Command::Serve(args) => serve::run(&context, &args),
         Command::Demo(args) => wait(crate::demo::run(&context, &args)),
@@ -136,4 +147,35 @@ pub fn run(cli: Cli) -> Outcome {
 /// Runs a command that waits for a network, on this thread.
 fn wait(command: impl Future<Output = Outcome>) -> Outcome {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_is_named_must_hold_for_every_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let (wrong, none) = (dir.path().join("wrong.toml"), dir.path().join("none.toml"));
+        fs_err::write(&wrong, "[server]\nlisten_on = \"x\"\n").unwrap();
+        for file in [wrong, none] {
+            for words in [
+                &["status"][..],
+                &["adapters", "list"][..],
+                &["chat"][..],
+                &["demo"][..],
+                &["eval", "--suite", "control_add"][..],
+                &["train", "--job", "nothing"][..],
+                &["config", "check"][..],
+                &["serve"][..],
+            ] {
+                let file = file.to_str().unwrap();
+                let all = [&["hone", "--config", file][..], words].concat();
+                let outcome = run(Cli::try_parse_from(all).unwrap());
+                assert!(matches!(outcome, Err(Failure::Usage(_))), "{words:?}: {outcome:?}");
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
-use crate::{serve, telemetry};
+use crate::{load, serve, telemetry};
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -14,7 +14,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
         flags.push(flag("--listen", "server.listen", listen));
     }
     let sources = context.sources(flags);
-    let loaded = sources.load().map_err(|error| Failure::Usage(error.to_string()))?;
+    let loaded = load::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::start(&loaded.config.telemetry.log, loaded.config.telemetry.json)
         .map_err(|error| Failure::Usage(format!("{error:#}")))?;
     let output = context.output;

@@ -1,11 +1,19 @@
 //! `hone status`: what serves now, what is running, what comes next.
 
 use hone_api::adapter::{AdapterState, AdapterView};
-use hone_api::cycle::{CycleStatus, CycleView};
+use hone_api::cycle::{CycleStatus, CycleView, NextCycle};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Context, Failure, Outcome, words};
+use super::{Context, Outcome, words};
 use crate::client::List;
+
+/// The newest cycles, and what comes next by the daemon's own settings.
+#[derive(Debug, Deserialize)]
+struct Cycles {
+    data: Vec<CycleView>,
+    next: NextCycle,
+}
 
 /// Asks the daemon and tells.
 ///
@@ -15,7 +23,7 @@ pub async fn run(context: &Context) -> Outcome {
     let (client, output) = (context.client()?, context.output);
     let models: List<Value> = client.get("/v1/models").await?;
     let adapters: List<AdapterView> = client.get("/v1/adapters").await?;
-    let cycles: List<CycleView> = client.get("/v1/cycles?limit=5&order=desc").await?;
+    let cycles: Cycles = client.get("/v1/cycles?limit=5&order=desc").await?;
     let ready = client.is_ready().await;
     let live = adapters.data.iter().find(|view| view.state == AdapterState::Live);
     let model = models.data.first().and_then(|model| model["id"].as_str()).unwrap_or("-");
@@ -26,7 +34,7 @@ pub async fn run(context: &Context) -> Outcome {
     if output.is_json() {
         output.value(&json!({
             "url": client.url(), "ready": ready, "model": model, "live": live, "running": running,
-            "last_cycle": last, "adapters": adapters.data.len(),
+            "last_cycle": last, "next": cycles.next, "adapters": adapters.data.len(),
         }))?;
         return Ok(());
     }
@@ -57,24 +65,33 @@ pub async fn run(context: &Context) -> Outcome {
         }
         None => output.line("last     no cycle yet; `hone cycle run` starts one")?,
     }
-    output.line(format_args!("next     {}", next(context)?))?;
+    output.line(format_args!("next     {}", in_words(cycles.next)))?;
     Ok(())
 }
 
-/// When a cycle starts by itself, by the settings of this folder, which the daemon should have too.
-fn next(context: &Context) -> Result<String, Failure> {
-    let schedule = context.config(Vec::new())?.config.schedule;
-    if !schedule.enabled {
-        return Ok("no cycle starts by itself (schedule.enabled is false)".to_owned());
+/// When a cycle starts by itself, in words.
+fn in_words(next: NextCycle) -> String {
+    if !next.enabled {
+        return "no cycle starts by itself (schedule.enabled is false)".to_owned();
     }
-    let clock = crate::schedule::next_run(&schedule, hone_api::UnixMillis::now());
-    let mut when: Vec<String> = clock.map(words::time).into_iter().collect();
-    if schedule.failures > 0 {
-        when.push(format!("after {} new failures", schedule.failures));
-    }
-    Ok(if when.is_empty() {
+    let mut when: Vec<String> = next.at.map(words::time).into_iter().collect();
+    when.extend(next.failures.map(|failures| format!("after {failures} new failures")));
+    if when.is_empty() {
         "`hone cycle run`; nothing is scheduled".to_owned()
     } else {
         format!("a cycle: {}", when.join(", or "))
-    })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_next_in_words() {
+        let next = NextCycle { enabled: true, at: None, failures: Some(9) };
+        assert_eq!(in_words(next), "a cycle: after 9 new failures");
+        assert!(in_words(NextCycle { failures: None, ..next }).contains("nothing is scheduled"));
+        assert!(in_words(NextCycle::default()).contains("schedule.enabled"));
+    }
 }

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use hone_api::RunId;
+use hone_config::Training;
 use hone_trainer::{Hyper, Job, Outcome as Trained, Progress, Recompute, Scheduler};
 
 use super::base::Base;
-use super::{Context, Failure, Outcome, words};
-use crate::child;
+use super::{Context, Failure, Outcome, model_flags, words};
 use crate::cli::{HyperArgs, RecomputeArg, SchedulerArg, TrainArgs};
 use crate::output::{Bars, Table};
+use crate::{child, hyper};
 
 /// Trains.
 ///
@@ -26,16 +27,23 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         let text = format!("{} already has an adapter; choose another --out", out.display());
         return Err(Failure::Usage(text));
     }
-    let hyper = hyper(&args.hyper);
+    let config = context.config(model_flags(&args.model))?.config;
+    let hyper = hyper(&args.hyper, &config.training);
     hyper.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    if !data.is_file() {
+        let data = data.display();
+        return Err(anyhow::anyhow!("there is no file {data}; name JSON lines with --data").into());
+    }
     let data = fs_err::canonicalize(data)?;
     let base = Base::prepare(context, &args.model)?;
-    fs_err::create_dir_all(out)?;
+    let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
     let mut job = Job::new(&base.folder, data);
     job.out = fs_err::canonicalize(out)?;
     job.hyper = hyper;
-    job.threads = base.config.model.cores();
+    // --threads speaks of this run; training.threads of training beside a daemon that serves.
+    job.threads =
+        args.model.threads.map_or_else(|| hyper::threads(&config), |_| config.model.cores());
     job.write(&dir)?;
 
     let output = context.output;
@@ -48,6 +56,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         }
     })?;
     broken?;
+    new.keep();
     bar.finish("");
     if output.is_json() {
         output.value(&outcome)?;
@@ -57,13 +66,39 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     Ok(())
 }
 
-/// The daemon's form: progress as JSON lines on stdout, nothing else. What is there already when
-/// the process was killed is taken up again.
+/// The folder of the result. It is made before the work, so that one that cannot be made is told at
+/// once; if it was made here and nothing comes of the work, it goes again.
+#[derive(Debug)]
+struct NewFolder<'a>(Option<&'a Path>);
+
+impl<'a> NewFolder<'a> {
+    fn make(out: &'a Path) -> std::io::Result<Self> {
+        let made = !out.exists();
+        fs_err::create_dir_all(out)?;
+        Ok(Self(made.then_some(out)))
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for NewFolder<'_> {
+    fn drop(&mut self) {
+        if let Some(out) = self.0 {
+            let _ = fs_err::remove_dir(out); // only if nothing is in it
+        }
+    }
+}
+
+/// The daemon's form: progress as JSON lines on stdout. What is there already when the process was
+/// killed is taken up again; a job that is complete has no progress, and tells its outcome.
 fn for_daemon(context: &Context, job: &Path) -> Outcome {
     child::end_with_parent()?;
     let stop = child::stop_on_term()?;
-    let mut broken = Ok(());
+    let (mut broken, mut lines) = (Ok(()), 0_usize);
     let trained = hone_trainer::run_until(job, &stop, &mut |line| {
+        lines += 1;
         if broken.is_ok() {
             broken = context.output.value(line);
         }
@@ -71,7 +106,12 @@ fn for_daemon(context: &Context, job: &Path) -> Outcome {
     match trained {
         // As the daemon asked; it goes on from the checkpoint.
         Err(hone_trainer::Error::Stopped { .. }) => {}
-        other => drop(other?),
+        other => {
+            let outcome = other?;
+            if lines == 0 {
+                broken = context.output.value(&outcome);
+            }
+        }
     }
     Ok(broken?)
 }
@@ -113,8 +153,9 @@ fn tell(context: &Context, outcome: &Trained) -> Outcome {
     Ok(())
 }
 
-fn hyper(args: &HyperArgs) -> Hyper {
-    let mut hyper = Hyper::default();
+/// The settings' hyper-parameters, but for those that flags name.
+fn hyper(args: &HyperArgs, training: &Training) -> Hyper {
+    let mut hyper = hyper::of(training);
     macro_rules! take {
         ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { hyper.$name = value; })* };
     }
@@ -155,38 +196,58 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn parsed(words: &[&str]) -> Hyper {
+    fn training() -> Training {
+        hone_config::Config::defaults(Path::new("d")).unwrap().training
+    }
+
+    fn parsed(words: &[&str], training: &Training) -> Hyper {
         let words = ["hone", "train", "--data", "d", "--out", "o"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
-            Some(Command::Train(args)) => hyper(&args.hyper),
+            Some(Command::Train(args)) => hyper(&args.hyper, training),
             _ => panic!("that is `train`"),
         }
     }
 
     #[test]
+    fn a_folder_that_was_made_for_nothing_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        drop(NewFolder::make(&out).unwrap());
+        assert!(!out.exists());
+        NewFolder::make(&out).unwrap().keep();
+        assert!(out.exists());
+        drop(NewFolder::make(&out).unwrap());
+        assert!(out.exists(), "it was there before");
+    }
+
+    #[test]
     fn flags_change_only_what_they_name() {
-        assert_eq!(parsed(&[]), Hyper::default());
-        let hyper =
-            parsed(&["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"]);
+        let settings = Training { seed: 5, epochs: 9, ..training() };
+        assert_eq!(parsed(&[], &settings), hyper::of(&settings));
+        let hyper = parsed(
+            &["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"],
+            &settings,
+        );
         let expected = Hyper {
             rank: 4,
             target_modules: vec!["q_proj".into(), "v_proj".into()],
             scheduler: Scheduler::Linear,
-            ..Hyper::default()
+            ..hyper::of(&settings)
         };
         assert_eq!(hyper, expected);
+        assert_eq!((hyper.seed, hyper.epochs), (5, 9), "as the settings say");
     }
 
     #[test]
-    fn the_help_names_the_trainers_defaults() {
-        // What the help of a flag promises must be what the trainer does.
+    fn the_help_names_the_defaults() {
+        // What the help of a flag promises must be what is trained without settings.
         let command = <Cli as clap::CommandFactory>::command();
         let train = command.find_subcommand("train").unwrap();
         let help = |name: &str| {
             let arg = train.get_arguments().find(|arg| arg.get_long() == Some(name)).unwrap();
             arg.get_help().unwrap().to_string()
         };
-        let hyper = Hyper::default();
+        let hyper = hyper::of(&training());
         for (name, value) in [
             ("rank", hyper.rank as f64),
             ("alpha", hyper.alpha),

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Outcome, adapters, words};
 use crate::cli::WhyArgs;
-use crate::client::ClientError;
+use crate::client::{ClientError, path};
 use crate::output::{Output, Table};
 
 /// Tells it.
@@ -18,7 +18,7 @@ use crate::output::{Output, Table};
 /// There is no such adapter, or no daemon.
 pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
     let (client, output) = (context.client()?, context.output);
-    let view: AdapterView = match client.get(&format!("/v1/adapters/{}", args.adapter)).await {
+    let view: AdapterView = match client.get(&path::adapter(&args.adapter)?).await {
         Err(ClientError::Refused { .. }) if matches!(args.adapter.as_str(), "live" | "base") => {
             let text = "the base serves, without an adapter; nothing had to be decided for that";
             if output.is_json() {
@@ -31,7 +31,7 @@ pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
     };
     let cycle: Option<CycleView> = match &view.provenance {
         Provenance::Cycle { cycle_id, .. } => {
-            Some(client.get(&format!("/v1/cycles/{cycle_id}")).await?)
+            Some(client.get(&path::cycle(&cycle_id.to_string())?).await?)
         }
         Provenance::Import { .. } => None,
     };

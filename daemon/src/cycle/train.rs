@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use hone_config::{Config, Recompute};
-use hone_trainer::{Hyper, Job, Outcome, Progress};
+use hone_trainer::{Job, Outcome, Progress};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{BEAT, End, Work};
 use crate::child::{self, Ended, Limits};
+use crate::hyper;
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
@@ -29,11 +29,8 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     } else {
         let mut job = Job::new(&work.parts.base, rows);
         job.base_name = Some(config.model.name());
-        job.hyper = hyper(&config);
-        job.threads = match config.training.threads {
-            0 => config.model.cores(),
-            threads => threads,
-        };
+        job.hyper = hyper::of(&config.training);
+        job.threads = hyper::threads(&config);
         job.pressure = Some(work.parts.dirs.pressure());
         job.write(&dir)?;
         job
@@ -150,33 +147,6 @@ fn shown(outcome: &Outcome) -> Value {
     })
 }
 
-fn hyper(config: &Config) -> Hyper {
-    let training = &config.training;
-    Hyper {
-        rank: training.rank,
-        alpha: training.alpha,
-        dropout: training.dropout,
-        kl_weight: training.kl_weight,
-        learning_rate: training.learning_rate,
-        warmup_ratio: training.warmup_percent.ratio(),
-        epochs: training.epochs,
-        batch_size: training.batch_size,
-        accumulation: training.accumulation,
-        clip: training.clip,
-        weight_decay: training.weight_decay,
-        max_length: training.max_length,
-        early_stop_patience: training.patience,
-        seed: training.seed,
-        recompute: match training.recompute {
-            Recompute::Auto => hone_trainer::Recompute::Auto,
-            Recompute::Always => hone_trainer::Recompute::Always,
-            Recompute::Never => hone_trainer::Recompute::Never,
-        },
-        checkpoint_every: training.checkpoint_every,
-        ..Hyper::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,11 +162,5 @@ mod tests {
         assert!(dir.path().join("checkpoints").exists() && job.hyper.batch_tokens == before);
         need_less(&mut job, dir.path(), 2).unwrap();
         assert!(!dir.path().join("checkpoints").exists() && job.hyper.batch_tokens < before);
-    }
-
-    #[test]
-    fn the_default_settings_are_a_valid_job() {
-        let config = Config::defaults(std::path::Path::new("d")).unwrap();
-        hyper(&config).check().unwrap();
     }
 }

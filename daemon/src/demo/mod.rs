@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::Instant;
 
-use hone_api::cycle::{CycleView, Step};
+use hone_api::cycle::{CycleView, Step, Verdict};
 use serde_json::json;
 
 mod ask;
@@ -41,7 +41,7 @@ pub async fn run(context: &Context, args: &DemoArgs) -> Outcome {
         () = stop => return Err(anyhow::anyhow!("interrupted; nothing is left behind").into()),
     };
     report.print(context.output)?;
-    closing_words(context.output, &report, args.keep);
+    context.output.say(report.closing_words());
     if report.success { Ok(()) } else { Err(Failure::Told) }
 }
 
@@ -103,7 +103,11 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
         success: report::succeeded(&view, &taught_total),
         verdict: view.verdict,
         reason: view.reason.unwrap_or_else(|| "no reason is recorded".to_owned()),
-        adapter: view.candidate.map_or_else(|| "base".to_owned(), |id| id.to_string()),
+        adapter: view
+            .candidate
+            .filter(|_| view.verdict == Some(Verdict::Promoted))
+            .map_or_else(|| "base".to_owned(), |id| id.to_string()),
+        candidate: view.candidate.map(|id| id.to_string()),
         taught,
         taught_total,
         controls,
@@ -140,20 +144,4 @@ fn kept(output: Output, host: Host) {
             folder.display()
         ));
     }
-}
-
-fn closing_words(output: Output, report: &Report, keep: bool) {
-    let text = match (report.success, keep) {
-        (true, true) => {
-            "Talk to it: `hone chat --url URL`; see why it was promoted: `hone why --url URL`."
-        }
-        (true, false) => {
-            "Next: `hone` serves the starter on http://127.0.0.1:8080; `hone chat` talks to it, /fix TEXT teaches it."
-        }
-        (false, _) => {
-            "hone: the demo did not end with a better model; run it again with --keep and look with `hone why candidate --url URL`"
-        }
-    };
-    let text = report.url.as_ref().map_or_else(|| text.to_owned(), |url| text.replace("URL", url));
-    output.say(text);
 }

@@ -55,6 +55,8 @@ pub struct Report {
     pub reason: String,
     /// What serves now.
     pub adapter: String,
+    /// What the cycle made, whether or not it serves.
+    pub candidate: Option<String>,
     /// The families that were taught.
     pub taught: Vec<Line>,
     /// All of them together.
@@ -133,6 +135,22 @@ pub fn stage(name: &str, time: Duration) -> Stage {
 }
 
 impl Report {
+    /// What to do next.
+    pub fn closing_words(&self) -> String {
+        let failed = "hone: the demo did not end with a better model";
+        match (self.success, &self.url, &self.candidate) {
+            (true, Some(url), _) => format!(
+                "Talk to it: `hone chat --url {url}`; see why it was promoted: `hone why --url {url}`."
+            ),
+            (true, None, _) => "Next: `hone` serves the starter on http://127.0.0.1:8080; `hone chat` talks to it, /fix TEXT teaches it.".to_owned(),
+            (false, Some(url), Some(id)) => format!("{failed}; `hone why {id} --url {url}` tells why"),
+            (false, Some(url), None) => format!("{failed}; `hone cycle show --url {url}` tells why"),
+            (false, None, _) => format!(
+                "{failed}; run it again with --keep, which leaves the daemon there to be asked why"
+            ),
+        }
+    }
+
     /// Prints it.
     ///
     /// # Errors
@@ -185,4 +203,34 @@ fn add(table: &mut Table, line: &Line) {
         &format!("{:.1}", line.after),
         &format!("{:+.1}", line.change),
     ]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failure_the_words_name_what_can_be_asked_for() {
+        let none = Line { family: String::new(), n: 0, before: 0.0, after: 0.0, change: 0.0 };
+        let mut report = Report {
+            success: false,
+            verdict: Some(Verdict::Rejected),
+            reason: String::new(),
+            adapter: "base".to_owned(),
+            candidate: Some("ad-1".to_owned()),
+            taught: Vec::new(),
+            taught_total: none.clone(),
+            controls: Vec::new(),
+            controls_total: none,
+            sample: None,
+            stages: Vec::new(),
+            seconds: 0.0,
+            url: Some("http://h:1".to_owned()),
+        };
+        assert!(report.closing_words().contains("`hone why ad-1 --url http://h:1`"));
+        report.candidate = None;
+        assert!(report.closing_words().contains("`hone cycle show --url http://h:1`"));
+        report.url = None;
+        assert!(report.closing_words().contains("again with --keep"));
+    }
 }

@@ -232,6 +232,7 @@ async fn cycles_are_started_listed_and_followed() {
     assert_eq!(started.status, 201);
     let id = started.json()["id"].as_str().unwrap().to_owned();
     let list = world.get("/v1/cycles?limit=5&order=desc").await.ok();
+    assert_eq!(list["next"], json!({"enabled": true, "at": null, "failures": 7}));
     assert_eq!(list["data"][0]["id"], json!(id));
     world.get("/v1/cycles?order=asc").await.ok();
     assert_eq!(world.get("/v1/cycles?order=up").await.error(400)["param"], "order");

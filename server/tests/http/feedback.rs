@@ -133,3 +133,24 @@ async fn the_log_can_be_searched() {
     world.get("/v1/interactions/nonsense").await.error(404);
     world.get(&format!("/v1/interactions/{}", InteractionId::new())).await.error(404);
 }
+
+#[actix_web::test]
+async fn what_was_exported_comes_back_as_itself() {
+    let world = World::new();
+    let id = answer(&world).await;
+    let posted = world.post("/v1/feedback", &item(&id, "thumbs", json!(true))).await.json();
+    let send = async |key: &str| {
+        let request = TestRequest::post().uri("/v1/feedback");
+        let request = request.insert_header(("idempotency-key", key));
+        world.send(request.set_json(item(&id, "thumbs", json!(true)))).await
+    };
+    let again = send(posted["feedback_id"].as_str().unwrap()).await;
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, "true"));
+    assert_eq!(again.json(), posted);
+    let foreign = hone_api::FeedbackId::new().to_string();
+    let new = send(&foreign).await;
+    assert_eq!((new.status, new.header("idempotent-replayed")), (201, ""));
+    assert_eq!(new.json()["feedback_id"], foreign);
+    let list = world.get("/v1/feedback").await.ok();
+    assert_eq!(list["data"].as_array().unwrap().len(), 2);
+}

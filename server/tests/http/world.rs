@@ -11,7 +11,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use hone_adapters::{BaseShape, Import, Registry, Sizes};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
-use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step, Trigger};
+use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, NextCycle, Step, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
@@ -240,6 +240,10 @@ impl Control for Desk {
             Ok(cycle)
         }
         .boxed()
+    }
+
+    fn next_cycle(&self) -> NextCycle {
+        NextCycle { enabled: true, at: None, failures: Some(7) }
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {

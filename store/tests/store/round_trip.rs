@@ -37,7 +37,11 @@ async fn interactions_and_feedback_survive_a_restart() {
         let appended = store.append_feedback(item.clone()).await.unwrap();
         assert_eq!((appended.id, appended.duplicate), (item.feedback.id, false));
     }
-    store.close().await;
+    // With a reader open, and one at work.
+    let (read, ()) = tokio::join!(store.labelled(), store.close());
+    assert_eq!(read.unwrap().len(), 1);
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert_eq!(names.collect::<Vec<_>>(), ["hone.db"], "the log is folded in and gone");
 
     let store = open(folder.path());
     assert_eq!(store.interaction(full.id).await.unwrap(), Some(full.clone()));
@@ -55,6 +59,26 @@ async fn interactions_and_feedback_survive_a_restart() {
     assert_eq!(counts.feedback["demonstration"], 1);
     assert_eq!(counts.feedback.values().sum::<u64>(), 4);
     store.check_integrity().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_item_whose_key_is_its_id_is_stored_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let record = interaction();
+    store.append_interaction(record.clone()).await.unwrap();
+    // It came without a key, or with another one, and comes back from an export.
+    let mut first = feedback(record.id, Signal::Thumbs(true));
+    first.idempotency_key = Some("k".to_owned());
+    store.append_feedback(first.clone()).await.unwrap();
+    let mut again = first.clone();
+    again.idempotency_key = Some(first.feedback.id.to_string());
+    let appended = store.append_feedback(again.clone()).await.unwrap();
+    assert_eq!((appended.id, appended.duplicate), (first.feedback.id, true));
+    again.feedback.signal = Signal::Thumbs(false);
+    let other = store.append_feedback(again).await;
+    assert!(matches!(other, Err(Error::IdempotencyMismatch { .. })));
+    assert_eq!(store.counts().await.unwrap().feedback["thumbs"], 1);
 }
 
 #[tokio::test]

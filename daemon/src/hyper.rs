@@ -1,0 +1,54 @@
+//! From the section `[training]` to what the trainer is told: by cycles, and by `hone train`.
+
+use hone_config::{Config, Recompute, Training};
+use hone_trainer::Hyper;
+
+/// The hyper-parameters of a configuration; those that it does not have are the trainer's defaults.
+pub fn of(training: &Training) -> Hyper {
+    Hyper {
+        rank: training.rank,
+        alpha: training.alpha,
+        dropout: training.dropout,
+        kl_weight: training.kl_weight,
+        learning_rate: training.learning_rate,
+        warmup_ratio: training.warmup_percent.ratio(),
+        epochs: training.epochs,
+        batch_size: training.batch_size,
+        accumulation: training.accumulation,
+        clip: training.clip,
+        weight_decay: training.weight_decay,
+        max_length: training.max_length,
+        early_stop_patience: training.patience,
+        seed: training.seed,
+        recompute: match training.recompute {
+            Recompute::Auto => hone_trainer::Recompute::Auto,
+            Recompute::Always => hone_trainer::Recompute::Always,
+            Recompute::Never => hone_trainer::Recompute::Never,
+        },
+        checkpoint_every: training.checkpoint_every,
+        ..Hyper::default()
+    }
+}
+
+/// Cores for training: `training.threads`, else as many as the model has.
+pub fn threads(config: &Config) -> usize {
+    match config.training.threads {
+        0 => config.model.cores(),
+        threads => threads,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_settings_are_a_valid_job() {
+        let mut config = Config::defaults(std::path::Path::new("d")).unwrap();
+        of(&config.training).check().unwrap();
+        config.model.threads = 3;
+        assert_eq!(threads(&config), 3);
+        config.training.threads = 2;
+        assert_eq!(threads(&config), 2);
+    }
+}

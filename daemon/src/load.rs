@@ -1,0 +1,50 @@
+//! Reads the settings and checks what only this crate can: whether the suites are there.
+//!
+//! A suite that is missing must not be found when a candidate has been trained already.
+
+use hone_config::{Error, Loaded, Sources};
+use hone_eval::Suite;
+
+/// Settings that hold.
+///
+/// # Errors
+/// Those of [`Sources::load`], and a control suite that is neither built in nor a file of rows.
+pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+    const KEY: &str = "evaluation.suites";
+    let loaded = sources.load()?;
+    // `starter` is always right: without the starter model it stands for nothing.
+    for name in loaded.config.evaluation.suites.iter().filter(|name| *name != "starter") {
+        Suite::find(name, loaded.config.evaluation.rows_per_suite).map_err(|error| {
+            Error::Value {
+                layer: loaded.layer_of(KEY).unwrap_or("default").to_owned(),
+                key: KEY.to_owned(),
+                message: error.to_string(),
+            }
+        })?;
+    }
+    Ok(loaded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_must_be_there_and_hold_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, broken) = (dir.path().join("mine.jsonl"), dir.path().join("broken.jsonl"));
+        let row = r#"{"messages":[{"role":"user","content":"1+1"}],"reference":"2","check":{"type":"final_number","value":2}}"#;
+        fs_err::write(&file, row).unwrap();
+        fs_err::write(&broken, "{}").unwrap();
+        let with = |suite: &str| {
+            let value = format!("['starter', '{suite}']");
+            let environment = vec![("HONE__EVALUATION__SUITES".to_owned(), value)];
+            load(&Sources { environment, ..Sources::default() })
+        };
+        assert!(with(file.to_str().unwrap()).is_ok());
+        for wrong in ["nonexist", broken.to_str().unwrap()] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("HONE__EVALUATION__SUITES: `evaluation.suites`"), "{error}");
+        }
+    }
+}
