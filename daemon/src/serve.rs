@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use hone_config::{Config, Loaded, Sources};
 use hone_engine::Engine;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,32 @@ use crate::parts::Parts;
 use crate::reload::Reload;
 use crate::settings::Settings;
 use crate::{drop_folder, trigger};
+
+/// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
+/// about to say that it is ready must not end the process with requests open.
+#[derive(Debug)]
+pub struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    /// Catches both.
+    ///
+    /// # Errors
+    /// The system refuses to deliver signals.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
 
 /// A daemon that is ready.
 #[derive(Debug)]
@@ -40,25 +67,17 @@ impl Running {
         self.address
     }
 
-    /// From now on SIGTERM and SIGINT stop the daemon; a second one does not make it faster.
-    ///
-    /// # Errors
-    /// The system refuses to deliver signals.
-    pub fn stop_on_signals(&self) -> anyhow::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
+    /// From now on these signals stop the daemon; a second one does not make it faster.
+    pub fn stop_on(&self, mut signals: Signals) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let name = tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = int.recv() => "SIGINT",
+                name = signals.next() => name,
                 () = stop.cancelled() => return,
             };
             tracing::info!(signal = name, "stopping");
             stop.cancel();
         });
-        Ok(())
     }
 
     /// Waits until the daemon has stopped and everything is on disk.

@@ -20,8 +20,13 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
     let output = context.output;
     tokio::runtime::Runtime::new()?.block_on(async move {
         let name = loaded.config.model.name();
-        let running = serve::start(loaded, sources).await?;
-        running.stop_on_signals()?;
+        let mut signals = serve::Signals::catch()?;
+        let running = tokio::select! {
+            running = serve::start(loaded, sources) => running?,
+            // Nothing is served yet, so there is nothing to drain.
+            _ = signals.next() => return Ok(()),
+        };
+        running.stop_on(signals);
         let url = format!("http://{}", running.address());
         if output.is_json() {
             output.value(&serde_json::json!({"ready": true, "url": url, "model": name}))?;

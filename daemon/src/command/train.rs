@@ -40,6 +40,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
     let mut job = Job::new(&base.folder, data);
     job.out = fs_err::canonicalize(out)?;
+    job.base_name = Some(base.config.model.name());
     job.hyper = hyper;
     // --threads speaks of this run; training.threads of training beside a daemon that serves.
     job.threads =
