@@ -258,10 +258,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("Mine");
         fs_err::create_dir(&folder).unwrap();
-        for bad in [Some("../../escaped"), Some("live"), Some(""), None] {
+        for bad in ["../../escaped", "live", ""].map(Some) {
             let refused = checked_name(&folder, bad.map(str::to_owned));
             assert!(matches!(refused, Err(Failure::Usage(_))), "{bad:?}");
         }
+        assert_eq!(checked_name(&folder, None).unwrap(), "Mine");
         assert_eq!(checked_name(&folder, Some("mine".to_owned())).unwrap(), "mine");
         let Err(Failure::Failed(error)) = checked_name(&dir.path().join("none"), None) else {
             panic!("there is no such folder");
