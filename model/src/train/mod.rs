@@ -94,7 +94,8 @@ impl Trainable {
     }
 
     /// Sum of the cross-entropy over the supervised rows of `batch`, and of the weighted divergence
-    /// over the anchored ones, as a scalar that candle can differentiate. `adapters` holds one flat tensor of [`LoraLayout::len`] f32 per layer.
+    /// over the anchored ones, as a scalar that candle can differentiate. `adapters` holds one flat
+    /// tensor of [`LoraLayout::len`] f32 per layer.
     ///
     /// # Errors
     /// [`Error::Mismatch`] if the adapters do not fit the model; candle's errors.
