@@ -158,7 +158,9 @@ impl Generate for Scripted {
             return Err(error());
         }
         let left = Arc::clone(&self.left);
-        let count = move || drop(left.fetch_add(1, Ordering::SeqCst));
+        let count = move || {
+            left.fetch_add(1, Ordering::SeqCst);
+        };
         let (sender, generation) = Generation::channel(None, None, count);
         for event in &self.events {
             sender.send(event.clone()).unwrap();
