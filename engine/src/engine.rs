@@ -56,6 +56,23 @@ impl Engine {
         self.shared.panic_next.store(true, Ordering::Relaxed);
     }
 
+    /// Lets no step begin while the guard lives.
+    #[cfg(test)]
+    pub(crate) fn hold(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.shared.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads that wait for the worker.
+    #[cfg(test)]
+    pub(crate) fn probes(&self) -> usize {
+        self.shared.inbox().probes.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.shared.inbox().stop
+    }
+
     /// Sees whether an adapter's weights are still held.
     #[cfg(test)]
     pub(crate) fn adapter(&self, id: AdapterId) -> std::sync::Weak<Adapter> {
@@ -143,6 +160,9 @@ impl Generate for Engine {
             move || shared.cancel(ticket, &flag),
         );
         let arrived = Instant::now();
+        if inbox.is_idle() && self.shared.counters.running.load(Ordering::Relaxed) == 0 {
+            self.shared.counters.work_came();
+        }
         let submitted =
             Submitted { request, slot, sampler, events, cancelled, arrived, max_new, kv_bytes };
         // There is room: that was seen under this very lock.

@@ -27,7 +27,8 @@ pub struct Health {
     pub step_time: Duration,
     /// Duration of the last step.
     pub last_step: Duration,
-    /// Time since the last step ended; `None` before the first.
+    /// For how long no step has ended although there was work: since the last one, or since a
+    /// request came to an idle engine. `None` before the first of either.
     pub last_step_age: Option<Duration>,
     /// Prompt tokens computed.
     pub prompt_tokens: u64,
@@ -66,7 +67,8 @@ pub(crate) struct Counters {
     pub(crate) steps: AtomicU64,
     pub(crate) step_us: AtomicU64,
     pub(crate) last_step_us: AtomicU64,
-    /// Microseconds from `born` to the end of the last step, plus one; 0 before the first.
+    /// Microseconds from `born` to the end of the last step, or to when work came to an idle
+    /// engine, plus one; 0 before the first of either.
     last_step_at: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) generated_tokens: AtomicU64,
@@ -106,6 +108,11 @@ impl Counters {
         add(&self.steps, 1);
         add(&self.step_us, micros(took));
         self.last_step_us.store(micros(took), Ordering::Relaxed);
+        self.work_came();
+    }
+
+    /// From now on a step is due.
+    pub(crate) fn work_came(&self) {
         self.last_step_at.store(micros(self.born.elapsed()) + 1, Ordering::Relaxed);
     }
 
@@ -152,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_age_before_the_first_step() {
+    fn there_is_no_age_before_there_was_work() {
         let counters = Counters::new();
         assert_eq!(counters.last_step_age(), None);
         counters.step_done(Duration::from_millis(2));

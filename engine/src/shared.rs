@@ -24,6 +24,9 @@ pub(crate) struct Shared {
     pub(crate) publisher: Option<Publisher>,
     #[cfg(test)]
     pub(crate) panic_next: AtomicBool,
+    /// While a test holds this, no step begins.
+    #[cfg(test)]
+    pub(crate) hold: Mutex<()>,
 }
 
 /// What waits for the worker.
@@ -61,6 +64,8 @@ impl Shared {
             publisher,
             #[cfg(test)]
             panic_next: AtomicBool::new(false),
+            #[cfg(test)]
+            hold: Mutex::default(),
         })
     }
 
@@ -93,6 +98,12 @@ impl Shared {
     #[cfg(test)]
     pub(crate) fn sabotage(&self) {
         assert!(!self.panic_next.swap(false, Ordering::Relaxed), "a test asked for this panic");
+    }
+
+    /// Lets tests look at what runs and what waits, however slow or fast the machine is.
+    #[cfg(test)]
+    pub(crate) fn wait_while_held(&self) {
+        drop(self.hold.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The client of a request left. A request that waits is taken out at once; one that runs is

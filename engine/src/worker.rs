@@ -94,6 +94,8 @@ impl Worker {
         for piece in &mut pieces {
             piece.row = active[piece.row];
         }
+        #[cfg(test)]
+        self.shared.wait_while_held();
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let logits = self.forward(&pieces)?;
@@ -184,6 +186,7 @@ impl Worker {
     }
 
     fn fail_everything(&mut self, inbox: &mut Inbox) {
+        inbox.probes.clear(); // whoever waits for one sees that its reply is gone
         let model = Arc::clone(&self.shared.model);
         let waiting = inbox.queue.drain().map(|submitted| Sequence::start(submitted, &model));
         self.running.extend(waiting);
