@@ -26,7 +26,7 @@ pub struct Identity {
     pub base: String,
     /// Digest of the rows' file.
     pub data: String,
-    /// Digest of the hyper-parameters and the thread count.
+    /// Digest of the hyper-parameters that change the result.
     pub hyper: String,
 }
 
@@ -58,6 +58,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Mean loss of the epoch that runs, so far, by supervised token.
+    pub fn epoch_loss(&self) -> f64 {
+        f64::from_bits(self.epoch_loss_bits) / self.epoch_supervised.max(1) as f64
+    }
+
     /// The early-stopping state.
     pub fn early_stop(&self) -> EarlyStop {
         let best = self.best_bits.map(|bits| (f64::from_bits(bits), self.best_step));

@@ -73,8 +73,10 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
         let message = format!("validation loss before training: {loss:.4}");
         report(run.progress(Phase::Validate, None, Some(loss), message))?;
     }
-    let mut stopped_early = false;
-    let mut train_loss = f64::from_bits(run.counters.epoch_loss_bits);
+    // A run that was killed between its last checkpoint and its outcome has nothing left to do here.
+    let patience = setting.hyper.early_stop_patience;
+    let mut stopped_early = run.counters.early_stop().exhausted(patience);
+    let mut train_loss = run.counters.epoch_loss();
     while run.counters.epoch < setting.hyper.epochs && !stopped_early {
         let order = batch::steps(setting.rows.train.len(), setting.hyper, run.counters.epoch);
         while run.counters.step_in_epoch < order.len() {
@@ -91,8 +93,7 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
                 return Err(Error::Stopped { step: run.counters.step });
             }
         }
-        let supervised = run.counters.epoch_supervised.max(1) as f64;
-        train_loss = f64::from_bits(run.counters.epoch_loss_bits) / supervised;
+        train_loss = run.counters.epoch_loss();
         stopped_early = run.end_epoch(train_loss, report)?;
     }
     let Run { variables, best, counters, speed, .. } = run;

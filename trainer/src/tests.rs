@@ -121,6 +121,25 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn a_job_that_was_killed_before_its_outcome_tells_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| {
+        job.hyper.epochs = 12;
+        job.hyper.learning_rate = 2e-2;
+        job.hyper.early_stop_patience = 1;
+    });
+    let whole = run(dir.path(), &mut |_| {}).unwrap();
+    assert!(whole.stopped_early, "{whole:?}");
+    fs_err::remove_file(dir.path().join("outcome.json")).unwrap();
+    let again = run(dir.path(), &mut |_| {}).unwrap();
+    let figures = |of: &Outcome| {
+        (of.steps, of.epochs, of.stopped_early, of.best_step, of.train_loss, of.validation_loss)
+    };
+    assert_eq!(again.resumed_at, Some(whole.steps));
+    assert_eq!(figures(&again), figures(&whole));
+}
+
+#[test]
 fn a_job_that_is_told_to_stop_loses_no_step() {
     let whole = tempfile::tempdir().unwrap();
     job(whole.path(), 12, |_| {});
