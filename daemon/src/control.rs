@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use hone_adapters::LivePointer;
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
@@ -14,7 +13,9 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use hone_server::metrics::Outcome;
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::cycle::{CancelError, Cycles, StartError};
 use crate::evals::Evals;
@@ -28,23 +29,41 @@ use crate::schedule;
 const OPERATOR: &str = "operator";
 
 /// The daemon behind the API.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Operator {
     parts: Arc<Parts>,
     cycles: Arc<Cycles>,
     evals: Evals,
     feedback: Arc<Notify>,
+    tasks: TaskTracker,
+    /// Where that work runs: an HTTP worker's own runtime ends with the worker.
+    runtime: Handle,
 }
 
 impl Operator {
-    /// `feedback` rings the schedule.
+    /// `feedback` rings the schedule; what is asked for becomes one of `tasks`. Call it on the
+    /// runtime that shall carry it out.
     pub fn new(
         parts: Arc<Parts>,
         cycles: Arc<Cycles>,
         evals: Evals,
         feedback: Arc<Notify>,
+        tasks: TaskTracker,
     ) -> Self {
-        Self { parts, cycles, evals, feedback }
+        Self { parts, cycles, evals, feedback, tasks, runtime: Handle::current() }
+    }
+
+    /// Carries an order out to its end, also when the client that gave it leaves: its request is
+    /// dropped then, and half a promotion would leave the engine behind the pointer.
+    fn to_the_end<T: Send + 'static, F>(
+        &self,
+        order: impl FnOnce(Self) -> F,
+    ) -> BoxFuture<'static, ControlResult<T>>
+    where
+        F: Future<Output = ControlResult<T>> + Send + 'static,
+    {
+        let done = self.tasks.spawn_on(order(self.clone()), &self.runtime);
+        async move { done.await.map_err(Error::from)? }.boxed()
     }
 
     async fn change(&self, change: Change, wanted: Move) -> ControlResult<LiveView> {
@@ -66,7 +85,7 @@ impl Operator {
                 Change::RollBack(_) => Outcome::RolledBack,
             });
         }
-        Ok(view(pointer))
+        Ok(pointer.view())
     }
 
     fn resolve(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {
@@ -133,13 +152,12 @@ impl Operator {
 
 impl Control for Operator {
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
-        async {
-            self.cycles.start(Trigger::Manual).await.map_err(|error| match error {
+        self.to_the_end(|this| async move {
+            this.cycles.start(Trigger::Manual).await.map_err(|error| match error {
                 StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
                 StartError::Store(error) => Error::from(error).into(),
             })
-        }
-        .boxed()
+        })
     }
 
     fn next_cycle(&self) -> NextCycle {
@@ -147,14 +165,13 @@ impl Control for Operator {
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
-        async move {
-            self.cycles.cancel(id).await.map_err(|error| match error {
+        self.to_the_end(move |this| async move {
+            this.cycles.cancel(id).await.map_err(|error| match error {
                 CancelError::Unknown(_) => ControlError::NotFound(error.to_string()),
                 CancelError::Over(_) => ControlError::Conflict(error.to_string()),
                 CancelError::Store(error) => Error::from(error).into(),
             })
-        }
-        .boxed()
+        })
     }
 
     fn cycle_events(
@@ -178,65 +195,60 @@ impl Control for Operator {
     }
 
     fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
-        async move {
+        self.to_the_end(|this| async move {
             let to = change.to.clone().ok_or_else(|| ControlError::Invalid {
                 message: "which adapter shall go live?".to_owned(),
                 param: Some("to"),
             })?;
-            let to = self.resolve(&to)?;
-            self.change(Change::Promote(to), change).await
-        }
-        .boxed()
+            let to = this.resolve(&to)?;
+            this.change(Change::Promote(to), change).await
+        })
     }
 
     fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
-        async move {
-            let to = change.to.as_ref().map(|to| self.resolve(to)).transpose()?;
-            self.change(Change::RollBack(to), change).await
-        }
-        .boxed()
+        self.to_the_end(|this| async move {
+            let to = change.to.as_ref().map(|to| this.resolve(to)).transpose()?;
+            this.change(Change::RollBack(to), change).await
+        })
     }
 
     fn import_adapter(&self, wanted: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
-        async move {
-            let source = self.parts.registry.drop_path(&wanted.folder).map_err(Error::from)?;
+        self.to_the_end(|this| async move {
+            let source = this.parts.registry.drop_path(&wanted.folder).map_err(Error::from)?;
             let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
             let request = import::Request { source, name: Some(name), actor: OPERATOR };
-            Ok(import::run(&self.parts, request).await?)
-        }
-        .boxed()
+            Ok(import::run(&this.parts, request).await?)
+        })
     }
 
     fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
-        async move {
-            let id = self.resolve(&adapter)?.ok_or_else(|| {
+        self.to_the_end(|this| async move {
+            let id = this.resolve(&adapter)?.ok_or_else(|| {
                 ControlError::Conflict("the base model cannot be deleted".to_owned())
             })?;
-            self.delete(id).await?;
+            this.delete(id).await?;
             Ok(id)
-        }
-        .boxed()
+        })
     }
 
     fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
-        Operator::load_lora(self, load).boxed()
+        self.to_the_end(|this| async move { Self::load_lora(&this, load).await })
     }
 
     fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
-        async move {
-            let found = self.parts.registry.get(&AdapterRef::Name(name));
+        self.to_the_end(|this| async move {
+            let found = this.parts.registry.get(&AdapterRef::Name(name));
             let view = found.map_err(Error::from)?;
             if matches!(view.provenance, Provenance::Cycle { .. }) {
                 let text = format!("{} came from a cycle; delete it as an adapter", view.id);
                 return Err(ControlError::Conflict(text));
             }
-            self.delete(view.id).await
-        }
-        .boxed()
+            this.delete(view.id).await
+        })
     }
 
     fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
-        self.evals.start(request).boxed()
+        self.to_the_end(|this| async move { this.evals.start(request).await })
     }
 
     fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
@@ -256,48 +268,15 @@ impl Control for Operator {
     }
 }
 
-const fn view(pointer: LivePointer) -> LiveView {
-    LiveView {
-        epoch: pointer.epoch,
-        live: pointer.live,
-        previous: pointer.previous,
-        changed_at: pointer.changed_at,
-    }
-}
-
 impl From<Error> for ControlError {
     fn from(error: Error) -> Self {
         let text = error.to_string();
         match error {
-            Error::Registry(error) => of_registry(&error, text),
+            Error::Registry(error) => error.into(),
             Error::Engine(error) => of_engine(&error, text),
-            Error::Store(hone_store::Error::DiskFull) => Self::DiskFull(text),
-            Error::Store(_) => Self::Internal(text),
+            Error::Store(error) => error.into(),
             Error::Stopping(_) => Self::Busy { message: text, retry_after: Duration::from_secs(5) },
         }
-    }
-}
-
-fn of_registry(error: &hone_adapters::Error, text: String) -> ControlError {
-    use hone_adapters::Error as E;
-    match error {
-        E::Unknown(_) | E::NoFolder(_) => ControlError::NotFound(text),
-        E::Refused { .. } | E::Damaged { .. } | E::OtherBase { .. } => ControlError::Refused(text),
-        E::Name(_) | E::ServedName(_) => {
-            ControlError::Invalid { message: text, param: Some("name") }
-        }
-        E::Outside(_) => ControlError::Invalid { message: text, param: Some("folder") },
-        E::IsBase(_) => ControlError::Invalid { message: text, param: None },
-        E::Conflict { .. }
-        | E::NameTaken { .. }
-        | E::Exists(_)
-        | E::Move { .. }
-        | E::InUse(_)
-        | E::NothingToRollBack => ControlError::Conflict(text),
-        E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            ControlError::DiskFull(text)
-        }
-        E::Io(_) | E::Watch(_) | E::Pointer(_) => ControlError::Internal(text),
     }
 }
 
@@ -317,19 +296,35 @@ fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
 #[cfg(test)]
 mod tests {
     use tokio_util::sync::CancellationToken;
-    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::testing::Rig;
 
     fn operator(rig: &Rig) -> Operator {
         let parts = &rig.parts;
-        let evals = Evals::new(parts.clone(), TaskTracker::new(), CancellationToken::new());
-        Operator::new(parts.clone(), Arc::new(Cycles::new(parts.clone())), evals, Arc::default())
+        let tasks = TaskTracker::new();
+        let evals = Evals::new(parts.clone(), tasks.clone(), CancellationToken::new());
+        let cycles = Arc::new(Cycles::new(parts.clone()));
+        Operator::new(parts.clone(), cycles, evals, Arc::default(), tasks)
     }
 
     fn load(folder: &str, in_place: bool) -> LoadLora {
         LoadLora { name: "mine".into(), path: folder.into(), in_place }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_order_is_carried_out_though_its_client_has_left() {
+        let rig = Rig::new().await;
+        let operator = operator(&rig);
+        let id = rig.adapter(1).await;
+        let to = Some(AdapterRef::Id(id));
+        let mut order = Control::promote(&operator, Move { to, expected_live: None, reason: None });
+        assert!((&mut order).now_or_never().is_none(), "it takes a while");
+        drop(order);
+        operator.tasks.close();
+        operator.tasks.wait().await;
+        assert_eq!(rig.parts.registry.live().live, Some(id));
+        assert_eq!(rig.parts.engine.live(), Some(id), "the engine follows the pointer");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -49,8 +49,9 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
     if let Some(name) = &request.name {
         check_not_served(&parts.settings.now().model.name(), name)?;
     }
+    let id = AdapterId::new();
     let import = Import {
-        id: AdapterId::new(),
+        id,
         source: request.source.clone(),
         name: request.name.clone(),
         provenance: Provenance::Import { folder: folder.to_owned() },
@@ -60,8 +61,11 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
     warn_of_another_base(parts, view.id);
     if let Err(error) = parts.promoter.load(view.id).await {
-        let registry = parts.registry.clone();
-        tokio::task::spawn_blocking(move || registry.delete(view.id)).await??;
+        // The same weights may have been here before: those stay.
+        if view.id == id {
+            let registry = parts.registry.clone();
+            tokio::task::spawn_blocking(move || registry.delete(id)).await??;
+        }
         return Err(error);
     }
     Ok(view)
@@ -124,6 +128,21 @@ mod tests {
         let request = Request { source, name: Some("zero".into()), actor: "operator" };
         let view = run(&rig.parts, request).await.unwrap();
         assert!(rig.parts.engine.is_loaded(view.id));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_import_that_is_repeated_and_fails_deletes_nothing() {
+        let rig = Rig::new().await;
+        let source = rig.drop_adapter("mine", 1.0, 1);
+        let request =
+            || Request { source: source.clone(), name: Some("mine".into()), actor: "operator" };
+        let first = run(&rig.parts, request()).await.unwrap();
+        assert_eq!(run(&rig.parts, request()).await.unwrap().id, first.id);
+        // It is in the registry, but the engine cannot load it.
+        rig.parts.engine.unload(first.id);
+        fs_err::write(rig.parts.registry.dir(first.id).join(hone_adapters::WEIGHTS), "x").unwrap();
+        run(&rig.parts, request()).await.unwrap_err();
+        assert_eq!(rig.parts.registry.list().len(), 1, "it was there before");
     }
 
     #[test]

@@ -106,8 +106,13 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (cycles, feedback) = (Arc::new(Cycles::new(Arc::clone(&parts))), Arc::new(Notify::new()));
     let evals = Evals::new(Arc::clone(&parts), tasks.clone(), stop.clone());
-    let operator =
-        Operator::new(Arc::clone(&parts), Arc::clone(&cycles), evals, Arc::clone(&feedback));
+    let operator = Operator::new(
+        Arc::clone(&parts),
+        Arc::clone(&cycles),
+        evals,
+        Arc::clone(&feedback),
+        tasks.clone(),
+    );
     // The address first: a daemon that cannot listen starts nothing.
     let http = hone_server::run(http_parts(&parts, operator), &http_options(&config))?;
     let address = http.address();

@@ -45,13 +45,7 @@ pub(crate) async fn list(
     let limit = query.limit_if_given()?.unwrap_or(usize::MAX);
     let order = query.order(Order::Ascending)?;
     query.finish()?;
-    let pointer = state.registry.live();
-    let live = LiveView {
-        epoch: pointer.epoch,
-        live: pointer.live,
-        previous: pointer.previous,
-        changed_at: pointer.changed_at,
-    };
+    let live = state.registry.live().view();
     let mut data = state.registry.list();
     data.retain(|view| wanted.is_none_or(|wanted| view.state == wanted));
     match order {
