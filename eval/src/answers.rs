@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -30,7 +30,7 @@ struct Line {
     answer: Answer,
 }
 
-/// The answers in one file. May be shared between evaluations of one process.
+/// The answers in one file. Several evaluations may have it open at once: each line is appended.
 #[derive(Debug)]
 pub struct Answers(Mutex<Inner>);
 
@@ -50,13 +50,13 @@ impl Answers {
             fs_err::create_dir_all(dir)?;
         }
         let mut options = fs_err::OpenOptions::new();
-        let mut file =
-            options.read(true).write(true).create(true).truncate(false).open(path)?.into_file();
+        let mut file = options.read(true).append(true).create(true).open(path)?.into_file();
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        file.set_len(whole as u64)?;
-        file.seek(SeekFrom::End(0))?;
+        if whole < bytes.len() {
+            file.set_len(whole as u64)?;
+        }
         let lines = bytes[..whole].split(|byte| *byte == b'\n');
         // a damaged line costs one answer, which is given again
         let known = lines
@@ -99,6 +99,18 @@ mod tests {
 
     fn answer(text: &str) -> Answer {
         Answer { text: text.to_owned(), stopped: true, tokens: 2 }
+    }
+
+    #[test]
+    fn two_evaluations_keep_each_others_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers.jsonl");
+        let (one, other) = (Answers::open(&path).unwrap(), Answers::open(&path).unwrap());
+        for number in 0..3 {
+            one.put(format!("a{number}"), answer("one")).unwrap();
+            other.put(format!("b{number}"), answer("a longer one")).unwrap();
+        }
+        assert_eq!(Answers::open(&path).unwrap().len(), 6);
     }
 
     #[test]

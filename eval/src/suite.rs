@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use hone_api::chat::Role;
+use hone_api::chat::{Message, Role};
 use hone_api::check::SuiteRow;
 use hone_dataset::{Example, Split};
 use hone_model::starter;
@@ -71,7 +71,7 @@ impl Suite {
         let mut all = blake3::Hasher::new();
         for (line, mut row) in lines {
             let wrong = |what: String| Error::Line { file: name.to_owned(), line, what };
-            if row.messages.last().is_none_or(|message| message.role == Role::Assistant) {
+            if !ends_with_a_question(&row.messages) {
                 return Err(wrong("`messages` must end with what the user says".to_owned()));
             }
             let scorer = Scorer::new(&row.check).map_err(|error| wrong(error.to_string()))?;
@@ -98,7 +98,8 @@ impl Suite {
     pub fn parse(name: &str, part: Part, lines: &str, limit: usize) -> Result<Self> {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut rows = Vec::new();
-        for (index, line) in lines.lines().enumerate() {
+        // Some editors and exports begin a file with a mark of its encoding.
+        for (index, line) in lines.trim_start_matches('\u{feff}').lines().enumerate() {
             if line.trim().is_empty() {
                 continue;
             }
@@ -171,14 +172,18 @@ impl Suite {
         Ok(suites)
     }
 
-    /// The held-out rows of a snapshot, at most `limit` (0: all), the newest. Rows with the same
-    /// question and check are asked once.
+    /// The held-out rows of a snapshot, at most `limit` (0: all), the newest.
+    ///
+    /// Users wrote them, so one that cannot be asked (it ends with an answer) or scored (its check
+    /// is none that can be applied) is left out: it must not stand in the way of all the others.
     ///
     /// # Errors
-    /// [`Error::Line`] for a row that cannot be scored, [`Error::EmptySuite`] when there is none.
+    /// [`Error::EmptySuite`] when there is none.
     pub fn from_examples(examples: &[Example], limit: usize) -> Result<Self> {
-        let mut held_out: Vec<&Example> =
-            examples.iter().filter(|example| example.split == Split::HeldOut).collect();
+        let mut held_out: Vec<&Example> = examples
+            .iter()
+            .filter(|example| example.split == Split::HeldOut && is_usable(example))
+            .collect();
         held_out.sort_by_key(|example| example.id);
         let skip = if limit == 0 { 0 } else { held_out.len().saturating_sub(limit) };
         let rows = held_out.into_iter().skip(skip).map(|example| SuiteRow {
@@ -190,6 +195,21 @@ impl Suite {
         });
         Self::new("heldout", Part::HeldOut, rows.collect())
     }
+}
+
+/// Whether a row of a snapshot can be asked and scored.
+fn is_usable(example: &Example) -> bool {
+    let why = match (ends_with_a_question(example.prompt()), Scorer::new(&example.check)) {
+        (true, Ok(_)) => return true,
+        (true, Err(error)) => error.to_string(),
+        (false, _) => "its conversation ends with an answer".to_owned(),
+    };
+    tracing::warn!(row = %example.id, why, "a held-out row is left out");
+    false
+}
+
+fn ends_with_a_question(messages: &[Message]) -> bool {
+    messages.last().is_some_and(|message| message.role != Role::Assistant)
 }
 
 /// The names of the built-in suites.
@@ -230,6 +250,7 @@ mod tests {
         assert_eq!(suite.rows[0].family, "mine");
         assert_eq!(suite.hashes[0], suite.hashes[1]);
         assert_ne!(suite.digest, parse(ROW).unwrap().digest);
+        assert_eq!(parse(&format!("\u{feff}{ROW}")).unwrap().rows.len(), 1);
         assert_eq!(
             Suite::parse("mine", Part::HeldOut, &format!("{ROW}\n{ROW}"), 1).unwrap().rows.len(),
             1
@@ -270,6 +291,32 @@ mod tests {
         assert!(matches!(parse(&taught), Err(Error::EmptySuite(_))));
         assert_eq!(parse(&format!("{taught}\n{ROW}")).unwrap().rows.len(), 1);
         assert!(matches!(parse(""), Err(Error::EmptySuite(_))));
+    }
+
+    #[test]
+    fn what_users_wrote_cannot_stop_an_evaluation() {
+        let example = |number: u32, check: &str, roles: &[Role]| Example {
+            id: hone_api::InteractionId::new(),
+            kind: hone_dataset::Kind::Supervised,
+            split: Split::HeldOut,
+            family: "f".to_owned(),
+            messages: roles.iter().map(|role| Message::new(*role, number.to_string())).collect(),
+            check: serde_json::from_str(check).unwrap(),
+            key: String::new(),
+        };
+        let fine = r#"{"type":"exact","value":"x"}"#;
+        let asked = [Role::User, Role::Assistant];
+        let mut examples = vec![
+            example(1, fine, &asked),
+            example(2, r#"{"type":"json_schema","value":{"pattern":"^a"}}"#, &asked),
+            example(3, r#"{"type":"choice","value":[" "]}"#, &asked),
+            example(4, fine, &[Role::User, Role::Assistant, Role::Assistant]),
+        ];
+        let suite = Suite::from_examples(&examples, 0).unwrap();
+        assert_eq!(suite.rows.len(), 1);
+        assert_eq!(suite.rows[0].messages[0].content, "1");
+        examples.remove(0);
+        assert!(matches!(Suite::from_examples(&examples, 0), Err(Error::EmptySuite(_))));
     }
 
     #[test]

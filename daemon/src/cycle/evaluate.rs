@@ -2,13 +2,17 @@
 //! held-out ones, and the control suites.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use hone_api::chat::Message;
 use hone_api::cycle::Verdict;
 use hone_config::Config;
 use hone_dataset::Snapshot;
 use hone_eval::{Bootstrap, Report, RowResult, Suite, compare};
+use hone_model::Model;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -38,7 +42,8 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let config = parts.settings.now();
         let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
         let folder = parts.dirs.snapshots().join(snapshot);
-        tokio::task::spawn_blocking(move || suites(&config, &folder)).await??
+        let model = Arc::clone(parts.engine.model());
+        tokio::task::spawn_blocking(move || suites(&config, &model, &folder)).await??
     };
     let champion = Side::load(parts, pointer.live).await?;
     let candidate = Side::load(parts, Some(id)).await?;
@@ -84,13 +89,21 @@ async fn ask(
 }
 
 /// The questions of a cycle.
-fn suites(config: &Config, snapshot: &std::path::Path) -> anyhow::Result<Vec<Suite>> {
+fn suites(config: &Config, model: &Model, snapshot: &Path) -> anyhow::Result<Vec<Suite>> {
     let evaluation = &config.evaluation;
-    let snapshot = Snapshot::read(snapshot)?;
+    let mut snapshot = Snapshot::read(snapshot)?;
+    snapshot.examples.retain(|example| fits(model, example.prompt()));
     let mut suites = vec![Suite::from_examples(&snapshot.examples, evaluation.heldout_rows)?];
     let starter = config.model.is_starter();
     suites.extend(Suite::controls(&evaluation.suites, evaluation.rows_per_suite, starter)?);
     Ok(suites)
+}
+
+/// Whether the context holds a conversation and room for an answer. One that was served may not: as
+/// turns of a chat a raw completion is longer, and so may be placeholders than what they stand for.
+fn fits(model: &Model, prompt: &[Message]) -> bool {
+    let tokens = model.template().encode_chat(model.tokenizer(), prompt, true);
+    tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
 }
 
 fn message(report: &Report) -> String {
@@ -110,4 +123,20 @@ fn outcome(report: &Report, champion: &Side, suites: &[Suite]) -> anyhow::Result
     let digests: BTreeMap<_, _> = suites.iter().map(|suite| (&suite.name, &suite.digest)).collect();
     outcome["suites"] = json!(digests);
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use hone_api::chat::Role;
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_conversation_that_the_context_does_not_hold_is_not_asked() {
+        let rig = crate::testing::Rig::new().await;
+        let model = rig.parts.engine.model();
+        let ask = |text: String| [Message::new(Role::User, text)];
+        assert!(fits(model, &ask("How are you?".into())));
+        assert!(!fits(model, &ask("long ".repeat(model.config().max_positions))));
+    }
 }
