@@ -227,7 +227,10 @@ pub fn remove_dir(dir: &Path) -> io::Result<()> {
     }
     fs::rename(dir, &doomed)?;
     sync_dir(parent)?;
-    fs::remove_dir_all(&doomed)
+    match fs::remove_dir_all(&doomed) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // a sweep was faster
+        removed => removed,
+    }
 }
 
 /// How the name of a folder begins that [`remove_dir`] is about to unlink.

@@ -40,7 +40,11 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
             continue;
         }
         if name.starts_with(STAGING) || name.starts_with(DOOMED) {
-            fs::remove_dir_all(entry.path())?;
+            match fs::remove_dir_all(entry.path()) {
+                // A deletion that is under way was faster.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                other => other?,
+            }
         }
     }
     Ok(())

@@ -272,13 +272,14 @@ impl Registry {
     /// # Errors
     /// [`Error::Name`], [`Error::NameTaken`], [`Error::Unknown`]; the disk's.
     pub fn set_name(&self, id: AdapterId, name: Option<&str>) -> Result<AdapterView> {
-        if let Some(name) = name {
-            check_adapter_name(name)?;
-            if let Some(holder) = self.read().lookalike(name, id) {
-                return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
-            }
+        name.map_or(Ok(()), check_adapter_name)?;
+        let mut inner = self.write();
+        if let Some(name) = name
+            && let Some(holder) = inner.lookalike(name, id)
+        {
+            return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
         }
-        self.change(id, |manifest| {
+        self.change_in(&mut inner, id, |manifest| {
             manifest.name = name.map(str::to_owned);
             Ok(())
         })
@@ -290,7 +291,15 @@ impl Registry {
         id: AdapterId,
         edit: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<AdapterView> {
-        let mut inner = self.write();
+        self.change_in(&mut self.write(), id, edit)
+    }
+
+    fn change_in(
+        &self,
+        inner: &mut Inner,
+        id: AdapterId,
+        edit: impl FnOnce(&mut Manifest) -> Result<()>,
+    ) -> Result<AdapterView> {
         let mut manifest = inner.manifest(id)?.clone();
         edit(&mut manifest)?;
         manifest.write(&self.dir(id))?;

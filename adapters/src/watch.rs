@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify_debouncer_full::{
+    DebounceEventResult, DebouncedEvent, Debouncer, RecommendedCache, new_debouncer,
+};
 
 use crate::fs::{Stamp, stamp};
 use crate::verify::pickle_in;
@@ -41,8 +43,12 @@ impl DropFolder {
     ) -> Result<Self> {
         let (notice, notices) = mpsc::channel();
         let on_events = move |events: DebounceEventResult| {
-            if let Err(errors) = events {
-                tracing::warn!(?errors, "the drop folder is looked at every 30 s only");
+            match &events {
+                Ok(events) if !is_news(events) => return,
+                Ok(_) => {}
+                Err(errors) => {
+                    tracing::warn!(?errors, "the drop folder is looked at every 30 s only");
+                }
             }
             let _ = notice.send(()); // the receiver only goes when this watcher does
         };
@@ -63,6 +69,12 @@ impl DropFolder {
         })?;
         Ok(Self { watcher: Some(watcher), thread: Some(thread) })
     }
+}
+
+/// Whether something has changed. The watcher tells of reading, too: of every look at the folder,
+/// which would be the reason for the next one, for ever.
+fn is_news(events: &[DebouncedEvent]) -> bool {
+    events.iter().any(|event| !event.kind.is_access())
 }
 
 impl Drop for DropFolder {
@@ -153,10 +165,6 @@ mod tests {
     use super::*;
     use crate::testing::{tiny_base, write_random_adapter};
 
-    fn signature(dir: &Path) -> BTreeMap<PathBuf, Signature> {
-        scan(dir)
-    }
-
     #[test]
     fn a_folder_is_reported_once_when_it_is_complete_and_quiet() {
         let dir = tempfile::tempdir().unwrap();
@@ -166,18 +174,18 @@ mod tests {
         let mut settling = Settling::new(Duration::from_millis(100));
         fs::create_dir(&one).unwrap();
         fs::write(one.join(CONFIG), "{}").unwrap();
-        assert!(settling.look(at(0), signature(dir.path())).is_empty());
+        assert!(settling.look(at(0), scan(dir.path())).is_empty());
         fs::write(one.join(WEIGHTS), "half").unwrap();
-        assert!(settling.look(at(1000), signature(dir.path())).is_empty(), "just complete");
+        assert!(settling.look(at(1000), scan(dir.path())).is_empty(), "just complete");
         fs::write(one.join(WEIGHTS), "half and half").unwrap();
-        assert!(settling.look(at(1200), signature(dir.path())).is_empty(), "still growing");
+        assert!(settling.look(at(1200), scan(dir.path())).is_empty(), "still growing");
         assert!(settling.is_pending());
-        assert_eq!(settling.look(at(1300), signature(dir.path())), vec![one.clone()]);
+        assert_eq!(settling.look(at(1300), scan(dir.path())), vec![one.clone()]);
         assert!(!settling.is_pending());
-        assert!(settling.look(at(9000), signature(dir.path())).is_empty(), "once");
+        assert!(settling.look(at(9000), scan(dir.path())).is_empty(), "once");
         fs::write(one.join(WEIGHTS), "another").unwrap();
-        assert!(settling.look(at(9001), signature(dir.path())).is_empty());
-        assert_eq!(settling.look(at(9999), signature(dir.path())), [one], "changed: again");
+        assert!(settling.look(at(9001), scan(dir.path())).is_empty());
+        assert_eq!(settling.look(at(9999), scan(dir.path())), [one], "changed: again");
     }
 
     #[test]
@@ -191,13 +199,30 @@ mod tests {
         .unwrap();
         let next = || folders.recv_timeout(Duration::from_secs(20)).unwrap();
         assert_eq!(next(), dir.path().join("early"));
-        fs::create_dir(dir.path().join("half")).unwrap();
-        fs::write(dir.path().join("half").join(CONFIG), "{}").unwrap();
-        write_random_adapter(&dir.path().join("late"), &tiny_base(), 2, 2);
+        // Each step takes one rename, so that a slow machine shows nothing half done.
+        let elsewhere = tempfile::tempdir_in(dir.path().parent().unwrap()).unwrap();
+        let bring = |from: &str, to: &str| {
+            fs::rename(elsewhere.path().join(from), dir.path().join(to)).unwrap();
+        };
+        fs::create_dir(elsewhere.path().join("half")).unwrap();
+        fs::write(elsewhere.path().join("half").join(CONFIG), "{}").unwrap();
+        bring("half", "half");
+        write_random_adapter(&elsewhere.path().join("late"), &tiny_base(), 2, 2);
+        bring("late", "late");
         assert_eq!(next(), dir.path().join("late"), "`half` waits");
-        fs::write(dir.path().join("half").join("adapter_model.bin"), "pickle").unwrap();
+        fs::write(elsewhere.path().join("pickle"), "pickle").unwrap();
+        bring("pickle", "half/adapter_model.bin");
         assert_eq!(next(), dir.path().join("half"), "so that the pickle is refused by name");
         drop(watching);
         assert!(folders.try_recv().is_err());
+    }
+
+    #[test]
+    fn looking_is_no_reason_to_look_again() {
+        use notify_debouncer_full::notify::event::{AccessKind, CreateKind, Event, EventKind};
+        let event = |kind| DebouncedEvent { event: Event::new(kind), time: Instant::now() };
+        let read = || event(EventKind::Access(AccessKind::Read));
+        assert!(!is_news(&[read(), read()]));
+        assert!(is_news(&[read(), event(EventKind::Create(CreateKind::File))]));
     }
 }

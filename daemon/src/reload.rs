@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
-use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
+use notify_debouncer_full::{
+    DebounceEventResult, DebouncedEvent, Debouncer, RecommendedCache, new_debouncer,
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -66,8 +68,9 @@ fn watch(
     let file = fs_err::canonicalize(file)?;
     let folder = file.parent().context("a file has a folder")?.to_owned();
     let mut watcher = new_debouncer(QUIET, None, move |events: DebounceEventResult| {
-        let hit = |paths: &[std::path::PathBuf]| paths.contains(&file);
-        if events.is_ok_and(|events| events.iter().any(|event| hit(&event.paths))) {
+        // Reading is told of as well, and each reload reads.
+        let hit = |event: &DebouncedEvent| event.paths.contains(&file) && !event.kind.is_access();
+        if events.is_ok_and(|events| events.iter().any(hit)) {
             let _ = send.send(()); // nobody listens when the daemon stops
         }
     })?;

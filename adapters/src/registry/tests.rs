@@ -175,6 +175,25 @@ fn names_are_taken_once_and_imports_can_be_repeated() {
 }
 
 #[test]
+fn of_many_who_want_a_name_one_gets_it() {
+    let place = Place::new();
+    let adapters: Vec<_> = (0..8).map(|seed| place.add(seed)).collect();
+    let together = std::sync::Barrier::new(adapters.len());
+    let won: usize = std::thread::scope(|scope| {
+        let (registry, together) = (&place.registry, &together);
+        let threads = adapters.iter().map(|id| {
+            scope.spawn(move || {
+                together.wait();
+                registry.set_name(*id, Some("tone")).is_ok()
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
+    });
+    assert_eq!(won, 1);
+}
+
+#[test]
 fn a_refused_import_leaves_nothing() {
     let place = Place::new();
     let source = place.dir.path().join("drop/bad");
