@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
-use hone_api::{CycleId, UnixMillis};
+use hone_api::{AdapterId, CycleId, UnixMillis};
 use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
@@ -56,6 +56,18 @@ impl Work<'_> {
     async fn progress(&self, message: String, data: Value) -> anyhow::Result<()> {
         let at = (self.cycle.id, self.cycle.step);
         Ok(self.parts.journal.tell(at, "progress", message, data).await?)
+    }
+
+    /// Notes that a candidate is refused.
+    async fn reject(&self, id: AdapterId, reason: &str) -> anyhow::Result<()> {
+        let (registry, why) = (Arc::clone(&self.parts.registry), reason.to_owned());
+        tokio::task::spawn_blocking(move || match registry.reject(id, &why, UnixMillis::now()) {
+            // Repeated after a kill, or a person was faster.
+            Ok(_) | Err(hone_adapters::Error::Move { .. }) => Ok(()),
+            Err(error) => Err(error),
+        })
+        .await??;
+        Ok(())
     }
 
     /// The candidate's folder of work.
@@ -116,7 +128,7 @@ impl Cycles {
         }
     }
 
-    /// Rings when a cycle ends.
+    /// Rings when a cycle ends. For one listener, who may be busy meanwhile: the ring is kept.
     pub fn ended(&self) -> Arc<Notify> {
         Arc::clone(&self.ended)
     }
@@ -174,12 +186,17 @@ impl Cycles {
             match self.next(&stop).await {
                 Ok(Some((cycle, halt))) => {
                     let id = cycle.id;
-                    if let Err(error) = self.run_one(cycle, &halt, &stop).await {
-                        tracing::error!(cycle = %id, %error, "the store refuses; the cycle waits");
-                        pause(&stop).await;
+                    match self.run_one(cycle, &halt, &stop).await {
+                        Ok(()) if stop.is_cancelled() => {}
+                        // Here, where no cycle is making what nothing names yet.
+                        Ok(()) => crate::retention::tidy(&self.parts).await,
+                        Err(error) => {
+                            tracing::error!(cycle = %id, %error, "the store refuses; the cycle waits");
+                            pause(&stop).await;
+                        }
                     }
                     *self.current.lock().await = None;
-                    self.ended.notify_waiters();
+                    self.ended.notify_one();
                 }
                 Ok(None) => tokio::select! {
                     () = self.come.notified() => {}
@@ -282,16 +299,14 @@ impl Cycles {
         cycle.reason = Some(reason.clone());
         cycle.finished_at = Some(UnixMillis::now());
         self.audit(cycle, action, &reason).await?;
-        self.parts.journal.save(cycle).await?;
+        // Whoever has read the last event finds it counted.
         match (verdict, status) {
             (Some(verdict), _) => self.parts.metrics.promotion(Outcome::Verdict(verdict)),
             (None, CycleStatus::Failed) => self.parts.metrics.promotion(Outcome::Failed),
             (None, _) => {}
         }
         let data = json!({ "verdict": verdict });
-        self.parts.journal.tell((cycle.id, cycle.step), kind, reason, data).await?;
-        crate::retention::tidy(&self.parts).await;
-        Ok(())
+        self.parts.journal.end(cycle, kind, reason, data).await
     }
 
     /// A candidate that nobody will judge any more must not be what `candidate` means. Before the
@@ -367,7 +382,6 @@ async fn run_step(work: Work<'_>) -> anyhow::Result<End> {
         Step::Register => register::run(work).await,
         Step::Evaluate => evaluate::run(work).await,
         Step::Decide => decide::run(work).await,
-
         Step::Promote => promote::run(work).await,
     }
 }

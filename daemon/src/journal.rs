@@ -4,8 +4,6 @@
 //! A follower of a cycle reads the stored events and is woken when there are more. It can neither
 //! miss one nor see one that a crash would take back.
 
-use std::time::Duration;
-
 use futures_util::Stream;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 use hone_api::{CycleId, UnixMillis};
@@ -15,11 +13,6 @@ use tokio::sync::watch;
 
 /// Kinds of events after which there are no more.
 const LAST: [&str; 3] = ["finished", "failed", "cancelled"];
-
-/// How long the last event may come after the last row.
-const LAST_WORD: Duration = Duration::from_millis(500);
-/// How often it is looked for in that time.
-const PATIENCE: u32 = 10;
 
 /// The store's tables for cycles and audit, with a bell.
 #[derive(Debug, Clone)]
@@ -70,10 +63,24 @@ impl Journal {
         message: impl Into<String>,
         data: Value,
     ) -> Result<()> {
-        let (kind, message) = (kind.to_owned(), message.into());
-        let event =
-            CycleEvent { cycle_id, sequence: 0, at: UnixMillis::now(), step, kind, message, data };
-        self.store.append_event(event).await?;
+        self.store.append_event(event((cycle_id, step), kind, message, data)).await?;
+        self.ring();
+        Ok(())
+    }
+
+    /// Writes the last row of a cycle and tells its last event, in one commit.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn end(
+        &self,
+        cycle: &CycleView,
+        kind: &str,
+        message: impl Into<String>,
+        data: Value,
+    ) -> Result<()> {
+        let last = event((cycle.id, cycle.step), kind, message, data);
+        self.store.end_cycle(cycle.clone(), last).await?;
         self.ring();
         Ok(())
     }
@@ -102,7 +109,6 @@ impl Journal {
             ready: std::collections::VecDeque<CycleEvent>,
             after: u64,
             ended: bool,
-            patience: u32,
         }
         let follower = Follower {
             journal: self.clone(),
@@ -110,7 +116,6 @@ impl Journal {
             ready: std::collections::VecDeque::new(),
             after,
             ended: false,
-            patience: PATIENCE,
         };
         futures_util::stream::try_unfold(follower, move |mut follower| async move {
             loop {
@@ -124,22 +129,12 @@ impl Journal {
                 }
                 follower.bell.mark_unchanged();
                 let store = &follower.journal.store;
-                follower.ready = store.events(cycle, follower.after).await?.into();
-                if !follower.ready.is_empty() {
-                    continue;
-                }
+                // The row first: it is over no sooner than its last event is there.
                 let over = store.cycle(cycle).await?.is_none_or(|cycle| is_over(&cycle));
-                if !over {
-                    if follower.bell.changed().await.is_err() {
-                        return Ok(None);
-                    }
-                } else if follower.patience == 0 {
-                    // Someone who comes back after the last event waits for nothing more.
+                follower.ready = store.events(cycle, follower.after).await?.into();
+                let nothing_new = follower.ready.is_empty();
+                if nothing_new && (over || follower.bell.changed().await.is_err()) {
                     return Ok(None);
-                } else {
-                    // The last event is told right after the last row was written.
-                    follower.patience -= 1;
-                    tokio::time::sleep(LAST_WORD / PATIENCE).await;
                 }
             }
         })
@@ -148,6 +143,16 @@ impl Journal {
     fn ring(&self) {
         self.bell.send_modify(|count| *count += 1);
     }
+}
+
+fn event(
+    (cycle_id, step): (CycleId, Step),
+    kind: &str,
+    message: impl Into<String>,
+    data: Value,
+) -> CycleEvent {
+    let (kind, message) = (kind.to_owned(), message.into());
+    CycleEvent { cycle_id, sequence: 0, at: UnixMillis::now(), step, kind, message, data }
 }
 
 /// Whether a cycle will not move again.
@@ -206,19 +211,17 @@ mod tests {
         let (kinds, ()) = tokio::join!(follower, teller);
         assert_eq!(kinds, ["step_started", "progress", "finished"]);
 
-        // The row may say that it is over before the last event is told.
-        let late = CycleId::new();
-        store
-            .insert_cycle(CycleView { status: CycleStatus::Finished, ..cycle(late) })
-            .await
-            .unwrap();
-        let follower = journal.follow(late, 0).map(|event| event.unwrap().kind).collect::<Vec<_>>();
+        // The last row and the last event come together.
+        let other = cycle(CycleId::new());
+        store.insert_cycle(other.clone()).await.unwrap();
+        let follower = journal.follow(other.id, 0).map(|event| event.unwrap().kind).collect();
+        let over = CycleView { status: CycleStatus::Finished, ..other };
         let teller = async {
-            tokio::time::sleep(LAST_WORD / 5).await;
-            let at = (late, Step::Select);
-            journal.tell(at, "finished", "", no_data()).await.unwrap();
+            tokio::task::yield_now().await;
+            journal.end(&over, "finished", "", no_data()).await.unwrap();
         };
-        assert_eq!(tokio::join!(follower, teller).0, ["finished"]);
+        let (kinds, ()): (Vec<_>, ()) = tokio::join!(follower, teller);
+        assert_eq!(kinds, ["finished"]);
 
         // Again from the middle, and from the end.
         let rest: Vec<_> =

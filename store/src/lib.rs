@@ -241,6 +241,20 @@ impl Store {
         self.writer.write(move |c| cycles::update(c, &cycle)).await
     }
 
+    /// Writes where a cycle stands at its end, together with its last event: whoever sees that it is
+    /// over finds the event. Returns it with its sequence number.
+    ///
+    /// # Errors
+    /// [`Error::UnknownCycle`], and those of the disk; nothing is written then.
+    pub async fn end_cycle(&self, cycle: CycleView, last: CycleEvent) -> Result<CycleEvent> {
+        self.writer
+            .write(move |c| {
+                cycles::update(c, &cycle)?;
+                cycles::append_event(c, last)
+            })
+            .await
+    }
+
     /// One cycle, if it is stored.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! Decide: the gate's verdict on the comparison, and what becomes of the candidate.
 
 use anyhow::Context;
-use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
 use hone_config::Promotion;
 use hone_eval::{GatePolicy, Report, decide};
@@ -24,15 +23,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         hone_eval::Verdict::Promote => Ok(End::Next { outcome, message: reason }),
         hone_eval::Verdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
         hone_eval::Verdict::Reject => {
-            let (registry, why) = (work.parts.registry.clone(), reason.clone());
-            tokio::task::spawn_blocking(move || {
-                match registry.reject(id, &why, UnixMillis::now()) {
-                    // Repeated after a kill, or a person was faster.
-                    Ok(_) | Err(hone_adapters::Error::Move { .. }) => Ok(()),
-                    Err(error) => Err(error),
-                }
-            })
-            .await??;
+            work.reject(id, &reason).await?;
             work.parts.promoter.unload(id).await?;
             Ok(End::Over { verdict: Verdict::Rejected, reason, outcome })
         }

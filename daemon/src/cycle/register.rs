@@ -12,21 +12,21 @@ use super::{End, Work};
 use crate::promote;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
-    let dir = work.run_dir();
-    let Work { parts, cycle, .. } = work;
-    let snapshot = cycle.snapshot.clone().context("the cycle has no snapshot")?;
+    let (parts, dir) = (work.parts, work.run_dir());
+    let cycle_id = work.cycle.id;
+    let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
     // The candidate has the cycle's number: repeated, the import finds it there.
-    let id = AdapterId::from_uuid(cycle.id.uuid());
+    let id = AdapterId::from_uuid(cycle_id.uuid());
     let import = Import {
         id,
         source: dir.join("adapter"),
         name: None,
-        provenance: Provenance::Cycle { cycle_id: cycle.id, snapshot },
+        provenance: Provenance::Cycle { cycle_id, snapshot },
         now: UnixMillis::now(),
     };
     let registry = parts.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
-    cycle.candidate = Some(id);
+    work.cycle.candidate = Some(id);
     match parts.promoter.load(id).await {
         Ok(loaded) => {
             let effect = loaded.map(|loaded| loaded.effect);
@@ -40,10 +40,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
             error @ (hone_engine::Error::NoEffect(_) | hone_engine::Error::Broken(_)),
         )) => {
             let reason = error.to_string();
-            let registry = parts.registry.clone();
-            let why = reason.clone();
-            tokio::task::spawn_blocking(move || registry.reject(id, &why, UnixMillis::now()))
-                .await??;
+            work.reject(id, &reason).await?;
             let outcome = json!({ "adapter": id, "digest": view.digest });
             Ok(End::Over { verdict: Verdict::Rejected, reason, outcome })
         }

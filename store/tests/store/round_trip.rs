@@ -251,6 +251,29 @@ async fn cycles_and_their_events_go_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_cycle_ends_with_its_last_event_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut ended = cycle();
+    store.insert_cycle(ended.clone()).await.unwrap();
+    ended.status = CycleStatus::Finished;
+    let last = |cycle_id| CycleEvent {
+        cycle_id,
+        sequence: 0,
+        at: UnixMillis(2),
+        step: Step::Select,
+        kind: "finished".to_owned(),
+        message: String::new(),
+        data: json!({}),
+    };
+    let stray = store.end_cycle(ended.clone(), last(CycleId::new())).await;
+    assert!(matches!(stray, Err(Error::UnknownCycle(_))));
+    assert_eq!(store.cycle(ended.id).await.unwrap().unwrap().status, CycleStatus::Queued);
+    assert_eq!(store.end_cycle(ended.clone(), last(ended.id)).await.unwrap().sequence, 1);
+    assert_eq!(store.cycle(ended.id).await.unwrap(), Some(ended));
+}
+
+#[tokio::test]
 async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
