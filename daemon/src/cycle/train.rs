@@ -23,17 +23,17 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let dir = work.run_dir();
     let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
     let rows = work.parts.dirs.snapshots().join(snapshot).join("rows.jsonl");
-    let mut job = if dir.join("job.json").exists() {
-        // A resumed run keeps the settings it began with: another rank would not fit its checkpoint.
-        Job::read(&dir)?
-    } else {
-        let mut job = Job::new(&work.parts.base, rows);
-        job.base_name = Some(config.model.name());
-        job.hyper = hyper::of(&config.training);
-        job.threads = hyper::threads(&config);
-        job.pressure = Some(work.parts.dirs.pressure());
-        job.write(&dir)?;
-        job
+    let mut job = match begun(&dir, &work.parts.base)? {
+        Some(job) => job,
+        None => {
+            let mut job = Job::new(&work.parts.base, rows);
+            job.base_name = Some(config.model.name());
+            job.hyper = hyper::of(&config.training);
+            job.threads = hyper::threads(&config);
+            job.pressure = Some(work.parts.dirs.pressure());
+            job.write(&dir)?;
+            job
+        }
     };
     let limits = Limits { nice: config.training.nice, timeout: config.training.timeout.0 };
     for strike in 1..=STRIKES {
@@ -68,6 +68,21 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     }
 }
 
+/// The job of a run that has begun. It keeps the settings it began with: another rank would not fit
+/// its checkpoint. If another base serves since, all that was done is for the old one and goes.
+fn begun(dir: &Path, base: &Path) -> anyhow::Result<Option<Job>> {
+    if !dir.join("job.json").exists() {
+        return Ok(None);
+    }
+    let job = Job::read(dir)?;
+    if job.base == base {
+        return Ok(Some(job));
+    }
+    tracing::warn!(run = %dir.display(), "another base serves now; the run begins anew");
+    fs_err::remove_dir_all(dir)?;
+    Ok(None)
+}
+
 /// Makes the next try need less memory: first at the cost of time only, then with smaller batches,
 /// which is another computation, so that its checkpoints are of no use any more.
 fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
@@ -82,7 +97,7 @@ fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn attempt(work: &Work<'_>, dir: &std::path::Path, limits: Limits) -> anyhow::Result<Ended> {
+async fn attempt(work: &Work<'_>, dir: &Path, limits: Limits) -> anyhow::Result<Ended> {
     let (send, mut lines) = mpsc::unbounded_channel::<Progress>();
     let train = child::train(dir, limits, work.halt, move |one| {
         let _ = send.send(one); // the receiver lives as long as this future
@@ -150,6 +165,19 @@ fn shown(outcome: &Outcome) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_for_another_base_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        assert_eq!(begun(&run, Path::new("/base/a")).unwrap(), None);
+        let job = Job::new("/base/a", "/rows.jsonl");
+        job.write(&run).unwrap();
+        let found = begun(&run, Path::new("/base/a")).unwrap().unwrap();
+        assert_eq!(found.base, job.base);
+        assert_eq!(begun(&run, Path::new("/base/b")).unwrap(), None);
+        assert!(!run.exists());
+    }
 
     #[test]
     fn each_try_needs_less_and_keeps_no_useless_checkpoint() {
