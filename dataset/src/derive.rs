@@ -50,14 +50,20 @@ fn final_number(answer: &str) -> Option<f64> {
     number.parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
-/// Replaces personal data in the texts that a check compares with, as in the answers.
-pub(crate) fn redacted(check: Check) -> Check {
+/// Replaces personal data in the texts that a check compares with, as in the answers. A pattern or a
+/// schema with personal data in it cannot be rewritten: then there is none.
+pub(crate) fn redacted(check: Check) -> Option<Check> {
     let clean = |text: String| redact::redact(&text).text;
+    let is_clean = |text: &str| redact::find(text).is_empty();
     match check {
-        Check::Exact(text) => Check::Exact(clean(text)),
-        Check::Contains(text) => Check::Contains(clean(text)),
-        Check::Choice(options) => Check::Choice(options.into_iter().map(clean).collect()),
-        other => other,
+        Check::Exact(text) => Some(Check::Exact(clean(text))),
+        Check::Contains(text) => Some(Check::Contains(clean(text))),
+        Check::Choice(options) => Some(Check::Choice(options.into_iter().map(clean).collect())),
+        Check::Regex(pattern) => is_clean(&pattern).then_some(Check::Regex(pattern)),
+        Check::JsonSchema(schema) => {
+            is_clean(&schema.to_string()).then_some(Check::JsonSchema(schema))
+        }
+        other @ (Check::FinalNumber(_) | Check::Judge(_)) => Some(other),
     }
 }
 

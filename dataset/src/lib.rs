@@ -99,15 +99,18 @@ impl Draft {
     fn of(policy: &Policy, mut row: Row, redacted: &mut BTreeMap<Entity, usize>) -> Self {
         let key = prompt_key(&row.prompt);
         if policy.redact {
-            let texts = row.prompt.iter_mut().map(|message| &mut message.content);
-            for text in texts.chain([&mut row.answer]) {
+            let texts = row
+                .prompt
+                .iter_mut()
+                .flat_map(|message| std::iter::once(&mut message.content).chain(&mut message.name));
+            for text in texts.chain([&mut row.answer, &mut row.family]) {
                 let clean = redact::redact(text);
                 for (entity, count) in clean.counts {
                     *redacted.entry(entity).or_default() += count;
                 }
                 *text = clean.text;
             }
-            row.check = row.check.map(derive::redacted);
+            row.check = row.check.and_then(derive::redacted);
         }
         let same = prompt_key(&row.prompt);
         let fingerprint = Fingerprint::of(&row.prompt);

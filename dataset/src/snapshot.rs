@@ -17,7 +17,7 @@ use crate::select::Reason;
 const ROWS: &str = "rows.jsonl";
 const MANIFEST: &str = "manifest.json";
 /// Raised when the same inputs would give other rows than before.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What is in a snapshot and what was left out. Nothing in it depends on when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

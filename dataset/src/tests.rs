@@ -205,6 +205,23 @@ fn personal_data_is_replaced_everywhere_but_the_key_is_of_what_was_asked() {
 }
 
 #[test]
+fn personal_data_is_nowhere_in_a_row() {
+    let tags = |check: &'static str| [("family", "ann@corp.io"), ("check", check)];
+    for check in [
+        r#"{"type":"regex","value":"ann@corp.io$"}"#,
+        r#"{"type":"json_schema","value":{"const":"ann@corp.io"}}"#,
+        r#"{"type":"contains","value":"ann@corp.io"}"#,
+    ] {
+        let mut row = ask(1, "Who am I?").say_with("a", fix("You are ann@corp.io."), &tags(check));
+        row.interaction.messages[0].name = Some("ann@corp.io".to_owned());
+        let snapshot = build(&all_train(), &[row], &BTreeSet::new()).unwrap();
+        let json = serde_json::to_string(&snapshot.examples).unwrap();
+        assert!(json.contains("[EMAIL]") && !json.contains("corp.io"), "{json}");
+        assert!(!serde_json::to_string(&snapshot.manifest).unwrap().contains("corp.io"));
+    }
+}
+
+#[test]
 fn of_equal_prompts_the_newest_correction_stays() {
     let rows = [
         ask(1, "Where is it?").say("a", fix("old")),
@@ -441,7 +458,7 @@ fn the_hash_of_the_same_rows_never_changes() {
     // If this fails on purpose, raise `snapshot::FORMAT`: snapshots on disk keep their names.
     assert_eq!(
         small().manifest.hash,
-        "ea1329044f7b9c12aa6f5dde65ac3ac0b2a12db02e8437645711d4b0b62193d8"
+        "6dcb92515e800528374f81869fec22ae6366306ff004b1b43c80e9ff1ab9ce2b"
     );
 }
 
