@@ -83,8 +83,9 @@ fn curation(config: &Config) -> Rule {
 
 fn training(config: &Config) -> Rule {
     let training = &config.training;
-    ensure((1..=512).contains(&training.rank), "training.rank", "must be between 1 and 512")?;
-    between(training.alpha, 0.01, 10_000.0, "training.alpha")?;
+    // What is trained must be what the registry takes: see the test of `daemon/src/hyper.rs`.
+    ensure((1..=256).contains(&training.rank), "training.rank", "must be between 1 and 256")?;
+    between(training.alpha, 0.01, 64.0 * training.rank as f64, "training.alpha")?;
     between(training.dropout, 0.0, 0.9, "training.dropout")?;
     between(training.kl_weight, 0.0, 1000.0, "training.kl_weight")?;
     between(training.learning_rate, 1e-8, 1.0, "training.learning_rate")?;

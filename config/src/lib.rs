@@ -309,7 +309,8 @@ mod tests {
     fn a_wrong_value_names_key_layer_and_form() {
         for (name, value, expected) in [
             ("HONE__TRAINING__RANK", "many", "`training.rank`"),
-            ("HONE__TRAINING__RANK", "0", "between 1 and 512"),
+            ("HONE__TRAINING__RANK", "0", "between 1 and 256"),
+            ("HONE__TRAINING__ALPHA", "2000", "between 0.01 and 1024"),
             ("HONE__SERVER__LISTEN", "localhost", "`localhost` is no address"),
             ("HONE__SERVER__LISTEN", "foo", "127.0.0.1:8080"),
             ("HONE__SERVER__LISTEN", "0.0.0.0:80", "auth.allow_unauthenticated"),

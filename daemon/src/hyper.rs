@@ -43,6 +43,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_largest_settings_make_an_adapter_that_is_taken() {
+        let limits = hone_adapters::verify::Limits::default();
+        let with = |rank: usize, alpha: f64| {
+            let set = |key: &str, value: String| (format!("HONE__TRAINING__{key}"), value);
+            let environment = vec![set("RANK", rank.to_string()), set("ALPHA", alpha.to_string())];
+            hone_config::Sources { environment, ..hone_config::Sources::default() }.load()
+        };
+        let alpha = |rank: usize| limits.scaling * rank as f64;
+        assert!(with(limits.rank, alpha(limits.rank)).is_ok());
+        assert!(with(limits.rank + 1, 1.0).is_err());
+        assert!(with(4, alpha(4)).is_ok() && with(4, alpha(4) + 1.0).is_err());
+    }
+
+    #[test]
     fn the_default_settings_are_a_valid_job() {
         let mut config = Config::defaults(std::path::Path::new("d")).unwrap();
         of(&config.training).check().unwrap();
