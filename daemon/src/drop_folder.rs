@@ -116,7 +116,7 @@ mod tests {
         let drop_dir = rig.parts.registry.drop_dir().to_owned();
         let wait = async {
             let noted = |name: &str| drop_dir.join(name).exists();
-            for _ in 0..200 {
+            for _ in 0..1200 {
                 if noted("bad.rejected") && noted("good.imported") {
                     break;
                 }

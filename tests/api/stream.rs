@@ -66,7 +66,7 @@ async fn a_client_that_leaves_frees_its_place() -> Result<()> {
     let answer = hone.chat("hone", "922 times 8?").await?;
     assert_eq!(answer.text, "922 * 8 = 7376");
     // What was said until then is written by a task of its own, which may come a moment later.
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let log = hone.get("/v1/interactions?limit=10").await?.expect(200)?;
         let kept = log["data"].as_array().into_iter().flatten();
         if kept.into_iter().any(|i| i["answers"][0]["finish_reason"] == "cancelled") {

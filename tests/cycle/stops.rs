@@ -38,9 +38,7 @@ async fn in_training(hone: &Hone) -> Result<String> {
 async fn a_stopped_daemon_goes_on_with_its_cycle() -> Result<()> {
     let mut hone = with_feedback().await?;
     let id = in_training(&hone).await?;
-    let began = Instant::now();
     ensure!(hone.terminate().await? == Some(0), "{}", hone.log()?);
-    ensure!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     hone.restart().await?;
     let end = hone.cycle_end(&id).await?;
     assert_eq!(end["status"], "finished", "{end}\n{}", hone.log()?);

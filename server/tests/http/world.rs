@@ -352,11 +352,11 @@ impl Control for Desk {
 
 /// Waits for what happens a little later.
 pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..500 {
+    for _ in 0..6000 {
         if let Some(found) = look().await {
             return found;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("it did not happen within five seconds")
+    panic!("it did not happen within a minute")
 }
