@@ -127,16 +127,21 @@ impl Promoter {
         Ok(new)
     }
 
-    /// Has the engine hold an adapter's weights, and proves that they change something.
+    /// Has the engine hold an adapter's weights, and proves that they are the verified ones, for this
+    /// base, and change something.
     ///
     /// # Errors
-    /// The engine's; it holds nothing then.
+    /// The registry's or the engine's, which holds nothing then.
     pub async fn load(&self, id: AdapterId) -> Result<Option<hone_engine::Loaded>, Error> {
         if self.engine.is_loaded(id) {
             return Ok(None);
         }
-        let (engine, dir) = (self.engine.clone(), self.registry.dir(id));
-        Ok(Some(blocking(move || engine.load(id, &dir)).await??))
+        let (engine, registry) = (self.engine.clone(), self.registry.clone());
+        let loaded = blocking(move || -> Result<_, Error> {
+            registry.check(id)?;
+            Ok(engine.load(id, &registry.dir(id))?)
+        });
+        Ok(Some(loaded.await??))
     }
 
     async fn follow(&self, pointer: LivePointer) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Which adapter answers to a model name. Never a silent fall back: an unknown name is a 404.
 
+use std::sync::Arc;
+
 use actix_web::web;
 use hone_api::{AdapterId, AdapterRef};
 use hone_engine::Target;
@@ -68,10 +70,14 @@ async fn load(state: &web::Data<AppState>, id: AdapterId) -> Result<(), ApiError
     if state.engine.is_loaded(id) {
         return Ok(());
     }
-    let (engine, dir) = (std::sync::Arc::clone(&state.engine), state.registry.dir(id));
-    let loaded = web::block(move || engine.load(id, &dir)).await.map_err(ApiError::internal)?;
-    loaded?;
-    Ok(())
+    let (engine, registry) = (Arc::clone(&state.engine), Arc::clone(&state.registry));
+    let load = move || {
+        // The weights that were verified, and for this base: another one may have the same shapes.
+        registry.check(id)?;
+        engine.load(id, &registry.dir(id))?;
+        Ok(())
+    };
+    web::block(load).await.map_err(ApiError::internal)?
 }
 
 /// Reads an adapter reference from a path or a model name.

@@ -65,6 +65,20 @@ async fn who_compares_with_the_past_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_verified_is_loaded() {
+    let rig = Rig::new().await;
+    let id = rig.adapter(1).await;
+    let path = rig.parts.registry.dir(id).join(hone_adapters::CONFIG);
+    let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    config["lora_alpha"] = json!(1);
+    fs_err::write(&path, config.to_string()).unwrap();
+    rig.parts.engine.unload(id);
+    let error = rig.parts.promoter.load(id).await.unwrap_err();
+    assert!(matches!(error, Error::Registry(hone_adapters::Error::Damaged { .. })), "{error}");
+    assert!(!rig.parts.engine.is_loaded(id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_kill_left_half_done_is_completed() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
