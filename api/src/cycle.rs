@@ -101,6 +101,28 @@ pub struct CycleView {
     pub finished_at: Option<UnixMillis>,
 }
 
+impl CycleView {
+    /// A cycle that has not begun.
+    #[must_use]
+    pub fn queued(trigger: Trigger, now: UnixMillis) -> Self {
+        Self {
+            id: CycleId::new(),
+            object: "cycle".to_owned(),
+            status: CycleStatus::Queued,
+            trigger,
+            step: Step::Select,
+            verdict: None,
+            reason: None,
+            snapshot: None,
+            candidate: None,
+            champion: None,
+            outcomes: BTreeMap::new(),
+            created_at: now,
+            finished_at: None,
+        }
+    }
+}
+
 /// When a cycle starts by itself: `next` of `GET /v1/cycles`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextCycle {

@@ -12,7 +12,6 @@ mod register;
 mod select;
 mod train;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,21 +141,7 @@ impl Cycles {
         if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
             return Err(StartError::Waiting(waiting.id));
         }
-        let cycle = CycleView {
-            id: CycleId::new(),
-            object: "cycle".to_owned(),
-            status: CycleStatus::Queued,
-            trigger,
-            step: Step::Select,
-            verdict: None,
-            reason: None,
-            snapshot: None,
-            candidate: None,
-            champion: None,
-            outcomes: BTreeMap::new(),
-            created_at: UnixMillis::now(),
-            finished_at: None,
-        };
+        let cycle = CycleView::queued(trigger, UnixMillis::now());
         self.parts.store.insert_cycle(cycle.clone()).await?;
         self.come.notify_one();
         Ok(cycle)
@@ -426,21 +411,7 @@ mod tests {
     use super::*;
 
     fn cycle(status: CycleStatus) -> CycleView {
-        CycleView {
-            id: CycleId::new(),
-            object: "cycle".into(),
-            status,
-            trigger: Trigger::Manual,
-            step: Step::Select,
-            verdict: None,
-            reason: None,
-            snapshot: None,
-            candidate: None,
-            champion: None,
-            outcomes: BTreeMap::new(),
-            created_at: UnixMillis(1),
-            finished_at: None,
-        }
+        CycleView { status, ..CycleView::queued(Trigger::Manual, UnixMillis(1)) }
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -173,21 +173,8 @@ mod tests {
     use super::*;
 
     fn cycle(id: CycleId) -> CycleView {
-        CycleView {
-            id,
-            object: "cycle".into(),
-            status: CycleStatus::Running,
-            trigger: Trigger::Manual,
-            step: Step::Select,
-            verdict: None,
-            reason: None,
-            snapshot: None,
-            candidate: None,
-            champion: None,
-            outcomes: std::collections::BTreeMap::default(),
-            created_at: UnixMillis(1),
-            finished_at: None,
-        }
+        let status = CycleStatus::Running;
+        CycleView { id, status, ..CycleView::queued(Trigger::Manual, UnixMillis(1)) }
     }
 
     #[tokio::test]

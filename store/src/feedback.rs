@@ -148,14 +148,7 @@ pub(crate) fn list(
         Order::Ascending => "SELECT * FROM feedback WHERE id > ?1 ORDER BY id LIMIT ?2",
         Order::Descending => "SELECT * FROM feedback WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
     })?;
-    let one_more = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows =
-        statement.query(params![after.map_or(order.beginning(), Id::bytes), one_more])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(Page::cut(found, limit))
+    Page::of_ids(&mut statement, after.map(Id::bytes), limit, order, read)
 }
 
 /// How many answers that may teach were voted bad or corrected after `since`.

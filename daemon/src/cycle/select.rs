@@ -138,23 +138,14 @@ fn outcome(manifest: &Manifest, labelled: usize) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_api::{AdapterId, CycleId, UnixMillis};
+    use hone_api::{AdapterId, UnixMillis};
 
     fn cycle(trigger: Trigger, status: CycleStatus, snapshot: &str) -> CycleView {
         CycleView {
-            id: CycleId::new(),
-            object: "cycle".into(),
             status,
-            trigger,
-            step: hone_api::cycle::Step::Select,
-            verdict: None,
-            reason: None,
             snapshot: Some(snapshot.into()),
             candidate: Some(AdapterId::new()),
-            champion: None,
-            outcomes: std::collections::BTreeMap::default(),
-            created_at: UnixMillis(1),
-            finished_at: None,
+            ..CycleView::queued(trigger, UnixMillis(1))
         }
     }
 

@@ -171,21 +171,7 @@ async fn a_deleted_interaction_leaves_no_byte_in_the_files() {
 }
 
 fn cycle() -> CycleView {
-    CycleView {
-        id: CycleId::new(),
-        object: "cycle".to_owned(),
-        status: CycleStatus::Queued,
-        trigger: Trigger::Failures,
-        step: Step::Select,
-        verdict: None,
-        reason: None,
-        snapshot: None,
-        candidate: None,
-        champion: None,
-        outcomes: BTreeMap::new(),
-        created_at: UnixMillis(1),
-        finished_at: None,
-    }
+    CycleView::queued(Trigger::Failures, UnixMillis(1))
 }
 
 #[tokio::test]
