@@ -102,11 +102,37 @@ pub enum CancelError {
     Store(#[from] hone_store::Error),
 }
 
+/// How a running cycle is told to halt.
+#[derive(Debug, Clone)]
+struct Halt {
+    /// It shall, for whatever reason.
+    now: CancellationToken,
+    /// A person cancelled it: it does not go on at the next start.
+    cancelled: CancellationToken,
+}
+
+impl Halt {
+    /// Not yet; when the daemon stops.
+    fn with(stop: &CancellationToken) -> Self {
+        Self { now: stop.child_token(), cancelled: CancellationToken::new() }
+    }
+
+    fn cancel(&self) {
+        self.cancelled.cancel();
+        self.now.cancel();
+    }
+
+    /// Whether the cycle goes on at the next start of the daemon.
+    fn is_a_pause(&self, stop: &CancellationToken) -> bool {
+        stop.is_cancelled() && !self.cancelled.is_cancelled()
+    }
+}
+
 /// The queue of cycles and the one that runs.
 #[derive(Debug)]
 pub struct Cycles {
     parts: Arc<Parts>,
-    current: Mutex<Option<(CycleId, CancellationToken)>>,
+    current: Mutex<Option<(CycleId, Halt)>>,
     /// Held while one is put into the queue.
     queueing: Mutex<()>,
     /// Rings when a cycle comes.
@@ -198,11 +224,11 @@ impl Cycles {
     async fn next(
         &self,
         stop: &CancellationToken,
-    ) -> hone_store::Result<Option<(CycleView, CancellationToken)>> {
+    ) -> hone_store::Result<Option<(CycleView, Halt)>> {
         let mut current = self.current.lock().await;
         let next = first(self.parts.store.unfinished_cycles().await?);
         Ok(next.map(|cycle| {
-            let halt = stop.child_token();
+            let halt = Halt::with(stop);
             *current = Some((cycle.id, halt.clone()));
             (cycle, halt)
         }))
@@ -212,7 +238,7 @@ impl Cycles {
     async fn run_one(
         &self,
         mut cycle: CycleView,
-        halt: &CancellationToken,
+        halt: &Halt,
         stop: &CancellationToken,
     ) -> hone_store::Result<()> {
         let journal = &self.parts.journal;
@@ -228,7 +254,8 @@ impl Cycles {
             let step = cycle.step;
             journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
             let began = std::time::Instant::now();
-            let end = run_step(Work { parts: &self.parts, cycle: &mut cycle, halt }).await;
+            let end =
+                run_step(Work { parts: &self.parts, cycle: &mut cycle, halt: &halt.now }).await;
             let took = began.elapsed();
             let seconds = took.as_secs_f64();
             if let Ok(End::Next { .. } | End::Over { .. }) = &end {
@@ -254,8 +281,7 @@ impl Cycles {
                     return self.close(&mut cycle, Close::Finished { verdict, reason }).await;
                 }
                 // The daemon stops: the row stays as it is, and the next start goes on here.
-                Ok(End::Halted) if stop.is_cancelled() => return Ok(()),
-                Err(_) if stop.is_cancelled() => return Ok(()),
+                Ok(End::Halted) | Err(_) if halt.is_a_pause(stop) => return Ok(()),
                 Ok(End::Halted) => return self.close(&mut cycle, Close::Cancelled).await,
                 Err(error) => {
                     return self.close(&mut cycle, Close::Failed(sentence::of(&error))).await;
@@ -440,6 +466,25 @@ mod tests {
         cycles.close(&mut late, Close::Cancelled).await.unwrap();
         assert_eq!(rig.parts.registry.live().live, Some(live));
         assert!(rig.parts.engine.is_loaded(live));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_cancelled_does_not_go_on_after_a_stop() {
+        let rig = crate::testing::Rig::new().await;
+        let cycles = Cycles::new(rig.parts.clone());
+        for (cancelled, status) in [(true, CycleStatus::Cancelled), (false, CycleStatus::Running)] {
+            let running = cycle(CycleStatus::Running);
+            rig.parts.store.insert_cycle(running.clone()).await.unwrap();
+            let stop = CancellationToken::new();
+            let halt = Halt::with(&stop);
+            if cancelled {
+                halt.cancel();
+            }
+            stop.cancel();
+            cycles.run_one(running.clone(), &halt, &stop).await.unwrap();
+            let left = rig.parts.store.cycle(running.id).await.unwrap().unwrap();
+            assert_eq!(left.status, status);
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
