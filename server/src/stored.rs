@@ -38,17 +38,14 @@ pub(crate) async fn list(
         after: query.take("after", "a completion's id")?,
         limit: query.limit()?,
         order: query.order(Order::Ascending)?,
-        stored_only: true,
+        stored: Some(true),
+        endpoint: Some(Endpoint::Chat),
         ..InteractionFilter::default()
     };
     let ignored = query.unknown();
     let page = state.store.interactions(filter).await?;
-    let data: Vec<_> = page
-        .items
-        .into_iter()
-        .filter(|interaction| interaction.endpoint == Endpoint::Chat)
-        .map(|interaction| response(&state, interaction))
-        .collect();
+    let data: Vec<_> =
+        page.items.into_iter().map(|interaction| response(&state, interaction)).collect();
     Ok(ok(&ignored).json(List::new(data, page.has_more, |item| item.id.clone())))
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::interaction::{Answer, Endpoint, Interaction, Timings};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, Statement, params, params_from_iter};
@@ -41,8 +41,10 @@ pub struct InteractionFilter {
     pub metadata: BTreeMap<String, String>,
     /// Whether it has feedback.
     pub has_feedback: Option<bool>,
-    /// Only those that the client asked to be listed (`store: true`).
-    pub stored_only: bool,
+    /// Whether the client asked that it be listed (`store: true`).
+    pub stored: Option<bool>,
+    /// The endpoint that answered.
+    pub endpoint: Option<Endpoint>,
     /// Arrived at this instant or later.
     pub since: Option<UnixMillis>,
     /// Arrived before this instant.
@@ -62,7 +64,8 @@ impl Default for InteractionFilter {
             adapter: None,
             metadata: BTreeMap::new(),
             has_feedback: None,
-            stored_only: false,
+            stored: None,
+            endpoint: None,
             since: None,
             until: None,
             after: None,
@@ -209,13 +212,16 @@ pub(crate) fn list(
         };
         add(clause, Value::Blob(after.bytes().to_vec()));
     }
+    if let Some(stored) = filter.stored {
+        add("stored = ?", Value::Integer(stored.into()));
+    }
+    if let Some(endpoint) = &filter.endpoint {
+        add("endpoint = ?", Value::Text(column::to_word("endpoint", endpoint)?));
+    }
     for (name, value) in &filter.metadata {
         clauses.push("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)");
         values.push(Value::Text(name.clone()));
         values.push(Value::Text(value.clone()));
-    }
-    if filter.stored_only {
-        clauses.push("stored = 1");
     }
     match filter.has_feedback {
         Some(true) => clauses.push("id IN (SELECT inference_id FROM feedback)"),

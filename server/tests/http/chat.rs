@@ -160,6 +160,23 @@ async fn what_shall_not_be_kept_is_not() {
 }
 
 #[actix_web::test]
+async fn a_page_of_stored_completions_holds_chat_only_and_is_full() {
+    let world = World::new();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let text = json!({"model": "tiny", "prompt": "a", "max_tokens": 1, "store": true});
+        world.post("/v1/completions", &text).await.ok();
+        let answer = world.post("/v1/chat/completions", &ask(json!({"store": true}))).await.ok();
+        ids.push(answer["id"].clone());
+    }
+    let first = world.get("/v1/chat/completions?limit=1").await.ok();
+    assert_eq!((&first["last_id"], &first["has_more"]), (&ids[0], &json!(true)));
+    let all = world.get("/v1/chat/completions").await.ok();
+    assert_eq!((&all["first_id"], &all["last_id"]), (&ids[0], &ids[1]));
+    assert_eq!(all["data"].as_array().unwrap().len(), 2);
+}
+
+#[actix_web::test]
 async fn stored_completions_are_listed_changed_and_deleted() {
     let world = World::new();
     let mut ids = Vec::new();

@@ -120,6 +120,8 @@ async fn the_log_can_be_searched() {
     assert_eq!(ids(&format!("after={first}")).await, second);
     assert!(ids("model=other").await.is_empty());
     assert!(ids("until=1000").await.is_empty());
+    assert!(ids("stored=true").await.is_empty());
+    assert_eq!(ids("stored=false").await, format!("{first} {second}"));
     for (query, param) in [
         ("limit=0", "limit"),
         ("order=up", "order"),

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use hone_api::feedback::Signal;
-use hone_api::interaction::Interaction;
+use hone_api::interaction::{Endpoint, Interaction};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_store::{InteractionFilter, Order, Store};
 
 use crate::fixture::{feedback, interaction, open};
 
-/// Ten interactions: the odd ones from the adapter, every third stored, the first with feedback.
+/// Ten interactions: the odd ones from the adapter, every third stored, two of
+/// `/v1/completions`, the first with feedback.
 async fn log(store: &Store, adapter: AdapterId) -> Vec<InteractionId> {
     let mut ids = Vec::new();
     for number in 0..10_i64 {
@@ -18,6 +19,7 @@ async fn log(store: &Store, adapter: AdapterId) -> Vec<InteractionId> {
             model: if number < 5 { "hone" } else { "other" }.to_owned(),
             adapter_id: (number % 2 == 1).then_some(adapter),
             stored: number % 3 == 0,
+            endpoint: if number % 6 == 2 { Endpoint::Completion } else { Endpoint::Chat },
             metadata: BTreeMap::from([
                 ("parity".to_owned(), (number % 2).to_string()),
                 ("$.a\"[0]".to_owned(), "odd name".to_owned()),
@@ -46,7 +48,9 @@ async fn each_filter_keeps_what_it_says() {
         (InteractionFilter { model: Some("other".into()), ..all.clone() }, (5..10).collect()),
         (InteractionFilter { adapter: Some(Some(adapter)), ..all.clone() }, vec![1, 3, 5, 7, 9]),
         (InteractionFilter { adapter: Some(None), ..all.clone() }, vec![0, 2, 4, 6, 8]),
-        (InteractionFilter { stored_only: true, ..all.clone() }, vec![0, 3, 6, 9]),
+        (InteractionFilter { stored: Some(true), ..all.clone() }, vec![0, 3, 6, 9]),
+        (InteractionFilter { stored: Some(false), ..all.clone() }, vec![1, 2, 4, 5, 7, 8]),
+        (InteractionFilter { endpoint: Some(Endpoint::Completion), ..all.clone() }, vec![2, 8]),
         (InteractionFilter { has_feedback: Some(true), ..all.clone() }, vec![0]),
         (InteractionFilter { has_feedback: Some(false), ..all.clone() }, (1..10).collect()),
         (
@@ -69,7 +73,8 @@ async fn each_filter_keeps_what_it_says() {
         (
             InteractionFilter {
                 model: Some("hone".into()),
-                stored_only: true,
+                stored: Some(true),
+                endpoint: Some(Endpoint::Chat),
                 order: Order::Descending,
                 ..all
             },
