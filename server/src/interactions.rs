@@ -58,7 +58,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
     let filter = InteractionFilter {
         adapter: adapter.transpose()?,
         model: query.text("model"),
-        metadata: query.metadata(),
+        metadata: query.metadata()?,
         has_feedback: query.take("has_feedback", "true or false")?,
         stored: query.take("stored", "true or false")?,
         endpoint: None,

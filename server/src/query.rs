@@ -15,6 +15,8 @@ use crate::error::ApiError;
 const PAGE: usize = 20;
 /// Entries of a page at most.
 const MOST: usize = 1000;
+/// Keys of `metadata` that a list may be filtered by.
+const PAIRS: usize = hone_api::chat::request::METADATA_PAIRS;
 
 /// The parameters of a query string that nobody has taken yet.
 #[derive(Debug)]
@@ -84,8 +86,9 @@ impl Query {
         }
     }
 
-    /// Takes all `metadata[key]=value` out.
-    pub(crate) fn metadata(&mut self) -> BTreeMap<String, String> {
+    /// Takes all `metadata[key]=value` out: as many as an answer can have, so that a query stays
+    /// small enough for the database.
+    pub(crate) fn metadata(&mut self) -> Result<BTreeMap<String, String>, Invalid> {
         let mut pairs = BTreeMap::new();
         self.0.retain_mut(|(key, value)| {
             let name = key.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']'));
@@ -94,7 +97,11 @@ impl Query {
             }
             name.is_none()
         });
-        pairs
+        if pairs.len() > PAIRS {
+            let message = format!("`metadata` filters by {} keys; at most {PAIRS}", pairs.len());
+            return Err(Invalid::field("metadata", message));
+        }
+        Ok(pairs)
     }
 
     /// The names of the parameters that nobody took.
@@ -168,7 +175,7 @@ mod tests {
     #[test]
     fn metadata_comes_in_brackets() {
         let mut query = query("metadata[app]=test&metadata%5Bx%5D=a%20b&limit=3");
-        let metadata = query.metadata();
+        let metadata = query.metadata().unwrap();
         assert_eq!(metadata["app"], "test");
         assert_eq!(metadata["x"], "a b");
         assert_eq!(query.limit(), Ok(3));

@@ -34,7 +34,7 @@ pub(crate) async fn list(
     let mut query = Query::of(&request)?;
     let filter = InteractionFilter {
         model: query.text("model"),
-        metadata: query.metadata(),
+        metadata: query.metadata()?,
         after: query.take("after", "a completion's id")?,
         limit: query.limit()?,
         order: query.order(Order::Ascending)?,
@@ -163,8 +163,10 @@ pub(crate) async fn messages(
         all.reverse();
     }
     if let Some(after) = after {
-        let skip = all.iter().position(|message| message.id == after).map_or(0, |at| at + 1);
-        all.drain(..skip);
+        let at = all.iter().position(|message| message.id == after).ok_or_else(|| {
+            Invalid::field("after", format!("`after` must be a message's id, not `{after:.80}`"))
+        })?;
+        all.drain(..=at);
     }
     let has_more = all.len() > limit;
     all.truncate(limit);

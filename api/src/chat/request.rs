@@ -291,6 +291,9 @@ pub(crate) fn stream_options(
     Ok(Some(StreamOptions { include_usage }))
 }
 
+/// Pairs that `metadata` may have.
+pub const METADATA_PAIRS: usize = 16;
+
 /// Takes `metadata` out: at most 16 pairs of strings, keys up to 64 characters, values up to 512.
 ///
 /// # Errors
@@ -298,8 +301,9 @@ pub(crate) fn stream_options(
 pub fn metadata(fields: &mut Fields) -> Result<Option<BTreeMap<String, String>>, Invalid> {
     let Some(metadata) = fields.texts("metadata")? else { return Ok(None) };
     let wrong = |message: String| Err(Invalid::field("metadata", message));
-    if metadata.len() > 16 {
-        return wrong(format!("`metadata` has {} pairs; at most 16", metadata.len()));
+    if metadata.len() > METADATA_PAIRS {
+        let count = metadata.len();
+        return wrong(format!("`metadata` has {count} pairs; at most {METADATA_PAIRS}"));
     }
     for (key, value) in &metadata {
         if key.is_empty() || key.chars().count() > 64 {

@@ -214,6 +214,8 @@ async fn stored_completions_are_listed_changed_and_deleted() {
         assert_eq!((reply.status, reply.header("x-hone-ignored")), (200, "foo"), "{path}");
     }
     world.get("/v1/chat/completions?limit=0").await.error(400);
+    let beyond = format!("{one}/messages?after={}-7", ids[1]);
+    assert_eq!(world.get(&beyond).await.error(400)["param"], "after");
     let messages = world.get(&format!("{one}/messages")).await.ok();
     assert_eq!(messages["data"][0]["content"], "Hello there");
     assert_eq!(messages["data"][0]["id"], json!(format!("{}-0", ids[1])));

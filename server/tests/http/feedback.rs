@@ -132,6 +132,10 @@ async fn the_log_can_be_searched() {
         let error = world.get(&format!("/v1/interactions?{query}")).await.error(400);
         assert_eq!(error["param"], param);
     }
+    let many: String = (0..1200).map(|at| format!("metadata[{at}]=x&")).collect();
+    for list in ["/v1/interactions", "/v1/chat/completions"] {
+        assert_eq!(world.get(&format!("{list}?{many}")).await.error(400)["param"], "metadata");
+    }
     world.get("/v1/interactions/nonsense").await.error(404);
     world.get(&format!("/v1/interactions/{}", InteractionId::new())).await.error(404);
 }
