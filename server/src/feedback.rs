@@ -80,8 +80,7 @@ pub(crate) async fn create(
         feedback.id = id;
     }
     if dryrun {
-        let known = state.store.interaction(feedback.inference_id).await?.is_some();
-        if !known {
+        if !state.store.takes_feedback(feedback.inference_id).await? {
             let unknown = hone_store::Error::UnknownInteraction(feedback.inference_id);
             return Err(ApiError::from(unknown).param("inference_id"));
         }

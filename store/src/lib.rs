@@ -108,6 +108,18 @@ impl Store {
         self.writer.write(move |c| feedback::append(c, &new, announced)).await
     }
 
+    /// Whether feedback for an answer would be accepted: it is announced or stored.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn takes_feedback(&self, id: InteractionId) -> Result<bool> {
+        // In this order for the reason that `append_feedback` gives.
+        if self.announcements.keeps_text(id).is_some() {
+            return Ok(true);
+        }
+        Ok(self.readers.read(move |c| interactions::keeps_text(c, id)).await?.is_some())
+    }
+
     /// One interaction, if it is stored.
     ///
     /// # Errors

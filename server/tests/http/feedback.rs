@@ -76,8 +76,12 @@ async fn a_dry_run_stores_nothing() {
     body["dryrun"] = json!(true);
     assert_eq!(world.post("/v1/feedback", &body).await.status, 200);
     assert_eq!(world.get("/v1/feedback").await.ok()["data"], json!([]));
-    body["inference_id"] = json!(InteractionId::new());
+    let running = InteractionId::new();
+    body["inference_id"] = json!(running);
     assert_eq!(world.post("/v1/feedback", &body).await.error(404)["param"], "inference_id");
+    // An answer takes feedback from its first byte on.
+    let _announced = world.parts.store.announce(running, true);
+    assert_eq!(world.post("/v1/feedback", &body).await.status, 200);
 }
 
 #[actix_web::test]
