@@ -9,7 +9,42 @@ use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::AdapterRef;
 use crate::error::Invalid;
+
+/// What a field can be read as, and how that is told to people.
+pub trait Plain: DeserializeOwned {
+    /// Behind "must be".
+    const WORDS: &'static str;
+}
+
+impl Plain for String {
+    const WORDS: &'static str = "a string";
+}
+
+impl Plain for bool {
+    const WORDS: &'static str = "true or false";
+}
+
+impl Plain for f64 {
+    const WORDS: &'static str = "a number";
+}
+
+impl Plain for Vec<Value> {
+    const WORDS: &'static str = "an array";
+}
+
+impl Plain for BTreeMap<String, Value> {
+    const WORDS: &'static str = "an object";
+}
+
+impl Plain for AdapterRef {
+    const WORDS: &'static str = "a string";
+}
+
+impl Plain for Value {
+    const WORDS: &'static str = "anything";
+}
 
 /// A JSON object on its way into a typed request.
 #[derive(Debug)]
@@ -72,23 +107,20 @@ impl Fields {
     ///
     /// # Errors
     /// It has another type.
-    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, Invalid> {
-        self.value(name)
-            .map(|value| {
-                let kind = kind(&value);
-                serde_json::from_value(value).map_err(|error| {
-                    let path = self.path(name);
-                    Invalid::field(&path, format!("`{path}` cannot be {kind}: {error}"))
-                })
-            })
-            .transpose()
+    pub fn take<T: Plain>(&mut self, name: &str) -> Result<Option<T>, Invalid> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let kind = kind(&value);
+        serde_json::from_value(value).map(Some).map_err(|_| {
+            let path = self.path(name);
+            Invalid::field(&path, format!("`{path}` must be {}, not {kind}", T::WORDS))
+        })
     }
 
     /// Takes out a field that must be there.
     ///
     /// # Errors
     /// It is missing, `null`, or has another type.
-    pub fn required<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Invalid> {
+    pub fn required<T: Plain>(&mut self, name: &str) -> Result<T, Invalid> {
         let path = self.path(name);
         self.take(name)?
             .ok_or_else(|| Invalid::field(&path, format!("`{path}` is missing; it is required")))
@@ -271,6 +303,17 @@ mod tests {
         assert_eq!(error.param.as_deref(), Some("metadata"));
         let error = fields.texts("tags").unwrap_err();
         assert_eq!(error.message, "`tags` must be an object, not an array");
+    }
+
+    #[test]
+    fn another_type_is_told_in_plain_words_and_not_echoed() {
+        let mut fields = Fields::new(json!({"stream": "x".repeat(9999), "top_p": true})).unwrap();
+        let error = fields.take::<bool>("stream").unwrap_err();
+        assert_eq!(error.message, "`stream` must be true or false, not a string");
+        let error = fields.number("top_p", 0.0, 1.0).unwrap_err();
+        assert_eq!(error.message, "`top_p` must be a number, not a boolean");
+        let error = fields.required::<String>("model").unwrap_err();
+        assert_eq!(error.message, "`model` is missing; it is required");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Request bodies: read up to the limit, parsed as JSON whatever the content type says.
+//! Request bodies: read up to the limit, parsed as JSON whatever the content type says. They come as
+//! they are: what unpacks to many times its size is no use in text of a few MiB, and a danger.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -57,6 +58,10 @@ fn read(
     let limit = state.as_ref().map_or(0, |state| state.body_limit);
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let encoding = request.headers().get(header::CONTENT_ENCODING);
+    let encoding = encoding.map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+    let encoding =
+        encoding.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
     async move {
         let too_long = || {
             if let Some(state) = &state {
@@ -65,15 +70,19 @@ fn read(
             let message = format!("the body is longer than {limit} bytes; send less");
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
         };
+        if let Some(encoding) = encoding {
+            let message = format!("bodies in `{encoding:.40}` are not read; send plain JSON");
+            let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
+            return Err(error.code("unsupported_encoding"));
+        }
         // At once, before the body is on its way; the connection closes behind the answer.
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(too_long());
         }
         let (mut body, mut length) = (BytesMut::new(), 0);
         while let Some(part) = payload.next().await {
-            let part = part.map_err(|error| {
-                Invalid::new(format!("the body ended early ({error}); send it again"))
-            })?;
+            let part =
+                part.map_err(|_| Invalid::new("the body is cut off or not HTTP; send it again"))?;
             length += part.len();
             if length <= limit {
                 body.extend_from_slice(&part);

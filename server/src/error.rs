@@ -56,7 +56,7 @@ impl ApiError {
     /// 404 in OpenAI's words.
     #[must_use]
     pub fn model_not_found(model: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, format!("The model `{model}` does not exist."))
+        Self::new(StatusCode::NOT_FOUND, format!("The model `{model:.200}` does not exist."))
             .param("model")
             .code("model_not_found")
     }

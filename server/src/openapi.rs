@@ -90,6 +90,7 @@ impl Modify for CommonErrors {
                     ("400", takes, "The request is wrong; `param` names the field"),
                     ("403", true, "A browser page of another origin"),
                     ("413", reads, "The body is too long"),
+                    ("415", reads, "The body has a `content-encoding`"),
                     ("500", true, "An error inside Hone"),
                     ("503", !probe, "Shutting down, or busy; see `retry-after`"),
                 ] {

@@ -133,6 +133,13 @@ async fn what_is_not_even_json_says_where() {
     let body =
         json!({"model": "tiny", "max_tokens": 1, "messages": [{"role": "user", "content": "x"}]});
     world.post_raw(CHAT, body.to_string()).await.ok();
+    for (encoding, status) in [("identity", 200), ("gzip", 415), ("mine", 415)] {
+        let request = TestRequest::post().uri(CHAT).insert_header(("content-encoding", encoding));
+        let reply = world.send(request.set_json(&body)).await;
+        assert_eq!(reply.status, status, "{}", reply.text);
+    }
+    let long = world.post_raw(CHAT, json!({"model": "x".repeat(9999)}).to_string()).await;
+    assert!(long.text.len() < 999, "{}", long.text);
 }
 
 #[actix_web::test]
