@@ -13,7 +13,7 @@ pub use response::{AnswerMessage, ChatResponse, Choice, Chunk, ChunkChoice, Delt
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Instructions that hold for the whole conversation.
+    /// Instructions that hold for the whole conversation; also called `developer`.
     #[serde(alias = "developer")]
     System,
     /// The person.
@@ -41,7 +41,7 @@ pub struct Message {
     pub role: Role,
     /// The text. On the wire also an array of `{"type":"text","text":…}` parts, which are joined.
     #[serde(deserialize_with = "text_or_parts")]
-    #[schema(value_type = String)]
+    #[schema(value_type = ContentForms)]
     pub content: String,
     /// The speaker's name, if several share a role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +53,26 @@ impl Message {
     pub fn new(role: Role, content: impl Into<String>) -> Self {
         Self { role, content: content.into(), name: None }
     }
+}
+
+/// The shapes that `content` may have on the wire; for the API's description. Answers have a string.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum ContentForms {
+    /// A text.
+    Text(String),
+    /// Parts of one, which are joined.
+    Parts(Vec<TextPart>),
+}
+
+/// A part of a text.
+#[derive(Debug, ToSchema)]
+pub struct TextPart {
+    /// `text`.
+    #[schema(pattern = "^text$")]
+    pub r#type: String,
+    /// The text.
+    pub text: String,
 }
 
 /// Why an answer ended.

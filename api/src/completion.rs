@@ -83,6 +83,7 @@ pub struct CompletionRequest {
     pub store: Option<bool>,
     /// Up to 16 pairs, kept with the interaction.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub metadata: BTreeMap<String, String>,
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]

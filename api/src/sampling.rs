@@ -78,7 +78,7 @@ pub struct SamplingOptions {
     pub repetition_penalty: Option<f64>,
     /// Token id (as a string) to a number from -100 to 100, added to its logit.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = BTreeMap<String, f64>)]
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub logit_bias: BTreeMap<u32, f64>,
     /// Same seed, same request, same adapter: same answer.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -101,7 +101,7 @@ pub(crate) async fn cancel(
 /// A cycle's events, past and coming, until it ends. `Last-Event-ID` goes on where a client was.
 #[utoipa::path(get, path = "/v1/cycles/{id}/events", tag = "cycles",
     params(("id" = String, Path, description = "The cycle's id"),
-        ("Last-Event-ID" = Option<u32>, Header, description = "The last event that was seen")),
+        ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that was seen")),
     responses((status = 200, description = "Server-sent events; the data of each is a CycleEvent",
             content_type = "text/event-stream", body = SseEvent),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
@@ -115,10 +115,11 @@ pub(crate) async fn events(
         return Err(hone_store::Error::UnknownCycle(id).into());
     }
     let seen = request.headers().get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
-    let seen = seen.map(str::parse::<u32>).transpose().map_err(|_| {
+    let number = |text: &str| text.parse::<i64>().ok().and_then(|seen| u64::try_from(seen).ok());
+    let seen = seen.map_or(Some(0), number).ok_or_else(|| {
         ApiError::field("Last-Event-ID", "the header `Last-Event-ID` must be an event's number")
     })?;
-    let events = state.control.cycle_events(id, seen.unwrap_or(0).into()).await?;
+    let events = state.control.cycle_events(id, seen).await?;
     let follow = Follow { events, silence: silence(), over: state.gate.draining.clone() };
     Ok(event_stream().streaming(stream::unfold(follow, |mut follow| async move {
         follow.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), follow))

@@ -61,7 +61,7 @@ pub(crate) struct FeedbackResponse {
 
 /// Keeps a feedback item. When this answers 201, it is on disk.
 #[utoipa::path(post, path = "/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
-    params(("Idempotency-Key" = Option<String>, Header,
+    params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "The same key with the same body is the same item. An exported item's id as its \
             key gives the item this id. A repetition is answered with `idempotent-replayed: true`")),
     responses((status = 200, description = "It would be accepted (`dryrun`)", body = FeedbackResponse),

@@ -9,7 +9,8 @@ use hone_api::cycle::CycleEvent;
 use hone_api::error::ErrorBody;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
 use crate::query::OrderWord;
@@ -41,7 +42,7 @@ use crate::{
         (name = "cycles", description = "Training and evaluation"),
         (name = "operation", description = "Probes, figures, pages"),
     ),
-    modifiers(&CommonErrors, &Headers, &Aliases)
+    modifiers(&CommonErrors, &Headers, &Parameters, &Aliases)
 )]
 struct Document;
 
@@ -148,6 +149,28 @@ impl Modify for Headers {
                             names.insert(name.to_owned(), header.into());
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// A header can be left out, but it cannot be null.
+struct Parameters;
+
+impl Modify for Parameters {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let items = document.paths.paths.values_mut();
+        let operations =
+            items.flat_map(|item| [&mut item.get, &mut item.post, &mut item.delete]).flatten();
+        for parameter in operations.flat_map(|operation| &mut operation.parameters).flatten() {
+            if let RefOr::T(parameter) = parameter
+                && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+                && let SchemaType::Array(types) = &mut schema.schema_type
+            {
+                types.retain(|kind| *kind != Type::Null);
+                if let [one] = types.as_slice() {
+                    schema.schema_type = SchemaType::Type(one.clone());
                 }
             }
         }

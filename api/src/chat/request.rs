@@ -57,6 +57,7 @@ pub struct ChatRequest {
     pub store: Option<bool>,
     /// Up to 16 pairs, kept with the interaction.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub metadata: BTreeMap<String, String>,
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,6 +68,7 @@ pub struct ChatRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct StreamOptions {
     /// Send one more chunk with the usage before `[DONE]`.
+    #[schema(value_type = Option<bool>)]
     pub include_usage: bool,
 }
 

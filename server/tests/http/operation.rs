@@ -106,6 +106,18 @@ async fn every_described_operation_exists_and_answers_as_described() {
     }
 }
 
+#[actix_web::test]
+async fn the_document_says_what_may_be_null_or_left_out() {
+    let document = World::new().get("/openapi.json").await.ok();
+    let seen = &document["paths"]["/v1/cycles/{id}/events"]["get"]["parameters"][1];
+    assert_eq!((&seen["required"], &seen["schema"]["type"]), (&json!(false), &json!("integer")));
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["StreamOptions"].get("required"), None);
+    assert_eq!(schemas["SamplingOptions"]["properties"]["logit_bias"]["type"][1], "null");
+    let content = &schemas["Message"]["properties"]["content"];
+    assert_eq!(content["$ref"], "#/components/schemas/ContentForms");
+}
+
 /// Every `$ref` points to something.
 fn references(document: &Value, part: &Value) {
     match part {
