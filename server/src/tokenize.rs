@@ -5,6 +5,7 @@ use hone_api::chat::{Message, request::read_messages};
 use hone_api::error::ErrorBody;
 use hone_api::fields::Fields;
 use serde::Serialize;
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::body::Json;
@@ -46,9 +47,12 @@ pub(crate) struct TokenizeChat {
     /// All models have the same tokens; if given, it must exist.
     model: Option<String>,
     /// The conversation.
+    #[schema(min_items = 1)]
     messages: Vec<Message>,
     /// End with the words that open an answer; default true.
     add_generation_prompt: Option<bool>,
+    /// Says nothing here: the template has the special tokens.
+    add_special_tokens: Option<bool>,
     /// Also tell each token's text.
     return_token_strs: Option<bool>,
 }
@@ -113,6 +117,15 @@ pub(crate) async fn tokenize(
     let special = fields.take("add_special_tokens")?;
     let generation = fields.take("add_generation_prompt")?.unwrap_or(true);
     let strings = fields.take("return_token_strs")?.unwrap_or(false);
+    for (name, harmless) in [
+        ("continue_final_message", &[json!(false)][..]),
+        ("chat_template", &[]),
+        ("chat_template_kwargs", &[json!({})]),
+        ("mm_processor_kwargs", &[json!({})]),
+        ("tools", &[json!([])]),
+    ] {
+        fields.unsupported(name, harmless)?;
+    }
     fields.finish()?;
     let tokens = match prompt {
         Some(text) => {

@@ -45,7 +45,14 @@ async fn a_conversation_is_tokenised_as_it_is_served() {
     let bare = json!({"messages": messages, "add_generation_prompt": false});
     let bare = world.post("/v1/tokenize", &bare).await.ok();
     assert!(bare["count"].as_u64() < tokens["count"].as_u64());
+    let vllm = json!({
+        "messages": messages, "add_special_tokens": false, "continue_final_message": false,
+        "chat_template": null, "chat_template_kwargs": {}, "tools": [],
+    });
+    assert_eq!(world.post("/v1/tokenize", &vllm).await.ok()["tokens"], tokens["tokens"]);
+    let open = json!({"messages": messages, "continue_final_message": true});
     for (body, param) in [
+        (open, "continue_final_message"),
         (json!({}), "prompt"),
         (json!({"messages": []}), "messages"),
         (json!({"prompt": "Hi", "messages": messages}), "messages"),
