@@ -4,14 +4,14 @@
 //! the interaction is written. Such an id is announced; polling the table until the row shows up is
 //! what made others wait for seconds (lesson 26).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use dashmap::DashMap;
 use hone_api::InteractionId;
 
-/// The ids that are being answered.
+/// The ids that are being answered. Every HTTP thread writes here twice an answer.
 #[derive(Debug, Default)]
-pub(crate) struct Announcements(Mutex<HashMap<InteractionId, Open>>);
+pub(crate) struct Announcements(DashMap<InteractionId, Open>);
 
 #[derive(Debug)]
 struct Open {
@@ -21,15 +21,13 @@ struct Open {
 
 impl Announcements {
     pub(crate) fn announce(self: &Arc<Self>, id: InteractionId, keeps_text: bool) -> Announced {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
+        self.0.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
         Announced { id, announcements: Arc::clone(self) }
     }
 
     /// Whether the text of an announced interaction will be kept; `None`: it is not announced.
     pub(crate) fn keeps_text(&self, id: InteractionId) -> Option<bool> {
-        let open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        open.get(&id).map(|open| open.keeps_text)
+        self.0.get(&id).map(|open| open.keeps_text)
     }
 }
 
@@ -52,13 +50,10 @@ impl Announced {
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        let mut open = self.announcements.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(one) = open.get_mut(&self.id) {
-            one.guards -= 1;
-            if one.guards == 0 {
-                open.remove(&self.id);
-            }
-        }
+        self.announcements.0.remove_if_mut(&self.id, |_, open| {
+            open.guards -= 1;
+            open.guards == 0
+        });
     }
 }
 
