@@ -298,7 +298,7 @@ impl From<hone_store::Error> for ControlError {
         match error {
             E::UnknownInteraction(_) | E::UnknownCycle(_) => Self::NotFound(message),
             E::IdempotencyMismatch { .. } | E::Duplicate(_) => Self::Conflict(message),
-            E::DiskFull => Self::DiskFull(message),
+            E::DiskFull | E::Lost(_) => Self::DiskFull(message),
             _ => Self::Internal(message),
         }
     }

@@ -68,7 +68,7 @@ pub(crate) struct FeedbackResponse {
         (status = 201, description = "It is on disk", body = FeedbackResponse),
         (status = 404, description = "No such answer", body = ErrorBody),
         (status = 409, description = "The key came with another body", body = ErrorBody),
-        (status = 507, description = "The disk is full", body = ErrorBody)))]
+        (status = 507, description = "The disk is full, or was when the answer was to be stored", body = ErrorBody)))]
 pub(crate) async fn create(
     state: web::Data<AppState>,
     request: HttpRequest,

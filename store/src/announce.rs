@@ -4,14 +4,22 @@
 //! the interaction is written. Such an id is announced; polling the table until the row shows up is
 //! what made others wait for seconds (lesson 26).
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::DashMap;
 use hone_api::InteractionId;
 
-/// The ids that are being answered. Every HTTP thread writes here twice an answer.
+/// So many ids of answers that were lost are remembered, the newest.
+const LOST: usize = 4096;
+
+/// The ids that are being answered, and those that were answered but could not be stored.
 #[derive(Debug, Default)]
-pub(crate) struct Announcements(DashMap<InteractionId, Open>);
+pub(crate) struct Announcements {
+    /// Every HTTP thread writes here twice an answer.
+    open: DashMap<InteractionId, Open>,
+    lost: Mutex<VecDeque<InteractionId>>,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -21,13 +29,28 @@ struct Open {
 
 impl Announcements {
     pub(crate) fn announce(self: &Arc<Self>, id: InteractionId, keeps_text: bool) -> Announced {
-        self.0.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
+        self.open.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
         Announced { id, announcements: Arc::clone(self) }
     }
 
     /// Whether the text of an announced interaction will be kept; `None`: it is not announced.
     pub(crate) fn keeps_text(&self, id: InteractionId) -> Option<bool> {
-        self.0.get(&id).map(|open| open.keeps_text)
+        self.open.get(&id).map(|open| open.keeps_text)
+    }
+
+    /// Remembers an answer that was given but could not be stored: whoever sends feedback for it
+    /// has the right id, and must not be told that there is none.
+    pub(crate) fn lose(&self, id: InteractionId) {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.len() == LOST {
+            lost.pop_front();
+        }
+        lost.push_back(id);
+    }
+
+    /// Whether an answer was given but could not be stored, as far as that is remembered.
+    pub(crate) fn is_lost(&self, id: InteractionId) -> bool {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 }
 
@@ -50,7 +73,7 @@ impl Announced {
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        self.announcements.0.remove_if_mut(&self.id, |_, open| {
+        self.announcements.open.remove_if_mut(&self.id, |_, open| {
             open.guards -= 1;
             open.guards == 0
         });
@@ -71,5 +94,16 @@ mod tests {
         assert_eq!(announcements.keeps_text(id), Some(false));
         drop(second);
         assert_eq!(announcements.keeps_text(id), None);
+    }
+
+    #[test]
+    fn the_newest_lost_ids_are_remembered() {
+        let announcements = Announcements::default();
+        let ids: Vec<_> = (0..=LOST).map(|_| InteractionId::new()).collect();
+        for id in &ids {
+            announcements.lose(*id);
+        }
+        assert!(!announcements.is_lost(ids[0]));
+        assert!(ids[1..].iter().all(|id| announcements.is_lost(*id)));
     }
 }

@@ -12,6 +12,12 @@ pub enum Error {
     /// Neither stored nor being answered right now.
     #[error("there is no interaction `{0}`; use the `id` of an answer that this daemon gave")]
     UnknownInteraction(InteractionId),
+    /// Answered, but the answer could not be written.
+    #[error(
+        "the answer `{0}` could not be stored when it was given, because the disk was full or \
+         failed, so it takes no feedback; see to the disk, and ask again"
+    )]
+    Lost(InteractionId),
     /// No such row.
     #[error("there is no cycle `{0}`; `GET /v1/cycles` lists them")]
     UnknownCycle(CycleId),

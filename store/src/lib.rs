@@ -92,20 +92,30 @@ impl Store {
     /// # Errors
     /// [`Error::Duplicate`] if the id is taken, and those of the disk.
     pub async fn append_interaction(&self, interaction: Interaction) -> Result<()> {
-        self.writer.write(move |c| interactions::insert(c, &interaction)).await
+        let id = interaction.id;
+        let written = self.writer.write(move |c| interactions::insert(c, &interaction)).await;
+        if written.as_ref().is_err_and(|error| !matches!(error, Error::Duplicate(_))) {
+            self.announcements.lose(id);
+        }
+        written
     }
 
     /// Stores a feedback item, once per `Idempotency-Key`. It is on disk when this returns.
     ///
     /// # Errors
-    /// [`Error::UnknownInteraction`] if the id is neither announced nor stored,
+    /// [`Error::UnknownInteraction`] if the id is neither announced nor stored, [`Error::Lost`] if
+    /// its answer could not be stored,
     /// [`Error::IdempotencyMismatch`] if the key came before with another body, and those of the
     /// disk.
     pub async fn append_feedback(&self, new: NewFeedback) -> Result<Appended> {
         // The announcement is looked up before the row: an announcement that ended before this
         // line ended after its row was committed, so one of the two looks finds it.
         let announced = self.announcements.keeps_text(new.feedback.inference_id);
-        self.writer.write(move |c| feedback::append(c, &new, announced)).await
+        let appended = self.writer.write(move |c| feedback::append(c, &new, announced)).await;
+        appended.map_err(|error| match error {
+            Error::UnknownInteraction(id) if self.announcements.is_lost(id) => Error::Lost(id),
+            error => error,
+        })
     }
 
     /// Whether feedback for an answer would be accepted: it is announced or stored.

@@ -130,6 +130,26 @@ async fn an_id_is_given_once_and_unknown_ids_are_named() {
 }
 
 #[tokio::test]
+async fn an_answer_that_could_not_be_stored_is_not_called_unknown() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let record = interaction();
+    let id = record.id;
+    rusqlite::Connection::open(folder.path().join("hone.db"))
+        .unwrap()
+        .execute_batch(
+            "CREATE TRIGGER refuse BEFORE INSERT ON interactions
+             BEGIN SELECT RAISE(ABORT, 'as a full disk would'); END",
+        )
+        .unwrap();
+    let announced = store.announce(id, true);
+    assert!(store.append_interaction(record).await.is_err());
+    drop(announced);
+    let error = store.append_feedback(feedback(id, Signal::Thumbs(true))).await.unwrap_err();
+    assert!(matches!(error, Error::Lost(lost) if lost == id), "{error}");
+}
+
+#[tokio::test]
 async fn metadata_can_be_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
