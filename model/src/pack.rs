@@ -55,7 +55,8 @@ struct Entry {
     offset: usize,
 }
 
-/// Packs a model's weights into `base_dir` and returns the packed folder. Does nothing if that was done before.
+/// Packs a model's weights into `base_dir` and returns the packed folder. Does nothing if that was done before
+/// and the folder is still whole; a damaged one is made again.
 ///
 /// # Errors
 /// If the source is incomplete, of an unsupported kind, or cannot be read, or if the folder cannot be written.
@@ -65,7 +66,7 @@ pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result
     let checkpoint = Checkpoint::open(source)?;
     let digest = digest(&small, &checkpoint, format);
     let target = base_dir.join(&digest);
-    if target.join("manifest.json").is_file() {
+    if is_whole(&target, &small, &digest) {
         return Ok(target);
     }
     fs_err::create_dir_all(base_dir).map_err(Error::io(base_dir))?;
@@ -78,14 +79,37 @@ pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result
     let bytes = serde_json::to_vec_pretty(&manifest).map_err(|e| Error::invalid("manifest", e))?;
     write_synced(&staging.path().join("manifest.json"), &bytes)?;
     sync_folder(staging.path())?;
+    // What is in the way is damaged, unless another process was faster: its folder has the same content.
+    let aside = tempfile::Builder::new()
+        .prefix(STAGING)
+        .tempdir_in(base_dir)
+        .map_err(Error::io(base_dir))?;
+    if target.symlink_metadata().is_ok() && !is_whole(&target, &small, &manifest.digest) {
+        fs_err::rename(&target, aside.path().join("damaged")).map_err(Error::io(&target))?;
+    }
     match fs_err::rename(staging.path(), &target) {
         Ok(()) => {}
-        // Another process was faster; its folder has the same content.
-        Err(_) if target.join("manifest.json").is_file() => return Ok(target),
+        Err(_) if is_whole(&target, &small, &manifest.digest) => return Ok(target),
         Err(source) => return Err(Error::Io { path: target, source }),
     }
     sync_folder(base_dir)?;
     Ok(target)
+}
+
+/// Whether a packed folder has everything that [`prepare`] writes. The weights' content is not read, only their length:
+/// that would cost more than mapping them.
+fn is_whole(folder: &Path, small: &SmallFiles, digest: &str) -> bool {
+    let read = |name: &str| fs_err::read(folder.join(name)).ok();
+    let Some(manifest) = read("manifest.json") else { return false };
+    let Ok(manifest) = serde_json::from_slice::<Manifest>(&manifest) else { return false };
+    let length = fs_err::metadata(folder.join("weights.hone")).map(|weights| weights.len());
+    manifest.digest == digest
+        && manifest.pack_version == PACK_VERSION
+        && length.is_ok_and(|length| length == manifest.weights_bytes)
+        && read("config.json").as_ref() == Some(&small.config)
+        && read("tokenizer.json").as_ref() == Some(&small.tokenizer)
+        && read("tokenizer_config.json").as_ref() == Some(&small.tokenizer_config)
+        && read("generation_config.json") == small.generation
 }
 
 /// Deletes what a killed process left. Failing to is no reason not to pack.

@@ -51,6 +51,22 @@ fn packing_is_done_once_and_leaves_nothing_beside() {
 }
 
 #[test]
+fn a_damaged_packed_folder_is_packed_again() {
+    let base = tempfile::tempdir().unwrap();
+    let source = Source::Folder(starter());
+    let packed = prepare(&source, WeightFormat::Q4, base.path()).unwrap();
+    for file in ["manifest.json", "tokenizer.json", "config.json", "weights.hone"] {
+        std::fs::remove_file(packed.join(file)).unwrap();
+        assert_eq!(prepare(&source, WeightFormat::Q4, base.path()).unwrap(), packed);
+        Model::open(&packed, 1).unwrap();
+        std::fs::write(packed.join(file), "{}").unwrap();
+        assert_eq!(prepare(&source, WeightFormat::Q4, base.path()).unwrap(), packed);
+        Model::open(&packed, 1).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(base.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn two_at_once_make_one_folder() {
     let base = tempfile::tempdir().unwrap();
     let packed: Vec<PathBuf> = std::thread::scope(|scope| {
