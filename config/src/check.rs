@@ -21,6 +21,11 @@ fn at_least_one(value: usize, key: &'static str) -> Rule {
     ensure(value >= 1, key, "must be at least 1")
 }
 
+/// More threads than any machine has cores would only end in the system's refusal to start them.
+fn threads(value: usize, key: &'static str) -> Rule {
+    ensure(value <= 1024, key, format!("{value} is more than 1024; 0 takes all cores"))
+}
+
 fn between(value: f64, low: f64, high: f64, key: &'static str) -> Rule {
     ensure((low..=high).contains(&value), key, format!("{value} is not between {low} and {high}"))
 }
@@ -38,6 +43,7 @@ fn network(config: &Config) -> Rule {
     )?;
     ensure(server.body_limit.0 >= 1024, "server.body_limit", "must be at least 1 KiB")?;
     at_least_one(server.workers, "server.workers")?;
+    threads(server.workers, "server.workers")?;
     ensure(!server.data_dir.as_os_str().is_empty(), "server.data_dir", "must not be empty")
 }
 
@@ -51,6 +57,7 @@ fn model(config: &Config) -> Rule {
             "`{name}` must not be `base` nor hold a colon or a space: clients write `name:adapter`"
         ),
     )?;
+    threads(config.model.threads, "model.threads")?;
     let engine = &config.engine;
     at_least_one(engine.max_sequences, "engine.max_sequences")?;
     at_least_one(engine.max_queue, "engine.max_queue")?;
@@ -97,6 +104,7 @@ fn training(config: &Config) -> Rule {
     at_least_one(training.checkpoint_every, "training.checkpoint_every")?;
     at_least_one(training.patience, "training.patience")?;
     ensure(training.max_length >= 16, "training.max_length", "must be at least 16 tokens")?;
+    threads(training.threads, "training.threads")?;
     ensure((0..=19).contains(&training.nice), "training.nice", "must be between 0 and 19")?;
     ensure(training.timeout.0.as_secs() >= 1, "training.timeout", "must be at least 1s")
 }

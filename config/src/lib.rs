@@ -311,6 +311,7 @@ mod tests {
             ("HONE__TRAINING__RANK", "many", "`training.rank`"),
             ("HONE__TRAINING__RANK", "0", "between 1 and 256"),
             ("HONE__TRAINING__ALPHA", "2000", "between 0.01 and 1024"),
+            ("HONE__MODEL__THREADS", "99999", "more than 1024"),
             ("HONE__SERVER__LISTEN", "localhost", "`localhost` is no address"),
             ("HONE__SERVER__LISTEN", "foo", "127.0.0.1:8080"),
             ("HONE__SERVER__LISTEN", "0.0.0.0:80", "auth.allow_unauthenticated"),
