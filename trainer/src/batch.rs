@@ -124,7 +124,14 @@ impl Rows {
     /// # Errors
     /// A line is not a row; too many rows are refused; none is left to train on.
     pub fn read(path: &Path, renderer: Renderer<'_>, hyper: &Hyper) -> Result<Self, Error> {
-        let text = fs_err::read_to_string(path)?;
+        let text = String::from_utf8(fs_err::read(path)?).map_err(|error| {
+            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            Error::Row {
+                path: path.to_owned(),
+                line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+                error: "it is not UTF-8".to_owned(),
+            }
+        })?;
         let longest = match hyper.max_length {
             0 => renderer.config.max_positions,
             length => length.min(renderer.config.max_positions),
@@ -139,7 +146,10 @@ impl Rows {
             let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
                 path: path.to_owned(),
                 line: index + 1,
-                error: in_words(&error),
+                error: match line.trim_start().starts_with('[') {
+                    true => "it is a list; write one object a line".to_owned(),
+                    false => in_words(&error),
+                },
             })?;
             let split = row.split.take();
             if matches!(split.as_deref(), Some("held_out" | "heldout")) {
@@ -358,6 +368,18 @@ mod tests {
         assert_eq!(marked.train.len(), 1, "a mark of the encoding is no part of a row");
         let error = read(&[ROW, "{"], &Hyper::default()).unwrap_err().to_string();
         assert!(error.contains("line 2 of ") && error.contains("not JSON"), "{error}");
+        let error = read(&[&format!("[{ROW}]")], &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains("one object a line"), "{error}");
+    }
+
+    #[test]
+    fn a_line_in_another_encoding_is_named() {
+        let (tokenizer, template, config) = starter();
+        let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), [ROW.as_bytes(), b"\n\n\xe9\n"].concat()).unwrap();
+        let error = Rows::read(file.path(), renderer, &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains("line 3 of ") && error.contains("UTF-8"), "{error}");
     }
 
     #[test]
