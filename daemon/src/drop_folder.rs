@@ -56,7 +56,7 @@ async fn take(parts: &Parts, folder: &Path) {
     let (kind, text) = match imported {
         Ok(view) => ("imported", format!("{}\n", view.id)),
         Err(reason) => {
-            tracing::warn!(folder = %folder.display(), reason, "the drop folder's adapter is refused");
+            tracing::warn!(?folder, reason, "the drop folder's adapter is refused");
             ("rejected", format!("{reason}\n"))
         }
     };
