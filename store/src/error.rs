@@ -72,7 +72,10 @@ pub enum Error {
         detail: String,
     },
     /// A stored value does not have the form that this version writes.
-    #[error("column `{column}` holds a value that cannot be read: {detail}; run `hone doctor`")]
+    #[error(
+        "column `{column}` holds a value that cannot be read: {detail}; start the version of Hone \
+         that wrote it, or restore a copy of `hone.db`"
+    )]
     Value {
         /// The column.
         column: &'static str,
