@@ -8,6 +8,10 @@ use utoipa::ToSchema;
 
 use crate::chat::Message;
 
+/// Why [`Check::Judge`] is refused.
+pub const NO_JUDGE: &str =
+    "`judge` needs a judge, and none can be configured yet; use another check";
+
 /// What an answer must satisfy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", content = "value", rename_all = "snake_case", deny_unknown_fields)]
@@ -28,6 +32,42 @@ pub enum Check {
     Judge(String),
 }
 
+impl Check {
+    /// Reads a check from JSON, as the feedback tag `check` has it.
+    ///
+    /// # Errors
+    /// What is wrong with it: it cannot be read, or [`Self::validate`] says no.
+    pub fn from_json(json: &str) -> Result<Self, String> {
+        let check: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        check.validate()?;
+        Ok(check)
+    }
+
+    /// Whether answers can be told apart by it. The keywords of a schema are not looked at: `eval`
+    /// knows which ones it applies.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a few words.
+    pub fn validate(&self) -> Result<(), String> {
+        let refuse = |why: &str| Err(why.to_owned());
+        match self {
+            Self::FinalNumber(number) if !number.is_finite() => refuse("it is not a number"),
+            Self::Contains(text) if text.is_empty() => refuse("every text contains nothing"),
+            Self::Regex(pattern) => match regex::Regex::new(pattern) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(format!("regex: {error}")),
+            },
+            Self::Choice(options)
+                if options.is_empty() || options.iter().any(|option| option.trim().is_empty()) =>
+            {
+                refuse("choice needs options that are not empty")
+            }
+            Self::Judge(_) => refuse(NO_JUDGE),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// One line of a suite or workload file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SuiteRow {
@@ -44,4 +84,29 @@ pub struct SuiteRow {
     pub reference: String,
     /// What an answer must satisfy.
     pub check: Check,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_that_cannot_run_is_refused() {
+        let good = r#"{"type":"contains","value":"Oslo"}"#;
+        assert_eq!(Check::from_json(good), Ok(Check::Contains("Oslo".to_owned())));
+        for bad in [
+            "",
+            "Oslo",
+            r#"{"type":"magic","value":"x"}"#,
+            r#"{"type":"regex","value":"("}"#,
+            r#"{"type":"regex","value":"a(?=b)"}"#,
+            r#"{"type":"contains","value":""}"#,
+            r#"{"type":"choice","value":[]}"#,
+            r#"{"type":"choice","value":["yes"," "]}"#,
+            r#"{"type":"judge","value":"be nice"}"#,
+            r#"{"type":"final_number","value":"22"}"#,
+        ] {
+            assert!(Check::from_json(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -14,7 +14,6 @@ use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::Interaction;
 use serde::{Deserialize, Serialize};
 
-use crate::derive;
 use crate::example::Kind;
 
 /// One interaction with all feedback for it.
@@ -128,7 +127,7 @@ fn judge(labelled: &Labelled) -> Verdict {
         Ok(found) => found,
         Err(reason) => return Verdict::Dropped(reason),
     };
-    let check = match tag(&feedback, "check").map(derive::from_tag) {
+    let check = match tag(&feedback, "check").map(Check::from_json) {
         Some(Err(_)) => return Verdict::Dropped(Reason::InvalidCheck),
         Some(Ok(check)) => Some(check),
         None => None,

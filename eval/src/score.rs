@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use hone_api::check::Check;
+use hone_api::check::{Check, NO_JUDGE};
 use regex::Regex;
 
 use crate::schema::Schema;
@@ -44,6 +44,7 @@ impl Scorer {
     /// [`Error::Check`] for a pattern that does not compile, a schema with keywords that are not
     /// supported, an empty choice, and for `judge`.
     pub fn new(check: &Check) -> Result<Self> {
+        check.validate().map_err(Error::Check)?;
         let kind = match check {
             Check::FinalNumber(value) => Kind::FinalNumber(*value),
             Check::Exact(value) => Kind::Exact(without_dots(strip(value)).to_owned()),
@@ -52,18 +53,10 @@ impl Scorer {
                 Regex::new(pattern).map_err(|error| Error::Check(format!("regex: {error}")))?,
             ),
             Check::Choice(options) => {
-                if options.is_empty() || options.iter().any(|option| strip(option).is_empty()) {
-                    return Err(Error::Check("choice needs options that are not empty".to_owned()));
-                }
                 Kind::Choice(options.iter().map(|o| strip(o).to_lowercase()).collect())
             }
             Check::JsonSchema(schema) => Kind::Schema(Schema::new(schema)?),
-            Check::Judge(_) => {
-                return Err(Error::Check(
-                    "`judge` needs a judge, and none can be configured yet; use another check"
-                        .to_owned(),
-                ));
-            }
+            Check::Judge(_) => return Err(Error::Check(NO_JUDGE.to_owned())),
         };
         Ok(Self(kind))
     }

@@ -192,11 +192,11 @@ fn signal(metric: &str, value: Value) -> Result<Signal, Invalid> {
     }
 }
 
-/// A check that cannot be read would fail much later, when somebody else looks at it.
+/// A check that cannot be applied would be noticed much later, when somebody else looks at it.
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Invalid> {
     let Some(check) = tags.get("check") else { return Ok(()) };
-    serde_json::from_str::<Check>(check).map(drop).map_err(|error| {
-        Invalid::field("tags.check", format!("`tags.check` is not a check: {error}"))
+    Check::from_json(check).map(drop).map_err(|why| {
+        Invalid::field("tags.check", format!("`tags.check` is no check that can be applied: {why}"))
     })
 }
 
@@ -236,7 +236,10 @@ mod tests {
         };
         assert_eq!(param(with("colour", json!("red"))).as_deref(), Some("colour"));
         assert_eq!(param(with("episode_id", json!(id))).as_deref(), Some("episode_id"));
-        assert_eq!(param(with("tags", json!({"check": "{}"}))).as_deref(), Some("tags.check"));
+        for check in ["{}", r#"{"type":"regex","value":"("}"#, r#"{"type":"judge","value":"?"}"#] {
+            let tags = with("tags", json!({"check": check}));
+            assert_eq!(param(tags).as_deref(), Some("tags.check"), "{check}");
+        }
         assert!(read(with("tags", json!({"check": r#"{"type":"exact","value":"a"}"#}))).is_ok());
     }
 }
