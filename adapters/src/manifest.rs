@@ -21,6 +21,11 @@ pub const MANIFEST: &str = "manifest.json";
 const FORMAT: u32 = 1;
 /// No honest manifest is larger.
 const MAX_BYTES: u64 = 4 << 20;
+/// So many steps of an adapter's life are kept: its first two and the newest. The audit trail has them
+/// all; here they would grow with every promotion until the manifest were too large to be read.
+const MAX_STEPS: usize = 200;
+/// The first steps: copied, verified.
+const FIRST_STEPS: usize = 2;
 
 /// One step in an adapter's life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +53,7 @@ pub struct Manifest {
     pub id: AdapterId,
     /// The name given at import.
     pub name: Option<String>,
-    /// Its life so far, oldest first; never empty.
+    /// Its life so far, oldest first; never empty. Of a long life the middle is left out.
     pub history: Vec<Transition>,
     /// SHA-256 of `adapter_model.safetensors`, hex.
     pub sha256: String,
@@ -132,14 +137,20 @@ impl Manifest {
     /// [`Error::Move`] when there is no such step.
     pub fn step(&mut self, to: AdapterState, at: UnixMillis, reason: &str) -> Result<()> {
         state::check(self.id, self.state(), to)?;
-        self.history.push(Transition { state: to, at, reason: reason.to_owned(), epoch: None });
+        self.push(to, at, reason, None);
         Ok(())
+    }
+
+    fn push(&mut self, state: AdapterState, at: UnixMillis, reason: &str, epoch: Option<u64>) {
+        self.history.push(Transition { state, at, reason: reason.to_owned(), epoch });
+        let excess = self.history.len().saturating_sub(MAX_STEPS);
+        self.history.drain(FIRST_STEPS..FIRST_STEPS + excess);
     }
 
     /// Notes that the live pointer's move to `epoch` began or ended this adapter's time.
     pub(crate) fn note_pointer(&mut self, serves: bool, at: UnixMillis, reason: &str, epoch: u64) {
         let state = if serves { AdapterState::Live } else { AdapterState::Retired };
-        self.history.push(Transition { state, at, reason: reason.to_owned(), epoch: Some(epoch) });
+        self.push(state, at, reason, Some(epoch));
     }
 
     /// The newest epoch that this adapter took part in, and whether it served from then on.
@@ -226,6 +237,25 @@ mod tests {
         assert_eq!(Manifest::read(dir.path(), written.id).unwrap(), written);
         assert_eq!(written.last_epoch(), Some((3, true)));
         assert!(matches!(Manifest::read(dir.path(), AdapterId::new()), Err(Error::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_long_life_leaves_a_manifest_that_can_be_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut manifest = manifest();
+        let first = manifest.history.clone();
+        let reason = "promoted ".repeat(200);
+        for epoch in 0..20_001 {
+            manifest.note_pointer(epoch % 2 == 0, UnixMillis(7), &reason, epoch);
+        }
+        assert_eq!(manifest.history[..2], first);
+        assert_eq!(manifest.history.len(), MAX_STEPS);
+        assert_eq!(
+            (manifest.last_epoch(), manifest.state()),
+            (Some((20_000, true)), AdapterState::Live)
+        );
+        manifest.write(dir.path()).unwrap();
+        assert_eq!(Manifest::read(dir.path(), manifest.id).unwrap(), manifest);
     }
 
     #[test]
