@@ -79,6 +79,8 @@ async fn run(
 ) -> anyhow::Result<Ended> {
     let mut child = command
         .env(TIED, "1")
+        // A trace would push the reason out of what is kept.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -134,7 +136,7 @@ async fn run(
         return Ok(ending);
     }
     let reason = String::from_utf8_lossy(&reason);
-    let reason = reason.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let reason = last_words(&reason);
     Ok(match (status.success(), status.code()) {
         (true, _) => Ended::Done,
         (false, Some(code)) => Ended::Refused(
@@ -145,6 +147,12 @@ async fn run(
             reason.map(|reason| format!(", last words: {reason}")).unwrap_or_default()
         )),
     })
+}
+
+/// The last line that says something. What a panic adds about traces does not.
+fn last_words(said: &str) -> Option<&str> {
+    let mut lines = said.lines().rev().map(str::trim);
+    lines.find(|line| !line.is_empty() && !line.starts_with("note: "))
 }
 
 fn ask_to_stop(pid: Option<Pid>, deadline: &mut std::pin::Pin<&mut tokio::time::Sleep>) {
@@ -252,6 +260,21 @@ mod tests {
         assert_eq!(how, Ended::Refused("row 3 is empty".into()));
         let (how, _) = ended("kill -9 $$", LIMITS, &never).await;
         assert!(matches!(how, Ended::Killed(reason) if reason.contains('9')));
+    }
+
+    #[tokio::test]
+    async fn the_reason_of_a_panic_is_its_message() {
+        let never = CancellationToken::new();
+        let script = "test $RUST_BACKTRACE = 0 || exit 1
+            echo 'memory allocation of 9437184 bytes failed' >&2
+            echo 'note: run with `RUST_BACKTRACE=1` to display a backtrace' >&2
+            kill -ABRT $$";
+        let (how, _) = ended(script, LIMITS, &never).await;
+        let Ended::Killed(reason) = how else { panic!("{how:?}") };
+        assert!(
+            reason.ends_with("last words: memory allocation of 9437184 bytes failed"),
+            "{reason}"
+        );
     }
 
     #[tokio::test]
