@@ -222,7 +222,27 @@ impl Config {
 
 fn value_error(error: &figment::Error, layer_of: &dyn Fn(&str) -> String) -> Error {
     let key = error.path.join(".");
-    Error::Value { layer: layer_of(&key), key, message: error.kind.to_string() }
+    // An element of a list has no layer of its own (`feedback.endpoints.1`): the list has.
+    let list = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
+    let list = list.map(String::as_str).collect::<Vec<_>>().join(".");
+    Error::Value { layer: layer_of(&list), key, message: in_words(&error.kind) }
+}
+
+/// What is wrong with a value, without the names of Rust's types.
+fn in_words(kind: &figment::error::Kind) -> String {
+    use figment::error::Kind::{InvalidType, InvalidValue};
+    let (InvalidType(found, expected) | InvalidValue(found, expected)) = kind else {
+        return kind.to_string();
+    };
+    let expected = match expected.as_str() {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
+        "i32" | "i64" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a sequence" => "a list, e.g. [\"one\", \"two\"]",
+        section if section.starts_with("struct ") => "a section with keys",
+        other => other,
+    };
+    format!("found {found}, expected {expected}")
 }
 
 fn explain(
@@ -308,7 +328,20 @@ mod tests {
     #[test]
     fn a_wrong_value_names_key_layer_and_form() {
         for (name, value, expected) in [
-            ("HONE__TRAINING__RANK", "many", "`training.rank`"),
+            (
+                "HONE__TRAINING__RANK",
+                "many",
+                "`training.rank`: found string \"many\", expected a whole number",
+            ),
+            ("HONE__TRAINING__ALPHA", "much", "expected a number"),
+            ("HONE__TRAINING", "8", "expected a section"),
+            ("HONE__EVALUATION__SUITES", "starter", "expected a list"),
+            ("HONE__EVALUATION__SUITES", "[1]", "HONE__EVALUATION__SUITES: `evaluation.suites.0`"),
+            (
+                "HONE__FEEDBACK__ENDPOINTS",
+                "['chat', 'mail']",
+                "HONE__FEEDBACK__ENDPOINTS: `feedback.endpoints.1`",
+            ),
             ("HONE__TRAINING__RANK", "0", "between 1 and 256"),
             ("HONE__TRAINING__ALPHA", "2000", "between 0.01 and 1024"),
             ("HONE__MODEL__THREADS", "99999", "more than 1024"),

@@ -1,26 +1,31 @@
-//! Reads the settings and checks what only this crate can: whether the suites are there.
+//! Reads the settings and checks what only this crate can: whether the suites are there, and whether
+//! the filter of the log is one.
 //!
 //! A suite that is missing must not be found when a candidate has been trained already.
 
 use hone_config::{Error, Loaded, Sources};
 use hone_eval::Suite;
 
+use crate::telemetry;
+
 /// Settings that hold.
 ///
 /// # Errors
-/// Those of [`Sources::load`], and a control suite that is neither built in nor a file of rows.
+/// Those of [`Sources::load`], a control suite that is neither built in nor a file of rows, and a
+/// filter that is none.
 pub fn load(sources: &Sources) -> Result<Loaded, Error> {
-    const KEY: &str = "evaluation.suites";
     let loaded = sources.load()?;
+    let wrong = |key: &str, message: String| Error::Value {
+        layer: loaded.layer_of(key).unwrap_or("default").to_owned(),
+        key: key.to_owned(),
+        message,
+    };
+    telemetry::check(&loaded.config.telemetry.log)
+        .map_err(|message| wrong("telemetry.log", message))?;
     // `starter` is always right: without the starter model it stands for nothing.
     for name in loaded.config.evaluation.suites.iter().filter(|name| *name != "starter") {
-        Suite::find(name, loaded.config.evaluation.rows_per_suite).map_err(|error| {
-            Error::Value {
-                layer: loaded.layer_of(KEY).unwrap_or("default").to_owned(),
-                key: KEY.to_owned(),
-                message: error.to_string(),
-            }
-        })?;
+        Suite::find(name, loaded.config.evaluation.rows_per_suite)
+            .map_err(|error| wrong("evaluation.suites", error.to_string()))?;
     }
     Ok(loaded)
 }
@@ -46,5 +51,16 @@ mod tests {
             let error = with(wrong).unwrap_err().to_string();
             assert!(error.starts_with("HONE__EVALUATION__SUITES: `evaluation.suites`"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_log_has_a_filter() {
+        let with = |filter: &str| {
+            let environment = vec![("HONE__TELEMETRY__LOG".to_owned(), filter.to_owned())];
+            load(&Sources { environment, ..Sources::default() })
+        };
+        assert!(with("info,hone_engine=debug").is_ok());
+        let error = with("hone=loud").unwrap_err().to_string();
+        assert!(error.starts_with("HONE__TELEMETRY__LOG: `telemetry.log`: `hone=loud`"), "{error}");
     }
 }

@@ -45,10 +45,20 @@ pub fn set_filter(filter: &str) -> anyhow::Result<()> {
     FILTER.get().map_or(Ok(()), |handle| handle.reload(filter)).context("telemetry.log")
 }
 
-fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(filter).with_context(|| {
-        format!("telemetry.log: `{filter}` is no filter; write e.g. \"info\" or \"info,hone_engine=debug\"")
+/// Whether this is a filter.
+///
+/// # Errors
+/// It is none, and what one looks like.
+pub fn check(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(|_| ()).map_err(|error| {
+        format!(
+            "`{filter}` is no filter ({error}); write e.g. \"info\" or \"info,hone_engine=debug\""
+        )
     })
+}
+
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).with_context(|| format!("telemetry.log: `{filter}`"))
 }
 
 fn ansi() -> bool {
