@@ -121,7 +121,7 @@ impl Suite {
     /// As [`Suite::parse`]; the disk's.
     pub fn load(path: &Path, part: Part, limit: usize) -> Result<Self> {
         let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy();
-        Self::parse(&name, part, &fs_err::read_to_string(path)?, limit)
+        Self::parse(&name, part, &read(path)?, limit)
     }
 
     /// A suite that ships with the starter model: a `control_…` or one of the held-back families.
@@ -223,6 +223,21 @@ pub fn builtin_names() -> Vec<&'static str> {
         .collect()
 }
 
+/// The text of a suite's file.
+///
+/// # Errors
+/// [`Error::Line`] for a line that is not UTF-8; the disk's.
+pub fn read(path: &Path) -> Result<String> {
+    String::from_utf8(fs_err::read(path)?).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Error::Line {
+            file: path.display().to_string(),
+            line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+            what: "it is not UTF-8; save the file in that encoding".to_owned(),
+        }
+    })
+}
+
 fn unknown(name: &str) -> Error {
     let known = builtin_names();
     let known = if known.is_empty() {
@@ -317,6 +332,14 @@ mod tests {
         assert_eq!(suite.rows[0].messages[0].content, "1");
         examples.remove(0);
         assert!(matches!(Suite::from_examples(&examples, 0), Err(Error::EmptySuite(_))));
+    }
+
+    #[test]
+    fn a_file_in_another_encoding_is_told_by_its_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), [ROW.as_bytes(), b"\n\xe9\n"].concat()).unwrap();
+        let error = Suite::load(file.path(), Part::Control, 0).unwrap_err().to_string();
+        assert!(error.contains("line 2: it is not UTF-8"), "{error}");
     }
 
     #[test]

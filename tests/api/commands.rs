@@ -1,7 +1,7 @@
 //! The command line on a running daemon, where a person's next step depends on the last one.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use anyhow::{Context, Result};
 use hone_tests::Hone;
@@ -44,6 +44,14 @@ async fn a_name_can_be_imported_again_whatever_became_of_it() -> Result<()> {
         let deleted = hone.cli(&["adapters", "delete", "mine"])?;
         assert!(deleted.status.success(), "{}", talk_of(&deleted));
     }
+    let elsewhere = tempfile::tempdir()?;
+    fs_err::create_dir(elsewhere.path().join("drop"))?;
+    let lost = Command::new(hone_tests::hone_binary())
+        .args(["adapters", "import", GOOD, "--name", "lost", "--url", &hone.at(""), "--data-dir"])
+        .arg(elsewhere.path())
+        .output()?;
+    let talk = talk_of(&lost);
+    assert!(talk.contains("does not keep its data in") && talk.contains("--data-dir"), "{talk}");
     assert_eq!(left()?, 0, "no copy and no note");
     Ok(())
 }

@@ -45,6 +45,11 @@ pub enum ClientError {
         /// What was given.
         url: String,
     },
+    /// Not a key. It is not repeated: it may be most of one.
+    #[error(
+        "the API key has a line break or another character that no key has; look at --api-key or HONE_API_KEY"
+    )]
+    Key,
     /// A word that names nothing.
     #[error("`{given}` cannot name {what}; the lists show what there is")]
     Nameless {

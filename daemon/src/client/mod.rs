@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use hone_api::error::ErrorBody;
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -42,8 +43,11 @@ impl Client {
     /// A client of the daemon at `url`. No connection is made yet.
     ///
     /// # Errors
-    /// `url` is not an http address.
+    /// `url` is not an http address, or `key` cannot stand in a header.
     pub fn new(url: &str, key: Option<&str>) -> Result<Self, ClientError> {
+        if key.is_some_and(|key| HeaderValue::from_str(key).is_err()) {
+            return Err(ClientError::Key);
+        }
         let url = url.trim_end_matches('/').to_owned();
         let is_address = reqwest::Url::parse(&url).is_ok_and(|url| url.scheme() == "http");
         // A daemon on this machine must not be looked for behind a proxy.
@@ -246,5 +250,13 @@ mod tests {
     fn an_address_must_be_one() {
         assert!(Client::new("localhost:8080", None).is_err());
         assert!(Client::new("http://[::1]:8080/", None).is_ok());
+    }
+
+    #[test]
+    fn a_key_fits_in_a_header_and_is_not_repeated() {
+        assert!(Client::new("http://localhost:8080", Some("hone-abc")).is_ok());
+        let error =
+            Client::new("http://localhost:8080", Some("hone-abc\n")).unwrap_err().to_string();
+        assert!(error.contains("HONE_API_KEY") && !error.contains("hone-abc"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Failure, Outcome, words};
 use crate::cli::AdaptersCommand;
-use crate::client::{Client, List, path};
+use crate::client::{Client, ClientError, List, path};
 use crate::output::Table;
 
 /// The files of a PEFT folder.
@@ -136,9 +136,20 @@ async fn import(
     }
     let staged = Staged::copy(folder, &drop_dir, &name)?;
     let body = json!({"folder": staged.below_drop(), "name": name});
-    let view: AdapterView = client.post("/v1/adapters", &body).await?;
+    let answer = client.post::<AdapterView>("/v1/adapters", &body).await;
     drop(staged);
-    show(context, &view)
+    match answer {
+        Ok(view) => show(context, &view),
+        // It lay in our drop folder, so the daemon has another one.
+        Err(ClientError::Refused { status: 404, .. }) => {
+            let (url, data) = (client.url(), drop_dir.parent().unwrap_or(&drop_dir).display());
+            let text = format!(
+                "the daemon at {url} does not keep its data in {data}; name its folder with --data-dir, or the daemon with --url"
+            );
+            Err(anyhow::anyhow!(text).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The name that was given, or the folder's own.
@@ -221,7 +232,7 @@ fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
             bail!("{} has no {file}; an adapter is a folder in PEFT's layout", from.display());
         }
         if to.join(file).exists() {
-            bail!("{} already has a {file}; choose another name", to.display());
+            bail!("{} already has an adapter; choose another folder", to.display());
         }
     }
     fs_err::create_dir_all(to)?;
@@ -250,7 +261,7 @@ mod tests {
         assert_eq!(fs_err::read_to_string(to.join(FILES[1])).unwrap(), "weights");
         assert_eq!(fs_err::read_dir(&to).unwrap().count(), 2);
         let error = copy(&from, &to).unwrap_err().to_string();
-        assert!(error.contains("another name"), "{error}");
+        assert!(error.contains("another folder"), "{error}");
     }
 
     #[test]

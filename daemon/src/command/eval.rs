@@ -105,7 +105,7 @@ fn suite_for(given: &str) -> anyhow::Result<(String, Option<String>)> {
         return Ok((given.to_owned(), None));
     }
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    Ok((name, Some(fs_err::read_to_string(path)?)))
+    Ok((name, Some(hone_eval::suite::read(path)?)))
 }
 
 /// A comparison as a table, plain scores as one too.
