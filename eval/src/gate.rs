@@ -168,16 +168,14 @@ const fn kind(part: Part) -> &'static str {
 }
 
 fn in_words(heldout: &Comparison) -> String {
+    let (before, after) = (heldout.champion_percent(), heldout.candidate_percent());
     let moved = match heldout.gain {
-        gain if gain > 0.0 => "rose",
-        gain if gain < 0.0 => "fell",
-        _ => "stayed",
+        gain if gain > 0.0 => format!("rose from {before:.1} % to {after:.1} %"),
+        gain if gain < 0.0 => format!("fell from {before:.1} % to {after:.1} %"),
+        _ => format!("stayed at {after:.1} %"),
     };
     format!(
-        "held-out accuracy {moved} from {:.1} % to {:.1} % (n={}, 95 % interval {:+.1} to {:+.1} \
-         points, p={})",
-        heldout.champion_percent(),
-        heldout.candidate_percent(),
+        "held-out accuracy {moved} (n={}, 95 % interval {:+.1} to {:+.1} points, p={})",
         heldout.items,
         heldout.interval.0,
         heldout.interval.1,

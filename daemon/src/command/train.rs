@@ -48,6 +48,10 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     job.write(&dir)?;
 
     let output = context.output;
+    let run = dir.display();
+    output.say(format_args!(
+        "if it is interrupted, `hone train --job {run}` goes on from its last checkpoint"
+    ));
     let mut bar = Bars::new(output, "Train", 0);
     let mut broken = Ok(());
     let outcome = hone_trainer::run(&dir, &mut |line| {
