@@ -143,8 +143,9 @@ impl Manifest {
 
     fn push(&mut self, state: AdapterState, at: UnixMillis, reason: &str, epoch: Option<u64>) {
         self.history.push(Transition { state, at, reason: reason.to_owned(), epoch });
-        let excess = self.history.len().saturating_sub(MAX_STEPS);
-        self.history.drain(FIRST_STEPS..FIRST_STEPS + excess);
+        if let Some(excess @ 1..) = self.history.len().checked_sub(MAX_STEPS) {
+            self.history.drain(FIRST_STEPS..FIRST_STEPS + excess);
+        }
     }
 
     /// Notes that the live pointer's move to `epoch` began or ended this adapter's time.
