@@ -33,18 +33,21 @@ pub enum Check {
 }
 
 impl Check {
-    /// Reads a check from JSON, as the feedback tag `check` has it.
+    /// Reads the feedback tag `check`.
     ///
     /// # Errors
-    /// What is wrong with it: it cannot be read, or [`Self::validate`] says no.
-    pub fn from_json(json: &str) -> Result<Self, String> {
+    /// What is wrong with it: it cannot be read, [`Self::validate`] says no, or every text passes.
+    pub fn from_tag(json: &str) -> Result<Self, String> {
         let check: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
         check.validate()?;
-        Ok(check)
+        match &check {
+            Self::Contains(text) if text.is_empty() => Err("every text contains it".to_owned()),
+            _ => Ok(check),
+        }
     }
 
-    /// Whether answers can be told apart by it. The keywords of a schema are not looked at: `eval`
-    /// knows which ones it applies.
+    /// Whether it can be applied. The keywords of a schema are not looked at: `eval` knows which
+    /// ones it applies.
     ///
     /// # Errors
     /// What is wrong with it, in a few words.
@@ -52,7 +55,6 @@ impl Check {
         let refuse = |why: &str| Err(why.to_owned());
         match self {
             Self::FinalNumber(number) if !number.is_finite() => refuse("it is not a number"),
-            Self::Contains(text) if text.is_empty() => refuse("every text contains nothing"),
             Self::Regex(pattern) => match regex::Regex::new(pattern) {
                 Ok(_) => Ok(()),
                 Err(error) => Err(format!("regex: {error}")),
@@ -93,7 +95,7 @@ mod tests {
     #[test]
     fn a_check_that_cannot_run_is_refused() {
         let good = r#"{"type":"contains","value":"Oslo"}"#;
-        assert_eq!(Check::from_json(good), Ok(Check::Contains("Oslo".to_owned())));
+        assert_eq!(Check::from_tag(good), Ok(Check::Contains("Oslo".to_owned())));
         for bad in [
             "",
             "Oslo",
@@ -106,7 +108,7 @@ mod tests {
             r#"{"type":"judge","value":"be nice"}"#,
             r#"{"type":"final_number","value":"22"}"#,
         ] {
-            assert!(Check::from_json(bad).is_err(), "{bad}");
+            assert!(Check::from_tag(bad).is_err(), "{bad}");
         }
     }
 }

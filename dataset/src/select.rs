@@ -127,7 +127,7 @@ fn judge(labelled: &Labelled) -> Verdict {
         Ok(found) => found,
         Err(reason) => return Verdict::Dropped(reason),
     };
-    let check = match tag(&feedback, "check").map(Check::from_json) {
+    let check = match tag(&feedback, "check").map(Check::from_tag) {
         Some(Err(_)) => return Verdict::Dropped(Reason::InvalidCheck),
         Some(Ok(check)) => Some(check),
         None => None,

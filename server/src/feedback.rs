@@ -195,7 +195,7 @@ fn signal(metric: &str, value: Value) -> Result<Signal, Invalid> {
 /// A check that cannot be applied would be noticed much later, when somebody else looks at it.
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Invalid> {
     let Some(check) = tags.get("check") else { return Ok(()) };
-    Check::from_json(check).map(drop).map_err(|why| {
+    Check::from_tag(check).map(drop).map_err(|why| {
         Invalid::field("tags.check", format!("`tags.check` is no check that can be applied: {why}"))
     })
 }
