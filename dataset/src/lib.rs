@@ -9,6 +9,8 @@
 //! | `split` | train, validation, held out |
 //! | `snapshot` | `rows.jsonl` and `manifest.json`, named by their hash |
 //!
+//! `lines` reads files of rows that people bring.
+//!
 //! Nothing here looks at a clock or at the order of its input: the same rows give the same bytes.
 
 #![forbid(unsafe_code)]
@@ -17,6 +19,7 @@ mod dedup;
 mod derive;
 mod error;
 mod example;
+pub mod lines;
 mod policy;
 pub mod redact;
 mod select;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use hone_api::chat::{Message, Role};
 use hone_api::check::SuiteRow;
+use hone_dataset::lines::{self, Unreadable};
 use hone_dataset::{Example, Split};
 use hone_model::starter;
 
@@ -95,21 +96,17 @@ impl Suite {
     ///
     /// # Errors
     /// [`Error::Line`] with the line's number, e.g. for an unknown check; [`Error::EmptySuite`].
-    pub fn parse(name: &str, part: Part, lines: &str, limit: usize) -> Result<Self> {
+    pub fn parse(name: &str, part: Part, text: &str, limit: usize) -> Result<Self> {
         let limit = if limit == 0 { usize::MAX } else { limit };
         let mut rows = Vec::new();
-        // Some editors and exports begin a file with a mark of its encoding.
-        for (index, line) in lines.trim_start_matches('\u{feff}').lines().enumerate() {
-            if line.trim().is_empty() {
-                continue;
-            }
+        for (number, line) in lines::numbered(text) {
             let row: SuiteRow = serde_json::from_str(line).map_err(|error| Error::Line {
                 file: name.to_owned(),
-                line: index + 1,
+                line: number,
                 what: format!("not a row of a suite: {error}"),
             })?;
             if rows.len() < limit && matches!(row.split.as_str(), "" | "heldout") {
-                rows.push((index + 1, row));
+                rows.push((number, row));
             }
         }
         Self::of_lines(name, part, rows)
@@ -228,13 +225,13 @@ pub fn builtin_names() -> Vec<&'static str> {
 /// # Errors
 /// [`Error::Line`] for a line that is not UTF-8; the disk's.
 pub fn read(path: &Path) -> Result<String> {
-    String::from_utf8(fs_err::read(path)?).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        Error::Line {
+    lines::read(path).map_err(|error| match error {
+        Unreadable::Io(error) => error.into(),
+        Unreadable::NotUtf8(line) => Error::Line {
             file: path.display().to_string(),
-            line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
+            line,
             what: "it is not UTF-8; save the file in that encoding".to_owned(),
-        }
+        },
     })
 }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use hone_api::chat::{Message, Role};
 use hone_dataset::Kind;
+use hone_dataset::lines::{self, Unreadable};
 use hone_model::train::TrainSequence;
 use hone_model::{ChatTemplate, ModelConfig, Tokenizer};
 use rand::seq::SliceRandom;
@@ -124,12 +125,10 @@ impl Rows {
     /// # Errors
     /// A line is not a row; too many rows are refused; none is left to train on.
     pub fn read(path: &Path, renderer: Renderer<'_>, hyper: &Hyper) -> Result<Self, Error> {
-        let text = String::from_utf8(fs_err::read(path)?).map_err(|error| {
-            let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-            Error::Row {
-                path: path.to_owned(),
-                line: valid.iter().filter(|byte| **byte == b'\n').count() + 1,
-                error: "it is not UTF-8".to_owned(),
+        let text = lines::read(path).map_err(|error| match error {
+            Unreadable::Io(error) => error.into(),
+            Unreadable::NotUtf8(line) => {
+                Error::Row { path: path.to_owned(), line, error: "it is not UTF-8".to_owned() }
             }
         })?;
         let longest = match hyper.max_length {
@@ -140,12 +139,10 @@ impl Rows {
             Self { digest: blake3::hash(text.as_bytes()).to_hex().to_string(), ..Self::default() };
         let mut unmarked = Vec::new();
         let mut count = 0;
-        // Some editors and exports begin a file with a mark of its encoding.
-        let lines = text.trim_start_matches('\u{feff}').lines();
-        for (index, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        for (number, line) in lines::numbered(&text) {
             let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
                 path: path.to_owned(),
-                line: index + 1,
+                line: number,
                 error: match line.trim_start().starts_with('[') {
                     true => "it is a list; write one object a line".to_owned(),
                     false => in_words(&error),
@@ -171,7 +168,7 @@ impl Rows {
                     }
                 }
                 Err(reason) => {
-                    tracing::warn!(line = index + 1, reason, "a row is refused");
+                    tracing::warn!(line = number, reason, "a row is refused");
                     *rows.refused.entry(reason).or_default() += 1;
                 }
             }

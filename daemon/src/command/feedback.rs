@@ -80,16 +80,13 @@ struct Imported {
 async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
     let text = fs_err::read_to_string(file)?;
     let mut imported = Imported::default();
-    for (number, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
-        if line.trim().is_empty() {
-            continue;
-        }
+    for (number, line) in hone_dataset::lines::numbered(&text) {
         match send_line(client, line).await {
             Ok(true) => imported.known += 1,
             Ok(false) => imported.new += 1,
             // All that follows would fail as well; repeating the import goes on here.
             Err(error) if is_gone(&error) => return Err(error.into()),
-            Err(error) => imported.failed.push((number + 1, crate::sentence::of(&error))),
+            Err(error) => imported.failed.push((number, crate::sentence::of(&error))),
         }
     }
     tell(context, file, &imported)
