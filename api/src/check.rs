@@ -20,6 +20,9 @@ pub enum Check {
     FinalNumber(f64),
     /// The stripped text equals this; one final dot is ignored on either side.
     Exact(String),
+    /// The text says the same as this in nearly the same words: the same numbers, addresses and
+    /// names of things with digits, and most of the other words.
+    Similar(String),
     /// This occurs in the text, ignoring case.
     Contains(String),
     /// This pattern (RE2 syntax) is found in the stripped text.
@@ -64,6 +67,7 @@ impl Check {
             {
                 refuse("choice needs options that are not empty")
             }
+            Self::Similar(text) if text.trim().is_empty() => refuse("similar needs a text"),
             Self::Judge(_) => refuse(NO_JUDGE),
             _ => Ok(()),
         }

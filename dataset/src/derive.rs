@@ -6,7 +6,7 @@ use hone_api::check::Check;
 use crate::redact;
 
 /// A check that the given right answer passes: its number after `####`, its last line if that is a
-/// decision, or else the whole of it.
+/// decision, or else what it says: free text is never compared to the letter.
 #[must_use]
 pub fn check_for(answer: &str) -> Check {
     if let Some(number) = final_number(answer) {
@@ -17,7 +17,14 @@ pub fn check_for(answer: &str) -> Check {
         let line = last_line.strip_suffix('.').unwrap_or(last_line);
         return Check::Regex(format!("{}\\.?$", regex::escape(line)));
     }
-    Check::Exact(answer.trim().to_owned())
+    Check::Similar(answer.trim().to_owned())
+}
+
+/// Whether a check looks at a result within the answer, not at the whole text: then the same result in
+/// other words passes.
+#[must_use]
+pub fn is_derived_from_form(check: &Check) -> bool {
+    !matches!(check, Check::Exact(_) | Check::Similar(_) | Check::Judge(_))
 }
 
 /// The number right behind the last `####`, as GSM8K writes results.
@@ -41,6 +48,7 @@ pub(crate) fn redacted(check: Check) -> Option<Check> {
     let is_clean = |text: &str| redact::find(text).is_empty();
     match check {
         Check::Exact(text) => Some(Check::Exact(clean(text))),
+        Check::Similar(text) => Some(Check::Similar(clean(text))),
         Check::Contains(text) => Some(Check::Contains(clean(text))),
         Check::Choice(options) => Some(Check::Choice(options.into_iter().map(clean).collect())),
         Check::Regex(pattern) => is_clean(&pattern).then_some(Check::Regex(pattern)),
@@ -69,13 +77,13 @@ mod tests {
             check("Decision: C++ (v2)\n"),
             Check::Regex("Decision: C\\+\\+ \\(v2\\)\\.?$".to_owned())
         );
-        assert_eq!(check(" Oslo. "), Check::Exact("Oslo.".to_owned()));
-        assert_eq!(check("#### nothing"), Check::Exact("#### nothing".to_owned()));
-        assert_eq!(check("#### inf"), Check::Exact("#### inf".to_owned()));
-        assert_eq!(check("Decision:"), Check::Exact("Decision:".to_owned()));
+        assert_eq!(check(" Oslo. "), Check::Similar("Oslo.".to_owned()));
+        assert_eq!(check("#### nothing"), Check::Similar("#### nothing".to_owned()));
+        assert_eq!(check("#### inf"), Check::Similar("#### inf".to_owned()));
+        assert_eq!(check("Decision:"), Check::Similar("Decision:".to_owned()));
         assert_eq!(
             check("Decision: x\nbut wait"),
-            Check::Exact("Decision: x\nbut wait".to_owned())
+            Check::Similar("Decision: x\nbut wait".to_owned())
         );
     }
 }

@@ -5,26 +5,18 @@ use hone_api::chat::Message;
 use hone_api::check::Check;
 use serde::{Deserialize, Serialize};
 
+use crate::select::normalised;
+
 /// Why a row is in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A failure with the answer as it should have been.
     Supervised,
-    /// An answer that was good as it was: it keeps the model from forgetting.
+    /// An answer that somebody called good: it is kept as it was.
     Replay,
-}
-
-/// What a row is used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Trains.
-    Train,
-    /// Tells the trainer when to stop; trains nothing.
-    Validation,
-    /// Is asked of the candidate and of the adapter that serves; trains nothing, now and later.
-    HeldOut,
+    /// What the base makes of an everyday question: it keeps the model from forgetting.
+    Rehearsal,
 }
 
 /// One row of a snapshot.
@@ -35,13 +27,24 @@ pub struct Example {
     pub id: InteractionId,
     /// Why it is here.
     pub kind: Kind,
-    /// What it is used for.
-    pub split: Split,
+    /// The fold whose adapter it judges; `None` if it judges none.
+    pub fold: Option<usize>,
+    /// Whether the adapter that serves was trained on it.
+    pub older: bool,
+    /// Rows with similar prompts have the same number.
+    pub cluster: usize,
+    /// Whose say it is, hashed.
+    pub source: Option<String>,
+    /// Whether the base gave the answer that was judged, without an adapter.
+    pub of_base: bool,
     /// The group that scores are reported by: the tag `family` of the feedback, or of the
     /// interaction's metadata, or else `feedback` and `replay`.
     pub family: String,
     /// The conversation. The last turn is the assistant's: the answer to learn, and the reference.
     pub messages: Vec<Message>,
+    /// Earlier turns that were called bad and that nobody corrected, by position.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_turns: Vec<usize>,
     /// What an answer to the prompt must satisfy.
     pub check: Check,
     /// Hash of the normalised prompt as it was asked, hex. See [`crate::prompt_key`].
@@ -59,5 +62,14 @@ impl Example {
     #[must_use]
     pub fn reference(&self) -> &str {
         self.messages.last().map_or("", |answer| &answer.content)
+    }
+
+    /// What it teaches, as one hash: the prompt and the answer.
+    #[must_use]
+    pub fn lesson(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key("hone dataset 2026 lesson");
+        hasher.update(self.key.as_bytes());
+        hasher.update(normalised(self.reference()).as_bytes());
+        hasher.finalize().to_hex().to_string()
     }
 }

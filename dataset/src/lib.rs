@@ -2,89 +2,160 @@
 //!
 //! | module | step |
 //! |---|---|
-//! | `select` | which interactions teach: corrections, good answers; bad ones without a correction wait |
+//! | `select` | what the sources say of an answer: corrections, good answers, what waits |
+//! | `conversation` | which earlier turns were called bad |
 //! | `redact` | personal data out, placeholders in |
-//! | `derive` | how answers to a held-out prompt are tested |
+//! | `derive` | how an answer is tested |
 //! | `dedup` | same and similar prompts |
-//! | `split` | train, validation, held out |
-//! | `snapshot` | `rows.jsonl` and `manifest.json`, named by their hash |
+//! | `trust` | whose corrections may teach by themselves |
+//! | `fold` | which rows judge an adapter that never saw them |
+//! | `rehearse` | everyday questions that keep the model from forgetting |
+//! | `snapshot` | the rows and their manifest, named by their hash |
+//! | `mix` | the rows of one training run |
 //!
-//! `lines` reads files of rows that people bring.
+//! `waiting` lists what a person must look at, `lines` reads files of rows that people bring.
 //!
 //! Nothing here looks at a clock or at the order of its input: the same rows give the same bytes.
 
 #![forbid(unsafe_code)]
 
+mod conversation;
 mod dedup;
 mod derive;
 mod error;
 mod example;
+mod fold;
 pub mod lines;
+pub mod mix;
 mod policy;
+mod rank;
 pub mod redact;
+mod rehearse;
 mod select;
 mod snapshot;
-mod split;
+mod trust;
+mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use conversation::BadTurns;
 pub use dedup::prompt_key;
-pub use derive::check_for;
+pub use derive::{check_for, is_derived_from_form};
 pub use error::{Error, Result};
-pub use example::{Example, Kind, Split};
+pub use example::{Example, Kind};
+pub use mix::Mix;
 pub use policy::Policy;
+pub use rehearse::{Rehearsal, Sources};
 pub use select::{Labelled, Reason};
 pub use snapshot::{Manifest, Snapshot};
+pub use waiting::{Waiting, WaitingReason};
 
 use dedup::{Fingerprint, Prompt};
+use fold::{Member, Plan};
 use hone_api::chat::{Message, Role};
 use redact::Entity;
-use select::Row;
+use select::{Row, normalised};
 use snapshot::Ledger;
-use split::Member;
+use trust::{Claim, Ruling};
 
-/// Makes the snapshot of a cycle from all labelled interactions.
-///
-/// The caller chooses which endpoints teach; a raw completion is learnt as one turn of a chat.
-/// `known_holdout` holds the keys of all prompts that earlier cycles held out; the caller adds the
-/// new ones ([`Manifest::holdout_keys`]) to its ledger before anything trains on the snapshot.
+/// What a snapshot is made from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// Answers that something was said about. The caller chooses which endpoints teach; a raw
+    /// completion is learnt as one turn of a chat.
+    pub labelled: &'a [Labelled],
+    /// Where rehearsal comes from.
+    pub rehearsal: Sources<'a>,
+    /// The [`Example::lesson`]s that the adapter that serves was trained on.
+    pub learned: &'a BTreeSet<String>,
+}
+
+/// A snapshot whose rehearsal the base has not answered yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curated {
+    policy: Policy,
+    /// The rows.
+    pub examples: Vec<Example>,
+    /// Questions to the base.
+    pub questions: Vec<Rehearsal>,
+    ledger: Ledger,
+}
+
+impl Curated {
+    /// Closes the snapshot over the base's answers: the [`Curated::questions`] with one more turn.
+    ///
+    /// # Errors
+    /// [`Error::Json`].
+    pub fn seal(self, rehearsal: Vec<Rehearsal>) -> Result<Snapshot> {
+        Snapshot::seal(&self.policy, self.examples, rehearsal, self.ledger)
+    }
+}
+
+/// Chooses the rows of a cycle's snapshot.
 ///
 /// # Errors
 /// [`Error::Policy`] if a setting is out of range.
-pub fn build(
-    policy: &Policy,
-    labelled: &[Labelled],
-    known_holdout: &BTreeSet<String>,
-) -> Result<Snapshot> {
+pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     policy.check()?;
-    let selection = select::select(labelled);
+    let bad = BadTurns::of(inputs.labelled);
+    let selection = select::select(inputs.labelled);
     let mut ledger =
         Ledger { waiting: selection.waiting, dropped: selection.dropped, ..Ledger::default() };
 
     let mut drafts: Vec<Draft> = selection
         .rows
         .into_iter()
-        .map(|row| Draft::of(policy, row, &mut ledger.redacted))
+        .map(|row| Draft::of(policy, &bad, row, &mut ledger.redacted))
         .collect();
     // The order of preference among duplicates: corrections first, then the newest.
-    drafts.sort_by_key(|draft| (draft.row.kind, Reverse(draft.row.id)));
-    let clusters = mark_duplicates(policy, &mut drafts);
+    drafts.sort_by_key(|draft| (draft.row.kind, Reverse(draft.row.said_at), Reverse(draft.row.id)));
+    let clusters = clusters(policy, &mut drafts);
     ledger.clusters = clusters.iter().collect::<BTreeSet<_>>().len();
 
-    let splits = {
-        let members: Vec<Member<'_>> = drafts.iter().zip(&clusters).map(Draft::member).collect();
-        split::assign(policy, &members, known_holdout)
-    };
+    let voices = voices(inputs.labelled);
+    ledger.sources = voices.len();
+    rule(&mut drafts, &clusters, &voices, &mut ledger);
+    mark_copies(&mut drafts);
     limit_rows(policy, &mut drafts);
-    balance_replay(policy, &mut drafts, &splits);
+    balance_replay(policy, &mut drafts);
 
-    ledger.holdout_keys = holdout_keys(&drafts, &clusters, &splits);
     for reason in drafts.iter().filter_map(|draft| draft.out) {
         *ledger.dropped.entry(reason).or_default() += 1;
     }
-    let kept = drafts.into_iter().zip(splits).filter(|(draft, _)| draft.out.is_none());
-    Snapshot::seal(policy, kept.map(|(draft, split)| draft.example(split)).collect(), ledger)
+    let kept = drafts.into_iter().zip(clusters).filter(|(draft, _)| draft.out.is_none());
+    let mut examples: Vec<Example> =
+        kept.map(|(draft, cluster)| draft.example(cluster, inputs.learned)).collect();
+    examples.sort_by_key(|example| example.id);
+    into_folds(policy, &mut examples);
+
+    let corrected: Vec<&[Message]> = examples
+        .iter()
+        .filter(|example| example.kind == Kind::Supervised)
+        .map(Example::prompt)
+        .collect();
+    // Twice as much as a run takes: a second try may need more.
+    let wanted = 2 * mix::keeping(corrected.len(), 1.0);
+    let choice = (wanted, policy.seed, policy.redact);
+    let questions = rehearse::choose(inputs.rehearsal, &corrected, &bad, choice);
+    Ok(Curated { policy: policy.clone(), examples, questions, ledger })
+}
+
+/// Everyone who said something.
+fn voices(labelled: &[Labelled]) -> BTreeSet<Option<&str>> {
+    let feedback = labelled.iter().flat_map(|row| &row.feedback);
+    feedback.map(|item| item.source.as_deref()).collect()
+}
+
+/// Everything that a person must look at, newest last: bad answers that nobody corrected, disputes,
+/// and what came from a source that sent far more than the others.
+///
+/// # Errors
+/// As [`curate`].
+pub fn waiting(policy: &Policy, labelled: &[Labelled]) -> Result<Vec<Waiting>> {
+    let rehearsal = Sources { unrated: &[], shipped: &[] };
+    let inputs = Inputs { labelled, rehearsal, learned: &BTreeSet::new() };
+    Ok(curate(policy, inputs)?.ledger.waiting)
 }
 
 /// A row with what the steps add to it.
@@ -95,12 +166,19 @@ struct Draft {
     /// Of the prompt as it would train.
     fingerprint: Fingerprint,
     same: String,
+    bad_turns: Vec<usize>,
     out: Option<Reason>,
 }
 
 impl Draft {
-    fn of(policy: &Policy, mut row: Row, redacted: &mut BTreeMap<Entity, usize>) -> Self {
+    fn of(
+        policy: &Policy,
+        bad: &BadTurns,
+        mut row: Row,
+        redacted: &mut BTreeMap<Entity, usize>,
+    ) -> Self {
         let key = prompt_key(&row.prompt);
+        let bad_turns = bad.mend(&mut row.prompt);
         if policy.redact {
             let texts = row
                 .prompt
@@ -117,29 +195,35 @@ impl Draft {
         }
         let same = prompt_key(&row.prompt);
         let fingerprint = Fingerprint::of(&row.prompt);
-        Self { row, key, fingerprint, same, out: None }
+        Self { row, key, fingerprint, same, bad_turns, out: None }
     }
 
-    fn member<'a>((draft, cluster): (&'a Self, &usize)) -> Member<'a> {
-        Member {
-            key: &draft.key,
-            cluster: *cluster,
-            kind: draft.row.kind,
-            family: &draft.row.family,
-            counts: draft.out.is_none(),
-        }
-    }
-
-    fn example(self, split: Split) -> Example {
-        let Row { id, kind, family, mut prompt, answer, check } = self.row;
+    fn example(self, cluster: usize, learned: &BTreeSet<String>) -> Example {
+        let Row { id, kind, family, mut prompt, answer, check, source, of_base, .. } = self.row;
         let check = check.unwrap_or_else(|| check_for(&answer));
         prompt.push(Message::new(Role::Assistant, answer));
-        Example { id, kind, split, family, messages: prompt, check, key: self.key }
+        let mut example = Example {
+            id,
+            kind,
+            fold: None,
+            older: false,
+            cluster,
+            source,
+            of_base,
+            family,
+            messages: prompt,
+            bad_turns: self.bad_turns,
+            check,
+            key: self.key,
+        };
+        example.older = learned.contains(&example.lesson());
+        example
     }
 }
 
-/// Marks exact and near duplicates; returns the cluster of each draft, duplicates included.
-fn mark_duplicates(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
+/// Groups similar prompts; returns the cluster of each draft. Near copies with the same answer are
+/// marked.
+fn clusters(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
     // Drafts with the same prompt share one fingerprint, so the costly comparison sees each once.
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut unique: Vec<usize> = Vec::new();
@@ -157,16 +241,81 @@ fn mark_duplicates(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
         .map(|draft| Prompt { fingerprint: &draft.fingerprint, answer: &draft.row.answer })
         .collect();
     let groups = dedup::group(&prompts, policy.near_duplicate, policy.cluster_similarity);
-
     for (position, draft) in drafts.iter_mut().enumerate() {
         let slot = same_as[position];
-        if unique[slot] != position {
-            draft.out = Some(Reason::ExactDuplicate);
-        } else if groups.repeats[slot] {
+        if unique[slot] == position && groups.repeats[slot] {
             draft.out = Some(Reason::NearDuplicate);
         }
     }
     same_as.into_iter().map(|slot| groups.cluster[slot]).collect()
+}
+
+/// Leaves out what may not teach by itself.
+fn rule(
+    drafts: &mut [Draft],
+    clusters: &[usize],
+    voices: &BTreeSet<Option<&str>>,
+    ledger: &mut Ledger,
+) {
+    for kind in [Kind::Supervised, Kind::Replay] {
+        let here: Vec<usize> = (0..drafts.len())
+            .filter(|at| drafts[*at].row.kind == kind && drafts[*at].out.is_none())
+            .collect();
+        let claims: Vec<Claim<'_>> = here
+            .iter()
+            .map(|&at| Claim {
+                source: drafts[at].row.source.as_deref(),
+                prompt: &drafts[at].same,
+                cluster: clusters[at],
+                answer: normalised(&drafts[at].row.answer),
+                said_at: drafts[at].row.said_at,
+            })
+            .collect();
+        let rulings = trust::rule(&claims, voices);
+        for (at, ruling) in here.into_iter().zip(rulings) {
+            drafts[at].out = match ruling {
+                Ruling::Teaches => None,
+                Ruling::Copy => Some(Reason::ExactDuplicate),
+                Ruling::Waits(reason) => {
+                    // A good vote needs nobody's answer.
+                    if kind == Kind::Supervised {
+                        ledger.waiting.push(Waiting { id: drafts[at].row.id, reason });
+                    }
+                    Some(match reason {
+                        WaitingReason::SourceOverCap => Reason::SourceOverCap,
+                        _ => Reason::Contradiction,
+                    })
+                }
+            };
+        }
+    }
+    ledger.waiting.sort_by_key(|one| one.id);
+}
+
+/// Of equal prompts one row stays: a correction before a good vote.
+fn mark_copies(drafts: &mut [Draft]) {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for draft in drafts.iter_mut().filter(|draft| draft.out.is_none()) {
+        if !seen.insert(draft.same.clone()) {
+            draft.out = Some(Reason::ExactDuplicate);
+        }
+    }
+}
+
+/// Puts the corrections that are new to the serving adapter into folds.
+fn into_folds(policy: &Policy, examples: &mut [Example]) {
+    let is_new = |example: &Example| example.kind == Kind::Supervised && !example.older;
+    let new: Vec<usize> = (0..examples.len()).filter(|at| is_new(&examples[*at])).collect();
+    let members: Vec<Member<'_>> = new
+        .iter()
+        .map(|&at| &examples[at])
+        .map(|it| Member { cluster: it.cluster, family: &it.family, key: &it.key })
+        .collect();
+    let plan = Plan::of(members.len(), policy.holdout_percent / 100.0);
+    let folds = fold::assign(&members, plan, policy.seed);
+    for (at, fold) in new.into_iter().zip(folds) {
+        examples[at].fold = fold;
+    }
 }
 
 /// Keeps the newest corrections; the drafts are sorted by preference.
@@ -178,38 +327,19 @@ fn limit_rows(policy: &Policy, drafts: &mut [Draft]) {
     }
 }
 
-/// On each side of the split, keeps as many replay rows as the ratio allows: a sample by hash.
-fn balance_replay(policy: &Policy, drafts: &mut [Draft], splits: &[Split]) {
-    for side in [Split::Train, Split::Validation, Split::HeldOut] {
-        let here = |kind| {
-            drafts
-                .iter()
-                .zip(splits)
-                .enumerate()
-                .filter(move |(_, (draft, split))| {
-                    draft.out.is_none() && **split == side && draft.row.kind == kind
-                })
-                .map(|(position, _)| position)
-        };
-        let room = (here(Kind::Supervised).count() as f64 * policy.replay_ratio).ceil() as usize;
-        let mut replay: Vec<usize> = here(Kind::Replay).collect();
-        replay.sort_by_key(|&it| split::rank(policy.seed, "replay", &drafts[it].key));
-        for spare in replay.into_iter().skip(room) {
-            drafts[spare].out = Some(Reason::SpareReplay);
-        }
+/// Keeps as many replay rows as the ratio allows: a sample by hash.
+fn balance_replay(policy: &Policy, drafts: &mut [Draft]) {
+    let here = |drafts: &[Draft], kind| -> Vec<usize> {
+        let stays = |at: &usize| drafts[*at].out.is_none() && drafts[*at].row.kind == kind;
+        (0..drafts.len()).filter(stays).collect()
+    };
+    let supervised = here(drafts, Kind::Supervised).len();
+    let room = (supervised as f64 * policy.replay_ratio).ceil() as usize;
+    let mut replay = here(drafts, Kind::Replay);
+    replay.sort_by_key(|&it| rank::rank(policy.seed, "replay", &drafts[it].key));
+    for spare in replay.into_iter().skip(room) {
+        drafts[spare].out = Some(Reason::SpareReplay);
     }
-}
-
-/// The keys of all clusters from which a row is held out, rows left out included: a copy of a
-/// held-out prompt must not train later, when the row that is held out now may be gone.
-fn holdout_keys(drafts: &[Draft], clusters: &[usize], splits: &[Split]) -> BTreeSet<String> {
-    let rows = drafts.iter().zip(clusters).zip(splits);
-    let held_out: BTreeSet<usize> = rows
-        .filter(|((draft, _), split)| draft.out.is_none() && **split == Split::HeldOut)
-        .map(|((_, cluster), _)| *cluster)
-        .collect();
-    let rows = drafts.iter().zip(clusters).filter(|(_, cluster)| held_out.contains(*cluster));
-    rows.map(|(draft, _)| draft.key.clone()).collect()
 }
 
 #[cfg(test)]

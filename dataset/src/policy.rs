@@ -8,22 +8,21 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// Share of each family that is held out, in percent (0 to 90).
+    /// Of many new corrections this share, in percent (0 to 90), judges an adapter that did not see
+    /// them. Of few, all do.
     pub holdout_percent: f64,
-    /// Share of the rest that validates, in percent (0 to 90).
-    pub validation_percent: f64,
-    /// Replay rows per supervised row at most, on each side of the split.
+    /// Liked rows per corrected row at most.
     pub replay_ratio: f64,
     /// Of two prompts at least this similar (Jaccard over word triples, 0 to 1), with the same
     /// numbers and the same answer, one is dropped.
     pub near_duplicate: f64,
-    /// Prompts at least this similar stay on one side of the split.
+    /// Prompts at least this similar are one cluster, which is never torn apart.
     pub cluster_similarity: f64,
     /// Supervised rows at most; the newest stay.
     pub max_rows: usize,
     /// Whether personal data is replaced by placeholders.
     pub redact: bool,
-    /// Another seed holds out other rows; those held out before stay held out.
+    /// Another seed makes other folds and takes other rehearsal.
     pub seed: u64,
 }
 
@@ -31,7 +30,6 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             holdout_percent: 20.0,
-            validation_percent: 10.0,
             replay_ratio: 1.0,
             near_duplicate: 0.95,
             cluster_similarity: 0.7,
@@ -52,7 +50,6 @@ impl Policy {
         let similarity = "above 0 and at most 1";
         for (name, value, low, high, allowed) in [
             ("holdout_percent", self.holdout_percent, 0.0, 90.0, percent),
-            ("validation_percent", self.validation_percent, 0.0, 90.0, percent),
             ("replay_ratio", self.replay_ratio, 0.0, 1000.0, "between 0 and 1000"),
             ("near_duplicate", self.near_duplicate, f64::MIN_POSITIVE, 1.0, similarity),
             ("cluster_similarity", self.cluster_similarity, f64::MIN_POSITIVE, 1.0, similarity),

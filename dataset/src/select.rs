@@ -1,9 +1,8 @@
 //! Which interactions teach, and what.
 //!
-//! Each source (an API key with its end user; all unknown ones together) has one say about an
-//! answer: its latest. A correction teaches the corrected answer unless more sources call the served
-//! one good; a good vote makes the served answer replay; a bad vote without a correction waits for
-//! somebody to say what would have been right.
+//! Each source (a person, as far as the app names her) has one say about an answer: its latest, and
+//! none over another's. A correction teaches the corrected answer; a good vote of whoever asked keeps
+//! the served one; a bad vote without a correction, and a dispute that nobody wins, wait for a person.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +14,7 @@ use hone_api::interaction::Interaction;
 use serde::{Deserialize, Serialize};
 
 use crate::example::Kind;
+use crate::waiting::{Waiting, WaitingReason};
 
 /// One interaction with all feedback for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +35,12 @@ pub enum Reason {
     NoText,
     /// Only comments.
     NoVerdict,
+    /// A person put it aside.
+    Discarded,
     /// As many sources call it good as bad, and nobody corrected it.
     VotesTied,
+    /// Only sources that did not ask call it good.
+    OthersLike,
     /// The correction is blank.
     EmptyDemonstration,
     /// The good answer was cut off, so it would teach never to stop.
@@ -49,6 +53,10 @@ pub enum Reason {
     ExactDuplicate,
     /// Nearly the same prompt with the same numbers and the same answer.
     NearDuplicate,
+    /// Sources differ about what is right, and none of their answers has the majority.
+    Contradiction,
+    /// Its source sent far more than the others.
+    SourceOverCap,
     /// More rows than `max_rows`; the newest stay.
     OverMaxRows,
     /// A good answer that the replay ratio leaves no room for.
@@ -64,6 +72,12 @@ pub(crate) struct Row {
     pub(crate) prompt: Vec<Message>,
     pub(crate) answer: String,
     pub(crate) check: Option<Check>,
+    /// Whose say it is; `None` for logs from before sources were kept.
+    pub(crate) source: Option<String>,
+    /// When it was said, in Unix milliseconds.
+    pub(crate) said_at: i64,
+    /// Whether the base answered, without an adapter.
+    pub(crate) of_base: bool,
 }
 
 /// What selection leaves.
@@ -71,8 +85,8 @@ pub(crate) struct Row {
 pub(crate) struct Selection {
     /// By interaction id.
     pub(crate) rows: Vec<Row>,
-    /// Bad answers that nobody corrected yet, by id.
-    pub(crate) waiting: Vec<InteractionId>,
+    /// What a person must look at, by id.
+    pub(crate) waiting: Vec<Waiting>,
     pub(crate) dropped: BTreeMap<Reason, usize>,
 }
 
@@ -81,18 +95,20 @@ pub(crate) fn select(labelled: &[Labelled]) -> Selection {
     for row in labelled {
         match judge(row) {
             Verdict::Teaches(row) => selection.rows.push(row),
-            Verdict::Waits => selection.waiting.push(row.interaction.id),
+            Verdict::Waits(reason) => {
+                selection.waiting.push(Waiting { id: row.interaction.id, reason });
+            }
             Verdict::Dropped(reason) => *selection.dropped.entry(reason).or_default() += 1,
         }
     }
     selection.rows.sort_by_key(|row| row.id);
-    selection.waiting.sort_unstable();
+    selection.waiting.sort_by_key(|one| one.id);
     selection
 }
 
 enum Verdict {
     Teaches(Row),
-    Waits,
+    Waits(WaitingReason),
     Dropped(Reason),
 }
 
@@ -107,26 +123,13 @@ fn judge(labelled: &Labelled) -> Verdict {
     let mut feedback: Vec<&Feedback> = labelled.feedback.iter().collect();
     feedback.sort_by_key(|item| (item.created_at, item.id));
 
-    let opinion = Opinion::of(&feedback);
-    let outcome = match opinion.demonstration {
-        Some(text) if opinion.bad >= opinion.good => {
-            if text.trim().is_empty() {
-                Err(Reason::EmptyDemonstration)
-            } else {
-                Ok((Kind::Supervised, text.to_owned()))
-            }
-        }
-        _ if opinion.good > opinion.bad => {
-            served(interaction).map(|text| (Kind::Replay, text.to_owned()))
-        }
-        _ if opinion.bad > opinion.good => return Verdict::Waits,
-        _ if opinion.good > 0 => Err(Reason::VotesTied),
-        _ => Err(Reason::NoVerdict),
-    };
-    let (kind, answer) = match outcome {
+    let asker = interaction.source.as_deref();
+    let opinions = Opinions::of(&feedback);
+    let (kind, answer, source) = match opinions.outcome(asker, interaction) {
         Ok(found) => found,
-        Err(reason) => return Verdict::Dropped(reason),
+        Err(verdict) => return verdict,
     };
+    let said_at = feedback.last().map_or(interaction.created_at.0, |item| item.created_at.0);
     let check = match tag(&feedback, "check").map(Check::from_tag) {
         Some(Err(_)) => return Verdict::Dropped(Reason::InvalidCheck),
         Some(Ok(check)) => Some(check),
@@ -139,56 +142,138 @@ fn judge(labelled: &Labelled) -> Verdict {
         prompt: interaction.messages.clone(),
         answer,
         check,
+        source,
+        said_at,
+        of_base: interaction.adapter_id.is_none(),
     })
 }
 
-/// What the sources together say of an answer.
+/// What the sources say of one answer.
 #[derive(Debug, Default)]
-struct Opinion<'a> {
-    good: usize,
-    bad: usize,
-    /// The latest correction that its source did not withdraw.
+struct Opinions<'a> {
+    sources: BTreeMap<Option<&'a str>, Say<'a>>,
+    discarded: bool,
+}
+
+/// The latest say of one source.
+#[derive(Debug, Default)]
+struct Say<'a> {
+    good: Option<bool>,
+    /// Its latest correction that it did not withdraw.
     demonstration: Option<&'a str>,
 }
 
-impl<'a> Opinion<'a> {
+/// A row's kind, its answer and whose say it is.
+type Outcome = (Kind, String, Option<String>);
+
+impl<'a> Opinions<'a> {
     /// `feedback` in order of time.
     fn of(feedback: &[&'a Feedback]) -> Self {
-        #[derive(Default)]
-        struct Source<'a> {
-            good: Option<bool>,
-            demonstration: Option<(usize, &'a str)>,
-        }
-        let mut sources: BTreeMap<Option<&str>, Source<'a>> = BTreeMap::new();
-        for (position, item) in feedback.iter().enumerate() {
-            let source = sources.entry(item.source.as_deref()).or_default();
-            if let Signal::Demonstration(text) = &item.signal {
+        let mut opinions = Self::default();
+        for item in feedback {
+            let say = opinions.sources.entry(item.source.as_deref()).or_default();
+            match &item.signal {
                 // Whoever corrects an answer does not call it good.
-                source.good = Some(false);
-                source.demonstration = Some((position, text));
-            } else if let Some(good) = item.signal.vote() {
-                source.good = Some(good);
-                if good {
-                    // The source changed its mind: the served answer was good after all.
-                    source.demonstration = None;
+                Signal::Demonstration(text) => {
+                    *say = Say { good: Some(false), demonstration: Some(text) };
+                    opinions.discarded = false;
                 }
+                Signal::Discard => opinions.discarded = true,
+                signal => match signal.vote() {
+                    // The source changed its mind: the served answer was good after all.
+                    Some(true) => *say = Say { good: Some(true), demonstration: None },
+                    Some(false) => say.good = Some(false),
+                    None => {}
+                },
             }
         }
-        let votes = |wanted| sources.values().filter(|it| it.good == Some(wanted)).count();
-        Self {
-            good: votes(true),
-            bad: votes(false),
-            demonstration: sources
-                .values()
-                .filter_map(|source| source.demonstration)
-                .max_by_key(|(position, _)| *position)
-                .map(|(_, text)| text),
+        opinions
+    }
+
+    fn votes(&self, wanted: bool) -> usize {
+        self.sources.values().filter(|say| say.good == Some(wanted)).count()
+    }
+
+    fn outcome(
+        &self,
+        asker: Option<&str>,
+        interaction: &Interaction,
+    ) -> Result<Outcome, Verdict> {
+        if self.discarded {
+            return Err(Verdict::Dropped(Reason::Discarded));
         }
+        let (good, bad) = (self.votes(true), self.votes(false));
+        let own = self.sources.get(&asker);
+        if let Some((text, source, supporters)) = self.demonstration(asker)? {
+            // One vote against a correction is one opinion against another; more are a dispute.
+            if good > supporters && own.is_none_or(|say| say.demonstration.is_none()) {
+                return Err(Verdict::Waits(WaitingReason::Contradiction));
+            }
+            if text.trim().is_empty() {
+                return Err(Verdict::Dropped(Reason::EmptyDemonstration));
+            }
+            return Ok((Kind::Supervised, text.to_owned(), source.map(str::to_owned)));
+        }
+        let asker_says = own.and_then(|say| say.good);
+        match good.cmp(&bad) {
+            std::cmp::Ordering::Less => Err(Verdict::Waits(WaitingReason::NoCorrection)),
+            std::cmp::Ordering::Equal if good == 0 => Err(Verdict::Dropped(Reason::NoVerdict)),
+            // Whoever asked knows best; without her word a tie says nothing.
+            std::cmp::Ordering::Equal if asker_says == Some(false) => {
+                Err(Verdict::Waits(WaitingReason::NoCorrection))
+            }
+            std::cmp::Ordering::Equal if asker_says.is_none() => {
+                Err(Verdict::Dropped(Reason::VotesTied))
+            }
+            _ if asker.is_some() && asker_says.is_none() && good < 2 => {
+                Err(Verdict::Dropped(Reason::OthersLike))
+            }
+            _ => match served(interaction) {
+                Ok(text) => Ok((Kind::Replay, text.to_owned(), asker.map(str::to_owned))),
+                Err(reason) => Err(Verdict::Dropped(reason)),
+            },
+        }
+    }
+
+    /// The correction that counts, whose it is and how many sources gave it: the one of most sources,
+    /// and of several with equally many the asker's own.
+    #[allow(clippy::type_complexity, reason = "read in one place")]
+    fn demonstration(
+        &self,
+        asker: Option<&str>,
+    ) -> Result<Option<(&'a str, Option<&'a str>, usize)>, Verdict> {
+        let mut groups: BTreeMap<String, Vec<(Option<&'a str>, &'a str)>> = BTreeMap::new();
+        for (source, say) in &self.sources {
+            if let Some(text) = say.demonstration {
+                groups.entry(normalised(text)).or_default().push((*source, text));
+            }
+        }
+        let Some(most) = groups.values().map(Vec::len).max() else { return Ok(None) };
+        let mut leading = groups.into_values().filter(|group| group.len() == most);
+        let (Some(first), others) = (leading.next(), leading.collect::<Vec<_>>()) else {
+            return Ok(None);
+        };
+        let group = if others.is_empty() {
+            first
+        } else {
+            let mut all = std::iter::once(first).chain(others);
+            match all.find(|group| group.iter().any(|(source, _)| *source == asker)) {
+                Some(own) => own,
+                None => return Err(Verdict::Waits(WaitingReason::Contradiction)),
+            }
+        };
+        let said = group.iter().find(|(source, _)| *source == asker).or(group.first());
+        Ok(said.map(|(source, text)| (*text, *source, most)))
     }
 }
 
+/// Two texts that differ in case and white space only say the same.
+pub(crate) fn normalised(text: &str) -> String {
+    text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+}
+
 /// The answer as it was served, if it is whole and the only one.
-fn served(interaction: &Interaction) -> Result<&str, Reason> {
+pub(crate) fn served(interaction: &Interaction) -> Result<&str, Reason> {
     let [answer] = interaction.answers.as_slice() else {
         return Err(Reason::SeveralAnswers);
     };

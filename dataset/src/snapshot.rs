@@ -1,23 +1,25 @@
 //! The immutable data set of one cycle: `rows.jsonl` and `manifest.json`, named by their hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use hone_api::InteractionId;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::example::{Example, Kind, Split};
+use crate::example::{Example, Kind};
 use crate::policy::Policy;
 use crate::redact::Entity;
+use crate::rehearse::Rehearsal;
 use crate::select::Reason;
+use crate::waiting::Waiting;
 
 const ROWS: &str = "rows.jsonl";
+const REHEARSAL: &str = "rehearsal.jsonl";
 const MANIFEST: &str = "manifest.json";
 /// Raised when the same inputs would give other rows than before.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What is in a snapshot and what was left out. Nothing in it depends on when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,28 +31,33 @@ pub struct Manifest {
     pub format: u32,
     /// The settings.
     pub policy: Policy,
-    /// Rows by kind and split.
-    pub counts: BTreeMap<Kind, BTreeMap<Split, usize>>,
-    /// Rows by family and split.
-    pub families: BTreeMap<String, BTreeMap<Split, usize>>,
+    /// Rows by kind.
+    pub counts: BTreeMap<Kind, usize>,
+    /// Corrections that the adapter that serves was not trained on.
+    pub new: usize,
+    /// Those of them that judge an adapter that did not see them.
+    pub judged: usize,
+    /// Folds that judge.
+    pub folds: usize,
+    /// Rows by family and kind.
+    pub families: BTreeMap<String, BTreeMap<Kind, usize>>,
+    /// Everyone who said something.
+    pub sources: usize,
     /// Groups of similar prompts among the rows and their duplicates.
     pub clusters: usize,
     /// Labelled interactions that are not among the rows, by reason.
     pub dropped: BTreeMap<Reason, usize>,
     /// Placeholders put in for personal data, by kind.
     pub redacted: BTreeMap<Entity, usize>,
-    /// Bad answers that nobody corrected yet.
-    pub waiting: Vec<InteractionId>,
-    /// Keys to add to the ledger of held-out prompts: those of the held-out rows and of everything
-    /// similar to them.
-    pub holdout_keys: BTreeSet<String>,
+    /// What a person must look at first.
+    pub waiting: Vec<Waiting>,
 }
 
 impl Manifest {
-    /// The number of rows of a kind in a split.
+    /// The number of rows of a kind.
     #[must_use]
-    pub fn count(&self, kind: Kind, split: Split) -> usize {
-        self.counts.get(&kind).and_then(|by_split| by_split.get(&split)).copied().unwrap_or(0)
+    pub fn count(&self, kind: Kind) -> usize {
+        self.counts.get(&kind).copied().unwrap_or(0)
     }
 }
 
@@ -61,52 +68,58 @@ pub struct Snapshot {
     pub manifest: Manifest,
     /// The rows, by interaction id.
     pub examples: Vec<Example>,
+    /// What keeps the model from forgetting, the most wanted first.
+    pub rehearsal: Vec<Rehearsal>,
 }
 
 /// What [`Snapshot::seal`] adds to the rows.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Ledger {
     pub(crate) clusters: usize,
+    pub(crate) sources: usize,
     pub(crate) dropped: BTreeMap<Reason, usize>,
     pub(crate) redacted: BTreeMap<Entity, usize>,
-    pub(crate) waiting: Vec<InteractionId>,
-    pub(crate) holdout_keys: BTreeSet<String>,
+    pub(crate) waiting: Vec<Waiting>,
 }
 
 impl Snapshot {
-    /// Sorts and counts the rows and computes the hash.
+    /// Counts the rows and computes the hash.
     pub(crate) fn seal(
         policy: &Policy,
         mut examples: Vec<Example>,
+        rehearsal: Vec<Rehearsal>,
         ledger: Ledger,
     ) -> Result<Self> {
         examples.sort_by_key(|example| example.id);
-        let mut counts: BTreeMap<Kind, BTreeMap<Split, usize>> = BTreeMap::new();
-        let mut families: BTreeMap<String, BTreeMap<Split, usize>> = BTreeMap::new();
+        let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+        let mut families: BTreeMap<String, BTreeMap<Kind, usize>> = BTreeMap::new();
         for example in &examples {
-            *counts.entry(example.kind).or_default().entry(example.split).or_default() += 1;
+            *counts.entry(example.kind).or_default() += 1;
             let family = families.entry(example.family.clone()).or_default();
-            *family.entry(example.split).or_default() += 1;
+            *family.entry(example.kind).or_default() += 1;
         }
+        if !rehearsal.is_empty() {
+            counts.insert(Kind::Rehearsal, rehearsal.len());
+        }
+        let corrections = || examples.iter().filter(|it| it.kind == Kind::Supervised);
+        let folds = corrections().filter_map(|it| it.fold).max().map_or(0, |last| last + 1);
         let mut manifest = Manifest {
             hash: String::new(),
             format: FORMAT,
             policy: policy.clone(),
             counts,
+            new: corrections().filter(|it| !it.older).count(),
+            judged: corrections().filter(|it| it.fold.is_some()).count(),
+            folds,
             families,
+            sources: ledger.sources,
             clusters: ledger.clusters,
             dropped: ledger.dropped,
             redacted: ledger.redacted,
             waiting: ledger.waiting,
-            holdout_keys: ledger.holdout_keys,
         };
-        manifest.hash = hash(&rows(&examples)?, &manifest)?;
-        Ok(Self { manifest, examples })
-    }
-
-    /// The rows of one split, by interaction id.
-    pub fn split(&self, split: Split) -> impl Iterator<Item = &Example> {
-        self.examples.iter().filter(move |example| example.split == split)
+        manifest.hash = hash(&lines(&examples)?, &lines(&rehearsal)?, &manifest)?;
+        Ok(Self { manifest, examples, rehearsal })
     }
 
     /// Writes the snapshot into `<folder>/<hash>/`, which appears whole or not at all, and returns
@@ -125,7 +138,11 @@ impl Snapshot {
         fs::create_dir_all(folder)?;
         let staged = tempfile::Builder::new().prefix(".snapshot-").tempdir_in(folder)?;
         let manifest = serde_json::to_vec_pretty(&self.manifest)?;
-        for (name, bytes) in [(ROWS, rows(&self.examples)?), (MANIFEST, manifest)] {
+        for (name, bytes) in [
+            (ROWS, lines(&self.examples)?),
+            (REHEARSAL, lines(&self.rehearsal)?),
+            (MANIFEST, manifest),
+        ] {
             let mut file = fs::File::create(staged.path().join(name))?;
             file.write_all(&bytes)?;
             file.sync_all()?;
@@ -146,39 +163,47 @@ impl Snapshot {
     pub fn read(folder: &Path) -> Result<Self> {
         let corrupt = |detail: String| Error::Corrupt { path: folder.to_owned(), detail };
         let manifest = fs::read(folder.join(MANIFEST))?;
-        let bytes = fs::read(folder.join(ROWS))?;
+        let rows = fs::read(folder.join(ROWS))?;
+        let rehearsal = fs::read(folder.join(REHEARSAL))?;
         let manifest: Manifest = serde_json::from_slice(&manifest)
             .map_err(|error| corrupt(format!("{MANIFEST}: {error}")))?;
-        if hash(&bytes, &manifest)? != manifest.hash {
+        if hash(&rows, &rehearsal, &manifest)? != manifest.hash {
             return Err(corrupt("the content does not have the hash of the manifest".to_owned()));
         }
-        let mut examples = Vec::new();
-        for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-            if !line.is_empty() {
-                let example = serde_json::from_slice(line)
-                    .map_err(|error| corrupt(format!("{ROWS}, line {number}: {error}")))?;
-                examples.push(example);
-            }
-        }
-        Ok(Self { manifest, examples })
+        let examples = read_lines(&rows).map_err(|error| corrupt(format!("{ROWS}, {error}")))?;
+        let rehearsal =
+            read_lines(&rehearsal).map_err(|error| corrupt(format!("{REHEARSAL}, {error}")))?;
+        Ok(Self { manifest, examples, rehearsal })
     }
 }
 
-fn rows(examples: &[Example]) -> Result<Vec<u8>> {
+fn read_lines<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> std::result::Result<Vec<T>, String> {
+    let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
+    let lines = lines.filter(|(_, line)| !line.is_empty());
+    lines
+        .map(|(number, line)| {
+            serde_json::from_slice(line).map_err(|error| format!("line {number}: {error}"))
+        })
+        .collect()
+}
+
+fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    for example in examples {
-        serde_json::to_writer(&mut bytes, example)?;
+    for row in rows {
+        serde_json::to_writer(&mut bytes, row)?;
         bytes.push(b'\n');
     }
     Ok(bytes)
 }
 
-fn hash(rows: &[u8], manifest: &Manifest) -> Result<String> {
+fn hash(rows: &[u8], rehearsal: &[u8], manifest: &Manifest) -> Result<String> {
     let unnamed = Manifest { hash: String::new(), ..manifest.clone() };
     let manifest = serde_json::to_vec(&unnamed)?;
     let mut hasher = blake3::Hasher::new_derive_key("hone dataset 2026 snapshot");
-    hasher.update(&(rows.len() as u64).to_le_bytes());
-    hasher.update(rows);
+    for part in [rows, rehearsal] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
     hasher.update(&manifest);
     Ok(hasher.finalize().to_hex().to_string())
 }

@@ -7,22 +7,21 @@ use hone_api::cycle;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
-use crate::report::{Comparison, Report, p_value, percent};
+use crate::evidence::Evidence;
+use crate::report::{Comparison, FamilyLine, Report, p_value, percent};
 
-/// When a candidate may serve. Margins and gains in points: hundredths of all rows.
+/// When a candidate may serve. Margins in points: hundredths of all rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct GatePolicy {
-    /// The gain must be this unlikely to be chance.
-    pub alpha: f64,
-    /// And at least so many points.
-    pub min_gain: f64,
-    /// Fewer held-out rows than this decide nothing.
-    pub min_items: usize,
-    /// All controls together may fall by so many points.
+    /// The evidence must be this unlikely to be chance: what the ledger of all nights leaves.
+    pub level: f64,
+    /// All controls together may fall by so many points, against the champion and against the base.
     pub control_margin: f64,
-    /// No single family may fall by more points, control or held-out. Families with fewer than
-    /// `min_items` rows are too small to say.
+    /// No single family may fall by more points. Families with fewer than `min_items` rows are too
+    /// small to say.
     pub family_margin: f64,
+    /// See `family_margin`.
+    pub min_items: usize,
     /// The share of answers that end by themselves may fall by so many points.
     pub stop_margin: f64,
     /// A person must say yes to what passes.
@@ -32,16 +31,28 @@ pub struct GatePolicy {
 impl Default for GatePolicy {
     fn default() -> Self {
         Self {
-            alpha: 0.05,
-            min_gain: 1.0,
-            min_items: 10,
-            control_margin: 3.0,
+            level: 0.01,
+            control_margin: 0.5,
             family_margin: 12.0,
+            min_items: 10,
             stop_margin: 3.0,
             approve_first: false,
         }
     }
 }
+
+/// Of the corrected answers that were wrong before, so many must be right after.
+const LEARNED: f64 = 0.7;
+/// Fewer wrong answers are no failure worth a new adapter.
+const FEWEST_WRONG: usize = 3;
+/// With so many corrections chance has little to say: what does not show then is not there.
+const PLENTY: usize = 20;
+/// Of what was taught before, so many points may be lost, and one answer in any case.
+const KEPT_MARGIN: f64 = 3.0;
+/// Liked answers may become less likely by so many nats a token.
+const LIKED_MARGIN: f64 = 0.1;
+/// Where many rows can tell, a gain in results must be this unlikely to be chance.
+const SURE: f64 = 0.05;
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +76,16 @@ impl From<Verdict> for cycle::Verdict {
     }
 }
 
+/// What a second try in the same cycle should do differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// It forgot: keep it closer to the base.
+    KeepMore,
+    /// It did not learn: train longer.
+    TrainLonger,
+}
+
 /// The verdict and its reason in words, with the figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
@@ -72,6 +93,9 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why.
     pub reason: String,
+    /// What could help, where it is not the end.
+    #[serde(default)]
+    pub remedy: Option<Remedy>,
 }
 
 /// Rounding must not decide: 3.0000000001 is within a margin of 3.
@@ -80,54 +104,128 @@ const TOLERANCE: f64 = 1e-9;
 /// Decides on a candidate.
 #[must_use]
 pub fn decide(report: &Report, policy: &GatePolicy) -> Decision {
-    let (verdict, reason) = verdict(report, policy);
-    Decision { verdict, reason }
+    let (verdict, why, remedy) = rule(report, policy);
+    let reason = match figures(report, policy) {
+        figures if figures.is_empty() => why,
+        figures => format!("{why}; {figures}"),
+    };
+    Decision { verdict, reason, remedy }
 }
 
-fn verdict(report: &Report, policy: &GatePolicy) -> (Verdict, String) {
+type Ruling = (Verdict, String, Option<Remedy>);
+
+fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
+    let reject = |why: String| (Verdict::Reject, why, None);
+    let hold = |why: String| (Verdict::Hold, why, None);
     if report.items > 0 && report.identical == report.items {
         let all = report.items;
-        return (
-            Verdict::Reject,
-            format!("it has no effect: all {all} answers are those of the adapter that serves"),
-        );
+        return reject(format!(
+            "it has no effect: all {all} answers are those of the adapter that serves"
+        ));
     }
-    let Some(heldout) = &report.heldout else {
-        return (
-            Verdict::Hold,
-            "no held-out question was asked, so nothing shows a gain".to_owned(),
-        );
+    let (Some(taught), Some(evidence)) = (&report.taught, &report.evidence) else {
+        return hold("no correction is new to the adapter that serves".to_owned());
     };
-    let figures = in_words(heldout);
+    let wrong = taught.items - taught.champion;
+    if wrong < FEWEST_WRONG {
+        return reject(format!(
+            "nothing to learn: {} of {} corrected questions are answered right already",
+            taught.champion, taught.items
+        ));
+    }
+    // What cannot be learned at all comes before what a second try could mend.
+    if let Some(ruling) = is_it_chance(evidence, report, policy) {
+        return ruling;
+    }
+    if (taught.gained as f64) < LEARNED * wrong as f64 {
+        let why = format!(
+            "not learned: of {wrong} corrected answers that were wrong {} are right now",
+            taught.gained
+        );
+        return (Verdict::Reject, why, Some(Remedy::TrainLonger));
+    }
     if let Some(worse) = what_got_worse(report, policy) {
-        return (Verdict::Reject, format!("{worse}; {figures}"));
+        return (Verdict::Reject, worse, Some(Remedy::KeepMore));
     }
-    if heldout.gain <= 0.0 {
-        return (Verdict::Reject, format!("no gain: {figures}"));
-    }
-    if heldout.items < policy.min_items {
-        let (have, need) = (heldout.items, policy.min_items);
-        return (
-            Verdict::Hold,
-            format!("too little to tell: {have} held-out questions, {need} are needed; {figures}"),
-        );
-    }
-    if heldout.gain + TOLERANCE < policy.min_gain {
-        let need = policy.min_gain;
-        return (Verdict::Reject, format!("the gain is below {need:.1} points: {figures}"));
-    }
-    if heldout.p >= policy.alpha || heldout.interval.0 <= 0.0 {
-        let alpha = policy.alpha;
-        return (
-            Verdict::Reject,
-            format!("the gain may be chance (p below {alpha} is asked for): {figures}"),
-        );
-    }
-    let passed = format!("{figures}; {}", controls_in_words(report, policy));
+    let passed = format!("learned {} of {wrong} corrected answers that were wrong", taught.gained);
     if policy.approve_first {
-        return (Verdict::Hold, format!("it passes and waits for approval: {passed}"));
+        return hold(format!("it passes and waits for approval: {passed}"));
     }
-    (Verdict::Promote, passed)
+    (Verdict::Promote, passed, None)
+}
+
+/// Whether the corrections show no more than chance, or no more than their form.
+fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Option<Ruling> {
+    let unsure = |why: &str, few: &str| {
+        Some(match evidence.new < PLENTY {
+            true => (Verdict::Hold, format!("too little to tell: {few}"), None),
+            false => (Verdict::Reject, why.to_owned(), None),
+        })
+    };
+    let missing = (PLENTY.saturating_sub(evidence.new)).max(5);
+    let p = p_value(evidence.fit);
+    if evidence.fit >= policy.level {
+        return unsure(
+            &format!(
+                "the form was learned, not the content: other answers fit these questions as well \
+                 (p={p}, below {:.4} is asked for); look at the corrections, they seem to be at \
+                 random",
+                policy.level
+            ),
+            &format!(
+                "{} corrections do not show that their answers belong to their questions (p={p}, \
+                 below {:.4} is asked for); about {missing} more would",
+                evidence.new, policy.level
+            ),
+        );
+    }
+    if let Some(gain) = evidence.gain.filter(|gain| *gain >= policy.level) {
+        let p = p_value(gain);
+        return unsure(
+            &format!("no gain: corrections that it did not see became no likelier (p={p})"),
+            &format!("corrections that it did not see may be likelier by chance (p={p}); about {missing} more would tell"),
+        );
+    }
+    if evidence.fit_without_heaviest.is_some_and(|p| p >= SURE) {
+        return Some((
+            Verdict::Hold,
+            "all rests on one source: without its corrections nothing shows; others must say so too"
+                .to_owned(),
+            None,
+        ));
+    }
+    let heldout = report.heldout.as_ref()?;
+    if heldout.gain < 0.0 && heldout.p < SURE {
+        return Some((Verdict::Reject, "questions that it did not see got worse".to_owned(), None));
+    }
+    if !evidence.checkable {
+        return None;
+    }
+    let shows = heldout.gain > 0.0 && (heldout.items < PLENTY || heldout.p < SURE);
+    if !shows {
+        return unsure(
+            "the form was learned, not the content: the results of questions that it did not see are \
+             no better",
+            &format!(
+                "the results of questions that it did not see are no better yet; about {missing} \
+                 more corrections would tell"
+            ),
+        );
+    }
+    if evidence.repeated && heldout.candidate_percent() <= evidence.commonest {
+        return unsure(
+            &format!(
+                "the commonest answer alone would be right for {:.0} % of these questions",
+                evidence.commonest
+            ),
+            &format!(
+                "the commonest answer alone would be right as often ({:.0} %); about {missing} more \
+                 corrections would tell",
+                evidence.commonest
+            ),
+        );
+    }
+    None
 }
 
 /// The first thing that fell beyond its margin, in words.
@@ -142,16 +240,46 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             policy.stop_margin
         ));
     }
-    if report.controls.as_ref().is_some_and(|c| -c.gain > policy.control_margin + TOLERANCE) {
-        return Some(controls_in_words(report, policy));
+    for (controls, against) in
+        [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
+    {
+        let fall = controls.as_ref().map_or(0.0, |controls| -controls.gain);
+        if fall > policy.control_margin + TOLERANCE {
+            return Some(format!(
+                "controls fell by {fall:.1} points against {against} (margin {:.1})",
+                policy.control_margin
+            ));
+        }
     }
-    let beyond =
-        |c: &Comparison| c.items >= policy.min_items && -c.gain > policy.family_margin + TOLERANCE;
-    let fallen = report.families.iter().filter(|line| beyond(&line.comparison));
+    let lost = |kept: &Comparison| {
+        -kept.gain > KEPT_MARGIN + TOLERANCE && kept.lost > kept.gained + 1
+    };
+    if let Some(kept) = report.kept.as_ref().filter(|kept| lost(kept)) {
+        return Some(format!(
+            "what was taught before fell from {:.1} % to {:.1} % (n={})",
+            kept.champion_percent(),
+            kept.candidate_percent(),
+            kept.items
+        ));
+    }
+    let liked = report.evidence.as_ref().and_then(|evidence| evidence.liked);
+    if let Some(liked) = liked.filter(|liked| *liked < -LIKED_MARGIN) {
+        return Some(format!(
+            "liked answers became less likely, by {:.2} nats a token (margin {LIKED_MARGIN})",
+            -liked
+        ));
+    }
+    let beyond = |line: &&FamilyLine| {
+        let c = &line.comparison;
+        line.part == Part::Control
+            && c.items >= policy.min_items
+            && -c.gain > policy.family_margin + TOLERANCE
+    };
+    let fallen = report.families.iter().filter(beyond);
     let worst = fallen.min_by(|a, b| a.comparison.gain.total_cmp(&b.comparison.gain))?;
-    let (part, c) = (kind(worst.part), &worst.comparison);
+    let c = &worst.comparison;
     Some(format!(
-        "{part} family `{}` fell from {:.1} % to {:.1} % (n={}, margin {:.1} points)",
+        "control family `{}` fell from {:.1} % to {:.1} % (n={}, margin {:.1} points)",
         worst.family,
         c.champion_percent(),
         c.candidate_percent(),
@@ -160,40 +288,50 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
     ))
 }
 
-const fn kind(part: Part) -> &'static str {
-    match part {
-        Part::HeldOut => "held-out",
-        Part::Control => "control",
-    }
-}
-
-fn in_words(heldout: &Comparison) -> String {
-    let (before, after) = (heldout.champion_percent(), heldout.candidate_percent());
-    let moved = match heldout.gain {
-        gain if gain > 0.0 => format!("rose from {before:.1} % to {after:.1} %"),
-        gain if gain < 0.0 => format!("fell from {before:.1} % to {after:.1} %"),
-        _ => format!("stayed at {after:.1} %"),
+/// The groups apart, never a mixture.
+fn figures(report: &Report, policy: &GatePolicy) -> String {
+    let share = |name: &str, c: &Comparison| {
+        format!(
+            "{name} {} to {} of {} right",
+            c.champion, c.candidate, c.items
+        )
     };
-    format!(
-        "held-out accuracy {moved} (n={}, 95 % interval {:+.1} to {:+.1} points, p={})",
-        heldout.items,
-        heldout.interval.0,
-        heldout.interval.1,
-        p_value(heldout.p)
-    )
+    let mut parts = Vec::new();
+    if let Some(taught) = &report.taught {
+        parts.push(share("taught questions", taught));
+    }
+    if let Some(heldout) = &report.heldout {
+        parts.push(format!(
+            "{} by adapters that did not see them (p={})",
+            share("held-out:", heldout),
+            p_value(heldout.p)
+        ));
+    }
+    if let Some(evidence) = &report.evidence {
+        let owner = if evidence.sources <= 1 { ", one source: its owner" } else { "" };
+        parts.push(format!("answers belong to their questions (p={}{owner})", p_value(evidence.fit)));
+    }
+    if let Some(kept) = &report.kept {
+        parts.push(share("taught before:", kept));
+    }
+    if report.taught.is_some() || report.controls.is_some() {
+        parts.push(controls_in_words(report, policy));
+    }
+    parts.join("; ")
 }
 
 fn controls_in_words(report: &Report, policy: &GatePolicy) -> String {
-    let Some(controls) = &report.controls else {
+    let Some(controls) = report.against_base.as_ref().or(report.controls.as_ref()) else {
         return "no control suite is configured".to_owned();
     };
+    let against = if report.against_base.is_some() { " against the base" } else { "" };
     let moved = match -controls.gain {
         fall if fall > 0.0 => format!("fell by {fall:.1} points"),
         fall if fall < 0.0 => format!("rose by {:.1} points", -fall),
         _ => "stayed".to_owned(),
     };
     format!(
-        "controls {moved} (n={}, 95 % interval {:+.1} to {:+.1}, margin {:.1})",
+        "controls {moved}{against} (n={}, 95 % interval {:+.1} to {:+.1}, margin {:.1})",
         controls.items, controls.interval.0, controls.interval.1, policy.control_margin
     )
 }

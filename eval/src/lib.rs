@@ -8,17 +8,24 @@
 
 mod answers;
 mod error;
+pub mod evidence;
 pub mod gate;
+mod likelihood;
+pub mod permutation;
+pub mod rank_test;
 pub mod report;
 pub mod run;
 mod schema;
 pub mod score;
+mod similar;
 pub mod stats;
 pub mod suite;
 
 pub use answers::Answers;
 pub use error::{Error, Result};
-pub use gate::{Decision, GatePolicy, Verdict, decide};
+pub use evidence::{Evidence, Judged, Measured, Square};
+pub use gate::{Decision, GatePolicy, Remedy, Verdict, decide};
+pub use likelihood::{Pair, likelihoods};
 pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
 pub use run::{Options, answer_suite, answer_suites};
 pub use score::{Scorer, score};

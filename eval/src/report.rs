@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Evidence;
 use crate::stats::{Bootstrap, mcnemar_exact, paired_bootstrap};
 use crate::{Error, Part, Result};
 
@@ -73,9 +74,21 @@ pub struct FamilyLine {
 pub struct Report {
     /// All held-out rows; `None` when none was asked.
     pub heldout: Option<Comparison>,
+    /// All corrected questions that only the candidate was taught.
+    #[serde(default)]
+    pub taught: Option<Comparison>,
+    /// All corrected questions that both sides were taught.
+    #[serde(default)]
+    pub kept: Option<Comparison>,
     /// All control rows; `None` when none was asked.
     pub controls: Option<Comparison>,
-    /// By family: held-out first, then controls, each by name.
+    /// The controls once more, the base's answers against the candidate's.
+    #[serde(default)]
+    pub against_base: Option<Comparison>,
+    /// What shows that the corrections teach something.
+    #[serde(default)]
+    pub evidence: Option<Evidence>,
+    /// By family: held-out first, then what was taught, what was kept, and controls; each by name.
     pub families: Vec<FamilyLine>,
     /// All rows.
     pub items: usize,
@@ -113,7 +126,11 @@ pub fn compare(
     let stopped = |rows: &[RowResult]| rows.iter().filter(|row| row.stopped).count();
     Ok(Report {
         heldout: of_part(Part::HeldOut),
+        taught: of_part(Part::Taught),
+        kept: of_part(Part::Kept),
         controls: of_part(Part::Control),
+        against_base: None,
+        evidence: None,
         families: families.into_iter().map(line).collect(),
         items: pairs.len(),
         identical: pairs.iter().filter(|(a, b)| a.text == b.text).count(),
@@ -198,7 +215,9 @@ impl Report {
             let c = &line.comparison;
             (line.family.clone(), c.candidate as f64 / c.items.max(1) as f64)
         };
-        self.families.iter().map(score).collect()
+        let lines = self.families.iter();
+        let shown = |line: &&FamilyLine| !matches!(line.part, Part::Taught | Part::Kept);
+        lines.filter(shown).map(score).collect()
     }
 
     /// A table for people, in fixed-width text.
@@ -223,9 +242,12 @@ impl Report {
         };
         for (part, all, name) in [
             (Part::HeldOut, &self.heldout, "all held-out"),
+            (Part::Taught, &self.taught, "all taught"),
+            (Part::Kept, &self.kept, "all kept"),
             (Part::Control, &self.controls, "all controls"),
         ] {
-            for family in self.families.iter().filter(|family| family.part == part) {
+            let lines = self.families.iter().filter(|family| family.part == part);
+            for family in lines.filter(|_| part != Part::Taught && part != Part::Kept) {
                 line(&family.family, &family.comparison);
             }
             if let Some(all) = all {

@@ -150,7 +150,20 @@ impl Asking<'_> {
         let prompt = model.template().encode_chat(model.tokenizer(), messages, true);
         let wrong = |what: String| Error::Prompt { suite: suite.name.clone(), row: row + 1, what };
         let prompt = prompt.map_err(|error| wrong(error.to_string()))?;
-        let generation = self.submit(prompt, &wrong).await?;
+        let request = Request {
+            // never stored and never shown: an evaluation is no interaction
+            id: InteractionId::new(),
+            prompt,
+            sampling: SamplingParams {
+                temperature: 0.0,
+                max_tokens: self.options.max_tokens,
+                ..SamplingParams::default()
+            },
+            target: self.target,
+            echo_logprobs: false,
+            priority: Priority::Background,
+        };
+        let generation = submit(self.engine, &request, &wrong).await?;
         let expected = self.options.adapter_digest;
         if generation.adapter_digest.as_deref() != expected {
             let label = |digest: Option<&str>| digest.unwrap_or("base").to_owned();
@@ -161,39 +174,26 @@ impl Asking<'_> {
         }
         collect(generation).await
     }
+}
 
-    /// Submits a prompt; waits while the queue is full, for users go first.
-    async fn submit(
-        &self,
-        prompt: Vec<u32>,
-        wrong: &(dyn Fn(String) -> Error + Sync),
-    ) -> Result<Generation> {
-        loop {
-            let request = Request {
-                // never stored and never shown: an evaluation is no interaction
-                id: InteractionId::new(),
-                prompt: prompt.clone(),
-                sampling: SamplingParams {
-                    temperature: 0.0,
-                    max_tokens: self.options.max_tokens,
-                    ..SamplingParams::default()
-                },
-                target: self.target,
-                echo_logprobs: false,
-                priority: Priority::Background,
-            };
-            match self.engine.submit(request) {
-                Ok(generation) => return Ok(generation),
-                Err(hone_engine::Error::QueueFull { retry_after, .. }) => {
-                    let pause = retry_after.clamp(Duration::from_millis(20), PATIENCE);
-                    tokio::time::sleep(pause).await;
-                }
-                Err(
-                    error @ (hone_engine::Error::PromptTooLong { .. }
-                    | hone_engine::Error::EmptyPrompt),
-                ) => return Err(wrong(error.to_string())),
-                Err(error) => return Err(Error::Engine(error.to_string())),
+/// Submits a request; waits while the queue is full, for users go first.
+pub(crate) async fn submit(
+    engine: &dyn Generate,
+    request: &Request,
+    wrong: &(dyn Fn(String) -> Error + Sync),
+) -> Result<Generation> {
+    loop {
+        match engine.submit(request.clone()) {
+            Ok(generation) => return Ok(generation),
+            Err(hone_engine::Error::QueueFull { retry_after, .. }) => {
+                let pause = retry_after.clamp(Duration::from_millis(20), PATIENCE);
+                tokio::time::sleep(pause).await;
             }
+            Err(
+                error @ (hone_engine::Error::PromptTooLong { .. }
+                | hone_engine::Error::EmptyPrompt),
+            ) => return Err(wrong(error.to_string())),
+            Err(error) => return Err(Error::Engine(error.to_string())),
         }
     }
 }

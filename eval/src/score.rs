@@ -9,6 +9,7 @@ use hone_api::check::{Check, NO_JUDGE};
 use regex::Regex;
 
 use crate::schema::Schema;
+use crate::similar::Words;
 use crate::{Error, Result};
 
 /// A number in running text; commas group digits.
@@ -31,6 +32,7 @@ pub struct Scorer(Kind);
 enum Kind {
     FinalNumber(f64),
     Exact(String),
+    Similar(Words),
     Contains(String),
     Regex(Regex),
     Choice(Vec<String>),
@@ -48,6 +50,7 @@ impl Scorer {
         let kind = match check {
             Check::FinalNumber(value) => Kind::FinalNumber(*value),
             Check::Exact(value) => Kind::Exact(without_dots(strip(value)).to_owned()),
+            Check::Similar(value) => Kind::Similar(Words::of(value)),
             Check::Contains(value) => Kind::Contains(value.to_lowercase()),
             Check::Regex(pattern) => Kind::Regex(
                 Regex::new(pattern).map_err(|error| Error::Check(format!("regex: {error}")))?,
@@ -70,6 +73,7 @@ impl Scorer {
                 final_number(text).is_some_and(|number| (number - value).abs() < 1e-6)
             }
             Kind::Exact(value) => without_dots(text) == value,
+            Kind::Similar(words) => words.say_the_same_as(&Words::of(text)),
             Kind::Contains(value) => text.to_lowercase().contains(value),
             Kind::Regex(pattern) => pattern.is_match(text),
             Kind::Choice(options) => last_named(options, text) == Some(0),

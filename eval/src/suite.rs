@@ -9,7 +9,7 @@ use std::path::Path;
 use hone_api::chat::{Message, Role};
 use hone_api::check::SuiteRow;
 use hone_dataset::lines::{self, Unreadable};
-use hone_dataset::{Example, Split};
+use hone_dataset::Example;
 use hone_model::starter;
 
 use crate::score::Scorer;
@@ -21,10 +21,27 @@ use crate::{Error, Result};
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// What the adapter was trained to do better.
+    /// Corrected questions that the adapter which answers never saw.
     HeldOut,
+    /// Corrected questions that it was taught.
+    Taught,
+    /// Corrected questions that the serving adapter was taught before.
+    Kept,
     /// What must not get worse.
     Control,
+}
+
+impl Part {
+    /// In words.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HeldOut => "held-out",
+            Self::Taught => "taught",
+            Self::Kept => "kept",
+            Self::Control => "control",
+        }
+    }
 }
 
 /// Questions with their checks.
@@ -169,28 +186,31 @@ impl Suite {
         Ok(suites)
     }
 
-    /// The held-out rows of a snapshot, at most `limit` (0: all), the newest.
+    /// Rows of a snapshot, at most `limit` (0: all), the newest.
     ///
     /// Users wrote them, so one that cannot be asked (it ends with an answer) or scored (its check
     /// is none that can be applied) is left out: it must not stand in the way of all the others.
     ///
     /// # Errors
     /// [`Error::EmptySuite`] when there is none.
-    pub fn from_examples(examples: &[Example], limit: usize) -> Result<Self> {
-        let mut held_out: Vec<&Example> = examples
-            .iter()
-            .filter(|example| example.split == Split::HeldOut && is_usable(example))
-            .collect();
-        held_out.sort_by_key(|example| example.id);
-        let skip = if limit == 0 { 0 } else { held_out.len().saturating_sub(limit) };
-        let rows = held_out.into_iter().skip(skip).map(|example| SuiteRow {
+    pub fn from_examples(
+        name: &str,
+        part: Part,
+        examples: &[&Example],
+        limit: usize,
+    ) -> Result<Self> {
+        let mut usable: Vec<&Example> =
+            examples.iter().copied().filter(|example| is_usable(example)).collect();
+        usable.sort_by_key(|example| example.id);
+        let skip = if limit == 0 { 0 } else { usable.len().saturating_sub(limit) };
+        let rows = usable.into_iter().skip(skip).map(|example| SuiteRow {
             family: example.family.clone(),
             split: "heldout".to_owned(),
             messages: example.prompt().to_vec(),
             reference: example.reference().to_owned(),
             check: example.check.clone(),
         });
-        Self::new("heldout", Part::HeldOut, rows.collect())
+        Self::new(name, part, rows.collect())
     }
 }
 
@@ -201,7 +221,7 @@ fn is_usable(example: &Example) -> bool {
         (true, Err(error)) => error.to_string(),
         (false, _) => "its conversation ends with an answer".to_owned(),
     };
-    tracing::warn!(row = %example.id, why, "a held-out row is left out");
+    tracing::warn!(row = %example.id, why, "a row is left out of the evaluation");
     false
 }
 
@@ -310,7 +330,12 @@ mod tests {
         let example = |number: u32, check: &str, roles: &[Role]| Example {
             id: hone_api::InteractionId::new(),
             kind: hone_dataset::Kind::Supervised,
-            split: Split::HeldOut,
+            fold: None,
+            older: false,
+            cluster: 0,
+            source: None,
+            of_base: true,
+            bad_turns: Vec::new(),
             family: "f".to_owned(),
             messages: roles.iter().map(|role| Message::new(*role, number.to_string())).collect(),
             check: serde_json::from_str(check).unwrap(),
@@ -324,11 +349,14 @@ mod tests {
             example(3, r#"{"type":"choice","value":[" "]}"#, &asked),
             example(4, fine, &[Role::User, Role::Assistant, Role::Assistant]),
         ];
-        let suite = Suite::from_examples(&examples, 0).unwrap();
-        assert_eq!(suite.rows.len(), 1);
-        assert_eq!(suite.rows[0].messages[0].content, "1");
+        let suite = |examples: &[Example]| {
+            Suite::from_examples("mine", Part::Taught, &examples.iter().collect::<Vec<_>>(), 0)
+        };
+        let found = suite(&examples).unwrap();
+        assert_eq!(found.rows.len(), 1);
+        assert_eq!(found.rows[0].messages[0].content, "1");
         examples.remove(0);
-        assert!(matches!(Suite::from_examples(&examples, 0), Err(Error::EmptySuite(_))));
+        assert!(matches!(suite(&examples), Err(Error::EmptySuite(_))));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! refused by name: trained on, the first gives a loss of NaN and the second an answer without end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use hone_api::chat::{Message, Role};
@@ -19,6 +20,9 @@ use serde::Deserialize;
 use crate::Error;
 use crate::job::Hyper;
 
+/// Fewer validation rows than this stop nothing early: their loss is mostly chance.
+pub const FEWEST_TO_MEASURE: usize = 20;
+
 /// The parts of a row that matter here, of a snapshot or in OpenAI's chat format.
 #[derive(Debug, Deserialize)]
 struct Row {
@@ -27,15 +31,27 @@ struct Row {
     #[serde(default)]
     reference: String,
     split: Option<String>,
-    /// Replay rows keep what the base can do: see [`Hyper::kl_weight`].
+    /// Of a snapshot's rows: only the last turn is what the row is about. Replay and rehearsal rows
+    /// keep what the base can do: see [`Hyper::kl_weight`].
     kind: Option<Kind>,
+}
+
+impl Row {
+    /// Whether its answer is a target, or only what the base makes of it.
+    fn is_imitated(&self) -> bool {
+        self.kind != Some(Kind::Rehearsal)
+    }
+
+    fn is_anchored(&self) -> bool {
+        matches!(self.kind, Some(Kind::Replay | Kind::Rehearsal))
+    }
 }
 
 #[derive(Debug, Deserialize)]
 struct Turn {
     #[serde(flatten)]
     message: Message,
-    /// OpenAI's: 0 keeps an assistant's turn out of the loss.
+    /// OpenAI's: 0 keeps an assistant's turn out of the loss, of the text and of the divergence.
     weight: Option<u8>,
 }
 
@@ -65,7 +81,7 @@ pub struct Renderer<'a> {
 
 impl Renderer<'_> {
     /// One conversation; `Err` is the reason that it is refused for.
-    fn sequence(&self, row: &Row, longest: usize) -> Result<TrainSequence, String> {
+    fn sequence(&self, row: &Row, longest: usize, anchor: bool) -> Result<TrainSequence, String> {
         let messages: Vec<Message> = row.messages.iter().map(|turn| turn.message.clone()).collect();
         let tokens = self
             .template
@@ -76,8 +92,13 @@ impl Renderer<'_> {
             return Err(format!("longer than {longest} tokens"));
         }
         self.check_ends(&tokens, &supervised)?;
-        mask_unweighted(row, &mut supervised)?;
-        let sequence = TrainSequence { tokens, supervised, anchored: false };
+        let anchored = match anchor && row.is_anchored() {
+            true => anchored(row, &supervised)?,
+            false => Vec::new(),
+        };
+        mask(row, &mut supervised)?;
+        let imitated = row.is_imitated();
+        let sequence = TrainSequence { tokens, supervised, imitated, anchored };
         match sequence.supervised_tokens() {
             0 => Err("no supervised token".to_owned()),
             _ => Ok(sequence),
@@ -96,27 +117,54 @@ impl Renderer<'_> {
     }
 }
 
-/// Takes the turns with weight 0 out of the loss. The runs of supervised tokens are the assistant's
-/// turns in order, for a template never writes two of them without a header in between.
-fn mask_unweighted(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
+/// Takes out of the loss what the row does not teach: turns with weight 0, and of a snapshot's row
+/// all turns but the last.
+fn mask(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
+    if row.kind.is_some() {
+        let end = supervised.iter().rposition(|s| *s).map_or(0, |last| last + 1);
+        let start = supervised[..end].iter().rposition(|s| !*s).map_or(0, |before| before + 1);
+        supervised[..start].fill(false);
+        return Ok(());
+    }
+    for turn in unweighted(row, supervised)? {
+        supervised[turn].fill(false);
+    }
+    Ok(())
+}
+
+/// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
+/// called bad is nothing to keep.
+fn anchored(row: &Row, supervised: &[bool]) -> Result<Vec<bool>, String> {
+    let mut anchored = vec![true; supervised.len()];
+    for turn in unweighted(row, supervised)? {
+        anchored[turn].fill(false);
+    }
+    Ok(anchored)
+}
+
+/// The tokens of each turn with weight 0. The runs of supervised tokens are the assistant's turns in
+/// order, for a template never writes two of them without a header in between.
+fn unweighted(row: &Row, supervised: &[bool]) -> Result<Vec<Range<usize>>, String> {
     let turns = row.messages.iter().filter(|turn| turn.message.role == Role::Assistant);
     let weights: Vec<u8> = turns.map(|turn| turn.weight.unwrap_or(1)).collect();
     if weights.iter().all(|weight| *weight == 1) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if weights.iter().any(|weight| *weight > 1) {
         return Err("a weight other than 0 or 1".to_owned());
     }
-    let starts: Vec<usize> = (0..supervised.len())
-        .filter(|at| supervised[*at] && (*at == 0 || !supervised[at - 1]))
-        .collect();
-    if starts.len() != weights.len() {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for at in (0..supervised.len()).filter(|at| supervised[*at]) {
+        match runs.last_mut() {
+            Some(run) if run.end == at => run.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    if runs.len() != weights.len() {
         return Err("weights on turns that the template does not keep apart".to_owned());
     }
-    for (start, _) in starts.iter().zip(&weights).filter(|(_, weight)| **weight == 0) {
-        supervised[*start..].iter_mut().take_while(|s| **s).for_each(|s| *s = false);
-    }
-    Ok(())
+    let zero = runs.into_iter().zip(weights).filter(|(_, weight)| *weight == 0);
+    Ok(zero.map(|(run, _)| run).collect())
 }
 
 impl Rows {
@@ -158,9 +206,8 @@ impl Rows {
                 let message = Message::new(Role::Assistant, row.reference.clone());
                 row.messages.push(Turn { message, weight: None });
             }
-            match renderer.sequence(&row, longest) {
-                Ok(mut sequence) => {
-                    sequence.anchored = hyper.kl_weight > 0.0 && row.kind == Some(Kind::Replay);
+            match renderer.sequence(&row, longest, hyper.kl_weight > 0.0) {
+                Ok(sequence) => {
                     match split.as_deref() {
                         Some("validation") => rows.validation.push(sequence),
                         Some(_) => rows.train.push(sequence),
@@ -173,7 +220,9 @@ impl Rows {
                 }
             }
         }
-        let held = if rows.validation.is_empty() { hyper.validation_share } else { 0.0 };
+        // So few rows would say little, and be missed in training.
+        let enough = unmarked.len() as f64 * hyper.validation_share >= FEWEST_TO_MEASURE as f64;
+        let held = if rows.validation.is_empty() && enough { hyper.validation_share } else { 0.0 };
         for (share, sequence) in unmarked {
             if share < held { &mut rows.validation } else { &mut rows.train }.push(sequence);
         }
@@ -182,7 +231,7 @@ impl Rows {
             rows.train = std::mem::take(&mut rows.validation);
         }
         // Early stopping looks at the task: how likely the right answers are.
-        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = false);
+        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = Vec::new());
         rows.check(count, hyper)?;
         Ok(rows)
     }
@@ -314,16 +363,38 @@ mod tests {
     fn replay_rows_are_anchored_where_they_train() {
         let kind = |kind: &str| ROW.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""));
         let (replay, supervised) = (kind("replay"), kind("supervised"));
+        let rehearsal = kind("rehearsal");
         let measured = replay.replace("\"train\"", "\"validation\"");
-        let lines = [ROW, &replay, &supervised, &measured];
-        let anchored = |hyper: &Hyper| -> Vec<bool> {
+        let lines = [ROW, &replay, &supervised, &rehearsal, &measured];
+        let roles = |hyper: &Hyper| -> Vec<(bool, bool)> {
             let rows = read(&lines, hyper).unwrap();
-            rows.train.iter().chain(&rows.validation).map(|row| row.anchored).collect()
+            let rows = rows.train.iter().chain(&rows.validation);
+            rows.map(|row| (row.imitated, row.is_anchored())).collect()
         };
-        assert_eq!(anchored(&Hyper::default()), [false, true, false, false]);
+        let (taught, both, kept) = ((true, false), (true, true), (false, true));
+        assert_eq!(roles(&Hyper::default()), [taught, both, taught, kept, taught]);
         let without = Hyper { kl_weight: 0.0, ..Hyper::default() };
-        assert_eq!(anchored(&without), [false; 4]);
+        assert_eq!(roles(&without), [taught, taught, taught, (false, false), taught]);
         assert!(read(&[&kind("other")], &without).is_err());
+    }
+
+    #[test]
+    fn of_a_snapshots_row_only_the_judged_turn_is_taught() {
+        let talk = |kind: &str, weight: &str| {
+            format!(
+                r#"{{"kind":"{kind}","split":"train","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
+            )
+        };
+        let one = |line: String| read(&[&line], &Hyper::default()).unwrap().train[0].clone();
+        let taught = one(talk("supervised", ""));
+        assert_eq!(taught.supervised_tokens(), 2, "e and the end");
+        let kept = one(talk("replay", ""));
+        assert_eq!((kept.supervised_tokens(), kept.anchored.contains(&false)), (2, false));
+        // Nobody is held to what was called bad.
+        let called_bad = one(talk("rehearsal", r#","weight":0"#));
+        let free = called_bad.anchored.iter().filter(|anchored| !**anchored).count();
+        assert_eq!(free, 3, "b, c and the end");
+        assert!(called_bad.anchored.ends_with(&[true, true]));
     }
 
     #[test]

@@ -133,7 +133,8 @@ fn random_batch(model: &Model, shape: BenchShape) -> Result<TrainBatch, Error> {
             supervised: (0..=shape.length)
                 .map(|at| at as f64 > shape.length as f64 * (1.0 - shape.supervised))
                 .collect(),
-            anchored: false,
+            imitated: true,
+            anchored: Vec::new(),
         })
         .collect();
     Ok(TrainBatch::new(model.config(), &sequences)?)

@@ -138,8 +138,13 @@ pub struct Hyper {
     pub warmup_ratio: f64,
     /// Its shape afterwards.
     pub scheduler: Scheduler,
-    /// Passes over the rows.
+    /// Passes over the rows in one run of the learning rate's schedule.
     pub epochs: usize,
+    /// Runs of the schedule at most: another one follows while the mean loss of the taught rows is
+    /// above [`Hyper::learned_loss`].
+    pub rounds: usize,
+    /// Mean loss by token at which what is taught counts as learned.
+    pub learned_loss: f64,
     /// Rows of one micro-batch group; `batch_size * accumulation` rows make an optimizer step.
     pub batch_size: usize,
     /// Groups of one optimizer step.
@@ -185,6 +190,8 @@ impl Default for Hyper {
             warmup_ratio: 0.05,
             scheduler: Scheduler::Cosine,
             epochs: 3,
+            rounds: 1,
+            learned_loss: 0.05,
             batch_size: 8,
             accumulation: 1,
             batch_tokens: 4096,
@@ -206,6 +213,11 @@ impl Default for Hyper {
 }
 
 impl Hyper {
+    /// Passes over the rows at most.
+    pub(crate) fn most_epochs(&self) -> usize {
+        self.epochs * self.rounds
+    }
+
     /// Refuses values that cannot train.
     ///
     /// # Errors
@@ -232,6 +244,7 @@ impl Hyper {
         }
         for (name, value) in [
             ("epochs", self.epochs),
+            ("rounds", self.rounds),
             ("batch_size", self.batch_size),
             ("accumulation", self.accumulation),
             ("batch_tokens", self.batch_tokens),
@@ -242,6 +255,9 @@ impl Hyper {
         }
         if self.clip.is_nan() || self.clip <= 0.0 {
             return refuse("clip", "above 0");
+        }
+        if !(self.learned_loss >= 0.0 && self.learned_loss.is_finite()) {
+            return refuse("learned_loss", "at least 0");
         }
         if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
             return refuse("weight_decay", "at least 0");

@@ -31,6 +31,18 @@ pub(crate) struct Setting<'a> {
     pub(crate) stop: &'a AtomicBool,
 }
 
+impl Setting<'_> {
+    /// Whether there are validation rows enough to choose by.
+    pub(crate) fn chooses(&self) -> bool {
+        self.rows.validation.len() >= batch::FEWEST_TO_MEASURE
+    }
+
+    /// Epochs without a better validation loss that end the run; few rows end none.
+    fn patience(&self) -> usize {
+        if self.chooses() { self.hyper.early_stop_patience } else { 0 }
+    }
+}
+
 /// What a run ends with.
 pub(crate) struct Trained {
     /// The weights to export.
@@ -47,7 +59,8 @@ pub(crate) type Report<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Error>;
 
 struct Run<'a, 'b> {
     setting: &'b Setting<'a>,
-    steps: usize,
+    /// Optimizer steps of one pass through the schedule.
+    round: usize,
     lengths: Vec<usize>,
     variables: Vec<Var>,
     optimizer: AdamW,
@@ -74,14 +87,13 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
         report(run.progress(Phase::Validate, None, Some(loss), message))?;
     }
     // A run that was killed between its last checkpoint and its outcome has nothing left to do here.
-    let patience = setting.hyper.early_stop_patience;
-    let mut stopped_early = run.counters.early_stop().exhausted(patience);
+    let mut stopped_early = run.counters.early_stop().exhausted(setting.patience());
     let mut train_loss = run.counters.epoch_loss();
-    while run.counters.epoch < setting.hyper.epochs && !stopped_early {
+    while !stopped_early && run.has_more_epochs(report)? {
         let order = batch::steps(setting.rows.train.len(), setting.hyper, run.counters.epoch);
         while run.counters.step_in_epoch < order.len() {
             let step = run.step(&order[run.counters.step_in_epoch])?;
-            let message = format!("step {} of {}", run.counters.step, run.steps);
+            let message = format!("step {} of {}", run.counters.step, run.steps());
             report(run.progress(Phase::Train, Some(&step), None, message))?;
             let every = setting.hyper.checkpoint_every;
             let last = run.counters.step_in_epoch == order.len();
@@ -126,7 +138,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let per_step = setting.hyper.batch_size * setting.hyper.accumulation;
         let run = Self {
             setting,
-            steps: setting.rows.train.len().div_ceil(per_step) * setting.hyper.epochs,
+            round: setting.rows.train.len().div_ceil(per_step) * setting.hyper.epochs,
             lengths: setting.rows.train.iter().map(TrainSequence::rows).collect(),
             variables,
             optimizer: checkpoint.optimizer,
@@ -167,7 +179,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 total.iter_mut().zip(gradient).for_each(|(total, gradient)| *total += gradient);
             }
         }
-        let rate = learning_rate(hyper, self.counters.step, self.steps);
+        let rate = learning_rate(hyper, self.counters.step % self.round.max(1), self.round);
         let norm = self.optimizer.update(&self.variables, &mut gradients, hyper, rate)?;
         let tokens = rows.iter().map(|row| self.lengths[*row] as u64).sum::<u64>();
         let counters = &mut self.counters;
@@ -191,10 +203,10 @@ impl<'a, 'b> Run<'a, 'b> {
         if !self.setting.rows.validation.is_empty() {
             let loss = self.validation_loss()?;
             let mut early = self.counters.early_stop();
-            if early.observe(loss, self.counters.step) {
+            if early.observe(loss, self.counters.step) && self.setting.chooses() {
                 self.best = Some(values(&self.variables)?);
             }
-            stop = early.exhausted(self.setting.hyper.early_stop_patience);
+            stop = early.exhausted(self.setting.patience());
             self.counters.set_early_stop(early);
             message = format!("{message}, validation {loss:.4}");
             measured = Some(loss);
@@ -204,10 +216,10 @@ impl<'a, 'b> Run<'a, 'b> {
         if stop {
             message = format!("{message}: no better than before, training ends");
             // A resume must not train on.
-            self.counters.epoch = self.setting.hyper.epochs;
+            self.counters.epoch = self.setting.hyper.most_epochs();
         }
         let progress = self.progress(Phase::Validate, None, measured, message);
-        if self.counters.epoch < self.setting.hyper.epochs {
+        if self.counters.epoch < self.setting.hyper.most_epochs() {
             self.counters.epoch_loss_bits = 0;
             self.counters.epoch_supervised = 0;
         }
@@ -216,22 +228,58 @@ impl<'a, 'b> Run<'a, 'b> {
         Ok(stop)
     }
 
+    /// Optimizer steps up to the end of the pass through the schedule that runs.
+    fn steps(&self) -> usize {
+        let hyper = self.setting.hyper;
+        let begun = (self.counters.epoch / hyper.epochs).min(hyper.rounds.saturating_sub(1)) + 1;
+        self.round * begun
+    }
+
+    /// Whether another epoch follows: until the schedule has come to its end, and then again as long
+    /// as what was taught is not learned, up to the ceiling.
+    fn has_more_epochs(&mut self, report: Report<'_>) -> Result<bool, Error> {
+        let (hyper, epoch) = (self.setting.hyper, self.counters.epoch);
+        if epoch >= hyper.most_epochs() || epoch == 0 || !epoch.is_multiple_of(hyper.epochs) {
+            return Ok(epoch < hyper.most_epochs());
+        }
+        if self.counters.step_in_epoch > 0 {
+            return Ok(true); // resumed within an epoch that was decided on before
+        }
+        let loss = self.mean_loss(|row| row.imitated && !row.is_anchored())?;
+        let more = loss > hyper.learned_loss;
+        let what = if more { "not learned yet, it goes on" } else { "learned" };
+        let message = format!("loss of what is taught: {loss:.4}, {what}");
+        report(self.progress(Phase::Validate, None, None, message))?;
+        Ok(more)
+    }
+
+    /// Mean loss by token over some of the training rows; 0 without any.
+    fn mean_loss(&self, of: impl Fn(&TrainSequence) -> bool) -> Result<f64, Error> {
+        let rows: Vec<&TrainSequence> =
+            self.setting.rows.train.iter().filter(|row| of(row)).collect();
+        self.measure(&rows, "loss of what is taught")
+    }
+
     /// Mean loss over the validation rows.
     fn validation_loss(&self) -> Result<f64, Error> {
-        let rows = &self.setting.rows.validation;
-        let lengths: Vec<usize> = rows.iter().map(TrainSequence::rows).collect();
+        let rows: Vec<&TrainSequence> = self.setting.rows.validation.iter().collect();
+        self.measure(&rows, "validation loss")
+    }
+
+    fn measure(&self, rows: &[&TrainSequence], what: &'static str) -> Result<f64, Error> {
+        let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
         let order: Vec<usize> = (0..rows.len()).collect();
         let mut sum = 0.0;
         for members in batch::pack(&lengths, &order, self.setting.hyper) {
             let pass = Pass { loss_only: true, ..self.pass() };
-            let loss = self.loss(members.iter().map(|row| &rows[*row]), &pass)?;
+            let loss = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             sum += f64::from(loss.to_scalar::<f32>()?);
         }
-        let supervised: usize = rows.iter().map(TrainSequence::supervised_tokens).sum();
-        let loss = sum / supervised as f64;
+        let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
+        let loss = sum / supervised.max(1) as f64;
         match loss.is_finite() {
             true => Ok(loss),
-            false => Err(Error::NonFinite { step: self.counters.step, what: "validation loss" }),
+            false => Err(Error::NonFinite { step: self.counters.step, what }),
         }
     }
 
@@ -273,8 +321,8 @@ impl<'a, 'b> Run<'a, 'b> {
         Progress {
             phase,
             step: counters.step,
-            steps: self.steps,
-            epoch: counters.step as f64 * self.setting.hyper.epochs as f64 / self.steps as f64,
+            steps: self.steps(),
+            epoch: counters.step as f64 * self.setting.hyper.epochs as f64 / self.round as f64,
             loss: step.map(|step| step.loss),
             validation_loss,
             learning_rate: step.map_or(0.0, |step| step.rate),

@@ -8,18 +8,32 @@ use crate::ModelConfig;
 pub struct TrainSequence {
     /// Token ids of the whole conversation.
     pub tokens: Vec<u32>,
-    /// Whether the loss is taken on the token; as many as tokens.
+    /// Whether the token belongs to the answer that the row is about; as many as tokens.
     pub supervised: Vec<bool>,
-    /// Whether the base's own distribution is a target too, on every token: for answers that were
-    /// good as they were. See [`Pass::kl_weight`](super::Pass::kl_weight).
-    pub anchored: bool,
+    /// Whether the supervised tokens themselves are targets. If not, the row only keeps: its answer
+    /// counts as much in a step, but nothing is taught but the base's own distribution.
+    pub imitated: bool,
+    /// Whether the base's own distribution is a target too, by token; as many as tokens, or empty for
+    /// none. See [`Pass::kl_weight`](super::Pass::kl_weight).
+    pub anchored: Vec<bool>,
 }
 
 impl TrainSequence {
-    /// Tokens that the loss is taken on. The first token is predicted by nothing, so it never counts.
+    /// Tokens of the answer. The first token is predicted by nothing, so it never counts.
     #[must_use]
     pub fn supervised_tokens(&self) -> usize {
         self.supervised.iter().skip(1).filter(|supervised| **supervised).count()
+    }
+
+    /// Whether the base's distribution is a target on any token.
+    #[must_use]
+    pub fn is_anchored(&self) -> bool {
+        self.anchored.contains(&true)
+    }
+
+    /// Whether the base's distribution is a target on the token.
+    fn is_anchor(&self, token: usize) -> bool {
+        self.anchored.get(token).copied().unwrap_or(false)
     }
 
     /// Rows that go through the model: all tokens but the last, which predicts nothing.
@@ -40,7 +54,7 @@ pub struct TrainBatch {
     pub(super) rows: Vec<usize>,
     /// The token that each of them should predict; `None` if it is only anchored.
     pub(super) targets: Vec<Option<u32>>,
-    /// Which sequences are anchored.
+    /// Which of them are anchored.
     pub(super) anchored: Vec<bool>,
 }
 
@@ -70,12 +84,14 @@ impl TrainBatch {
             let first = batch.tokens.len();
             batch.tokens.extend_from_slice(&sequence.tokens[..sequence.rows()]);
             batch.starts.push(batch.tokens.len());
-            batch.anchored.push(sequence.anchored);
             let next = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
             for (position, (supervised, token)) in next {
-                if *supervised || sequence.anchored {
+                let target = (*supervised && sequence.imitated).then_some(*token);
+                let anchored = sequence.is_anchor(position);
+                if target.is_some() || anchored {
                     batch.rows.push(first + position - 1);
-                    batch.targets.push(supervised.then_some(*token));
+                    batch.targets.push(target);
+                    batch.anchored.push(anchored);
                 }
             }
         }
@@ -92,26 +108,28 @@ impl TrainBatch {
         }
     }
 
-    /// The anchored sequences alone, and for each of [`TrainBatch::rows`] its place among theirs.
-    /// `None` if no sequence is anchored.
+    /// The sequences with anchored rows alone, of their rows the anchored ones, and for each of
+    /// [`TrainBatch::rows`] its place among those. `None` if no row is anchored.
     pub(super) fn anchored(&self) -> Option<(Self, Vec<Option<usize>>)> {
         if !self.anchored.contains(&true) {
             return None;
         }
         let mut part = Self::empty();
         let mut places = vec![None; self.rows.len()];
-        for ((first, length), _) in self.sequences().zip(&self.anchored).filter(|(_, a)| **a) {
+        for (first, length) in self.sequences() {
+            let from = self.rows.partition_point(|row| *row < first);
+            let to = self.rows.partition_point(|row| *row < first + length);
+            if !self.anchored[from..to].contains(&true) {
+                continue;
+            }
             let begin = part.tokens.len();
             part.tokens.extend_from_slice(&self.tokens[first..first + length]);
             part.starts.push(part.tokens.len());
-            part.anchored.push(true);
-            let from = self.rows.partition_point(|row| *row < first);
-            let to = self.rows.partition_point(|row| *row < first + length);
-            let rows = self.rows.iter().zip(&self.targets).zip(&mut places);
-            for ((row, target), place) in rows.take(to).skip(from) {
-                *place = Some(part.rows.len());
-                part.rows.push(begin + row - first);
-                part.targets.push(*target);
+            for index in (from..to).filter(|index| self.anchored[*index]) {
+                places[index] = Some(part.rows.len());
+                part.rows.push(begin + self.rows[index] - first);
+                part.targets.push(self.targets[index]);
+                part.anchored.push(true);
             }
         }
         Some((part, places))

@@ -1,0 +1,61 @@
+//! Which earlier turns of a conversation were called bad.
+//!
+//! Every chat sends the whole conversation along, the bad answer too. Such a turn is context, never a
+//! target; where it was corrected, the correction stands in its place, so that the model does not
+//! learn to answer like somebody who was wrong before.
+
+use std::collections::HashMap;
+
+use hone_api::chat::{Message, Role};
+use hone_api::feedback::Signal;
+
+use crate::dedup::prompt_key;
+use crate::select::{Labelled, normalised};
+
+/// The answers that anybody called bad, with what is said to be right.
+#[derive(Debug, Default)]
+pub struct BadTurns(HashMap<(String, String), Option<String>>);
+
+impl BadTurns {
+    /// Looks through the feedback of all answers, of those that may not teach too.
+    #[must_use]
+    pub fn of(labelled: &[Labelled]) -> Self {
+        let mut turns = HashMap::new();
+        for Labelled { interaction, feedback } in labelled {
+            let mut feedback: Vec<_> = feedback.iter().collect();
+            feedback.sort_by_key(|item| (item.created_at, item.id));
+            let is_bad = feedback.iter().any(|item| item.signal.is_failure());
+            let correction = feedback.iter().rev().find_map(|item| match &item.signal {
+                Signal::Demonstration(text) if !text.trim().is_empty() => Some(text.clone()),
+                _ => None,
+            });
+            for text in interaction.answers.iter().filter_map(|answer| answer.text.as_deref()) {
+                let served_as_asked = correction.as_deref().map(normalised) == Some(normalised(text));
+                if is_bad && !served_as_asked {
+                    let key = (prompt_key(&interaction.messages), normalised(text));
+                    turns.insert(key, correction.clone());
+                }
+            }
+        }
+        Self(turns)
+    }
+
+    /// Puts corrections in the place of bad turns; returns the positions of those that nobody
+    /// corrected.
+    pub fn mend(&self, messages: &mut [Message]) -> Vec<usize> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let asked = messages.to_vec();
+        let mut left = Vec::new();
+        for at in (0..asked.len()).filter(|at| asked[*at].role == Role::Assistant) {
+            let key = (prompt_key(&asked[..at]), normalised(&asked[at].content));
+            match self.0.get(&key) {
+                Some(Some(correction)) => messages[at].content.clone_from(correction),
+                Some(None) => left.push(at),
+                None => {}
+            }
+        }
+        left
+    }
+}

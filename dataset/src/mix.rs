@@ -1,0 +1,119 @@
+//! From a snapshot to the rows of one training run.
+//!
+//! Few corrections are repeated, so that the run has steps enough to learn them, and stand beside
+//! enough rehearsal that nothing else moves.
+
+use hone_api::chat::Role;
+use serde::Serialize;
+
+use crate::example::{Example, Kind};
+use crate::snapshot::Snapshot;
+
+/// Taught rows that a pass should have, by repetition where there are fewer.
+const TAUGHT: usize = 120;
+/// A correction is repeated so often at most: more teaches its words, not its content.
+const MOST_REPEATS: usize = 8;
+/// Rows that keep, at least: fewer leave something unwatched.
+const KEEPING: usize = 160;
+
+/// What a run trains on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Mix {
+    /// Leave out the rows of this fold.
+    pub without_fold: Option<usize>,
+    /// Rows that keep, for each taught one.
+    pub rehearsal: f64,
+}
+
+impl Default for Mix {
+    fn default() -> Self {
+        Self { without_fold: None, rehearsal: 1.0 }
+    }
+}
+
+/// A row as the trainer reads it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TrainRow<'a> {
+    kind: Kind,
+    split: &'static str,
+    messages: Vec<TrainTurn<'a>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct TrainTurn<'a> {
+    role: Role,
+    content: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    /// 0 for what was called bad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u8>,
+}
+
+/// How often each of so many corrections is shown in a pass.
+#[must_use]
+pub fn repeats(corrections: usize) -> usize {
+    (TAUGHT / corrections.max(1)).clamp(1, MOST_REPEATS)
+}
+
+/// How many rows that keep stand beside so many corrections.
+#[must_use]
+pub fn keeping(corrections: usize, rehearsal: f64) -> usize {
+    let shown = corrections * repeats(corrections);
+    (shown.max(KEEPING) as f64 * rehearsal).round() as usize
+}
+
+impl Snapshot {
+    /// The rows of a run.
+    #[must_use]
+    pub fn mix(&self, mix: Mix) -> Vec<TrainRow<'_>> {
+        let of_kind = |kind| self.examples.iter().filter(move |example| example.kind == kind);
+        let taught: Vec<&Example> = of_kind(Kind::Supervised)
+            .filter(|example| mix.without_fold.is_none() || example.fold != mix.without_fold)
+            .collect();
+        let mut rows = Vec::new();
+        for _ in 0..repeats(taught.len()) {
+            rows.extend(taught.iter().map(|example| row_of(example, Kind::Supervised)));
+        }
+        let keeping = keeping(taught.len(), mix.rehearsal);
+        let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 2).collect();
+        let rest = keeping - liked.len();
+        rows.extend(liked.into_iter().map(|example| {
+            // The base is a model for its own answers only.
+            let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
+            row_of(example, kind)
+        }));
+        rows.extend(self.rehearsal.iter().take(rest).map(|one| TrainRow {
+            kind: Kind::Rehearsal,
+            split: "train",
+            messages: turns(&one.messages, &one.bad_turns),
+        }));
+        rows
+    }
+}
+
+fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
+    TrainRow { kind, split: "train", messages: turns(&example.messages, &example.bad_turns) }
+}
+
+fn turns<'a>(messages: &'a [hone_api::chat::Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
+    let turn = |(at, message): (usize, &'a hone_api::chat::Message)| TrainTurn {
+        role: message.role,
+        content: &message.content,
+        name: message.name.as_deref(),
+        weight: bad.contains(&at).then_some(0),
+    };
+    messages.iter().enumerate().map(turn).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_corrections_are_shown_more_often() {
+        assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 4, 2, 1, 1]);
+        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 160, 400]);
+        assert_eq!(repeats(0), 8);
+    }
+}

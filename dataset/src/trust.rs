@@ -1,0 +1,205 @@
+//! Whose corrections may teach by themselves.
+//!
+//! Prevents that one voice drowns the others: a source that sends far more than the others waits for
+//! a person as a whole, copies of one answer count a few times only, and where the same question has
+//! several answers the majority teaches, or none. Published attacks need a count, not a share
+//! (Souly et al., *Poisoning attacks on LLMs require a near-constant number of poison samples*, 2025),
+//! so the caps are counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::waiting::WaitingReason;
+
+/// A source may send so many rows, whatever the others do.
+const FREE_ROWS: usize = 20;
+/// And so many times as many as the others do in the middle.
+const TIMES_THE_OTHERS: usize = 3;
+/// With fewer sources nobody can say which of them is the odd one.
+const FEWEST_SOURCES: usize = 3;
+/// Copies of one answer to one cluster of prompts, by source.
+const COPIES: usize = 5;
+/// Who says something else so much later has changed her mind.
+const ANOTHER_DAY_MS: i64 = 6 * 3_600_000;
+
+/// What must be known of a row. Rows come in order of preference: the newest first.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim<'a> {
+    /// Whose say it is.
+    pub(crate) source: Option<&'a str>,
+    /// The same for the same prompt.
+    pub(crate) prompt: &'a str,
+    /// The cluster of the prompt.
+    pub(crate) cluster: usize,
+    /// The answer, evened out.
+    pub(crate) answer: String,
+    pub(crate) said_at: i64,
+}
+
+/// What becomes of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ruling {
+    /// It may teach.
+    Teaches,
+    /// Another row says the same.
+    Copy,
+    /// A person must look at it.
+    Waits(WaitingReason),
+}
+
+/// Rules on corrections; `voices` are all sources that were heard, with corrections or votes.
+pub(crate) fn rule(claims: &[Claim<'_>], voices: &BTreeSet<Option<&str>>) -> Vec<Ruling> {
+    let mut rulings = vec![Ruling::Teaches; claims.len()];
+    let heavy = too_heavy(claims, voices);
+    for (ruling, claim) in rulings.iter_mut().zip(claims) {
+        if heavy.contains(&claim.source) {
+            *ruling = Ruling::Waits(WaitingReason::SourceOverCap);
+        }
+    }
+    settle(claims, &mut rulings);
+    let mut copies: BTreeMap<(Option<&str>, usize, &str), usize> = BTreeMap::new();
+    for (ruling, claim) in rulings.iter_mut().zip(claims) {
+        if *ruling == Ruling::Teaches {
+            let count = copies.entry((claim.source, claim.cluster, &claim.answer)).or_default();
+            *count += 1;
+            if *count > COPIES {
+                *ruling = Ruling::Copy;
+            }
+        }
+    }
+    rulings
+}
+
+/// The sources that sent far more than the others.
+fn too_heavy<'a>(
+    claims: &[Claim<'a>],
+    voices: &BTreeSet<Option<&str>>,
+) -> BTreeSet<Option<&'a str>> {
+    let mut rows: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    for claim in claims {
+        *rows.entry(claim.source).or_default() += 1;
+    }
+    if voices.len().max(rows.len()) < FEWEST_SOURCES {
+        return BTreeSet::new();
+    }
+    let is_heavy = |(source, count): &(&Option<&'a str>, &usize)| {
+        let mut others: Vec<usize> =
+            rows.iter().filter(|(other, _)| other != source).map(|(_, count)| *count).collect();
+        others.sort_unstable();
+        let middle = others.get(others.len() / 2).copied().unwrap_or(0);
+        **count > FREE_ROWS.max(TIMES_THE_OTHERS * middle)
+    };
+    rows.iter().filter(is_heavy).map(|(source, _)| *source).collect()
+}
+
+/// Where one prompt has several answers, the one of most sources teaches; a source counts with its
+/// latest day's say.
+fn settle(claims: &[Claim<'_>], rulings: &mut [Ruling]) {
+    let mut prompts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, claim) in claims.iter().enumerate() {
+        if rulings[at] == Ruling::Teaches {
+            prompts.entry(claim.prompt).or_default().push(at);
+        }
+    }
+    for rows in prompts.into_values().filter(|rows| rows.len() > 1) {
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut voters: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+        for at in &rows {
+            voters.entry(claims[*at].source).or_default().push(*at);
+        }
+        for rows in voters.into_values() {
+            // A source with one opinion has one vote, however often she gave it.
+            let latest = rows.iter().map(|at| claims[*at].said_at).max().unwrap_or(0);
+            let today = rows.iter().filter(|at| latest - claims[**at].said_at < ANOTHER_DAY_MS);
+            for answer in today.map(|at| claims[*at].answer.as_str()).collect::<BTreeSet<_>>() {
+                *votes.entry(answer).or_default() += 1;
+            }
+        }
+        let most = votes.values().copied().max().unwrap_or(0);
+        let leading: Vec<&str> =
+            votes.iter().filter(|(_, count)| **count == most).map(|(answer, _)| *answer).collect();
+        let winner = match leading.as_slice() {
+            [one] => Some(*one),
+            _ => None,
+        };
+        let mut kept = false;
+        for at in rows {
+            rulings[at] = match winner {
+                None => Ruling::Waits(WaitingReason::Contradiction),
+                Some(winner) if claims[at].answer == winner && !kept => {
+                    kept = true;
+                    Ruling::Teaches
+                }
+                Some(_) => Ruling::Copy,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600_000;
+
+    fn claim<'a>(source: &'a str, prompt: &'a str, answer: &str, said_at: i64) -> Claim<'a> {
+        let answer = answer.to_owned();
+        Claim { source: Some(source), prompt, cluster: prompt.len(), answer, said_at }
+    }
+
+    fn ruled(claims: &[Claim<'_>]) -> Vec<Ruling> {
+        let voices = claims.iter().map(|claim| claim.source).collect();
+        rule(claims, &voices)
+    }
+
+    const WAITS: Ruling = Ruling::Waits(WaitingReason::Contradiction);
+
+    #[test]
+    fn one_of_many_that_floods_waits_and_the_others_teach() {
+        let prompts: Vec<String> = (0..400).map(|it| "q".repeat(it + 1)).collect();
+        let sources: Vec<String> = (0..10).map(|it| format!("s{it}")).collect();
+        let mut claims: Vec<Claim<'_>> = prompts[..300]
+            .iter()
+            .map(|prompt| claim("liar", prompt, "96", 0))
+            .collect();
+        for (at, prompt) in prompts[300..].iter().enumerate() {
+            claims.push(claim(&sources[at % 10], prompt, "right", 0));
+        }
+        let rulings = ruled(&claims);
+        let heavy = Ruling::Waits(WaitingReason::SourceOverCap);
+        assert!(rulings[..300].iter().all(|ruling| *ruling == heavy));
+        assert!(rulings[300..].iter().all(|ruling| *ruling == Ruling::Teaches));
+    }
+
+    #[test]
+    fn a_person_alone_is_the_owner() {
+        let prompts: Vec<String> = (0..300).map(|it| "q".repeat(it + 1)).collect();
+        let claims: Vec<Claim<'_>> =
+            prompts.iter().map(|prompt| claim("me", prompt, prompt, 0)).collect();
+        assert!(ruled(&claims).iter().all(|ruling| *ruling == Ruling::Teaches));
+    }
+
+    #[test]
+    fn the_majority_settles_a_dispute_and_a_tie_waits() {
+        let two = [claim("a", "q", "x", 2), claim("b", "q", "y", 1)];
+        assert_eq!(ruled(&two), [WAITS, WAITS]);
+        let three = [claim("a", "q", "x", 2), claim("b", "q", "y", 1), claim("c", "q", "y", 0)];
+        assert_eq!(ruled(&three), [Ruling::Copy, Ruling::Teaches, Ruling::Copy]);
+    }
+
+    #[test]
+    fn who_contradicts_herself_at_once_is_asked_and_on_another_day_believed() {
+        let at_once = [claim("a", "q", "x", 60_000), claim("a", "q", "y", 0)];
+        assert_eq!(ruled(&at_once), [WAITS, WAITS]);
+        let later = [claim("a", "q", "x", DAY), claim("a", "q", "y", 0)];
+        assert_eq!(ruled(&later), [Ruling::Teaches, Ruling::Copy]);
+    }
+
+    #[test]
+    fn copies_of_one_answer_count_a_few_times() {
+        let prompts: Vec<String> = (0..30).map(|it| format!("{it:02}")).collect();
+        let claims: Vec<Claim<'_>> =
+            prompts.iter().map(|prompt| claim("me", prompt, "96", 0)).collect();
+        let teaching = ruled(&claims).iter().filter(|it| **it == Ruling::Teaches).count();
+        assert_eq!(teaching, COPIES);
+    }
+}

@@ -1,0 +1,83 @@
+//! How likely an adapter finds an answer that somebody else wrote.
+//!
+//! Prevents free text from being scored by equality: a right answer in other words is wrong to a
+//! comparison of texts, but a model that has learned it finds the given words likely. The figure is
+//! the mean log-probability by token of the answer and its end, in nats.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hone_api::InteractionId;
+use hone_api::chat::{Message, Role};
+use hone_api::interaction::SamplingParams;
+use hone_engine::{Event, Generate, PromptLogprob, Request, Target};
+
+use crate::run::submit;
+use crate::{Error, Result};
+
+/// A conversation and an answer to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair<'a> {
+    /// The conversation up to the answer.
+    pub prompt: &'a [Message],
+    /// The answer.
+    pub answer: &'a str,
+}
+
+/// The mean log-probability by token of each answer, in nats; in the order of `pairs`.
+///
+/// # Errors
+/// [`Error::Engine`], [`Error::WrongAdapter`]; [`Error::Prompt`] for a conversation that cannot be
+/// rendered or is too long.
+pub async fn likelihoods(
+    engine: &dyn Generate,
+    target: Target,
+    pairs: &[Pair<'_>],
+    concurrency: usize,
+) -> Result<Vec<f64>> {
+    let weighing: Vec<_> =
+        pairs.iter().enumerate().map(|(row, pair)| weigh(engine, target, *pair, row)).collect();
+    stream::iter(weighing).buffered(concurrency.max(1)).try_collect().await
+}
+
+async fn weigh(
+    engine: &dyn Generate,
+    target: Target,
+    pair: Pair<'_>,
+    row: usize,
+) -> Result<f64> {
+    let model = engine.model();
+    let mut messages = pair.prompt.to_vec();
+    messages.push(Message::new(Role::Assistant, pair.answer));
+    let wrong = |what: String| Error::Prompt { suite: "corrections".to_owned(), row: row + 1, what };
+    let tokens = model
+        .template()
+        .encode_training(model.tokenizer(), &messages)
+        .map_err(|error| wrong(error.to_string()))?;
+    let (prompt, supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
+    let start = supervised.iter().rposition(|s| !*s).map_or(0, |before| before + 1);
+    let request = Request {
+        id: InteractionId::new(),
+        prompt,
+        sampling: SamplingParams { temperature: 0.0, max_tokens: 0, ..SamplingParams::default() },
+        target,
+        echo_logprobs: true,
+        priority: hone_engine::Priority::Background,
+    };
+    let mut generation = submit(engine, &request, &wrong).await?;
+    let mut logprobs: Vec<PromptLogprob> = Vec::new();
+    while let Some(event) = generation.next().await {
+        match event {
+            Event::PromptLogprobs(all) => logprobs = all,
+            Event::Failed(why) => return Err(Error::Engine(why)),
+            Event::Started { .. } | Event::Token { .. } | Event::Finished { .. } => {}
+        }
+    }
+    let answer: Vec<f64> = logprobs
+        .iter()
+        .skip(start.max(1))
+        .filter_map(|token| token.logprob.map(f64::from))
+        .collect();
+    if answer.is_empty() {
+        return Err(Error::Engine("an answer was not weighed".to_owned()));
+    }
+    Ok(answer.iter().sum::<f64>() / answer.len() as f64)
+}
