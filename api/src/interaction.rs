@@ -134,6 +134,9 @@ pub struct Interaction {
     pub key_id: Option<String>,
     /// The client's `user`.
     pub user: Option<String>,
+    /// Who asked: a keyed hash, as that of [`crate::feedback::Feedback::source`]; `None` when unknown.
+    #[serde(default)]
+    pub source: Option<String>,
     /// The client's `metadata`.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
