@@ -11,6 +11,7 @@
 //! | [`model_card`] | `/v1/models` |
 //! | [`interaction`] | what is kept of each answer |
 //! | [`feedback`] | what users said of it |
+//! | [`waiting`] | answers that wait for a person |
 //! | [`check`] | how an answer is judged without a model |
 //! | [`adapter`] | adapters, their states, provenance and scores |
 //! | [`cycle`] | one turn of the loop, step by step |
@@ -31,6 +32,7 @@ pub mod interaction;
 pub mod model_card;
 pub mod sampling;
 pub mod time;
+pub mod waiting;
 
 pub use id::{AdapterId, AdapterRef, CycleId, FeedbackId, InteractionId, RunId};
 pub use time::UnixMillis;

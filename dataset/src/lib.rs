@@ -9,7 +9,7 @@
 //! | `split` | train, validation, held out |
 //! | `snapshot` | `rows.jsonl` and `manifest.json`, named by their hash |
 //!
-//! `lines` reads files of rows that people bring.
+//! `waiting` lists what a person must look at. `lines` reads files of rows that people bring.
 //!
 //! Nothing here looks at a clock or at the order of its input: the same rows give the same bytes.
 
@@ -25,6 +25,7 @@ pub mod redact;
 mod select;
 mod snapshot;
 mod split;
+mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -36,6 +37,7 @@ pub use example::{Example, Kind, Split};
 pub use policy::Policy;
 pub use select::{Labelled, Reason};
 pub use snapshot::{Manifest, Snapshot};
+pub use waiting::{Waiting, WaitingReason, waiting};
 
 use dedup::{Fingerprint, Prompt};
 use hone_api::chat::{Message, Role};

@@ -29,6 +29,8 @@ pub struct Labelled {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
+    /// A person took it out of what waits, and nobody has corrected it since.
+    Discarded,
     /// The client asked that it should not teach.
     NotTrainable,
     /// Its text was not kept.
@@ -106,6 +108,9 @@ fn judge(labelled: &Labelled) -> Verdict {
     }
     let mut feedback: Vec<&Feedback> = labelled.feedback.iter().collect();
     feedback.sort_by_key(|item| (item.created_at, item.id));
+    if is_discarded(&feedback) {
+        return Verdict::Dropped(Reason::Discarded);
+    }
 
     let opinion = Opinion::of(&feedback);
     let outcome = match opinion.demonstration {
@@ -140,6 +145,13 @@ fn judge(labelled: &Labelled) -> Verdict {
         answer,
         check,
     })
+}
+
+/// Whether it was discarded after the last correction. `feedback` in order of time.
+fn is_discarded(feedback: &[&Feedback]) -> bool {
+    let last = |wanted: fn(&Signal) -> bool| feedback.iter().rposition(|it| wanted(&it.signal));
+    let discarded = last(|signal| matches!(signal, Signal::Discard));
+    discarded > last(|signal| matches!(signal, Signal::Demonstration(_)))
 }
 
 /// What the sources together say of an answer.
