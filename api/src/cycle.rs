@@ -124,7 +124,7 @@ impl CycleView {
 }
 
 /// When a cycle starts by itself: `next` of `GET /v1/cycles`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NextCycle {
     /// Whether any does.
     pub enabled: bool,
@@ -132,6 +132,16 @@ pub struct NextCycle {
     pub at: Option<UnixMillis>,
     /// Or when so many new failures have come; null: never.
     pub failures: Option<u64>,
+    /// Failures that came since the last cycle began.
+    #[serde(default)]
+    pub came: u64,
+    /// How many more start a cycle, or are needed before one can learn; null: none are missing, or
+    /// nothing starts by their number.
+    #[serde(default)]
+    pub missing: Option<u64>,
+    /// All of it in one sentence for a person.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// One event of `GET /v1/cycles/{id}/events`.

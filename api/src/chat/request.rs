@@ -267,7 +267,11 @@ pub(crate) fn model(fields: &mut Fields) -> Result<String, Invalid> {
     Ok(model)
 }
 
-pub(crate) fn user(fields: &mut Fields) -> Result<Option<String>, Invalid> {
+/// Takes the end user out: `user`, or else `safety_identifier`.
+///
+/// # Errors
+/// One of them is no string.
+pub fn user(fields: &mut Fields) -> Result<Option<String>, Invalid> {
     let user = fields.take("user")?;
     Ok(user.or(fields.take("safety_identifier")?))
 }
