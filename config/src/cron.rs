@@ -88,6 +88,13 @@ impl Zone {
         let at = at.to_zoned_datetime(self.0.clone());
         u16::from(at.hour().unsigned_abs()) * 60 + u16::from(at.minute().unsigned_abs())
     }
+
+    /// What calendars and clocks of this zone show; `None`: no calendar goes that far.
+    #[must_use]
+    pub fn wall_clock(&self, at_ms: i64) -> Option<jiff::civil::DateTime> {
+        let at = Timestamp::from_millisecond(at_ms).ok()?;
+        Some(at.to_zoned_datetime(self.0.clone()).datetime())
+    }
 }
 
 impl Default for Zone {

@@ -10,6 +10,7 @@ use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, ModelConfig, Source, WeightFormat, prepare};
 use hone_server::metrics::Metrics;
+use hone_server::source::SourceHasher;
 use hone_store::Store;
 use serde_json::json;
 
@@ -18,6 +19,7 @@ use crate::journal::{Decision, Journal};
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
+use crate::source_key;
 
 /// A daemon's parts, and the engine as what it is, for its shutdown.
 #[derive(Debug)]
@@ -35,6 +37,7 @@ pub struct Assembled {
 pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Assembled> {
     let config = settings.now();
     let store = Store::open(&dirs.database())?;
+    let sources = SourceHasher::new(source_key::open(&dirs.source_key())?);
     let began = Instant::now();
     let (base, model) = {
         let (config, dirs) = (config.clone(), dirs.clone());
@@ -66,6 +69,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         journal,
         promoter: Arc::new(promoter),
         metrics: Arc::new(Metrics::new()?),
+        sources,
     };
     Ok(Assembled { parts: Arc::new(parts), engine })
 }

@@ -9,7 +9,8 @@ use futures_util::{FutureExt, StreamExt};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
-use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
+use hone_api::waiting::WaitingView;
+use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use hone_server::metrics::Outcome;
 use serde_json::json;
@@ -21,12 +22,16 @@ use crate::cycle::{CancelError, Cycles, StartError};
 use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
+use crate::next::{self, Count};
 use crate::parts::Parts;
 use crate::promote::{Change, Error, Order};
-use crate::schedule;
+use crate::waiting;
 
 /// Who the audit trail names for what comes through the API. Keys will give it a name of its own.
 const OPERATOR: &str = "operator";
+
+/// What comes next when the store does not say.
+const UNKNOWN: &str = "`hone status` says what comes next";
 
 /// The daemon behind the API.
 #[derive(Debug, Clone)]
@@ -160,8 +165,35 @@ impl Control for Operator {
         })
     }
 
-    fn next_cycle(&self) -> NextCycle {
-        schedule::next(&self.parts.settings.now().schedule, UnixMillis::now())
+    fn next_cycle(&self) -> BoxFuture<'_, NextCycle> {
+        async move {
+            next::look(&self.parts, Count::All).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "what comes next cannot be told");
+                NextCycle { message: UNKNOWN.to_owned(), ..NextCycle::default() }
+            })
+        }
+        .boxed()
+    }
+
+    fn after_feedback(&self) -> BoxFuture<'_, String> {
+        async move {
+            match next::look(&self.parts, Count::Enough).await {
+                Ok(next) => next.message,
+                Err(error) => {
+                    tracing::warn!(%error, "what comes next cannot be told");
+                    UNKNOWN.to_owned()
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn training_max_length(&self) -> usize {
+        self.parts.settings.now().training.max_length
+    }
+
+    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
+        async move { Ok(waiting::list(&self.parts).await?) }.boxed()
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {

@@ -26,6 +26,8 @@ use crate::journal::{Decision, is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
+pub use select::teaching;
+
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);
 

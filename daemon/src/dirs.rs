@@ -50,6 +50,11 @@ impl Dirs {
         self.root.join("hone.db")
     }
 
+    /// The key of the hashes that stand for people.
+    pub fn source_key(&self) -> PathBuf {
+        self.root.join("source.key")
+    }
+
     /// Packed base weights.
     pub fn base(&self) -> PathBuf {
         self.root.join("base")

@@ -28,6 +28,7 @@ mod import;
 mod journal;
 mod load;
 mod lock;
+mod next;
 mod output;
 mod parts;
 mod promote;
@@ -37,10 +38,12 @@ mod schedule;
 mod sentence;
 mod serve;
 mod settings;
+mod source_key;
 mod telemetry;
 #[cfg(test)]
 mod testing;
 mod trigger;
+mod waiting;
 
 use std::process::ExitCode;
 

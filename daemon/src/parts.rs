@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hone_adapters::Registry;
 use hone_engine::Generate;
 use hone_server::metrics::Metrics;
+use hone_server::source::SourceHasher;
 use hone_store::Store;
 
 use crate::dirs::Dirs;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub promoter: Arc<Promoter>,
     /// Figures for Prometheus.
     pub metrics: Arc<Metrics>,
+    /// Tells who speaks.
+    pub sources: SourceHasher,
 }
 
 impl std::fmt::Debug for Parts {

@@ -36,13 +36,14 @@ pub enum Due {
     Wait(i64),
 }
 
-/// When a cycle starts by itself, for those who ask.
+/// When a cycle starts by itself, by the settings alone.
 pub fn next(schedule: &Schedule, now: UnixMillis) -> NextCycle {
     let enabled = schedule.enabled;
     NextCycle {
         enabled,
         at: next_run(schedule, now),
         failures: (enabled && schedule.failures > 0).then_some(schedule.failures),
+        ..NextCycle::default()
     }
 }
 

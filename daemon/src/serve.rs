@@ -145,6 +145,7 @@ fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
         control: Arc::new(operator),
         metrics: Arc::clone(&parts.metrics),
         served_name: parts.settings.now().model.name(),
+        sources: parts.sources.clone(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The whole way from labelled interactions to a snapshot.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -35,6 +37,7 @@ fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
         timings: Timings::default(),
         key_id: None,
         user: None,
+        source: None,
         metadata: BTreeMap::new(),
         stored: false,
         trainable: true,
@@ -140,6 +143,19 @@ fn votes_and_corrections_decide_what_is_learnt() {
     assert_eq!(outcome(q().say("a", fix("right")).say("a", good())), replay());
     assert_eq!(outcome(q().say("a", good()).say("a", fix("right"))), taught("right"));
     assert_eq!(outcome(q().say("a", fix(" \n"))), Err(Reason::EmptyDemonstration));
+}
+
+#[test]
+fn what_is_discarded_teaches_nothing_until_somebody_corrects_it() {
+    let q = || ask(1, "q");
+    let discard = || Signal::Discard;
+    let discarded = || Err(Reason::Discarded);
+    assert_eq!(outcome(q().say("a", bad()).say("b", discard())), discarded());
+    assert_eq!(outcome(q().say("a", good()).say("b", discard())), discarded());
+    assert_eq!(outcome(q().say("a", fix("wrong")).say("b", discard())), discarded());
+    assert_eq!(outcome(q().say("a", discard()).say("a", bad())), discarded());
+    let revived = q().say("a", fix("wrong")).say("b", discard()).say("c", fix("right"));
+    assert_eq!(outcome(revived), Ok((Kind::Supervised, "right".to_owned())));
 }
 
 #[test]

@@ -24,6 +24,8 @@ const LARGE: usize = 16 << 10;
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
+    params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
+        Without both it is the caller's address")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: Chunk, then [DONE]", content(
             (ChatResponse = "application/json"), (SseEvent = "text/event-stream"))),
@@ -49,6 +51,7 @@ pub(crate) async fn create(
         sampling: request.sampling.resolve(max_tokens, request.alternatives()),
         echo_logprobs: false,
         keep: Keep::of(&http, request.store),
+        source: state.sources.of(&http, request.user.as_deref()),
         user: request.user.clone(),
         metadata: request.metadata.clone(),
         ignored,

@@ -22,6 +22,8 @@ use crate::{collect, limits, route, stream};
 
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
+    params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
+        Without both it is the caller's address")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: CompletionResponse, then [DONE]", content(
             (CompletionResponse = "application/json"), (SseEvent = "text/event-stream"))),
@@ -48,6 +50,7 @@ pub(crate) async fn create(
         prompts,
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
         keep: Keep::of(&http, request.store),
+        source: state.sources.of(&http, request.user.as_deref()),
         user: request.user.clone(),
         metadata: request.metadata.clone(),
         ignored,

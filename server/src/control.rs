@@ -5,6 +5,7 @@ use futures_util::stream::BoxStream;
 use hone_api::adapter::{AdapterView, LiveView};
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
 use hone_api::evaluation::{EvalRequest, EvalView};
+use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 
 /// Why the daemon said no. The texts reach the client: each says what to do.
@@ -82,8 +83,18 @@ pub trait Control: Send + Sync {
     /// Starts a cycle by hand, or queues it. [`ControlError::Conflict`]: one waits already.
     fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>>;
 
-    /// When a cycle starts by itself.
-    fn next_cycle(&self) -> NextCycle;
+    /// When a cycle starts by itself, and what is missing for it. What cannot be known is left out.
+    fn next_cycle(&self) -> BoxFuture<'_, NextCycle>;
+
+    /// What comes next, in one sentence, for whoever has just said something. It must cost little, and
+    /// does not fail: what was said is on disk already.
+    fn after_feedback(&self) -> BoxFuture<'_, String>;
+
+    /// Tokens that a conversation may have in training (`training.max_length`); 0: the whole context.
+    fn training_max_length(&self) -> usize;
+
+    /// All answers that wait for a person, the newest first.
+    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;
 
     /// Stops a cycle; ending one that has ended is a conflict.
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>>;

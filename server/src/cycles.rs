@@ -64,7 +64,8 @@ pub(crate) async fn list(
     query.finish()?;
     let page = state.store.cycles(after, limit, order).await?;
     let list = List::new(page.items, page.has_more, |item| item.id.to_string());
-    Ok(HttpResponse::Ok().json(Cycles { list, next: state.control.next_cycle() }))
+    let next = state.control.next_cycle().await;
+    Ok(HttpResponse::Ok().json(Cycles { list, next }))
 }
 
 /// One cycle.

@@ -41,6 +41,8 @@ pub(crate) struct Ask {
     pub(crate) echo_logprobs: bool,
     pub(crate) keep: Keep,
     pub(crate) user: Option<String>,
+    /// Who asks, hashed.
+    pub(crate) source: Option<String>,
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
     /// For the header `x-hone-ignored`.
     pub(crate) ignored: Vec<String>,

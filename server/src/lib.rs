@@ -12,8 +12,10 @@
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` | what was answered goes to the store |
+//! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
-//! | `feedback` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `too_long` | what a correction is too long for |
 //! | `health` [`metrics`] `openapi` `pages` | operation |
 #![forbid(unsafe_code)]
 
@@ -40,10 +42,13 @@ mod pages;
 mod query;
 mod record;
 mod route;
+pub mod source;
 pub mod state;
 mod stored;
 mod stream;
 mod tokenize;
+mod too_long;
+mod waiting;
 mod words;
 
 use std::net::SocketAddr;
@@ -214,6 +219,11 @@ fn own(config: &mut web::ServiceConfig) {
                 .route(get().to(feedback::list)),
         )
         .service(resource("/feedback", "POST").route(web::post().to(feedback::create)))
+        .service(resource("/v1/feedback/waiting", "GET, HEAD").route(get().to(waiting::list)))
+        .service(
+            resource("/v1/feedback/waiting/{id}/discard", "POST")
+                .route(web::post().to(waiting::discard)),
+        )
         .service(resource("/v1/interactions", "GET, HEAD").route(get().to(interactions::list)))
         .service(resource("/v1/interactions/{id}", "GET, HEAD").route(get().to(interactions::get)))
         .service(

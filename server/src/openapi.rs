@@ -16,7 +16,7 @@ use utoipa::{Modify, OpenApi};
 use crate::query::OrderWord;
 use crate::{
     adapters, chat, completions, cycles, evals, feedback, health, interactions, lora, metrics,
-    models, pages, stored, tokenize,
+    models, pages, stored, tokenize, waiting,
 };
 
 #[derive(OpenApi)]
@@ -26,7 +26,7 @@ use crate::{
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
         completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
-        feedback::create, feedback::list, interactions::list, interactions::get,
+        feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
         adapters::rollback, lora::load, lora::unload,
         cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,

@@ -206,6 +206,7 @@ impl Recorder {
                     answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
                     key_id: None,
                     user: self.ask.user.clone(),
+                    source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),
                     stored: keep.stored,
                     // Feedback names the response, which is the first of several prompts: nobody

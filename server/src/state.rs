@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::control::Control;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::source::SourceHasher;
 
 /// What the daemon gives to the server.
 #[derive(Clone)]
@@ -28,6 +29,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// The model's name in the API.
     pub served_name: String,
+    /// Tells who speaks.
+    pub sources: SourceHasher,
 }
 
 /// What every handler can reach.
@@ -38,6 +41,7 @@ pub struct AppState {
     pub(crate) control: Arc<dyn Control>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) served_name: String,
+    pub(crate) sources: SourceHasher,
     pub(crate) limits: Limits,
     /// Longest request body in bytes.
     pub(crate) body_limit: usize,
@@ -69,6 +73,7 @@ impl AppState {
             control: parts.control,
             metrics: parts.metrics,
             served_name: parts.served_name,
+            sources: parts.sources,
             body_limit,
             loopback,
             gate: Arc::default(),

@@ -10,8 +10,12 @@ use tokio::sync::Semaphore;
 
 use crate::error::{Error, Result};
 
-static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(include_str!("../migrations/001_initial.sql"))]));
+static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![
+        M::up(include_str!("../migrations/001_initial.sql")),
+        M::up(include_str!("../migrations/002_sources_and_gate.sql")),
+    ])
+});
 
 /// How long a statement waits for another process's lock (a backup, an operator's shell).
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -121,6 +125,26 @@ mod tests {
     #[test]
     fn migrations_are_valid() {
         MIGRATIONS.validate().unwrap();
+    }
+
+    #[test]
+    fn a_database_from_before_is_taken_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hone.db");
+        let mut old = Connection::open(&path).unwrap();
+        MIGRATIONS.to_version(&mut old, 1).unwrap();
+        old.execute_batch(
+            "INSERT INTO interactions (id, created_at, endpoint, model, base_digest,
+                 template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
+                 metadata, stored, trainable)
+             VALUES (zeroblob(16), 1, 'chat', 'hone', 'b', 't', '[]', '{}', x'', 0, 0, 0, '{}', 0, 1)",
+        )
+        .unwrap();
+        drop(old);
+        let connection = open_writer(&path).unwrap();
+        let source: Option<String> =
+            connection.query_row("SELECT source FROM interactions", [], |row| row.get(0)).unwrap();
+        assert_eq!(source, None);
     }
 
     #[test]

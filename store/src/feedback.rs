@@ -67,6 +67,7 @@ pub(crate) fn append(
         // Who asked that the text be kept out did not mean that its correction be kept.
         Signal::Demonstration(_) | Signal::Comment(_) if !keeps_text => "".into(),
         Signal::Demonstration(text) | Signal::Comment(text) => text.as_str().into(),
+        Signal::Discard => true.into(),
     };
     let mut tags = feedback.tags.clone();
     if !keeps_text {
@@ -151,15 +152,29 @@ pub(crate) fn list(
     Page::of_ids(&mut statement, after.map(Id::bytes), limit, order, read)
 }
 
-/// How many answers that may teach were voted bad or corrected after `since`.
-pub(crate) fn failures_since(connection: &Connection, since: UnixMillis) -> Result<u64> {
+/// How many answers that may teach were voted bad or corrected after `since`; counted up to `most`.
+pub(crate) fn failures_since(connection: &Connection, since: UnixMillis, most: u64) -> Result<u64> {
     let count: i64 = connection
         .prepare_cached(
-            "SELECT count(DISTINCT inference_id) FROM feedback
-             JOIN interactions ON interactions.id = feedback.inference_id AND trainable = 1
-             WHERE failure = 1 AND feedback.created_at > ?1",
+            "SELECT count(*) FROM (
+                 SELECT DISTINCT inference_id FROM feedback
+                 JOIN interactions ON interactions.id = feedback.inference_id AND trainable = 1
+                 WHERE failure = 1 AND feedback.created_at > ?1 LIMIT ?2)",
         )?
-        .query_row([since.0], |row| row.get(0))?;
+        .query_row([since.0, i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+/// How many answers that may teach have a correction; counted up to `most`.
+pub(crate) fn corrected(connection: &Connection, most: u64) -> Result<u64> {
+    let count: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM (
+                 SELECT DISTINCT inference_id FROM feedback
+                 JOIN interactions ON interactions.id = feedback.inference_id AND trainable = 1
+                 WHERE metric_name = 'demonstration' LIMIT ?1)",
+        )?
+        .query_row([i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
@@ -181,6 +196,7 @@ fn read(row: &Row<'_>) -> Result<Feedback> {
         "score" => Signal::Score(column::json(row, "value")?),
         "demonstration" => Signal::Demonstration(column::json(row, "value")?),
         "comment" => Signal::Comment(column::json(row, "value")?),
+        "discard" => Signal::Discard,
         other => {
             return Err(Error::value("metric_name", format!("`{other}` is not a known metric")));
         }

@@ -117,8 +117,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
         .prepare_cached(
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
-                 key_id, user, metadata, stored, trainable)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                 key_id, user, metadata, stored, trainable, source)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
+                 ?19)",
         )?
         .execute(params![
             key,
@@ -139,6 +140,7 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             column::to_json("metadata", &interaction.metadata)?,
             interaction.stored,
             interaction.trainable,
+            interaction.source,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -252,6 +254,22 @@ pub(crate) fn labelled(connection: &Connection) -> Result<Vec<Interaction>> {
     )
 }
 
+/// Chats that may teach, whose one answer is whole, and of which nobody has said anything: the newest
+/// first.
+pub(crate) fn unrated(connection: &Connection, limit: usize) -> Result<Vec<Interaction>> {
+    collect(
+        connection,
+        "SELECT * FROM interactions
+         WHERE trainable = 1 AND endpoint = 'chat'
+             AND NOT EXISTS (SELECT 1 FROM feedback WHERE inference_id = interactions.id)
+             AND EXISTS (SELECT 1 FROM answers WHERE interaction_id = interactions.id
+                             AND finish_reason = 'stop' AND text IS NOT NULL)
+             AND (SELECT count(*) FROM answers WHERE interaction_id = interactions.id) = 1
+         ORDER BY id DESC LIMIT ?",
+        vec![Value::Integer(i64::try_from(limit).unwrap_or(i64::MAX))],
+    )
+}
+
 pub(crate) fn set_metadata(
     connection: &Connection,
     id: InteractionId,
@@ -315,6 +333,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         },
         key_id: row.get("key_id")?,
         user: row.get("user")?,
+        source: row.get("source")?,
         metadata: column::json(row, "metadata")?,
         stored: row.get("stored")?,
         trainable: row.get("trainable")?,

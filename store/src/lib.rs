@@ -9,7 +9,7 @@
 //! | `connection` | opening, durability, migrations, the readers |
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
-//! | `interactions` `feedback` `cycles` `audit` `holdout` | one table each |
+//! | `interactions` `feedback` `cycles` `audit` `holdout` `ledger` | one table each |
 //! | `column` | values as columns |
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod error;
 mod feedback;
 mod holdout;
 mod interactions;
+mod ledger;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ pub use audit::AuditEntry;
 pub use error::{Error, Result};
 pub use feedback::{Appended, NewFeedback};
 pub use interactions::{InteractionFilter, Order, Page};
+pub use ledger::GateTest;
 
 use announce::Announcements;
 use connection::Readers;
@@ -212,7 +214,32 @@ impl Store {
     /// # Errors
     /// Those of the disk.
     pub async fn failures_since(&self, since: UnixMillis) -> Result<u64> {
-        self.readers.read(move |c| feedback::failures_since(c, since)).await
+        self.failures_since_up_to(since, u64::MAX).await
+    }
+
+    /// The same, counted no further than `most`, so that it costs little however many there are.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn failures_since_up_to(&self, since: UnixMillis, most: u64) -> Result<u64> {
+        self.readers.read(move |c| feedback::failures_since(c, since, most)).await
+    }
+
+    /// How many answers that may teach have a correction, counted no further than `most`.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn corrected_up_to(&self, most: u64) -> Result<u64> {
+        self.readers.read(move |c| feedback::corrected(c, most)).await
+    }
+
+    /// Chats that may teach and of which nobody has said anything, with their one whole answer; the
+    /// newest `limit`, newest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn unrated(&self, limit: usize) -> Result<Vec<Interaction>> {
+        self.readers.read(move |c| interactions::unrated(c, limit)).await
     }
 
     /// Totals for metrics and status.
@@ -245,6 +272,22 @@ impl Store {
     pub async fn add_holdout_keys(&self, keys: &[String], cycle: CycleId) -> Result<()> {
         let keys = keys.to_vec();
         self.writer.write(move |c| holdout::add(c, &keys, cycle)).await
+    }
+
+    /// Writes a test of the gate into its ledger; a second one of the same cycle replaces the first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn record_gate_test(&self, test: GateTest) -> Result<()> {
+        self.writer.write(move |c| ledger::record(c, &test)).await
+    }
+
+    /// All tests of the gate, in order of time.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn gate_tests(&self) -> Result<Vec<GateTest>> {
+        self.readers.read(ledger::list).await
     }
 
     /// Stores a new cycle.

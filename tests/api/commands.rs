@@ -99,7 +99,7 @@ async fn feedback_goes_out_and_comes_back_once() -> Result<()> {
     assert!(exported.status.success(), "{}", talk_of(&exported));
     let import = || hone.cli(&["feedback", "import", path(&file), "--json"]);
     let back = json_of(&import()?)?;
-    assert_eq!(back, json!({"imported": 0, "already_there": 2, "failed": []}));
+    assert_eq!(back, json!({"imported": 0, "already_there": 2, "failed": [], "warned": []}));
 
     let new = json!({"inference_id": answer.id, "metric_name": "score", "value": 0.5});
     let lines = fs_err::read_to_string(&file)?;
@@ -119,10 +119,36 @@ async fn feedback_goes_out_and_comes_back_once() -> Result<()> {
 async fn what_comes_next_is_the_daemons_own() -> Result<()> {
     let hone = Hone::builder().config("failures = 7").start().await?;
     let status = json_of(&hone.cli(&["status", "--json"])?)?;
-    assert_eq!(status["next"], json!({"enabled": false, "at": null, "failures": null}));
+    assert_eq!(status["next"]["enabled"], false);
+    assert_eq!((&status["next"]["at"], &status["next"]["failures"]), (&Value::Null, &Value::Null));
+    let message = status["next"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("schedule.enabled is false"), "{message}");
     let nobody = hone.cli(&["adapters", "show", "../v1/models"])?;
     assert!(talk_of(&nobody).contains("no adapter `../v1/models`"), "{}", talk_of(&nobody));
     let chat = hone.cli(&["chat", "--adapter", "nope"])?;
     assert_eq!(chat.status.code(), Some(1), "{}", talk_of(&chat));
+    Ok(())
+}
+
+#[tokio::test]
+async fn why_tells_the_last_verdict_though_nothing_changed() -> Result<()> {
+    let hone = Hone::start().await?;
+    let none = json_of(&hone.cli(&["why", "--json"])?)?;
+    assert_eq!(none, json!({"adapter": null, "cycle": null, "last_cycle": null}));
+    let cycle = hone.run_cycle().await?;
+    let told = hone.cli(&["why"])?;
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    let id = cycle["id"].as_str().unwrap_or_default();
+    assert!(text.contains("the base serves"), "{text}");
+    assert!(text.contains(&format!("last cycle: {id} skipped: 0 corrected")), "{text}");
+
+    let imported = hone.cli(&["adapters", "import", GOOD, "--name", "mine", "--json"])?;
+    let adapter = json_of(&imported)?["id"].clone();
+    let promoted = hone.cli(&["adapters", "promote", "mine"])?;
+    assert!(promoted.status.success(), "{}", talk_of(&promoted));
+    let told = json_of(&hone.cli(&["why", "--json"])?)?;
+    assert_eq!((&told["adapter"]["id"], &told["last_cycle"]["id"]), (&adapter, &cycle["id"]));
+    let named = json_of(&hone.cli(&["why", "mine", "--json"])?)?;
+    assert_eq!((&named["adapter"]["id"], &named["last_cycle"]), (&adapter, &Value::Null));
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use hone_tests::Hone;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn feedback_for_an_answer_is_kept_with_it() -> Result<()> {
@@ -103,5 +103,66 @@ async fn stored_completions_are_listed_changed_and_deleted() -> Result<()> {
     let deleted = hone.delete(&path).await?.expect(200)?;
     assert_eq!(deleted["deleted"], true);
     assert_eq!(hone.get(&path).await?.status, 404);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_waits_for_a_person_is_answered_or_discarded() -> Result<()> {
+    let mut hone = Hone::builder().config("[training]\nmax_length = 128").start().await?;
+    let say = async |id: &str, user: &str, metric: &str, value: Value| -> Result<Value> {
+        let body = json!({"inference_id": id, "metric_name": metric, "value": value, "user": user});
+        hone.post("/v1/feedback", &body).await?.expect(201)
+    };
+    let bad = hone.chat("hone", "Where can I email Northwind?").await?;
+    let disputed = hone.chat("hone", "What does Northwind sell?").await?;
+    let taken = say(&bad.id, "ann", "thumbs", false.into()).await?;
+    let next = taken["next"].as_str().unwrap_or_default();
+    assert!(next.starts_with("taken; nothing starts by itself"), "{taken}");
+    say(&disputed.id, "ann", "demonstration", "Kettles.".into()).await?;
+    say(&disputed.id, "bob", "demonstration", "Lamps.".into()).await?;
+
+    let list = hone.get("/v1/feedback/waiting").await?.expect(200)?;
+    let reasons: Vec<_> =
+        [0, 1].map(|at| (&list["data"][at]["id"], &list["data"][at]["reason"])).into();
+    assert_eq!(reasons[0], (&json!(disputed.id), &json!("contradiction")), "{list}");
+    assert_eq!(reasons[1], (&json!(bad.id), &json!("no_correction")), "{list}");
+    let one = &list["data"][0];
+    assert_eq!(one["suggestions"], json!(["Kettles.", "Lamps."]));
+    assert_eq!(
+        (&one["votes"], &one["answer"]),
+        (&json!({"good": 0, "bad": 2}), &json!(disputed.text))
+    );
+    assert_eq!(one["messages"][0]["content"], "What does Northwind sell?");
+
+    let shown = hone.cli(&["feedback", "waiting"])?;
+    let (table, talk) =
+        (String::from_utf8_lossy(&shown.stdout), String::from_utf8_lossy(&shown.stderr));
+    assert!(table.contains("no correction") && !table.contains("Kettles"), "{table}");
+    assert!(table.contains("Lamps.") && talk.contains("--fix TEXT"), "{table}{talk}");
+    let lines = hone.cli(&["feedback", "waiting", "--json"])?;
+    assert_eq!(String::from_utf8_lossy(&lines.stdout).lines().count(), 2);
+
+    let long = "word ".repeat(200);
+    let fixed = hone.cli(&["feedback", "add", &bad.id, "--fix", &long, "--json"])?;
+    let fixed: Value = serde_json::from_slice(&fixed.stdout)?;
+    let warning = fixed["warning"].as_str().unwrap_or_default();
+    assert!(warning.contains("at most 128 (training.max_length)"), "{fixed}");
+    let discarded = hone.cli(&["feedback", "discard", &disputed.id])?;
+    assert!(discarded.status.success(), "{}", String::from_utf8_lossy(&discarded.stderr));
+    let left = hone.get("/v1/feedback/waiting").await?.expect(200)?;
+    assert_eq!(left["data"], json!([]));
+
+    // Who said it is the same one after a restart, and nobody's name is in the database.
+    hone.terminate().await?;
+    hone.restart().await?;
+    let body =
+        json!({"inference_id": bad.id, "metric_name": "thumbs", "value": false, "user": "ann"});
+    hone.post("/v1/feedback", &body).await?.expect(201)?;
+    let all = hone.get("/v1/feedback").await?.expect(200)?;
+    let sources: Vec<_> = (0..6).map(|at| all["data"][at]["source"].clone()).collect();
+    let (ann, bob, here) = (&sources[0], &sources[2], &sources[3]);
+    assert!(ann.as_str().is_some_and(|source| source.len() == 32), "{all}");
+    assert_eq!(sources, [ann, ann, bob, here, here, ann].map(Clone::clone));
+    assert!(ann != bob && bob != here && ann != here, "{all}");
     Ok(())
 }

@@ -118,6 +118,18 @@ pub enum FeedbackCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Answers that wait for a person: bad ones without a correction, contradictions
+    Waiting {
+        /// How many, the newest first
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+    },
+    /// Let an answer teach nothing, and take it out of what waits
+    Discard {
+        /// The answer's id (chatcmpl-…)
+        #[arg(value_name = "ID")]
+        interaction: String,
+    },
 }
 
 /// `hone feedback add`

@@ -87,19 +87,21 @@ impl Client {
         self.json(self.request(Method::POST, path).json(body)).await
     }
 
-    /// `POST path`, which does nothing if the same was sent with this key before; whether it was.
+    /// `POST path`, which does nothing if the same was sent with this key before; whether it was, and
+    /// the answer.
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn post_once(
+    pub async fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &(impl Serialize + Sync),
         idempotency_key: &str,
-    ) -> Result<bool, ClientError> {
+    ) -> Result<(bool, T), ClientError> {
         let request = self.request(Method::POST, path).json(body);
         let answer = self.send(request.header("idempotency-key", idempotency_key)).await?;
-        Ok(answer.headers().contains_key("idempotent-replayed"))
+        let known = answer.headers().contains_key("idempotent-replayed");
+        Ok((known, self.body(answer).await?))
     }
 
     /// `DELETE path`.
@@ -135,6 +137,10 @@ impl Client {
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request).await?;
+        self.body(response).await
+    }
+
+    async fn body<T: DeserializeOwned>(&self, response: Response) -> Result<T, ClientError> {
         let bytes = response.bytes().await.map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Foreign {
             url: self.url.clone(),

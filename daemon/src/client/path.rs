@@ -18,6 +18,14 @@ pub fn cycle(id: &str) -> Result<String, ClientError> {
     Ok(format!("/v1/cycles/{}", segment("a cycle", id)?))
 }
 
+/// `/v1/feedback/waiting/ID/discard`.
+///
+/// # Errors
+/// Nothing can have this name.
+pub fn discard(answer: &str) -> Result<String, ClientError> {
+    Ok(format!("/v1/feedback/waiting/{}/discard", segment("an answer", answer)?))
+}
+
 /// One step of a path, whatever is in it: a slash or a question mark would name something else.
 fn segment(what: &'static str, text: &str) -> Result<String, ClientError> {
     use std::fmt::Write as _;

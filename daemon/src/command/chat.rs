@@ -159,8 +159,8 @@ impl Chat<'_> {
             self.context.output.say("there is no answer yet to say that of");
             return Ok(());
         };
-        feedback::send(&self.client, &last.id, &signal, &BTreeMap::new()).await?;
-        self.context.output.say("noted; the next cycle learns from it");
+        let taken = feedback::send(&self.client, &last.id, &signal, &BTreeMap::new()).await?;
+        taken.say(self.context.output);
         Ok(())
     }
 

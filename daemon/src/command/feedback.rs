@@ -6,11 +6,13 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use hone_api::feedback::{Feedback, Signal};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Context, Failure, Outcome};
+use super::{Context, Failure, Outcome, waiting};
 use crate::cli::{FeedbackAdd, FeedbackCommand};
-use crate::client::{Client, ClientError, List};
+use crate::client::{Client, ClientError, List, path};
+use crate::output::Output;
 
 /// Items in a page of the export.
 const PAGE: usize = 100;
@@ -24,16 +26,50 @@ pub async fn run(context: &Context, command: FeedbackCommand) -> Outcome {
     match command {
         FeedbackCommand::Add(add) => {
             let tags = add.tags.iter().cloned().collect();
-            let id = send(&client, &add.interaction, &signal(&add)?, &tags).await?;
-            if context.output.is_json() {
-                context.output.value(&json!({"feedback_id": id}))?;
-            }
-            context.output.line(id)?;
-            Ok(())
+            let taken = send(&client, &add.interaction, &signal(&add)?, &tags).await?;
+            told(context.output, &taken)
         }
         FeedbackCommand::Import { file } => import(context, &client, &file).await,
         FeedbackCommand::Export { out } => export(context, &client, out.as_deref()).await,
+        FeedbackCommand::Waiting { limit } => waiting::list(context.output, &client, limit).await,
+        FeedbackCommand::Discard { interaction } => {
+            let taken = client.post(&path::discard(&interaction)?, &json!({})).await?;
+            told(context.output, &taken)
+        }
     }
+}
+
+/// What the daemon says to an item.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Taken {
+    /// Its id.
+    pub feedback_id: String,
+    /// What comes next.
+    #[serde(default)]
+    pub next: String,
+    /// Why it will not teach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+impl Taken {
+    /// Says what comes of it, on stderr.
+    pub fn say(&self, output: Output) {
+        output.say(&self.next);
+        if let Some(warning) = &self.warning {
+            output.say(format_args!("but {warning}"));
+        }
+    }
+}
+
+fn told(output: Output, taken: &Taken) -> Outcome {
+    if output.is_json() {
+        output.value(taken)?;
+        return Ok(());
+    }
+    output.line(&taken.feedback_id)?;
+    taken.say(output);
+    Ok(())
 }
 
 fn signal(add: &FeedbackAdd) -> Result<Signal, Failure> {
@@ -49,7 +85,7 @@ fn signal(add: &FeedbackAdd) -> Result<Signal, Failure> {
         .ok_or_else(|| Failure::Usage("one of --good, --bad, --fix, --score, --comment".to_owned()))
 }
 
-/// Sends one item; its id.
+/// Sends one item.
 ///
 /// # Errors
 /// [`ClientError`]
@@ -58,12 +94,11 @@ pub async fn send(
     interaction: &str,
     signal: &Signal,
     tags: &BTreeMap<String, String>,
-) -> Result<String, ClientError> {
+) -> Result<Taken, ClientError> {
     let mut body = serde_json::to_value(signal).unwrap_or_default();
     body["inference_id"] = interaction.into();
     body["tags"] = json!(tags);
-    let answer: Value = client.post("/v1/feedback", &body).await?;
-    Ok(answer["feedback_id"].as_str().unwrap_or_default().to_owned())
+    client.post("/v1/feedback", &body).await
 }
 
 /// What became of the lines of a file.
@@ -73,6 +108,8 @@ struct Imported {
     known: usize,
     /// Each with its number and the reason.
     failed: Vec<(usize, String)>,
+    /// Those that went in but will not teach, each with its number and the reason.
+    warned: Vec<(usize, String)>,
 }
 
 /// Sends every line, also after one that fails. Repeating an import adds nothing twice: a line's own
@@ -82,8 +119,10 @@ async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
     let mut imported = Imported::default();
     for (number, line) in hone_dataset::lines::numbered(&text) {
         match send_line(client, line).await {
-            Ok(true) => imported.known += 1,
-            Ok(false) => imported.new += 1,
+            Ok((known, taken)) => {
+                *(if known { &mut imported.known } else { &mut imported.new }) += 1;
+                imported.warned.extend(taken.warning.map(|warning| (number, warning)));
+            }
             // All that follows would fail as well; repeating the import goes on here.
             Err(error) if is_gone(&error) => return Err(error.into()),
             Err(error) => imported.failed.push((number, crate::sentence::of(&error))),
@@ -92,8 +131,8 @@ async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
     tell(context, file, &imported)
 }
 
-/// Whether the item was there already.
-async fn send_line(client: &Client, line: &str) -> anyhow::Result<bool> {
+/// Whether the item was there already, and what the daemon says to it.
+async fn send_line(client: &Client, line: &str) -> anyhow::Result<(bool, Taken)> {
     let (body, key) = importable(line)?;
     Ok(client.post_once("/v1/feedback", &body, &key).await?)
 }
@@ -106,14 +145,19 @@ fn is_gone(error: &anyhow::Error) -> bool {
 }
 
 fn tell(context: &Context, file: &Path, imported: &Imported) -> Outcome {
-    let Imported { new, known, failed } = imported;
+    let Imported { new, known, failed, warned } = imported;
     let output = context.output;
     if output.is_json() {
         let line = |(line, reason): &(usize, String)| json!({"line": line, "reason": reason});
-        let failed: Vec<_> = failed.iter().map(line).collect();
-        output.value(&json!({"imported": new, "already_there": known, "failed": failed}))?;
+        let lines = |all: &[(usize, String)]| all.iter().map(line).collect::<Vec<_>>();
+        output.value(&json!({
+            "imported": new, "already_there": known, "failed": lines(failed), "warned": lines(warned),
+        }))?;
     }
     output.line(format_args!("{new} items imported, {known} were there already"))?;
+    for (line, warning) in warned {
+        output.say(format_args!("{}, line {line}: {warning}", file.display()));
+    }
     if failed.is_empty() {
         return Ok(());
     }
@@ -136,7 +180,12 @@ fn importable(line: &str) -> anyhow::Result<(Value, String)> {
     let id = object.remove("id").and_then(|id| id.as_str().map(str::to_owned));
     // What the daemon adds by itself.
     object.remove("created_at");
-    object.remove("source");
+    // Nobody can speak in the name of a source. But who were two people where this was written are
+    // two people here.
+    let source = object.remove("source").filter(Value::is_string);
+    if let Some(source) = source.filter(|_| !object.contains_key("safety_identifier")) {
+        object.entry("user").or_insert(source);
+    }
     let digest = || format!("import-{}", blake3::hash(line.as_bytes()).to_hex());
     let id = id.filter(|id| id.len() <= 255 && id.bytes().all(|byte| byte.is_ascii_graphic()));
     Ok((value, id.unwrap_or_else(digest)))
@@ -188,10 +237,17 @@ mod tests {
         let (body, key) = importable(&serde_json::to_string(&item).unwrap()).unwrap();
         let wanted = json!({
             "inference_id": item.inference_id, "metric_name": "thumbs", "value": false,
-            "tags": {"family": "a"},
+            "tags": {"family": "a"}, "user": "x",
         });
         assert_eq!(body, wanted);
         assert_eq!(key, item.id.to_string(), "the daemon knows it by that");
+        let named = |name: &str| {
+            let line = format!(r#"{{"source":"x","{name}":"ann"}}"#);
+            importable(&line).unwrap().0
+        };
+        assert_eq!(named("user"), json!({"user": "ann"}));
+        assert_eq!(named("safety_identifier"), json!({"safety_identifier": "ann"}));
+        assert_eq!(importable(r#"{"source":null}"#).unwrap().0, json!({}));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod local_eval;
 mod serve;
 mod status;
 mod train;
+mod waiting;
 mod why;
 mod words;
 

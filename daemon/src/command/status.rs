@@ -65,22 +65,14 @@ pub async fn run(context: &Context) -> Outcome {
         }
         None => output.line("last     no cycle yet; `hone cycle run` starts one")?,
     }
-    output.line(format_args!("next     {}", in_words(cycles.next)))?;
+    output.line(format_args!("came     {}", came(cycles.next.came)))?;
+    output.line(format_args!("next     {}", cycles.next.message))?;
     Ok(())
 }
 
-/// When a cycle starts by itself, in words.
-fn in_words(next: NextCycle) -> String {
-    if !next.enabled {
-        return "no cycle starts by itself (schedule.enabled is false)".to_owned();
-    }
-    let mut when: Vec<String> = next.at.map(words::time).into_iter().collect();
-    when.extend(next.failures.map(|failures| format!("after {failures} new failures")));
-    if when.is_empty() {
-        "`hone cycle run`; nothing is scheduled".to_owned()
-    } else {
-        format!("a cycle: {}", when.join(", or "))
-    }
+fn came(failures: u64) -> String {
+    let answers = if failures == 1 { "answer" } else { "answers" };
+    format!("{failures} {answers} called bad or corrected since the last cycle began")
 }
 
 #[cfg(test)]
@@ -88,10 +80,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_next_in_words() {
-        let next = NextCycle { enabled: true, at: None, failures: Some(9) };
-        assert_eq!(in_words(next), "a cycle: after 9 new failures");
-        assert!(in_words(NextCycle { failures: None, ..next }).contains("nothing is scheduled"));
-        assert!(in_words(NextCycle::default()).contains("schedule.enabled"));
+    fn one_is_not_many() {
+        assert!(came(1).starts_with("1 answer called bad"));
+        assert!(came(0).starts_with("0 answers called bad"));
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Context, Outcome, adapters, words};
 use crate::cli::WhyArgs;
-use crate::client::{ClientError, path};
+use crate::client::{Client, ClientError, List, path};
 use crate::output::{Output, Table};
 
 /// Tells it.
@@ -18,14 +18,16 @@ use crate::output::{Output, Table};
 /// There is no such adapter, or no daemon.
 pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
     let (client, output) = (context.client()?, context.output);
+    // Who asks for what serves also wants to know why nothing newer does.
+    let last = if args.adapter == "live" { last_decided(&client).await? } else { None };
     let view: AdapterView = match client.get(&path::adapter(&args.adapter)?).await {
         Err(ClientError::Refused { .. }) if matches!(args.adapter.as_str(), "live" | "base") => {
             let text = "the base serves, without an adapter; nothing had to be decided for that";
             if output.is_json() {
-                output.value(&json!({"adapter": null, "cycle": null}))?;
+                output.value(&json!({"adapter": null, "cycle": null, "last_cycle": last}))?;
             }
             output.line(text)?;
-            return Ok(());
+            return Ok(tell_last(output, last.as_ref())?);
         }
         other => other?,
     };
@@ -35,8 +37,9 @@ pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
         }
         Provenance::Import { .. } => None,
     };
+    let last = last.filter(|last| cycle.as_ref().is_none_or(|own| own.id != last.id));
     if output.is_json() {
-        output.value(&json!({"adapter": view, "cycle": cycle}))?;
+        output.value(&json!({"adapter": view, "cycle": cycle, "last_cycle": last}))?;
         return Ok(());
     }
     output.line(format_args!("{} is {}", view.id, words::word(&view.state)))?;
@@ -50,15 +53,32 @@ pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
             output.line("`hone eval --suite FILE --adapter ID --against live` compares it.")?;
         }
     }
-    Ok(())
+    Ok(tell_last(output, last.as_ref())?)
+}
+
+/// The newest cycle that has come to its end.
+async fn last_decided(client: &Client) -> Result<Option<CycleView>, ClientError> {
+    // One may run and one may wait; those before them are over.
+    let newest: List<CycleView> = client.get("/v1/cycles?limit=3&order=desc").await?;
+    let is_over = |view: &CycleView| view.finished_at.is_some();
+    Ok(newest.data.into_iter().find(is_over))
+}
+
+/// A cycle that came after what serves and changed nothing.
+fn tell_last(output: Output, last: Option<&CycleView>) -> std::io::Result<()> {
+    let Some(last) = last else { return Ok(()) };
+    output.line(format_args!("\nlast cycle: {} {}", last.id, verdict(last)))?;
+    output.line(format_args!("`hone cycle show {}` tells it step by step.", last.id))
+}
+
+/// The verdict, or how it ended without one, with the reason.
+fn verdict(cycle: &CycleView) -> String {
+    let word = cycle.verdict.map_or_else(|| words::word(&cycle.status), |v| words::word(&v));
+    format!("{word}: {}", cycle.reason.as_deref().unwrap_or("no reason is recorded"))
 }
 
 fn tell(output: Output, cycle: &CycleView) -> std::io::Result<()> {
-    let verdict = cycle.verdict.map_or_else(|| words::word(&cycle.status), |v| words::word(&v));
-    output.line(format_args!(
-        "{verdict}: {}",
-        cycle.reason.as_deref().unwrap_or("no reason is recorded")
-    ))?;
+    output.line(verdict(cycle))?;
     let champion = cycle.champion.map_or_else(|| "the base".to_owned(), |id| id.to_string());
     output.line(format_args!(
         "Cycle {} began {} by {}; it was compared with {champion}.",
@@ -145,7 +165,23 @@ fn grid(members: &Map<String, Value>) -> Table {
 
 #[cfg(test)]
 mod tests {
+    use hone_api::UnixMillis;
+    use hone_api::cycle::{CycleStatus, Trigger};
+
     use super::*;
+
+    #[test]
+    fn a_cycle_is_told_with_its_reason_however_it_ended() {
+        let cycle = CycleView {
+            verdict: Some(Verdict::Skipped),
+            reason: Some("2 corrected answers".to_owned()),
+            ..CycleView::queued(Trigger::Manual, UnixMillis(1))
+        };
+        assert_eq!(verdict(&cycle), "skipped: 2 corrected answers");
+        let broken =
+            CycleView { verdict: None, reason: None, status: CycleStatus::Failed, ..cycle };
+        assert_eq!(verdict(&broken), "failed: no reason is recorded");
+    }
 
     #[test]
     fn rows_of_figures_become_a_table() {

@@ -46,7 +46,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
 }
 
 /// The labelled answers of the endpoints that teach.
-fn teaching(
+pub fn teaching(
     rows: Vec<(hone_api::interaction::Interaction, Vec<hone_api::feedback::Feedback>)>,
     endpoints: &[Teaches],
 ) -> Vec<Labelled> {

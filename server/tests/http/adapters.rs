@@ -232,7 +232,11 @@ async fn cycles_are_started_listed_and_followed() {
     assert_eq!(started.status, 201);
     let id = started.json()["id"].as_str().unwrap().to_owned();
     let list = world.get("/v1/cycles?limit=5&order=desc").await.ok();
-    assert_eq!(list["next"], json!({"enabled": true, "at": null, "failures": 7}));
+    let next = json!({
+        "enabled": true, "at": null, "failures": 7, "came": 2, "missing": 5,
+        "message": "5 more corrections start a cycle",
+    });
+    assert_eq!(list["next"], next);
     assert_eq!(list["data"][0]["id"], json!(id));
     world.get("/v1/cycles?order=asc").await.ok();
     assert_eq!(world.get("/v1/cycles?order=up").await.error(400)["param"], "order");

@@ -31,7 +31,8 @@ async fn all_metrics_are_kept_in_order() {
         assert_eq!(reply.status, 201, "{}", reply.text);
         let body = reply.json();
         assert!(body["feedback_id"].as_str().unwrap().starts_with("fb-"));
-        assert_eq!(body.as_object().unwrap().len(), 1);
+        assert_eq!(body["next"], "taken; 5 more corrections start a cycle");
+        assert_eq!(body.as_object().unwrap().len(), 2, "{body}");
     }
     let kept = world.get(&format!("/v1/interactions/{id}")).await.ok();
     let metrics: Vec<_> =
@@ -163,4 +164,135 @@ async fn what_was_exported_comes_back_as_itself() {
     assert_eq!(new.json()["feedback_id"], foreign);
     let list = world.get("/v1/feedback").await.ok();
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
+}
+
+#[actix_web::test]
+async fn whoever_speaks_is_kept_as_a_hash() {
+    let world = World::new();
+    let ask = |body: Value| {
+        let mut ask = json!({
+            "model": "tiny", "max_tokens": 2, "messages": [{"role": "user", "content": "Hi"}],
+        });
+        ask.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        ask
+    };
+    let send = async |uri: &str, user: &str, body: Value| {
+        let request = TestRequest::post().uri(uri).peer_addr("10.0.0.1:80".parse().unwrap());
+        let request =
+            if user.is_empty() { request } else { request.insert_header(("x-hone-user", user)) };
+        world.send(request.set_json(body)).await.ok()
+    };
+    let chat = "/v1/chat/completions";
+    let id = send(chat, "", ask(json!({"user": "ann"}))).await["id"].as_str().unwrap().to_owned();
+    let kept = world.get(&format!("/v1/interactions/{id}")).await.ok();
+    let ann = kept["source"].as_str().unwrap().to_owned();
+    assert_eq!(ann.len(), 32);
+
+    let say = |extra: Value| {
+        let mut body = item(&id, "thumbs", json!(false));
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body
+    };
+    for (header, extra) in [
+        ("", json!({"user": "ann"})),
+        ("bob", json!({"safety_identifier": "ann"})),
+        ("ann", json!({})),
+        ("", json!({})),
+        ("bob", json!({})),
+    ] {
+        send("/v1/feedback", header, say(extra)).await;
+    }
+    send(&format!("/v1/feedback/waiting/{id}/discard"), "bob", json!({})).await;
+    let list = world.get("/v1/feedback").await;
+    assert!(!list.text.contains("ann") && !list.text.contains("10.0.0.1"), "{}", list.text);
+    let sources: Vec<_> =
+        list.json()["data"].as_array().unwrap().iter().map(|it| it["source"].clone()).collect();
+    assert!(sources[..3].iter().all(|source| *source == ann), "{sources:?}");
+    assert!(sources[3] != ann && sources[4] != ann && sources[3] != sources[4], "{sources:?}");
+    assert_eq!(sources[4], sources[5]);
+
+    let prompt = json!({"model": "tiny", "prompt": "Hi", "max_tokens": 1});
+    let id = send("/v1/completions", "ann", prompt).await["id"].as_str().unwrap().to_owned();
+    assert_eq!(world.get(&format!("/v1/interactions/{id}")).await.ok()["source"], ann);
+}
+
+#[actix_web::test]
+async fn a_key_is_its_senders_own() {
+    let world = World::new();
+    let id = answer(&world).await;
+    let send = async |user: &str, value: bool| {
+        let request = TestRequest::post().uri("/v1/feedback");
+        let request = request.insert_header(("idempotency-key", "k-1"));
+        let request = request.insert_header(("x-hone-user", user));
+        world.send(request.set_json(item(&id, "thumbs", json!(value)))).await
+    };
+    assert_eq!(send("ann", true).await.status, 201);
+    let other = send("bob", false).await;
+    assert_eq!((other.status, other.header("idempotent-replayed")), (201, ""));
+    assert_eq!(send("ann", true).await.header("idempotent-replayed"), "true");
+    send("ann", false).await.error(409);
+    assert_eq!(world.get("/v1/feedback").await.ok()["data"].as_array().unwrap().len(), 2);
+}
+
+#[actix_web::test]
+async fn a_demonstration_that_is_too_long_is_kept_and_said() {
+    let world = World::new();
+    let id = answer(&world).await;
+    let mut long = item(&id, "demonstration", json!("word ".repeat(200)));
+    long["dryrun"] = json!(true);
+    let tried = world.post("/v1/feedback", &long).await;
+    assert_eq!((tried.status, tried.json().get("next")), (200, None));
+    long["dryrun"] = json!(false);
+    let kept = world.post("/v1/feedback", &long).await;
+    assert_eq!(kept.status, 201);
+    assert_eq!(kept.json()["warning"], tried.json()["warning"]);
+    let warning = kept.json()["warning"].as_str().unwrap().to_owned();
+    assert!(warning.contains("at most 100 (training.max_length): it will not teach"), "{warning}");
+    let short = world.post("/v1/feedback", &item(&id, "demonstration", json!("so"))).await;
+    assert_eq!(short.json().get("warning"), None);
+    // What is not to teach need not fit.
+    let private = json!({
+        "model": "tiny", "max_tokens": 2, "store": false,
+        "messages": [{"role": "user", "content": "Hi"}],
+    });
+    let id = world.post("/v1/chat/completions", &private).await.ok()["id"].clone();
+    long["inference_id"] = id;
+    assert_eq!(world.post("/v1/feedback", &long).await.ok().get("warning"), None);
+}
+
+#[actix_web::test]
+async fn what_waits_is_listed_by_pages_and_can_be_discarded() {
+    let world = World::new();
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(answer(&world).await);
+    }
+    let list = async |query: &str| world.get(&format!("/v1/feedback/waiting?{query}")).await.ok();
+    let page = list("limit=2").await;
+    assert_eq!((&page["object"], &page["has_more"]), (&json!("list"), &json!(true)));
+    assert_eq!((&page["first_id"], &page["last_id"]), (&json!(ids[2]), &json!(ids[1])));
+    let one = &page["data"][0];
+    assert_eq!((&one["object"], &one["id"]), (&json!("feedback.waiting"), &json!(ids[2])));
+    assert_eq!((&one["reason"], &one["answer"]), (&json!("no_correction"), &Value::Null));
+    assert_eq!(one["messages"][0]["content"], "Hi");
+    let rest = list(&format!("limit=2&after={}", ids[1])).await;
+    assert_eq!((&rest["first_id"], &rest["has_more"]), (&json!(ids[0]), &json!(false)));
+    assert_eq!(list("").await["data"].as_array().unwrap().len(), 3);
+    for (query, param) in [("limit=0", "limit"), ("after=x", "after"), ("order=asc", "order")] {
+        let error = world.get(&format!("/v1/feedback/waiting?{query}")).await.error(400);
+        assert_eq!(error["param"], param);
+    }
+
+    let discard = |id: &str| format!("/v1/feedback/waiting/{id}/discard");
+    let reply = world.post(&discard(&ids[0]), &json!({})).await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    let kept = world.get(&format!("/v1/interactions/{}", ids[0])).await.ok();
+    assert_eq!(kept["feedback"][0]["id"], reply.json()["feedback_id"]);
+    assert_eq!(kept["feedback"][0]["metric_name"], "discard");
+    let also = world.post("/v1/feedback", &item(&ids[1], "discard", json!(true))).await;
+    assert_eq!(also.status, 201);
+    world.post(&discard(&InteractionId::new().to_string()), &json!({})).await.error(404);
+    world.post(&discard("nonsense"), &json!({})).await.error(404);
+    let colour = world.post(&discard(&ids[0]), &json!({"colour": "red"})).await;
+    assert_eq!(colour.error(400)["param"], "colour");
 }

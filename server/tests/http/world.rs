@@ -13,14 +13,17 @@ use hone_adapters::{BaseShape, Import, Registry, Sizes};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, NextCycle, Step, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
+use hone_api::interaction::Interaction;
+use hone_api::waiting::{Votes, WaitingReason, WaitingView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use hone_server::metrics::Metrics;
+use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
-use hone_store::Store;
+use hone_store::{InteractionFilter, Order, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -122,6 +125,7 @@ impl World {
             control,
             metrics: Arc::new(Metrics::new().unwrap()),
             served_name: "tiny".to_owned(),
+            sources: SourceHasher::new([1; 32]),
         };
         let state = Arc::new(AppState::new(parts.clone(), 64 << 10, true));
         Self { parts, state, folder }
@@ -242,8 +246,44 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn next_cycle(&self) -> NextCycle {
-        NextCycle { enabled: true, at: None, failures: Some(7) }
+    fn next_cycle(&self) -> BoxFuture<'_, NextCycle> {
+        let next = NextCycle {
+            enabled: true,
+            at: None,
+            failures: Some(7),
+            came: 2,
+            missing: Some(5),
+            message: "5 more corrections start a cycle".to_owned(),
+        };
+        async move { next }.boxed()
+    }
+
+    fn after_feedback(&self) -> BoxFuture<'_, String> {
+        async { "5 more corrections start a cycle".to_owned() }.boxed()
+    }
+
+    fn training_max_length(&self) -> usize {
+        100
+    }
+
+    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
+        async move {
+            let filter = InteractionFilter { order: Order::Descending, ..Default::default() };
+            let all = self.store.interactions(filter).await?.items.into_iter();
+            let view = |interaction: Interaction| WaitingView {
+                object: "feedback.waiting".to_owned(),
+                id: interaction.id,
+                reason: WaitingReason::NoCorrection,
+                message: WaitingReason::NoCorrection.message().to_owned(),
+                messages: interaction.messages,
+                answer: None,
+                suggestions: Vec::new(),
+                votes: Votes { good: 0, bad: 1 },
+                created_at: interaction.created_at,
+            };
+            Ok(all.map(view).collect())
+        }
+        .boxed()
     }
 
     fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {

@@ -55,6 +55,7 @@ pub(crate) fn interaction() -> Interaction {
         timings: Timings { queue_ms: 0.25, ttft_ms: 1.5, total_ms: 33.125 },
         key_id: Some("key-1".to_owned()),
         user: Some("u".to_owned()),
+        source: Some("0f".repeat(16)),
         metadata: BTreeMap::from([("a.b\"c".to_owned(), "ü".to_owned())]),
         stored: true,
         trainable: true,

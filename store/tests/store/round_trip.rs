@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use hone_api::chat::FinishReason;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::feedback::Signal;
-use hone_api::interaction::Endpoint;
+use hone_api::interaction::{Endpoint, Interaction};
 use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
-use hone_store::{AuditEntry, Error, Order, Store};
+use hone_store::{AuditEntry, Error, GateTest, Order, Store};
 use serde_json::json;
 
 use crate::fixture::{feedback, interaction, open};
@@ -18,7 +19,7 @@ async fn interactions_and_feedback_survive_a_restart() {
     let full = interaction();
     let mut bare = interaction();
     bare.endpoint = Endpoint::Completion;
-    (bare.adapter_id, bare.key_id, bare.user) = (None, None, None);
+    (bare.adapter_id, bare.key_id, bare.user, bare.source) = (None, None, None, None);
     bare.messages.clear();
     bare.prompt_tokens.clear();
     (bare.stored, bare.trainable) = (false, false);
@@ -30,6 +31,7 @@ async fn interactions_and_feedback_survive_a_restart() {
         Signal::Score(0.1),
         Signal::Demonstration("so \"ist\" es\n".to_owned()),
         Signal::Comment(String::new()),
+        Signal::Discard,
     ]
     .map(|signal| feedback(full.id, signal))
     .to_vec();
@@ -57,7 +59,7 @@ async fn interactions_and_feedback_survive_a_restart() {
     let counts = store.counts().await.unwrap();
     assert_eq!(counts.interactions, 2);
     assert_eq!(counts.feedback["demonstration"], 1);
-    assert_eq!(counts.feedback.values().sum::<u64>(), 4);
+    assert_eq!(counts.feedback.values().sum::<u64>(), 5);
     store.check_integrity().await.unwrap();
 }
 
@@ -107,6 +109,61 @@ async fn labelled_rows_and_failures_are_those_that_may_teach() {
     assert_eq!(store.failures_since(UnixMillis(0)).await.unwrap(), 1);
     assert_eq!(store.failures_since(UnixMillis(10)).await.unwrap(), 1);
     assert_eq!(store.failures_since(UnixMillis(20)).await.unwrap(), 0);
+    say(0, Signal::Thumbs(false), 30).await.unwrap();
+    assert_eq!(store.failures_since(UnixMillis(0)).await.unwrap(), 2);
+    assert_eq!(store.failures_since_up_to(UnixMillis(0), 1).await.unwrap(), 1);
+    say(0, Signal::Demonstration("y".to_owned()), 40).await.unwrap();
+    say(3, Signal::Demonstration("z".to_owned()), 40).await.unwrap();
+    assert_eq!(store.corrected_up_to(9).await.unwrap(), 2, "one of them may not teach");
+    assert_eq!(store.corrected_up_to(1).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn unrated_chats_are_whole_alone_and_the_newest_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let one = |change: fn(&mut Interaction)| {
+        let mut record = interaction();
+        record.answers.truncate(1);
+        change(&mut record);
+        record
+    };
+    let good = [one(|_| ()), one(|_| ()), one(|_| ())];
+    let bad = [
+        one(|it| it.trainable = false),
+        one(|it| it.endpoint = Endpoint::Completion),
+        one(|it| it.answers.push(it.answers[0].clone())),
+        one(|it| it.answers[0].text = None),
+        one(|it| it.answers[0].finish_reason = FinishReason::Length),
+        one(|it| it.answers.clear()),
+    ];
+    for record in good.iter().chain(&bad) {
+        store.append_interaction(record.clone()).await.unwrap();
+    }
+    store.append_feedback(feedback(good[1].id, Signal::Comment("hm".into()))).await.unwrap();
+    assert_eq!(store.unrated(9).await.unwrap(), [good[2].clone(), good[0].clone()]);
+    assert_eq!(store.unrated(1).await.unwrap(), [good[2].clone()]);
+}
+
+#[tokio::test]
+async fn a_test_of_the_gate_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let test = |at: i64| GateTest {
+        cycle_id: CycleId::new(),
+        at: UnixMillis(at),
+        alpha: 0.025,
+        p: 0.5,
+        promoted: false,
+    };
+    let (late, early) = (test(20), test(10));
+    for one in [late, early, late] {
+        store.record_gate_test(one).await.unwrap();
+    }
+    let again = GateTest { p: 0.001, promoted: true, ..early };
+    store.record_gate_test(again).await.unwrap();
+    store.close().await;
+    assert_eq!(open(folder.path()).gate_tests().await.unwrap(), [again, late]);
 }
 
 #[tokio::test]

@@ -1,0 +1,152 @@
+//! The body of `POST /v1/feedback`, field by field.
+
+use std::collections::BTreeMap;
+
+use hone_api::chat::request::user;
+use hone_api::check::Check;
+use hone_api::error::Invalid;
+use hone_api::feedback::{Feedback, Signal};
+use hone_api::fields::Fields;
+use hone_api::{FeedbackId, InteractionId, UnixMillis};
+use serde_json::Value;
+
+/// What a body says.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// The item; its source is not known yet.
+    pub(super) feedback: Feedback,
+    /// The end user whom the body names.
+    pub(super) user: Option<String>,
+    /// Only check, store nothing.
+    pub(super) dryrun: bool,
+}
+
+/// Reads a body.
+///
+/// # Errors
+/// The first field that is wrong, by name.
+pub(super) fn said(body: Value) -> Result<Said, Invalid> {
+    let mut fields = Fields::new(body)?;
+    if fields.value("episode_id").is_some() {
+        let message = "`episode_id` is not supported; name one answer with `inference_id`";
+        return Err(Invalid::field("episode_id", message).code("unsupported_parameter"));
+    }
+    let inference_id: String = fields.required("inference_id")?;
+    let inference_id: InteractionId = inference_id
+        .parse()
+        .map_err(|error| Invalid::field("inference_id", format!("`inference_id`: {error}")))?;
+    let metric: String = fields.required("metric_name")?;
+    let value: Value = fields.required("value")?;
+    let tags = fields.texts("tags")?.unwrap_or_default();
+    let user = user(&mut fields)?;
+    let dryrun = fields.take("dryrun")?.unwrap_or(false);
+    let _: Option<bool> = fields.take("internal")?;
+    fields.finish()?;
+    check_tags(&tags)?;
+    let feedback = Feedback {
+        id: FeedbackId::new(),
+        inference_id,
+        signal: signal(&metric, value)?,
+        tags,
+        source: None,
+        created_at: UnixMillis::now(),
+    };
+    Ok(Said { feedback, user, dryrun })
+}
+
+fn signal(metric: &str, value: Value) -> Result<Signal, Invalid> {
+    let wrong = |wants: &str| {
+        Invalid::field("value", format!("`value` of the metric `{metric}` must be {wants}"))
+    };
+    let text = |value: Value| match value {
+        Value::String(text) if !text.trim().is_empty() => Ok(text),
+        _ => Err(wrong("a string that is not empty")),
+    };
+    match metric {
+        "thumbs" => value.as_bool().map(Signal::Thumbs).ok_or_else(|| wrong("true or false")),
+        "score" => match value.as_f64() {
+            Some(score) if (0.0..=1.0).contains(&score) => Ok(Signal::Score(score)),
+            _ => Err(wrong("a number from 0 to 1")),
+        },
+        "demonstration" => text(value).map(Signal::Demonstration),
+        "comment" => text(value).map(Signal::Comment),
+        "discard" if value == Value::Bool(true) => Ok(Signal::Discard),
+        "discard" => Err(wrong("true")),
+        other => Err(Invalid::field(
+            "metric_name",
+            format!(
+                "there is no metric `{other:.60}`; use thumbs, score, demonstration, comment or \
+                 discard"
+            ),
+        )),
+    }
+}
+
+/// A check that cannot be applied would be noticed much later, when somebody else looks at it.
+fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    let Some(check) = tags.get("check") else { return Ok(()) };
+    Check::from_tag(check).map(drop).map_err(|why| {
+        Invalid::field("tags.check", format!("`tags.check` is no check that can be applied: {why}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn param(body: Value) -> Option<String> {
+        said(body).err().and_then(|error| error.param)
+    }
+
+    #[test]
+    fn each_metric_has_its_type() {
+        let id = InteractionId::new().to_string();
+        let item = |metric: &str, value: Value| json!({"inference_id": id, "metric_name": metric, "value": value});
+        for (metric, good, bad) in [
+            ("thumbs", json!(true), json!(1)),
+            ("score", json!(0.5), json!(1.5)),
+            ("demonstration", json!("so"), json!(" ")),
+            ("comment", json!("hm"), json!({})),
+            ("discard", json!(true), json!(false)),
+        ] {
+            assert!(said(item(metric, good)).is_ok(), "{metric}");
+            assert_eq!(param(item(metric, bad)).as_deref(), Some("value"), "{metric}");
+        }
+        assert_eq!(param(item("stars", json!(5))).as_deref(), Some("metric_name"));
+    }
+
+    #[test]
+    fn the_end_user_has_two_names() {
+        let id = InteractionId::new().to_string();
+        let by = |names: Value| {
+            let mut body = json!({"inference_id": id, "metric_name": "thumbs", "value": true});
+            body.as_object_mut().unwrap().extend(names.as_object().unwrap().clone());
+            said(body).map(|said| said.user)
+        };
+        assert_eq!(by(json!({})), Ok(None));
+        assert_eq!(by(json!({"safety_identifier": "s"})), Ok(Some("s".to_owned())));
+        assert_eq!(by(json!({"user": "u", "safety_identifier": "s"})), Ok(Some("u".to_owned())));
+        assert_eq!(by(json!({"user": 5})).unwrap_err().param.as_deref(), Some("user"));
+        // Whose word it is follows from who sends it.
+        assert_eq!(by(json!({"source": "x"})).unwrap_err().param.as_deref(), Some("source"));
+    }
+
+    #[test]
+    fn unknown_fields_and_episodes_are_refused_by_name() {
+        let id = InteractionId::new().to_string();
+        let with = |name: &str, value: Value| {
+            let mut body = json!({"inference_id": id, "metric_name": "thumbs", "value": true});
+            body[name] = value;
+            body
+        };
+        assert_eq!(param(with("colour", json!("red"))).as_deref(), Some("colour"));
+        assert_eq!(param(with("episode_id", json!(id))).as_deref(), Some("episode_id"));
+        for check in ["{}", r#"{"type":"regex","value":"("}"#, r#"{"type":"judge","value":"?"}"#] {
+            let tags = with("tags", json!({"check": check}));
+            assert_eq!(param(tags).as_deref(), Some("tags.check"), "{check}");
+        }
+        assert!(said(with("tags", json!({"check": r#"{"type":"exact","value":"a"}"#}))).is_ok());
+    }
+}

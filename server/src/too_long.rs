@@ -1,0 +1,65 @@
+//! A demonstration that is too long to be trained on is kept, but whoever sends it hears of it at
+//! once: the trainer would leave it out in silence, nights later.
+
+use std::sync::Arc;
+
+use actix_web::web;
+use hone_api::chat::{Message, Role};
+use hone_api::feedback::{Feedback, Signal};
+
+use crate::state::AppState;
+
+/// Why a demonstration will not teach; `None`: it will, or it is none, or its answer is not on disk yet.
+pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<String> {
+    let Signal::Demonstration(text) = &feedback.signal else { return None };
+    let found = state.store.interaction(feedback.inference_id).await;
+    let interaction = found.ok().flatten().filter(|it| it.trainable && !it.messages.is_empty())?;
+    let mut messages = interaction.messages;
+    messages.push(Message::new(Role::Assistant, text));
+    let model = Arc::clone(state.engine.model());
+    let context = model.config().max_positions;
+    let count = move || {
+        let tokens = model.template().encode_training(model.tokenizer(), &messages);
+        tokens.map(|tokens| tokens.len())
+    };
+    match web::block(count).await.ok()? {
+        Ok(tokens) => in_words(tokens, state.control.training_max_length(), context),
+        Err(error) => Some(format!("this demonstration will not teach: {error}")),
+    }
+}
+
+/// `max_length` 0 is the whole context.
+fn in_words(tokens: usize, max_length: usize, context: usize) -> Option<String> {
+    let (most, bound) = match max_length {
+        set if (1..context).contains(&set) => (set, "training.max_length"),
+        _ => (context, "the model's context"),
+    };
+    (tokens > most).then(|| {
+        format!(
+            "the conversation with this demonstration has {tokens} tokens; training takes at most \
+             {most} ({bound}): it will not teach"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_is_not_spoken_of() {
+        for (tokens, max_length, said) in [
+            (100, 100, None),
+            (101, 100, Some("at most 100 (training.max_length)")),
+            (513, 0, Some("at most 512 (the model's context)")),
+            (513, 1024, Some("at most 512 (the model's context)")),
+            (512, 0, None),
+        ] {
+            let words = in_words(tokens, max_length, 512);
+            assert_eq!(words.is_some(), said.is_some(), "{tokens} {max_length}");
+            if let (Some(words), Some(said)) = (words, said) {
+                assert!(words.contains(said) && words.contains(&tokens.to_string()), "{words}");
+            }
+        }
+    }
+}
