@@ -5,6 +5,7 @@
 //! daemon that was killed anywhere goes on at the step that had not ended, and repeats nothing that
 //! had. One cycle runs at a time, and one more may wait.
 
+mod attempt;
 mod decide;
 mod evaluate;
 mod promote;
@@ -42,6 +43,8 @@ enum End {
     Over { verdict: Verdict, reason: String, outcome: Value },
     /// Something else serves than was compared with: back to the comparison.
     CompareAgain,
+    /// The candidate was not enough, and another try may be: back to the training.
+    TryAgain { outcome: Value, message: String },
     /// It was told to halt.
     Halted,
 }
@@ -272,11 +275,21 @@ impl Cycles {
                     journal.tell((cycle.id, step), "step_finished", message, outcome).await?;
                 }
                 Ok(End::CompareAgain) => {
-                    for again in [Step::Evaluate, Step::Decide, Step::Promote] {
+                    // The tries are kept with the decision.
+                    for again in [Step::Evaluate, Step::Promote] {
                         cycle.outcomes.remove(&again);
                     }
                     cycle.step = Step::Evaluate;
                     journal.save(&cycle).await?;
+                }
+                Ok(End::TryAgain { outcome, message }) => {
+                    for again in [Step::Register, Step::Evaluate] {
+                        cycle.outcomes.remove(&again);
+                    }
+                    cycle.outcomes.insert(Step::Decide, timed(outcome, seconds));
+                    cycle.step = Step::Train;
+                    journal.save(&cycle).await?;
+                    journal.tell((cycle.id, step), "tried", message, no_data()).await?;
                 }
                 Ok(End::Over { verdict, reason, outcome }) => {
                     cycle.outcomes.insert(step, timed(outcome, seconds));

@@ -152,7 +152,8 @@ fn judge(labelled: &Labelled) -> Verdict {
 #[derive(Debug, Default)]
 struct Opinions<'a> {
     sources: BTreeMap<Option<&'a str>, Say<'a>>,
-    discarded: bool,
+    /// Who put the answer aside after the last correction.
+    discarded: Option<Option<&'a str>>,
 }
 
 /// The latest say of one source.
@@ -176,9 +177,9 @@ impl<'a> Opinions<'a> {
                 // Whoever corrects an answer does not call it good.
                 Signal::Demonstration(text) => {
                     *say = Say { good: Some(false), demonstration: Some(text) };
-                    opinions.discarded = false;
+                    opinions.discarded = None;
                 }
-                Signal::Discard => opinions.discarded = true,
+                Signal::Discard => opinions.discarded = Some(item.source.as_deref()),
                 signal => match signal.vote() {
                     // The source changed its mind: the served answer was good after all.
                     Some(true) => *say = Say { good: Some(true), demonstration: None },
@@ -199,9 +200,21 @@ impl<'a> Opinions<'a> {
         asker: Option<&str>,
         interaction: &Interaction,
     ) -> Result<Outcome, Verdict> {
-        if self.discarded {
-            return Err(Verdict::Dropped(Reason::Discarded));
+        // To put an answer aside ends its waiting. It is no say over another's correction.
+        let discard = |verdict| match (self.discarded, verdict) {
+            (Some(_), Verdict::Waits(_)) => Verdict::Dropped(Reason::Discarded),
+            (_, verdict) => verdict,
+        };
+        if let Some(by) = self.discarded {
+            let mut others = self.sources.iter().filter(|(source, _)| **source != by);
+            if by == asker || !others.any(|(_, say)| say.demonstration.is_some()) {
+                return Err(Verdict::Dropped(Reason::Discarded));
+            }
         }
+        self.settled(asker, interaction).map_err(discard)
+    }
+
+    fn settled(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Verdict> {
         let (good, bad) = (self.votes(true), self.votes(false));
         let own = self.sources.get(&asker);
         if let Some((text, source, supporters)) = self.demonstration(asker)? {

@@ -1,11 +1,15 @@
 //! Decide: the gate's verdict on the comparison, and what becomes of the candidate.
 
 use anyhow::Context;
+use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
 use hone_config::Promotion;
+use hone_eval::ledger::{self, Budget};
 use hone_eval::{GatePolicy, Report, decide};
+use hone_store::GateTest;
 use serde_json::json;
 
+use super::attempt::{Attempts, Tried};
 use super::{End, Work};
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
@@ -16,9 +20,34 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         return Ok(End::CompareAgain);
     };
     let config = work.parts.settings.now();
-    let decision = decide(&report, &policy(&config.promotion));
-    let reason = decision.reason;
-    let outcome = json!({ "verdict": decision.verdict, "reason": reason });
+    let level = level(&work, &config.promotion).await?;
+    let decision = decide(&report, &policy(&config.promotion, level));
+    let mut attempts = Attempts::of(work.cycle);
+    let next = decision.remedy.and_then(|remedy| attempts.next(remedy));
+    if let Some(next) = next {
+        work.reject(id, &decision.reason).await?;
+        work.parts.promoter.unload(id).await?;
+        let message = format!("{}; trying again: {}", decision.reason, next.name());
+        let attempt = std::mem::replace(&mut attempts.attempt, next);
+        attempts.tried.push(Tried { attempt, candidate: id, reason: decision.reason });
+        return Ok(End::TryAgain { outcome: serde_json::to_value(attempts)?, message });
+    }
+    let reason = with_tries(decision.reason, &attempts);
+    let promoted = decision.verdict == hone_eval::Verdict::Promote;
+    if let Some(evidence) = &report.evidence {
+        let test = GateTest {
+            cycle_id: work.cycle.id,
+            at: UnixMillis::now(),
+            alpha: level,
+            p: evidence.p(),
+            promoted,
+        };
+        work.parts.store.record_gate_test(test).await?;
+    }
+    let mut outcome = serde_json::to_value(&attempts)?;
+    outcome["verdict"] = json!(decision.verdict);
+    outcome["reason"] = json!(reason);
+    outcome["level"] = json!(level);
     match decision.verdict {
         hone_eval::Verdict::Promote => Ok(End::Next { outcome, message: reason }),
         hone_eval::Verdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
@@ -30,10 +59,29 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     }
 }
 
-fn policy(promotion: &Promotion) -> GatePolicy {
+fn with_tries(reason: String, attempts: &Attempts) -> String {
+    if attempts.tried.is_empty() {
+        return reason;
+    }
+    let before: Vec<String> = attempts.tried.iter().map(|one| one.attempt.name()).collect();
+    format!("{reason}; tried {}, then {}", before.join("; "), attempts.attempt.name())
+}
+
+/// What this night may risk. A test of this very cycle, from before a kill, does not count.
+async fn level(work: &Work<'_>, promotion: &Promotion) -> anyhow::Result<f64> {
+    let tests = work.parts.store.gate_tests().await?;
+    let tests: Vec<ledger::Test> = tests
+        .into_iter()
+        .filter(|test| test.cycle_id != work.cycle.id)
+        .map(|test| ledger::Test { at_ms: test.at.0, alpha: test.alpha, promoted: test.promoted })
+        .collect();
+    let budget = Budget { most: promotion.alpha, ..Budget::default() };
+    Ok(ledger::level(&budget, &tests, UnixMillis::now().0))
+}
+
+fn policy(promotion: &Promotion, level: f64) -> GatePolicy {
     GatePolicy {
-        alpha: promotion.alpha,
-        min_gain: promotion.min_gain,
+        level,
         min_items: promotion.min_items,
         control_margin: promotion.control_margin,
         family_margin: promotion.family_margin,

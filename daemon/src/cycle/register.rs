@@ -5,21 +5,29 @@ use anyhow::Context;
 use hone_adapters::Import;
 use hone_api::adapter::Provenance;
 use hone_api::cycle::Verdict;
-use hone_api::{AdapterId, UnixMillis};
+use hone_api::UnixMillis;
 use serde_json::json;
 
-use super::{End, Work};
+use super::attempt::Attempts;
+use super::{End, Work, train};
 use crate::promote;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let (parts, dir) = (work.parts, work.run_dir());
     let cycle_id = work.cycle.id;
     let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
-    // The candidate has the cycle's number: repeated, the import finds it there.
-    let id = AdapterId::from_uuid(cycle_id.uuid());
+    let attempt = Attempts::of(work.cycle).attempt;
+    let source = train::adapter_of(&dir, attempt.number);
+    if attempt.trained != attempt.number {
+        let (from, to) = (train::adapter_of(&dir, attempt.trained), source.clone());
+        let scale = attempt.scale;
+        tokio::task::spawn_blocking(move || hone_trainer::export::scaled(&from, &to, scale)).await??;
+    }
+    // The candidate's number follows from the cycle's: repeated, the import finds it there.
+    let id = attempt.candidate(cycle_id);
     let import = Import {
         id,
-        source: dir.join("adapter"),
+        source,
         name: None,
         provenance: Provenance::Cycle { cycle_id, snapshot },
         now: UnixMillis::now(),

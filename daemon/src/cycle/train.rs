@@ -1,34 +1,96 @@
-//! Train: a candidate from the base on the snapshot, in a child process.
+//! Train: from the base on the snapshot, in child processes: one adapter for each fold that judges, and
+//! the candidate on all rows.
 //!
 //! A run that was killed (lack of memory, a crash) is tried again, with less need of memory; a run
 //! that refused says why, and trying again would not help it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use hone_dataset::{Mix, Snapshot};
 use hone_trainer::{Job, Outcome, Progress};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use super::attempt::{Attempt, Attempts};
 use super::{BEAT, End, Work};
 use crate::child::{self, Ended, Limits};
 use crate::hyper;
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
+/// The rows of a run, beside its job.
+const ROWS: &str = "rows.jsonl";
+
+/// Where a try's training leaves its adapter.
+pub(super) fn adapter_of(run: &Path, number: u32) -> PathBuf {
+    try_dir(run, number).join("adapter")
+}
+
+/// Where the adapter lies that judges a fold.
+pub(super) fn judge_of(run: &Path, fold: usize) -> PathBuf {
+    fold_dir(run, fold).join("adapter")
+}
+
+fn try_dir(run: &Path, number: u32) -> PathBuf {
+    run.join(format!("try-{number}"))
+}
+
+fn fold_dir(run: &Path, fold: usize) -> PathBuf {
+    run.join(format!("fold-{fold}"))
+}
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
+    let attempt = Attempts::of(work.cycle).attempt;
+    let folder = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
+    let folder = work.parts.dirs.snapshots().join(folder);
+    let snapshot =
+        Arc::new(tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await??);
+    let run = work.run_dir();
+    // First the ones that judge: all rows but a fold's, by the same recipe.
+    for fold in 0..snapshot.manifest.folds {
+        let mix = Mix { without_fold: Some(fold), ..Mix::default() };
+        let plan = Plan { dir: fold_dir(&run, fold), mix, attempt: Attempt::default() };
+        if one(&work, &snapshot, plan).await?.is_none() {
+            return Ok(End::Halted);
+        }
+    }
+    let mix = Mix { rehearsal: attempt.rehearsal, ..Mix::default() };
+    let plan = Plan { dir: try_dir(&run, attempt.trained), mix, attempt };
+    match one(&work, &snapshot, plan).await? {
+        Some(outcome) => Ok(next(&outcome, snapshot.manifest.folds, &attempt)),
+        None => Ok(End::Halted),
+    }
+}
+
+/// One training run.
+struct Plan {
+    dir: PathBuf,
+    mix: Mix,
+    attempt: Attempt,
+}
+
+/// Trains one adapter; `None` if it was told to halt.
+async fn one(
+    work: &Work<'_>,
+    snapshot: &Arc<Snapshot>,
+    plan: Plan,
+) -> anyhow::Result<Option<Outcome>> {
     let config = work.parts.settings.now();
-    let dir = work.run_dir();
-    let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
-    let rows = work.parts.dirs.snapshots().join(snapshot).join("rows.jsonl");
+    let Plan { dir, mix, attempt } = plan;
     let mut job = match begun(&dir, &work.parts.base)? {
         Some(job) => job,
         None => {
+            let rows = dir.join(ROWS);
+            let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
+            tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
             let mut job = Job::new(&work.parts.base, rows);
             job.base_name = Some(config.model.name());
             job.hyper = hyper::of(&config.training);
+            job.hyper.kl_weight *= attempt.kl;
+            job.hyper.rounds = job.hyper.rounds.max(attempt.rounds);
             job.threads = hyper::threads(&config);
             job.pressure = Some(work.parts.dirs.pressure());
             job.write(&dir)?;
@@ -38,11 +100,11 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let limits = Limits { nice: config.training.nice, timeout: config.training.timeout.0 };
     for strike in 1..=STRIKES {
         if let Some(outcome) = Outcome::read(&dir)? {
-            return Ok(next(&outcome));
+            return Ok(Some(outcome));
         }
-        match attempt(&work, &dir, limits).await? {
+        match self::attempt(work, &dir, limits).await? {
             Ended::Done => {}
-            Ended::Stopped => return Ok(End::Halted),
+            Ended::Stopped => return Ok(None),
             Ended::Refused(reason) => bail!("training failed: {reason}"),
             Ended::TimedOut => bail!(
                 "training took longer than training.timeout ({}); raise it, or train on less",
@@ -63,9 +125,23 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         }
     }
     match Outcome::read(&dir)? {
-        Some(outcome) => Ok(next(&outcome)),
+        Some(outcome) => Ok(Some(outcome)),
         None => bail!("the training process ended well but left no outcome in {}", dir.display()),
     }
+}
+
+/// The rows of a run, one JSON object a line.
+fn write_rows(snapshot: &Snapshot, mix: Mix, path: &Path) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    for row in snapshot.mix(mix) {
+        serde_json::to_writer(&mut text, &row)?;
+        text.push(b'\n');
+    }
+    if let Some(dir) = path.parent() {
+        fs_err::create_dir_all(dir)?;
+    }
+    fs_err::write(path, text)?;
+    Ok(())
 }
 
 /// The job of a run that has begun. It keeps the settings it began with: another rank would not fit
@@ -126,17 +202,15 @@ async fn tell(work: &Work<'_>, one: &Progress) -> anyhow::Result<()> {
     work.progress(one.message.clone(), serde_json::to_value(one)?).await
 }
 
-fn next(outcome: &Outcome) -> End {
-    let figure =
-        |loss: Option<f64>| loss.map_or_else(|| "-".to_owned(), |loss| format!("{loss:.3}"));
+fn next(outcome: &Outcome, folds: usize, attempt: &Attempt) -> End {
     let message = format!(
-        "{} steps, validation loss {} to {}, {:.0} tokens/s",
-        outcome.steps,
-        figure(outcome.initial_validation_loss),
-        figure(outcome.validation_loss),
-        outcome.tokens_per_second,
+        "{} steps, loss {:.3}, {:.0} tokens/s; {folds} more runs to judge by",
+        outcome.steps, outcome.train_loss, outcome.tokens_per_second,
     );
-    End::Next { outcome: shown(outcome), message }
+    let mut shown = shown(outcome);
+    shown["folds"] = json!(folds);
+    shown["attempt"] = json!(attempt.name());
+    End::Next { outcome: shown, message }
 }
 
 fn shown(outcome: &Outcome) -> Value {
