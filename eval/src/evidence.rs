@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::permutation::{Block, fit};
-use crate::rank_test::wilcoxon_greater;
+use crate::signed_rank::wilcoxon_signed_rank;
 
 /// Rows of one matrix at most: it has as many cells as their square.
 pub const BLOCK: usize = 12;
@@ -96,13 +97,16 @@ pub struct Evidence {
 
 impl Evidence {
     /// Works out the figures.
-    #[must_use]
-    pub fn of(measured: &Measured, seed: u64) -> Self {
-        let (p, nats) = fits(&measured.unseen, &measured.champion, seed, None);
+    ///
+    /// # Errors
+    /// [`crate::Error::Scores`] for a likelihood that is not finite.
+    pub fn of(measured: &Measured, seed: u64) -> Result<Self> {
+        let (p, nats) = fits(&measured.unseen, &measured.champion, seed, None)?;
+        let without = |source| fits(&measured.unseen, &measured.champion, seed, Some(source));
         let heaviest = heaviest(measured);
         let gains = by_cluster(&measured.judged);
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-        Self {
+        Ok(Self {
             new: measured.new,
             judged: measured.judged.len(),
             sources: measured.sources,
@@ -111,13 +115,11 @@ impl Evidence {
             repeated: measured.repeated,
             fit: p,
             fit_nats: nats,
-            fit_without_heaviest: heaviest.map(|source| {
-                fits(&measured.unseen, &measured.champion, seed, Some(source)).0
-            }),
-            gain: (!gains.is_empty()).then(|| wilcoxon_greater(&gains)),
+            fit_without_heaviest: heaviest.map(without).transpose()?.map(|(p, _)| p),
+            gain: (!gains.is_empty()).then(|| wilcoxon_signed_rank(&gains)),
             gain_nats: mean(&gains),
             liked: (!measured.liked.is_empty()).then(|| mean(&measured.liked)),
-        }
+        })
     }
 
     /// What the night's test came to: the larger of its probabilities.
@@ -134,26 +136,26 @@ fn fits(
     champion: &[Square],
     seed: u64,
     without: Option<&Option<String>>,
-) -> (f64, f64) {
-    let test = |squares: &[Square]| {
-        let blocks: Vec<Block> = squares.iter().map(|square| square.block(without)).collect();
-        fit(&blocks, seed, DRAWS)
+) -> Result<(f64, f64)> {
+    let test = |squares: &[Square]| -> Result<_> {
+        let blocks = squares.iter().map(|square| square.block(without));
+        Ok(fit(&blocks.collect::<Result<Vec<Block>>>()?, seed, DRAWS))
     };
-    let (one, other) = (test(unseen), test(champion));
+    let (one, other) = (test(unseen)?, test(champion)?);
     let better = if one.p <= other.p { &one } else { &other };
-    ((2.0 * better.p).min(1.0), better.statistic)
+    Ok(((2.0 * better.p).min(1.0), better.statistic))
 }
 
 impl Square {
-    fn block(&self, without: Option<&Option<String>>) -> Block {
+    /// Copies of one question count as one.
+    fn block(&self, without: Option<&Option<String>>) -> Result<Block> {
         let n = self.clusters.len();
         let stays: Vec<usize> =
             (0..n).filter(|at| without.is_none_or(|source| self.sources[*at] != *source)).collect();
         let scores = stays.iter().flat_map(|row| stays.iter().map(move |column| (row, column)));
-        Block {
-            scores: scores.map(|(row, column)| self.scores[row * n + column]).collect(),
-            clusters: stays.iter().map(|at| self.clusters[*at]).collect(),
-        }
+        let scores = scores.map(|(row, column)| self.scores[row * n + column]).collect();
+        let clusters = stays.iter().map(|at| self.clusters[*at]).collect();
+        Ok(Block::new(scores, clusters)?.merged())
     }
 }
 

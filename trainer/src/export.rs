@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use hone_model::train::LoraLayout;
+use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use crate::Error;
 use crate::checkpoint::{replace_file, tensors};
+
+const WEIGHTS: &str = "adapter_model.safetensors";
+const CONFIG: &str = "adapter_config.json";
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`. `base_name` is what PEFT
 /// shows, and loads if nobody gives it a base.
@@ -28,7 +32,7 @@ pub fn write(
         return Err(Error::NoEffect);
     }
     fs_err::create_dir_all(dir)?;
-    let path = dir.join("adapter_model.safetensors");
+    let path = dir.join(WEIGHTS);
     let mut views = Vec::new();
     for (layer, flat) in weights.iter().enumerate() {
         for slot in layout.slots() {
@@ -74,5 +78,35 @@ pub fn write(
         "rank_pattern": {},
         "alpha_pattern": {},
     });
-    crate::job::write_json(&dir.join("adapter_config.json"), &config)
+    crate::job::write_json(&dir.join(CONFIG), &config)
+}
+
+/// Copies an adapter with its update multiplied by `scale`: every `B` is.
+///
+/// # Errors
+/// The files are not there, or are not what [`write`] makes.
+pub fn scaled(from: &Path, to: &Path, scale: f64) -> Result<(), Error> {
+    fs_err::create_dir_all(to)?;
+    let path = from.join(WEIGHTS);
+    let bytes = fs_err::read(&path)?;
+    let adapter = SafeTensors::deserialize(&bytes).map_err(|error| tensors(&path, &error))?;
+    let mut matrices = Vec::new();
+    for (name, view) in adapter.tensors() {
+        let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        if name.contains(".lora_B.") {
+            values.iter_mut().for_each(|value| *value *= scale as f32);
+        }
+        matrices.push((name, view.shape().to_vec(), values));
+    }
+    let views = matrices.iter().map(|(name, shape, values)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(values));
+        Ok((name.clone(), view.map_err(|error| tensors(&path, &error))?))
+    });
+    let views = views.collect::<Result<Vec<_>, Error>>()?;
+    let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| tensors(&path, &error))?;
+    replace_file(&to.join(WEIGHTS), &bytes)?;
+    let config = fs_err::read(from.join(CONFIG))?;
+    replace_file(&to.join(CONFIG), &config)
 }
