@@ -77,7 +77,6 @@ fn curation(config: &Config) -> Rule {
         "curation.holdout_percent",
         "must be above 0 and at most 90: without held-out questions no gain can be shown",
     )?;
-    between(curation.validation_percent.percent(), 0.0, 50.0, "curation.validation_percent")?;
     between(curation.replay_ratio, 0.0, 100.0, "curation.replay_ratio")?;
     between(curation.near_duplicate, 0.1, 1.0, "curation.near_duplicate")?;
     at_least_one(curation.min_examples, "curation.min_examples")?;
@@ -118,7 +117,6 @@ fn gate(config: &Config) -> Rule {
         "promotion.alpha",
         "must be above 0 and at most 0.5",
     )?;
-    between(promotion.min_gain, 0.0, 100.0, "promotion.min_gain")?;
     between(promotion.control_margin, 0.0, 100.0, "promotion.control_margin")?;
     between(promotion.family_margin, 0.0, 100.0, "promotion.family_margin")?;
     at_least_one(promotion.min_items, "promotion.min_items")

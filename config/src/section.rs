@@ -147,10 +147,8 @@ section! {
 section! {
     /// `[curation]`: from feedback to a snapshot.
     Curation {
-        /// Share of examples that never train.
+        /// Share of many new corrections that judges.
         holdout_percent: Percent,
-        /// Share of training rows that decide when to stop.
-        validation_percent: Percent,
         /// Replay rows per corrected row.
         replay_ratio: f64,
         /// Similarity from which two rows are one, 0 to 1.
@@ -243,11 +241,9 @@ section! {
     Promotion {
         /// Promote without a person.
         automatic: bool,
-        /// Level of significance.
+        /// What one night may risk.
         alpha: f64,
-        /// Smallest gain in points.
-        min_gain: f64,
-        /// Fewest held-out questions.
+        /// Fewest rows of a suite that is judged alone.
         min_items: usize,
         /// Points that all controls together may fall.
         control_margin: f64,

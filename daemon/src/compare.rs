@@ -31,6 +31,11 @@ impl Side {
         Ok(Self { adapter, digest: Some(view.digest) })
     }
 
+    /// An adapter that the engine holds and the registry does not know.
+    pub const fn unregistered(id: AdapterId, digest: String) -> Self {
+        Self { adapter: Some(id), digest: Some(digest) }
+    }
+
     /// The base's or the adapter's name, for people and files.
     pub fn name(&self) -> String {
         self.adapter.map_or_else(|| "base".to_owned(), |id| id.to_string())

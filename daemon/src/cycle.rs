@@ -8,6 +8,7 @@
 mod attempt;
 mod decide;
 mod evaluate;
+mod evidence;
 mod promote;
 mod register;
 mod select;
@@ -27,7 +28,7 @@ use crate::journal::{Decision, is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
-pub use select::teaching;
+pub use select::{policy, teaching};
 
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);

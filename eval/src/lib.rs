@@ -10,6 +10,7 @@ mod answers;
 mod error;
 pub mod evidence;
 pub mod gate;
+pub mod general;
 pub mod ledger;
 mod likelihood;
 pub mod permutation;

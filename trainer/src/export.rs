@@ -92,7 +92,9 @@ pub fn scaled(from: &Path, to: &Path, scale: f64) -> Result<(), Error> {
     let adapter = SafeTensors::deserialize(&bytes).map_err(|error| tensors(&path, &error))?;
     let mut matrices = Vec::new();
     for (name, view) in adapter.tensors() {
-        let mut values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
+        let floats = view.data().chunks_exact(4);
+        let mut values: Vec<f32> =
+            floats.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
         if name.contains(".lora_B.") {
             values.iter_mut().for_each(|value| *value *= scale as f32);
         }

@@ -1,8 +1,7 @@
-//! Evaluate: the adapter that serves and the candidate answer the same questions: the snapshot's
-//! held-out ones, and the control suites.
+//! Evaluate: the adapter that serves and the candidate answer the same questions: those that were
+//! corrected, and the control suites. Corrections are judged by adapters that never saw them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,22 +9,40 @@ use anyhow::Context;
 use hone_api::chat::Message;
 use hone_api::cycle::Verdict;
 use hone_config::Config;
-use hone_dataset::Snapshot;
-use hone_eval::{Bootstrap, Report, RowResult, Suite, compare};
+use hone_dataset::{Example, Kind, Snapshot};
+use hone_eval::{Bootstrap, Evidence, Part, Report, RowResult, Suite, compare};
 use hone_model::Model;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{BEAT, End, Work};
+use super::attempt::judge;
+use super::evidence::{self, Judges};
+use super::{BEAT, End, Work, train};
 use crate::compare::{Side, answer};
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
     let halt = work.halt.clone();
     // Dropping the comparison keeps the answers that there are.
-    tokio::select! {
+    let end = tokio::select! {
         end = evaluate(&mut work) => end,
         () = halt.cancelled() => Ok(End::Halted),
+    };
+    for fold in 0..MOST_FOLDS {
+        work.parts.engine.unload(judge(work.cycle.id, fold));
     }
+    end
+}
+
+/// More folds than there ever are.
+const MOST_FOLDS: usize = 10;
+
+/// The questions of a cycle.
+struct Questions {
+    /// Corrections that the serving adapter does not know, by fold of those that are judged.
+    folds: Vec<Suite>,
+    /// What the candidate was taught, and what both were.
+    corrected: Vec<Suite>,
+    controls: Vec<Suite>,
 }
 
 async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
@@ -38,71 +55,160 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let outcome = json!({ "epoch": pointer.epoch });
         return Ok(End::Over { verdict: Verdict::Promoted, reason, outcome });
     }
-    let suites = {
+    let (snapshot, questions) = {
         let config = parts.settings.now();
         let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
         let folder = parts.dirs.snapshots().join(snapshot);
         let model = Arc::clone(parts.engine.model());
-        tokio::task::spawn_blocking(move || suites(&config, &model, &folder)).await??
+        tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+            let mut snapshot = Snapshot::read(&folder)?;
+            snapshot.examples.retain(|example| fits_whole(&model, &example.messages));
+            let questions = questions(&config, &snapshot)?;
+            Ok((snapshot, questions))
+        })
+        .await??
     };
     let champion = Side::load(parts, pointer.live).await?;
     let candidate = Side::load(parts, Some(id)).await?;
-    let questions: usize = suites.iter().map(|suite| suite.rows.len()).sum();
-    let champion_rows = ask(work, &champion, &suites, 0).await?;
-    let candidate_rows = ask(work, &candidate, &suites, questions).await?;
-    let report = compare(&champion_rows, &candidate_rows, Bootstrap::default())?;
+    let base = Side::load(parts, None).await?;
+    let judges = judges(work, questions.folds.len()).await?;
+
+    let all: Vec<&Suite> = questions.corrected.iter().chain(&questions.controls).collect();
+    let mut total = Progress::of(&questions);
+    let mut champion_rows = ask(work, &champion, &all, &mut total).await?;
+    let mut candidate_rows = ask(work, &candidate, &all, &mut total).await?;
+    let controls: Vec<&Suite> = questions.controls.iter().collect();
+    let base_rows = ask(work, &base, &controls, &mut total).await?;
+    let candidate_controls: Vec<RowResult> =
+        candidate_rows.iter().filter(|row| row.part == Part::Control).cloned().collect();
+    for (suite, judge) in questions.folds.iter().zip(&judges) {
+        champion_rows.extend(ask(work, &champion, &[suite], &mut total).await?);
+        candidate_rows.extend(ask(work, judge, &[suite], &mut total).await?);
+    }
+
+    let mut report = compare(&champion_rows, &candidate_rows, Bootstrap::default())?;
+    if !base_rows.is_empty() {
+        let compared = compare(&base_rows, &candidate_controls, Bootstrap::default())?;
+        report.against_base = compared.controls;
+    }
+    if snapshot.examples.iter().any(|example| is_new(example)) {
+        work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
+        let sides = Judges { champion: &champion, candidate: &candidate, folds: &judges };
+        let measured = evidence::measure(parts, &snapshot, sides).await?;
+        report.evidence = Some(Evidence::of(&measured, SEED)?);
+    }
 
     let scores = report.scores();
     let registry = parts.registry.clone();
     tokio::task::spawn_blocking(move || registry.set_scores(id, scores)).await??;
     let message = message(&report);
-    Ok(End::Next { outcome: outcome(&report, &champion, &suites)?, message })
+    Ok(End::Next { outcome: outcome(&report, &champion, &questions)?, message })
+}
+
+/// Of the permutations that the evidence draws.
+const SEED: u64 = 17;
+
+pub(super) fn is_new(example: &Example) -> bool {
+    example.kind == Kind::Supervised && !example.older
+}
+
+/// Loads the adapters that judge; they are no candidates and never enter the registry.
+async fn judges(work: &Work<'_>, folds: usize) -> anyhow::Result<Vec<Side>> {
+    let mut judges = Vec::new();
+    for fold in 0..folds {
+        let (id, dir) = (judge(work.cycle.id, fold), train::judge_of(&work.run_dir(), fold));
+        let engine = Arc::clone(&work.parts.engine);
+        let loaded = tokio::task::spawn_blocking(move || engine.load(id, &dir)).await??;
+        judges.push(Side::unregistered(id, loaded.digest));
+    }
+    Ok(judges)
+}
+
+/// How many answers there are, of how many.
+struct Progress {
+    done: usize,
+    total: usize,
+}
+
+impl Progress {
+    fn of(questions: &Questions) -> Self {
+        let rows = |suites: &[Suite]| suites.iter().map(|suite| suite.rows.len()).sum::<usize>();
+        let total = 2 * (rows(&questions.corrected) + rows(&questions.folds))
+            + 3 * rows(&questions.controls);
+        Self { done: 0, total }
+    }
 }
 
 async fn ask(
     work: &Work<'_>,
     side: &Side,
-    suites: &[Suite],
-    before: usize,
+    suites: &[&Suite],
+    progress: &mut Progress,
 ) -> anyhow::Result<Vec<RowResult>> {
+    if suites.is_empty() {
+        return Ok(Vec::new());
+    }
+    let suites: Vec<Suite> = suites.iter().map(|suite| (*suite).clone()).collect();
     let (send, mut counts) = mpsc::unbounded_channel();
-    let progress = move |done: usize, total: usize| {
-        let _ = send.send((done, total)); // the receiver lives as long as this future
+    let tell = move |done: usize, _| {
+        let _ = send.send(done); // the receiver lives as long as this future
     };
-    let answers = answer(work.parts, side, suites, &progress);
+    let answers = answer(work.parts, side, &suites, &tell);
     tokio::pin!(answers);
     let mut last: Option<Instant> = None;
-    loop {
+    let rows = loop {
         tokio::select! {
-            rows = &mut answers => return rows,
-            Some((done, total)) = counts.recv() => {
+            rows = &mut answers => break rows?,
+            Some(done) = counts.recv() => {
                 if last.is_none_or(|last| last.elapsed() >= BEAT) {
                     last = Some(Instant::now());
                     let data = json!({
-                        "done": before + done, "total": 2 * total, "adapter": side.name(),
+                        "done": progress.done + done, "total": progress.total,
+                        "adapter": side.name(),
                     });
                     work.progress(format!("{} answers", side.name()), data).await?;
                 }
             }
         }
-    }
+    };
+    progress.done += rows.len();
+    Ok(rows)
 }
 
 /// The questions of a cycle.
-fn suites(config: &Config, model: &Model, snapshot: &Path) -> anyhow::Result<Vec<Suite>> {
+fn questions(config: &Config, snapshot: &Snapshot) -> anyhow::Result<Questions> {
     let evaluation = &config.evaluation;
-    let mut snapshot = Snapshot::read(snapshot)?;
-    snapshot.examples.retain(|example| fits(model, example.prompt()));
-    let mut suites = vec![Suite::from_examples(&snapshot.examples, evaluation.heldout_rows)?];
+    let of = |name: &str, part, wanted: &dyn Fn(&Example) -> bool| {
+        let chosen: Vec<&Example> =
+            snapshot.examples.iter().filter(|example| wanted(example)).collect();
+        match chosen.is_empty() {
+            true => None,
+            false => Suite::from_examples(name, part, &chosen, evaluation.heldout_rows).ok(),
+        }
+    };
+    let older = |example: &Example| example.kind == Kind::Supervised && example.older;
+    let corrected = [of("taught", Part::Taught, &is_new), of("kept", Part::Kept, &older)];
+    let folds = (0..snapshot.manifest.folds).filter_map(|fold| {
+        of(&format!("fold-{fold}"), Part::HeldOut, &|example| example.fold == Some(fold))
+    });
     let starter = config.model.is_starter();
-    suites.extend(Suite::controls(&evaluation.suites, evaluation.rows_per_suite, starter)?);
-    Ok(suites)
+    Ok(Questions {
+        folds: folds.collect(),
+        corrected: corrected.into_iter().flatten().collect(),
+        controls: Suite::controls(&evaluation.suites, evaluation.rows_per_suite, starter)?,
+    })
 }
 
 /// Whether the context holds a conversation and room for an answer. One that was served may not: as
 /// turns of a chat a raw completion is longer, and so may be placeholders than what they stand for.
-fn fits(model: &Model, prompt: &[Message]) -> bool {
+pub(super) fn fits(model: &Model, prompt: &[Message]) -> bool {
     let tokens = model.template().encode_chat(model.tokenizer(), prompt, true);
+    tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
+}
+
+/// Whether the context holds a conversation with its answer.
+fn fits_whole(model: &Model, messages: &[Message]) -> bool {
+    let tokens = model.template().encode_training(model.tokenizer(), messages);
     tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
 }
 
@@ -113,14 +219,20 @@ fn message(report: &Report) -> String {
             |c| format!("{:.1} % to {:.1} %", c.champion_percent(), c.candidate_percent()),
         )
     };
-    format!("held-out {}, controls {}", side(&report.heldout), side(&report.controls))
+    format!(
+        "taught {}, held-out {}, controls {}",
+        side(&report.taught),
+        side(&report.heldout),
+        side(&report.controls)
+    )
 }
 
 /// The report itself, so that the verdict can be understood from the row alone.
-fn outcome(report: &Report, champion: &Side, suites: &[Suite]) -> anyhow::Result<Value> {
+fn outcome(report: &Report, champion: &Side, questions: &Questions) -> anyhow::Result<Value> {
     let mut outcome = serde_json::to_value(report)?;
+    let suites = questions.folds.iter().chain(&questions.corrected).chain(&questions.controls);
     outcome["champion"] = json!(champion.name());
-    let digests: BTreeMap<_, _> = suites.iter().map(|suite| (&suite.name, &suite.digest)).collect();
+    let digests: BTreeMap<_, _> = suites.map(|suite| (&suite.name, &suite.digest)).collect();
     outcome["suites"] = json!(digests);
     Ok(outcome)
 }

@@ -1,48 +1,163 @@
 //! Select: from the log to a snapshot, or the reason why there is nothing to learn.
 //!
-//! The keys of held-out prompts go into the ledger before anything can train on the snapshot: a
-//! question that measured once never teaches.
+//! The base answers the rehearsal questions here, so that the snapshot holds all that trains.
 
-use hone_api::cycle::{CycleStatus, CycleView, Trigger, Verdict};
+use std::collections::BTreeSet;
+
+use hone_api::adapter::Provenance;
+use hone_api::chat::{Message, Role};
+use hone_api::check::{Check, SuiteRow};
+use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::interaction::Endpoint;
+use hone_api::{AdapterId, AdapterRef};
 use hone_config::{Config, Teaches};
-use hone_dataset::{Kind, Labelled, Manifest, Policy, Snapshot, Split};
+use hone_dataset::{
+    Curated, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
+};
+use hone_eval::{Part, Suite};
 use hone_store::Order;
 use serde_json::{Value, json};
 
 use super::{End, Work};
+use crate::compare::{self, Side};
+use crate::parts::Parts;
+
+/// Unrated answers to choose rehearsal from.
+const TRAFFIC: usize = 5000;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
+    let halt = work.halt.clone();
+    tokio::select! {
+        end = select(work) => end,
+        () = halt.cancelled() => Ok(End::Halted),
+    }
+}
+
+async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let Work { parts, cycle, .. } = work;
     let config = parts.settings.now();
     let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
     let labelled = rows.len();
-    let known = parts.store.holdout_keys().await?;
-    let (policy, folder) = (policy(&config), parts.dirs.snapshots());
-    let snapshot = tokio::task::spawn_blocking(move || -> anyhow::Result<Snapshot> {
-        let snapshot = hone_dataset::build(&policy, &rows, &known)?;
-        snapshot.write(&folder)?;
-        Ok(snapshot)
+    let unrated = parts.store.unrated(TRAFFIC).await?;
+    let learned = learned(parts, parts.registry.live().live).await;
+    let policy = policy(&config);
+    let shipped = shipped(&config)?;
+    let curated = tokio::task::spawn_blocking(move || {
+        let rehearsal = Sources { unrated: &unrated, shipped: &shipped };
+        hone_dataset::curate(&policy, Inputs { labelled: &rows, rehearsal, learned: &learned })
     })
     .await??;
-    let manifest = snapshot.manifest;
-    let outcome = outcome(&manifest, labelled);
-    let keys: Vec<String> = manifest.holdout_keys.iter().cloned().collect();
-    parts.store.add_holdout_keys(&keys, cycle.id).await?;
+    let lessons = lessons(&curated);
+    let enough = corrections(&curated) >= config.curation.min_examples;
+    let rehearsal =
+        if enough { rehearse(parts, curated.questions.clone()).await? } else { Vec::new() };
+    let folder = parts.dirs.snapshots();
+    let manifest = tokio::task::spawn_blocking(move || -> anyhow::Result<Manifest> {
+        let snapshot = curated.seal(rehearsal)?;
+        snapshot.write(&folder)?;
+        Ok(snapshot.manifest)
+    })
+    .await??;
 
     let earlier = parts.store.cycles(None, 50, Order::Descending).await?.items;
     cycle.snapshot = Some(manifest.hash.clone());
-    let nothing =
-        too_little(&manifest, &config).or_else(|| nothing_new(cycle, &manifest.hash, &earlier));
+    let outcome = outcome(&manifest, labelled, &lessons);
+    let nothing = too_little(&manifest, &config)
+        .or_else(|| all_known(&manifest))
+        .or_else(|| nothing_new(cycle, &lessons, &earlier));
     if let Some(reason) = nothing {
         return Ok(End::Over { verdict: Verdict::Skipped, reason, outcome });
     }
     let message = format!(
-        "{} rows to learn from, {} questions held out",
-        manifest.count(Kind::Supervised, Split::Train) + manifest.count(Kind::Replay, Split::Train),
-        held_out(&manifest),
+        "{} corrections to learn from, {} of them new, {} questions to keep what is known",
+        manifest.count(Kind::Supervised),
+        manifest.new,
+        manifest.count(Kind::Replay) + manifest.count(Kind::Rehearsal),
     );
     Ok(End::Next { outcome, message })
+}
+
+/// What the serving adapter was trained on, by lesson; nothing for the base and for an import.
+async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
+    let view = live.and_then(|id| parts.registry.get(&AdapterRef::Id(id)).ok());
+    let Some(Provenance::Cycle { snapshot, .. }) = view.map(|view| view.provenance) else {
+        return BTreeSet::new();
+    };
+    let folder = parts.dirs.snapshots().join(snapshot);
+    let read = tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await;
+    match read {
+        Ok(Ok(snapshot)) => snapshot
+            .examples
+            .iter()
+            .filter(|example| example.kind == Kind::Supervised)
+            .map(hone_dataset::Example::lesson)
+            .collect(),
+        _ => {
+            tracing::warn!("what the live adapter was trained on cannot be read: all counts as new");
+            BTreeSet::new()
+        }
+    }
+}
+
+/// The prompts that ship for the model that is served.
+fn shipped(config: &Config) -> anyhow::Result<Vec<Vec<Message>>> {
+    let rows = match hone_model::starter::workload("rehearsal") {
+        Some(rows) if config.model.is_starter() => rows,
+        _ => hone_eval::general::REHEARSAL,
+    };
+    let prompt = |line: &str| -> anyhow::Result<Vec<Message>> {
+        let row: Value = serde_json::from_str(line)?;
+        Ok(serde_json::from_value(row["messages"].clone())?)
+    };
+    rows.lines().filter(|line| !line.trim().is_empty()).map(prompt).collect()
+}
+
+/// Lets the base answer; what it does not bring to an end is left out.
+async fn rehearse(parts: &Parts, questions: Vec<Rehearsal>) -> anyhow::Result<Vec<Rehearsal>> {
+    if questions.is_empty() {
+        return Ok(Vec::new());
+    }
+    let model = std::sync::Arc::clone(parts.engine.model());
+    let fits = |messages: &[Message]| {
+        let ends_with_a_question = messages.last().is_some_and(|it| it.role != Role::Assistant);
+        ends_with_a_question && super::evaluate::fits(&model, messages)
+    };
+    let questions: Vec<Rehearsal> =
+        questions.into_iter().filter(|question| fits(&question.messages)).collect();
+    let rows = questions.iter().map(|question| SuiteRow {
+        family: "rehearsal".to_owned(),
+        split: String::new(),
+        messages: question.messages.clone(),
+        reference: String::new(),
+        check: Check::Contains(String::new()),
+    });
+    let suite = Suite::new("rehearsal", Part::Control, rows.collect())?;
+    let base = Side::load(parts, None).await?;
+    let answers = compare::answer(parts, &base, &[suite], &|_, _| {}).await?;
+    let answered = questions.into_iter().zip(answers);
+    let whole = answered.filter(|(_, answer)| answer.stopped && !answer.text.trim().is_empty());
+    Ok(whole
+        .map(|(mut question, answer)| {
+            question.messages.push(Message::new(Role::Assistant, answer.text));
+            question
+        })
+        .collect())
+}
+
+fn corrections(curated: &Curated) -> usize {
+    curated.examples.iter().filter(|example| example.kind == Kind::Supervised).count()
+}
+
+/// One hash of all that users teach: traffic changes nothing about it.
+fn lessons(curated: &Curated) -> String {
+    let mut lessons: Vec<String> = curated
+        .examples
+        .iter()
+        .filter(|example| example.kind == Kind::Supervised)
+        .map(hone_dataset::Example::lesson)
+        .collect();
+    lessons.sort_unstable();
+    blake3::hash(lessons.concat().as_bytes()).to_hex().to_string()
 }
 
 /// The labelled answers of the endpoints that teach.
@@ -61,11 +176,11 @@ pub fn teaching(
         .collect()
 }
 
-fn policy(config: &Config) -> Policy {
+/// The rules of curation, as the settings have them.
+pub fn policy(config: &Config) -> Policy {
     let curation = &config.curation;
     Policy {
         holdout_percent: curation.holdout_percent.percent(),
-        validation_percent: curation.validation_percent.percent(),
         replay_ratio: curation.replay_ratio,
         near_duplicate: curation.near_duplicate,
         max_rows: curation.max_rows,
@@ -75,63 +190,65 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-/// Questions that can show a gain: held-out failures. Held-out replay rows show what is kept.
-fn held_out(manifest: &Manifest) -> usize {
-    manifest.count(Kind::Supervised, Split::HeldOut)
+fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
+    let (corrected, least) = (manifest.count(Kind::Supervised), config.curation.min_examples);
+    if corrected >= least {
+        return None;
+    }
+    let waiting = match manifest.waiting.len() {
+        0 => String::new(),
+        waiting => {
+            format!("; {waiting} answers wait for a person: `hone feedback waiting` lists them")
+        }
+    };
+    Some(format!(
+        "{corrected} corrected answers to learn from, {} more are needed \
+         (curation.min_examples = {least}){waiting}",
+        least - corrected
+    ))
 }
 
-fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
-    let corrected: usize = [Split::Train, Split::Validation, Split::HeldOut]
-        .map(|split| manifest.count(Kind::Supervised, split))
-        .iter()
-        .sum();
-    let (least, questions) = (config.curation.min_examples, held_out(manifest));
-    let least_questions = config.promotion.min_items;
-    if corrected < least {
-        let waiting = manifest.waiting.len();
-        return Some(format!(
-            "{corrected} corrected answers to learn from, curation.min_examples asks for {least}; \
-             {waiting} bad answers wait for a correction"
-        ));
-    }
-    (questions < least_questions).then(|| {
+/// The serving adapter was trained on all corrections.
+fn all_known(manifest: &Manifest) -> Option<String> {
+    (manifest.new == 0).then(|| {
         format!(
-            "{questions} held-out questions, promotion.min_items asks for {least_questions}: no gain \
-             could be shown"
+            "nothing new: the adapter that serves was taught all {} corrections",
+            manifest.count(Kind::Supervised)
         )
     })
 }
 
 /// A cycle that starts by itself does not train again on what the last one was decided on.
-fn nothing_new(cycle: &CycleView, snapshot: &str, earlier: &[CycleView]) -> Option<String> {
+fn nothing_new(cycle: &CycleView, lessons: &str, earlier: &[CycleView]) -> Option<String> {
     if cycle.trigger == Trigger::Manual {
         return None;
     }
     let decided = |old: &&CycleView| {
+        let same = old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons);
         old.id != cycle.id
             && old.status == CycleStatus::Finished
             && old.candidate.is_some()
-            && old.snapshot.as_deref() == Some(snapshot)
+            && same
     };
     let old = earlier.iter().find(decided)?;
-    Some(format!("nothing new since {}, which was decided on the same rows", old.id))
+    Some(format!("nothing new since {}, which was decided on the same corrections", old.id))
 }
 
-fn outcome(manifest: &Manifest, labelled: usize) -> Value {
-    let count = |kind, split| manifest.count(kind, split);
+fn outcome(manifest: &Manifest, labelled: usize, lessons: &str) -> Value {
     json!({
         "labelled": labelled,
-        "train": count(Kind::Supervised, Split::Train),
-        "replay": count(Kind::Replay, Split::Train),
-        "validation": count(Kind::Supervised, Split::Validation)
-            + count(Kind::Replay, Split::Validation),
-        "held_out": count(Kind::Supervised, Split::HeldOut),
-        "held_out_replay": count(Kind::Replay, Split::HeldOut),
+        "corrections": manifest.count(Kind::Supervised),
+        "new": manifest.new,
+        "judged": manifest.judged,
+        "liked": manifest.count(Kind::Replay),
+        "rehearsal": manifest.count(Kind::Rehearsal),
+        "sources": manifest.sources,
         "waiting": manifest.waiting.len(),
         "families": manifest.families,
         "dropped": manifest.dropped,
         "redacted": manifest.redacted,
         "snapshot": manifest.hash,
+        "lessons": lessons,
     })
 }
 
@@ -140,10 +257,10 @@ mod tests {
     use super::*;
     use hone_api::{AdapterId, UnixMillis};
 
-    fn cycle(trigger: Trigger, status: CycleStatus, snapshot: &str) -> CycleView {
+    fn cycle(trigger: Trigger, status: CycleStatus, lessons: &str) -> CycleView {
         CycleView {
             status,
-            snapshot: Some(snapshot.into()),
+            outcomes: [(Step::Select, json!({"lessons": lessons}))].into(),
             candidate: Some(AdapterId::new()),
             ..CycleView::queued(trigger, UnixMillis(1))
         }
@@ -166,9 +283,11 @@ mod tests {
     #[test]
     fn the_reason_says_what_is_missing() {
         let config = Config::defaults(std::path::Path::new("d")).unwrap();
-        let snapshot =
-            hone_dataset::build(&policy(&config), &[], &std::collections::BTreeSet::default());
-        let reason = too_little(&snapshot.unwrap().manifest, &config).unwrap();
+        let sources = Sources { unrated: &[], shipped: &[] };
+        let learned = BTreeSet::new();
+        let inputs = Inputs { labelled: &[], rehearsal: sources, learned: &learned };
+        let curated = hone_dataset::curate(&policy(&config), inputs).unwrap();
+        let reason = too_little(&curated.seal(Vec::new()).unwrap().manifest, &config).unwrap();
         assert!(reason.contains("0 corrected answers") && reason.contains("min_examples"));
     }
 }
