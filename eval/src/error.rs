@@ -35,6 +35,9 @@ pub enum Error {
     /// The two sides did not answer the same questions.
     #[error("the answers do not pair up: {0}; evaluate both adapters on the same suites")]
     Unpaired(String),
+    /// Scores that no test can be made of.
+    #[error("the scores of answers under questions are no table of numbers: {0}")]
+    Scores(String),
     /// The engine said no.
     #[error("the engine could not answer: {0}")]
     Engine(String),

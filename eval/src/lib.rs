@@ -9,6 +9,7 @@
 mod answers;
 mod error;
 pub mod gate;
+pub mod permutation;
 pub mod report;
 pub mod run;
 mod schema;
@@ -19,6 +20,7 @@ pub mod suite;
 pub use answers::Answers;
 pub use error::{Error, Result};
 pub use gate::{Decision, GatePolicy, Verdict, decide};
+pub use permutation::{Block, Fit, fit};
 pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
 pub use run::{Options, answer_suite, answer_suites};
 pub use score::{Scorer, score};
