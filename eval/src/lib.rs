@@ -14,6 +14,8 @@ pub mod report;
 pub mod run;
 mod schema;
 pub mod score;
+pub mod shares;
+pub mod signed_rank;
 pub mod stats;
 pub mod suite;
 
@@ -24,5 +26,7 @@ pub use permutation::{Block, Fit, fit};
 pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
 pub use run::{Options, answer_suite, answer_suites};
 pub use score::{Scorer, score};
+pub use shares::{binomial_greater, clopper_pearson_lower};
+pub use signed_rank::wilcoxon_signed_rank;
 pub use stats::Bootstrap;
 pub use suite::{Part, Suite};

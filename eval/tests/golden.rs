@@ -2,7 +2,10 @@
 
 use hone_api::check::Check;
 use hone_eval::stats::{Bootstrap, mcnemar_exact, paired_bootstrap, wilson};
-use hone_eval::{Part, Suite, score};
+use hone_eval::{
+    Block, Part, Suite, binomial_greater, clopper_pearson_lower, fit, permutation, score,
+    wilcoxon_signed_rank,
+};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -10,6 +13,9 @@ struct Statistics {
     mcnemar: Vec<McNemar>,
     wilson: Vec<Wilson>,
     bootstrap: Vec<Sample>,
+    wilcoxon: Vec<Differences>,
+    binomial: Vec<Successes>,
+    permutation: Vec<Permuted>,
 }
 
 #[derive(Deserialize)]
@@ -33,6 +39,37 @@ struct Sample {
     differences: Vec<f64>,
     low: f64,
     high: f64,
+}
+
+#[derive(Deserialize)]
+struct Differences {
+    name: String,
+    differences: Vec<f64>,
+    p: f64,
+    tolerance: f64,
+}
+
+#[derive(Deserialize)]
+struct Successes {
+    successes: u64,
+    n: u64,
+    chance: f64,
+    p: f64,
+    low: Vec<(f64, f64)>,
+}
+
+#[derive(Deserialize)]
+struct Permuted {
+    name: String,
+    blocks: Vec<Scores>,
+    p: f64,
+    statistic: f64,
+}
+
+#[derive(Deserialize)]
+struct Scores {
+    scores: Vec<f64>,
+    cluster: Vec<usize>,
 }
 
 fn statistics() -> serde_json::Result<Statistics> {
@@ -63,6 +100,40 @@ fn means_have_scipys_bootstrap_intervals() {
         let (ours_low, ours_high) = paired_bootstrap(&differences, Bootstrap::default());
         assert!((ours_low - low).abs() <= 1e-3, "{name}: {ours_low} for {low}");
         assert!((ours_high - high).abs() <= 1e-3, "{name}: {ours_high} for {high}");
+    }
+}
+
+#[test]
+fn signed_ranks_have_scipys_probabilities() {
+    for Differences { name, differences, p, tolerance } in statistics().unwrap().wilcoxon {
+        let ours = wilcoxon_signed_rank(&differences);
+        assert!((ours - p).abs() <= tolerance, "{name}: {ours} for {p}");
+        assert!((ours - p).abs() <= 1e-6 * p, "{name}: {ours} for {p}, a small one");
+    }
+}
+
+#[test]
+fn successes_have_scipys_tails_and_bounds() {
+    for Successes { successes, n, chance, p, low } in statistics().unwrap().binomial {
+        let ours = binomial_greater(successes, n, chance);
+        assert!((ours - p).abs() <= 1e-9, "{successes}/{n}: {ours} for {p}");
+        assert!((ours - p).abs() <= 1e-9 * p, "{successes}/{n}: {ours} for {p}, a small one");
+        for (alpha, low) in low {
+            let ours = clopper_pearson_lower(successes, n, alpha);
+            assert!((ours - low).abs() <= 1e-9, "{successes}/{n} at {alpha}: {ours} for {low}");
+        }
+    }
+}
+
+#[test]
+fn permutations_have_the_p_of_all_permutations() {
+    for Permuted { name, blocks, p, statistic } in statistics().unwrap().permutation {
+        let blocks: Vec<Block> =
+            blocks.into_iter().map(|b| Block::new(b.scores, b.cluster).unwrap()).collect();
+        let ours = fit(&blocks, 1, permutation::DRAWS);
+        assert!((ours.statistic - statistic).abs() <= 1e-9, "{name}: {ours:?} for {statistic}");
+        let tolerance = if ours.exact { 1e-9 } else { 5e-3 };
+        assert!((ours.p - p).abs() <= tolerance, "{name}: {ours:?} for {p}");
     }
 }
 
