@@ -9,6 +9,7 @@
 mod answers;
 mod error;
 pub mod gate;
+pub mod ledger;
 pub mod permutation;
 pub mod report;
 pub mod run;
