@@ -9,6 +9,7 @@
 mod answers;
 mod error;
 pub mod gate;
+pub mod judge;
 pub mod ledger;
 pub mod permutation;
 pub mod report;
@@ -23,6 +24,7 @@ pub mod suite;
 pub use answers::Answers;
 pub use error::{Error, Result};
 pub use gate::{Decision, GatePolicy, Verdict, decide};
+pub use judge::{Judge, JudgeError, Preference};
 pub use permutation::{Block, Fit, fit};
 pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
 pub use run::{Options, answer_suite, answer_suites};
