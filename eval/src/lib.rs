@@ -18,6 +18,7 @@ mod schema;
 pub mod score;
 pub mod shares;
 pub mod signed_rank;
+pub mod simulate;
 pub mod stats;
 pub mod suite;
 
