@@ -8,6 +8,7 @@ pub(crate) fn check(config: &Config) -> Result<(), (&'static str, String)> {
     model(config)?;
     curation(config)?;
     training(config)?;
+    judge(config)?;
     gate(config)
 }
 
@@ -106,6 +107,41 @@ fn training(config: &Config) -> Rule {
     threads(training.threads, "training.threads")?;
     ensure((0..=19).contains(&training.nice), "training.nice", "must be between 0 and 19")?;
     ensure(training.timeout.0.as_secs() >= 1, "training.timeout", "must be at least 1s")
+}
+
+/// Where there is no judge, its other keys mean nothing and may stay.
+fn judge(config: &Config) -> Rule {
+    let evaluation = &config.evaluation;
+    let url = evaluation.judge.as_str();
+    if url.is_empty() {
+        return Ok(());
+    }
+    let host = url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
+    ensure(
+        host.is_some_and(|host| !host.is_empty() && !host.contains('@'))
+            && !url.contains(|c: char| c.is_whitespace() || c == '?' || c == '#'),
+        "evaluation.judge",
+        "is no judge's address; write e.g. \"http://127.0.0.1:8000/v1\" (for https, a proxy on this \
+         machine; for a key, evaluation.judge_api_key_env)",
+    )?;
+    ensure(
+        !evaluation.judge_model.trim().is_empty(),
+        "evaluation.judge_model",
+        "must name the judge's model when evaluation.judge is set",
+    )?;
+    ensure(
+        !evaluation.judge_rubric.trim().is_empty(),
+        "evaluation.judge_rubric",
+        "must say what makes an answer better when evaluation.judge is set",
+    )?;
+    let variable = evaluation.judge_api_key_env.as_str();
+    ensure(
+        variable.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && !variable.starts_with(|c: char| c.is_ascii_digit())
+            && !variable.starts_with("HONE__"),
+        "evaluation.judge_api_key_env",
+        "must be the name of a variable, e.g. \"JUDGE_API_KEY\", and not the key itself",
+    )
 }
 
 fn gate(config: &Config) -> Rule {

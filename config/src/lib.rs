@@ -371,6 +371,36 @@ mod tests {
     }
 
     #[test]
+    fn a_judge_needs_an_address_a_model_and_a_variable() {
+        let with = |judge: &str, model: &str, variable: &str| {
+            let key = |key: &str, value: &str| {
+                (format!("HONE__EVALUATION__JUDGE{key}"), value.to_owned())
+            };
+            let environment =
+                vec![key("", judge), key("_MODEL", model), key("_API_KEY_ENV", variable)];
+            Sources { environment, ..Sources::default() }
+        };
+        assert!(with("http://127.0.0.1:8000/v1", "m", "JUDGE_API_KEY").load().is_ok());
+        assert!(with("http://[::1]:8000/v1", "m", "").load().is_ok());
+        assert!(with("", "", "sk-no judge, no matter").load().is_ok());
+        for (judge, model, variable, key) in [
+            ("127.0.0.1:8000", "m", "", "HONE__EVALUATION__JUDGE:"),
+            ("https://judge.example/v1", "m", "", "HONE__EVALUATION__JUDGE:"),
+            ("http://me:secret@localhost/v1", "m", "", "HONE__EVALUATION__JUDGE:"),
+            ("http:///v1", "m", "", "HONE__EVALUATION__JUDGE:"),
+            ("http://localhost", " ", "", "HONE__EVALUATION__JUDGE_MODEL:"),
+            ("http://localhost", "m", "sk-1234", "HONE__EVALUATION__JUDGE_API_KEY_ENV:"),
+        ] {
+            let text = message(&with(judge, model, variable));
+            assert!(text.starts_with(key), "{text}");
+            assert!(!text.contains("sk-1234") && !text.contains("secret"), "{text}");
+        }
+        let mut without = with("http://localhost", "m", "");
+        without.environment.push(("HONE__EVALUATION__JUDGE_RUBRIC".into(), String::new()));
+        assert!(message(&without).contains("what makes an answer better"));
+    }
+
+    #[test]
     fn integers_serve_as_floats_and_lists_can_be_set() {
         let loaded = variable("HONE__CURATION__HOLDOUT_PERCENT", "25").load().unwrap();
         assert_eq!(loaded.config.curation.holdout_percent.percent(), 25.0);

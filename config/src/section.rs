@@ -233,6 +233,14 @@ section! {
         max_tokens: u32,
         /// Questions under way at once.
         concurrency: usize,
+        /// Address of an OpenAI-compatible judge; empty is none.
+        judge: String,
+        /// The judge's model.
+        judge_model: String,
+        /// What makes an answer better.
+        judge_rubric: String,
+        /// Name of the variable that holds the judge's key; empty is no key.
+        judge_api_key_env: String,
     }
 }
 

@@ -274,6 +274,10 @@ mod tests {
         scores
     }
 
+    fn fit_one(block: &Block) -> Fit {
+        fit(std::slice::from_ref(block), 1, DRAWS)
+    }
+
     /// The scores of rows that are copies of `of` these `n` rows.
     fn copies(once: &[f64], n: usize, of: &[usize]) -> Vec<f64> {
         of.iter().flat_map(|i| of.iter().map(move |j| once[i * n + j])).collect()
@@ -324,7 +328,7 @@ mod tests {
         let of = [0, 1, 2, 2, 2, 2];
         let copied = Block::new(copies(&once, 3, &of), vec![9, 4, 7, 7, 7, 7]).unwrap();
         let distinct = Block::of_distinct(once, 3).unwrap();
-        let (one, other) = (fit(&[distinct.clone()], 1, DRAWS), fit(&[copied.clone()], 1, DRAWS));
+        let (one, other) = (fit_one(&distinct), fit_one(&copied));
         assert!((one.statistic - other.statistic).abs() < 1e-12, "{one:?} {other:?}");
         assert_eq!(copied.merged().len(), 3);
         for (a, b) in copied.merged().scores.iter().zip(&distinct.scores) {
@@ -371,7 +375,7 @@ mod tests {
     fn drawn_and_exact_agree_and_the_seed_decides() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let block = Block::of_distinct(scores(7, 0.15, &mut rng), 7).unwrap();
-        let exact = fit(&[block.clone()], 1, DRAWS);
+        let exact = fit_one(&block);
         let table = Table { n: 7, parts: block.parts(&[1.0; 7], 7.0) };
         let enough = table.diagonal() - 1e-12;
         let drawn = share_of_drawn(&[table], enough, 1, DRAWS);
