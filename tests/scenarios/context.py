@@ -18,6 +18,7 @@ class Options:
     hone: Path
     controls: int = 100
     nights: int = 3
+    settings: str = ""
     keep: bool = False
 
 
@@ -39,7 +40,7 @@ class Run:
 
     def daemon(self) -> Daemon:
         """A daemon of its own, killed at the end of the `with` block."""
-        daemon = Daemon(self.options.hone, self.options.keep)
+        daemon = Daemon(self.options.hone, self.options.settings, self.options.keep)
         self.daemons.append(daemon)
         return daemon
 

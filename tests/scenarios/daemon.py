@@ -25,13 +25,13 @@ def _free_port() -> int:
 class Daemon:
     """`hone serve` with default settings; only the nightly schedule is off, since scenarios start their cycles."""
 
-    def __init__(self, hone: Path, keep: bool = False):
+    def __init__(self, hone: Path, settings: str = "", keep: bool = False):
         self.folder = Path(tempfile.mkdtemp(prefix="hone-scenario-"))
         self.keep = keep
         self.log = self.folder / "log.txt"
         self.said = ""
         config = self.folder / "hone.toml"
-        config.write_text(SETTINGS)
+        config.write_text(SETTINGS + settings)
         port = _free_port()
         command = [hone, "--data-dir", self.folder / "data", "--config", config, "serve", "--listen", f"127.0.0.1:{port}"]
         with open(self.log, "wb") as log:

@@ -25,11 +25,12 @@ class Result:
 def line(result: Result) -> str:
     """One compact line."""
     word = "ERROR" if result.error else "pass" if result.passed else "FAIL"
-    figures = "; ".join(
+    parts = [
         f"{figure.name} {figure.value}" + ("" if figure.held is not False else f" (bar {figure.bar})")
         for figure in result.outcome.figures
-    )
-    return f"{word:5} {result.scenario} seed {result.seed}, {result.seconds:.0f} s: {figures or result.error.splitlines()[-1]}"
+    ]
+    parts += result.error.splitlines()[-1:]
+    return f"{word:5} {result.scenario} seed {result.seed}, {result.seconds:.0f} s: {'; '.join(parts)}"
 
 
 def _cell(text: Any) -> str:

@@ -3,7 +3,9 @@
 
 import argparse
 import json
+import shutil
 import sys
+import tempfile
 import time
 import traceback
 from pathlib import Path
@@ -27,6 +29,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="write all figures as JSON to this file, after each scenario")
     parser.add_argument("--controls", type=int, default=100, help="rows of each control file (at most 200)")
     parser.add_argument("--nights", type=int, default=3, help="nights of the noise scenarios")
+    parser.add_argument("--settings", type=Path, help="more of hone.toml, for trials; the bars are meant for defaults")
     parser.add_argument("--keep", action="store_true", help="keep the daemons' folders")
     parser.add_argument("--quick", action="store_true", help="facts10 with seed 1 and 20 rows of each control file")
     arguments = parser.parse_args()
@@ -73,7 +76,15 @@ def main() -> int:
         print(f"no binary at {arguments.hone}; build it, or name it with --hone", file=sys.stderr)
         return 2
     daemon.always_clean_up()
-    options = Options(arguments.hone.resolve(), arguments.controls, arguments.nights, arguments.keep)
+    # A copy, so that a build meanwhile changes nothing.
+    with tempfile.TemporaryDirectory(prefix="hone-binary-") as folder:
+        return _all(arguments, Path(shutil.copy(arguments.hone, folder)))
+
+
+def _all(arguments: argparse.Namespace, hone: Path) -> int:
+    """All scenarios that were asked for; the exit status."""
+    settings = arguments.settings.read_text() if arguments.settings else ""
+    options = Options(hone, arguments.controls, arguments.nights, settings, arguments.keep)
     controls = Controls(options.hone, options.controls)
     results: list[report.Result] = []
     try:

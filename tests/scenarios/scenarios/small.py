@@ -91,7 +91,7 @@ def five(run: Run) -> None:
             right = measure.right(client, taught)
             held = right == 5 or says_what_is_missing(cycle)
             out.bar(f"{family}: right of 5", right, "5, or told what is missing", held)
-            out.tell(f"{family}: verdict", f"{cycle.verdict}: {cycle.reason}")
+            out.tell(f"{family}: verdict", cycle.verdict)
             if cycle.promoted:
                 run.controls_fall(client, 0.5)
 

@@ -76,6 +76,7 @@ def thumbs(run: Run) -> None:
     out = run.outcome
     calm, calm_gained, calm_rows = _town(run, storm=False)
     stormy, stormy_gained, stormy_rows = _town(run, storm=True)
+    out.bar("promoted without the storm", calm, "promoted", calm == "promoted")
     out.bar("verdict without and with the storm", f"{calm}, {stormy}", "the same", calm == stormy)
     for family, value in calm_gained.items():
         out.tell(f"{family}: without, with", f"{value}, {stormy_gained[family]}")
