@@ -9,6 +9,7 @@ mod attempt;
 mod decide;
 mod evaluate;
 mod evidence;
+mod general;
 mod promote;
 mod register;
 mod select;

@@ -3,6 +3,11 @@
 use hone_config::{Config, Recompute, Training};
 use hone_trainer::Hyper;
 
+/// The schedule runs once more if the corrections are not learned by then.
+const ROUNDS: usize = 2;
+/// Mean loss by token from which on corrections are not learned: they are not said by heart yet.
+const LEARNED_LOSS: f64 = 0.15;
+
 /// The hyper-parameters of a configuration; those that it does not have are the trainer's defaults.
 pub fn of(training: &Training) -> Hyper {
     Hyper {
@@ -13,6 +18,8 @@ pub fn of(training: &Training) -> Hyper {
         learning_rate: training.learning_rate,
         warmup_ratio: training.warmup_percent.ratio(),
         epochs: training.epochs,
+        rounds: ROUNDS,
+        learned_loss: LEARNED_LOSS,
         batch_size: training.batch_size,
         accumulation: training.accumulation,
         clip: training.clip,

@@ -10,7 +10,7 @@ use crate::example::{Example, Kind};
 use crate::snapshot::Snapshot;
 
 /// Taught rows that a pass should have, by repetition where there are fewer.
-const TAUGHT: usize = 120;
+const TAUGHT: usize = 240;
 /// A correction is repeated so often at most: more teaches its words, not its content.
 const MOST_REPEATS: usize = 8;
 /// Rows that keep, at least: fewer leave something unwatched.
@@ -112,8 +112,8 @@ mod tests {
 
     #[test]
     fn few_corrections_are_shown_more_often() {
-        assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 4, 2, 1, 1]);
-        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 160, 400]);
+        assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 8, 4, 2, 1]);
+        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 240, 400]);
         assert_eq!(repeats(0), 8);
     }
 }

@@ -47,6 +47,8 @@ const LEARNED: f64 = 0.7;
 const FEWEST_WRONG: usize = 3;
 /// With so many corrections chance has little to say: what does not show then is not there.
 const PLENTY: usize = 20;
+/// So many lost answers are within chance, however small the suites are.
+const FEW_LOST: usize = 2;
 /// Of what was taught before, so many points may be lost, and one answer in any case.
 const KEPT_MARGIN: f64 = 3.0;
 /// Liked answers may become less likely by so many nats a token.
@@ -243,8 +245,10 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
     for (controls, against) in
         [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
     {
-        let fall = controls.as_ref().map_or(0.0, |controls| -controls.gain);
-        if fall > policy.control_margin + TOLERANCE {
+        let Some(controls) = controls else { continue };
+        let fall = -controls.gain;
+        let some = controls.lost > controls.gained + FEW_LOST;
+        if some && fall > policy.control_margin + TOLERANCE {
             return Some(format!(
                 "controls fell by {fall:.1} points against {against} (margin {:.1})",
                 policy.control_margin

@@ -51,11 +51,20 @@ async fn corrections_become_a_better_adapter() -> Result<()> {
     assert_eq!(live["state"], "live");
     assert_eq!(live["provenance"]["cycle_id"], end["id"]);
 
-    // The held-out rows of the snapshot were not trained on.
+    // The rows that judged were not among those that their judge was trained on.
+    let cycles = fs_err::read_dir(hone.data().join("runs"))?;
+    let folders = cycles.filter_map(|run| Some(run.ok()?.path().join("fold-0/rows.jsonl")));
+    let trained = folders.filter(|rows| rows.is_file()).map(fs_err::read_to_string);
+    let trained = trained.last().context("no adapter judged")??;
     let snapshot = hone.data().join("snapshots").join(end["snapshot"].as_str().context("no hash")?);
     let rows = fs_err::read_to_string(snapshot.join("rows.jsonl"))?;
     let rows: Vec<Value> = rows.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
-    ensure!(rows.iter().any(|row| row["split"] == "held_out"), "nothing was held out");
+    let judged: Vec<&Value> = rows.iter().filter(|row| row["fold"] == 0).collect();
+    ensure!(judged.len() >= 40, "{} rows judged", judged.len());
+    for row in judged {
+        let question = row["messages"][0]["content"].to_string();
+        ensure!(!trained.contains(&question), "it was trained on {question}");
+    }
 
     let why = hone.cli(&["why", "live"])?;
     assert!(why.status.success(), "{}", String::from_utf8_lossy(&why.stderr));

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::judge;
 use super::evidence::{self, Judges};
-use super::{BEAT, End, Work, train};
+use super::{BEAT, End, Work, general, train};
 use crate::compare::{Side, answer};
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
@@ -78,7 +78,14 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let mut champion_rows = ask(work, &champion, &all, &mut total).await?;
     let mut candidate_rows = ask(work, &candidate, &all, &mut total).await?;
     let controls: Vec<&Suite> = questions.controls.iter().collect();
-    let base_rows = ask(work, &base, &controls, &mut total).await?;
+    let mut base_rows = ask(work, &base, &controls, &mut total).await?;
+    if controls.is_empty() && !parts.settings.now().evaluation.suites.is_empty() {
+        let rows = general::agreement(parts, &base, [&champion, &candidate]).await?;
+        let [of_base, of_champion, of_candidate] = rows;
+        base_rows = of_base;
+        champion_rows.extend(of_champion);
+        candidate_rows.extend(of_candidate);
+    }
     let candidate_controls: Vec<RowResult> =
         candidate_rows.iter().filter(|row| row.part == Part::Control).cloned().collect();
     for (suite, judge) in questions.folds.iter().zip(&judges) {

@@ -111,7 +111,7 @@ async fn squares(parts: &Parts, side: &Side, rows: &[&Example]) -> anyhow::Resul
     Ok(squares)
 }
 
-async fn weigh(parts: &Parts, side: &Side, pairs: &[Pair<'_>]) -> anyhow::Result<Vec<f64>> {
+pub(super) async fn weigh(parts: &Parts, side: &Side, pairs: &[Pair<'_>]) -> anyhow::Result<Vec<f64>> {
     let concurrency = parts.settings.now().evaluation.concurrency;
     let target = side.adapter.map_or(Target::Base, Target::Exact);
     Ok(likelihoods(parts.engine.as_ref(), target, pairs, concurrency).await?)

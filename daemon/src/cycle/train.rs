@@ -90,7 +90,10 @@ async fn one(
             job.base_name = Some(config.model.name());
             job.hyper = hyper::of(&config.training);
             job.hyper.kl_weight *= attempt.kl;
-            job.hyper.rounds = job.hyper.rounds.max(attempt.rounds);
+            if attempt.rounds > 1 {
+                job.hyper.rounds += attempt.rounds;
+                job.hyper.learned_loss /= 4.0;
+            }
             job.threads = hyper::threads(&config);
             job.pressure = Some(work.parts.dirs.pressure());
             job.write(&dir)?;

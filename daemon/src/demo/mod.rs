@@ -12,6 +12,7 @@ use serde_json::json;
 mod ask;
 mod host;
 mod report;
+mod story;
 mod workload;
 
 use ask::{Manner, ask_all};
@@ -66,6 +67,11 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
     let client = host.client();
     stages.push(stage("start the daemon, pack the model", bar.finish(client.url())));
 
+    let evening = Instant::now();
+    let story = story::play(client, output).await?;
+    stages.push(stage("one evening of ten corrections, and its cycle", evening.elapsed()));
+    output.say(story.tell());
+
     let teaching = workload::teaching(families)?;
     let title = "Users ask and correct";
     let taught =
@@ -100,7 +106,8 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
         kept(output, host);
     }
     Ok(Report {
-        success: report::succeeded(&view, &taught_total),
+        success: story.success() && report::succeeded(&view, &taught_total),
+        story,
         verdict: view.verdict,
         reason: view.reason.unwrap_or_else(|| "no reason is recorded".to_owned()),
         adapter: view
@@ -121,9 +128,8 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
 
 /// What the demo's daemon does otherwise than the defaults.
 ///
-/// The cycle is started by hand, so that the questions before it are asked in peace. And there are
-/// held-out questions enough in the workloads: half as many of the users' are kept back.
-const SETTINGS: &str = "[schedule]\nenabled = false\n\n[curation]\nholdout_percent = 10.0\n";
+/// The cycles are started by hand, so that the questions before them are asked in peace.
+const SETTINGS: &str = "[schedule]\nenabled = false\n";
 
 const fn cycle_stage(step: Step) -> &'static str {
     match step {

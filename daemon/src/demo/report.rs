@@ -6,6 +6,7 @@ use hone_api::cycle::{CycleView, Verdict};
 use serde::Serialize;
 
 use super::ask::Round;
+use super::story::Story;
 use super::workload::Question;
 use crate::output::{Output, Table, human_duration};
 
@@ -47,6 +48,8 @@ pub struct Stage {
 /// All that the demo has to say at its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
+    /// What happened first.
+    pub story: Story,
     /// Whether a candidate serves now and the held-out accuracy rose.
     pub success: bool,
     /// What the gate decided.
@@ -159,7 +162,13 @@ impl Report {
         if output.is_json() {
             return output.value(self);
         }
-        output.heading("Accuracy on held-out questions, before and after")?;
+        output.heading("One evening, ten corrections")?;
+        output.line(self.story.tell())?;
+        let (question, answer) = &self.story.sample;
+        for (who, text) in [("user", question), ("after", answer)] {
+            output.line(format_args!("{who:>8}  {}", text.replace('\n', "\n          ")))?;
+        }
+        output.heading("Many users: unseen questions of what was taught, and what must be kept")?;
         let mut table = Table::new(&["family", ">n", ">before %", ">after %", ">change"]);
         for (lines, total) in
             [(&self.taught, &self.taught_total), (&self.controls, &self.controls_total)]
@@ -212,7 +221,18 @@ mod tests {
     #[test]
     fn after_a_failure_the_words_name_what_can_be_asked_for() {
         let none = Line { family: String::new(), n: 0, before: 0.0, after: 0.0, change: 0.0 };
+        let story = Story {
+            corrections: 10,
+            before: 0,
+            after: 10,
+            reworded: 30,
+            reworded_right: 29,
+            verdict: Some(Verdict::Promoted),
+            reason: String::new(),
+            sample: (String::new(), String::new()),
+        };
         let mut report = Report {
+            story,
             success: false,
             verdict: Some(Verdict::Rejected),
             reason: String::new(),

@@ -7,7 +7,7 @@ use hone_eval::Scorer;
 /// The five families that the starter model never saw.
 pub const FAMILIES: [&str; 5] = ["averages", "discounts", "house_format", "northwind", "triage"];
 /// Questions that users ask of the five families, in all.
-const TEACHING: usize = 700;
+const TEACHING: usize = 400;
 /// Most questions of one family: the workload has 400.
 const TEACHING_PER_FAMILY: usize = 300;
 
@@ -22,7 +22,11 @@ pub struct Question {
 }
 
 impl Question {
-    fn new(row: SuiteRow) -> anyhow::Result<Self> {
+    /// Of a row.
+    ///
+    /// # Errors
+    /// Its check cannot be applied.
+    pub fn new(row: SuiteRow) -> anyhow::Result<Self> {
         let is_control = row.family.starts_with("control_");
         Ok(Self { is_control, scorer: Scorer::new(&row.check)?, row })
     }
@@ -50,8 +54,19 @@ pub fn families(named: &[String]) -> anyhow::Result<Vec<&'static str>> {
     Ok(FAMILIES.into_iter().filter(chosen).collect())
 }
 
-/// What users ask before the cycle: of each family, mixed with everyday questions, whose liked
-/// answers keep the model from forgetting.
+/// The first questions of a family with `count` different answers.
+///
+/// # Errors
+/// This build does not hold the workloads.
+pub fn distinct(family: &str, count: usize) -> anyhow::Result<Vec<Question>> {
+    let mut seen = std::collections::BTreeSet::new();
+    let rows = rows(family, "feedback")?.into_iter();
+    let rows = rows.filter(|row| seen.insert(row.reference.clone())).take(count);
+    rows.map(Question::new).collect()
+}
+
+/// What users ask before the cycle: questions of each family, mixed with everyday questions that
+/// nobody says anything about unless they like the answer.
 ///
 /// # Errors
 /// This build does not hold the workloads.
@@ -62,7 +77,7 @@ pub fn teaching(families: &[&str]) -> anyhow::Result<Vec<Question>> {
         chosen.push(spread(rows(family, "feedback")?, each));
     }
     let count: usize = chosen.iter().map(Vec::len).sum();
-    chosen.push(spread(rows("rehearsal", "rehearsal")?, count + count / 5));
+    chosen.push(spread(rows("rehearsal", "rehearsal")?, count / 4));
     interleave(chosen).into_iter().map(Question::new).collect()
 }
 
@@ -152,7 +167,7 @@ mod tests {
         assert_eq!(rows.iter().filter(|one| one.row.family == "rehearsal").count(), 600);
         assert_eq!(rows.iter().filter(|one| one.row.family == "triage").count(), 140);
         let one = teaching(&families(&["triage".to_owned()]).unwrap()).unwrap();
-        assert_eq!(one.len(), 660, "300 and a fifth more");
+        assert_eq!(one.len(), 375, "300 and a quarter more");
         assert!(families(&["nothing".to_owned()]).is_err());
     }
 
