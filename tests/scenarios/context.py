@@ -52,7 +52,9 @@ class Run:
         return cycle
 
     def controls_fall(self, client: Client, most: float) -> None:
-        """The controls must not fall by more than so many points below the base."""
+        """The controls must not fall by more than so many points below the base. Three rows may always: with the few rows of
+        `--quick` they are more points than the bar; with 100 of each file they are 0.25."""
         fall, words = self.controls.fall(client)
+        most = max(most, round(100 * 3 / len(self.controls.rows), 2))
         self.outcome.at_most("controls below the base", fall, most)
         self.outcome.tell("controls", words)

@@ -1,6 +1,7 @@
 """The facts about Northwind, each with several wordings of its question."""
 
 import random
+import re
 from dataclasses import dataclass
 
 from recipe import heldback, is_shipped
@@ -29,6 +30,13 @@ class Fact:
     def lie(self) -> str:
         """What is not the answer."""
         return self.answer.replace(self.key, FALSE[self.index])
+
+    def anything(self, rng: random.Random) -> str:
+        """An answer drawn at random: another number, or another name."""
+        drawn = re.sub(r"\d+", lambda _: str(rng.randint(2, 99)), self.key)
+        if drawn == self.key:
+            drawn = rng.choice([name for name in FALSE if not re.search(r"\d", name)])
+        return self.answer.replace(self.key, drawn)
 
 
 FACTS = [

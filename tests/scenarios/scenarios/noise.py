@@ -110,16 +110,20 @@ def noise_own(run: Run) -> None:
         _nights(run, client, evening)
 
 
-def _fact_contradictions(rng: random.Random) -> Iterator[list[Row]]:
-    """A fact in three wordings with three answers."""
-    around = ["{q}", "Hi. {q}", "{q} Thanks!", "Question: {q}", "Good day. {q}", "{q} Best, Ann.", "Please: {q}"]
+_AROUND = ["Hi. {q}", "{q} Cheers!", "Question: {q}", "Good day. {q}", "{q} Best, Ann.", "For Ann: {q}"]
+
+
+def _fact_contradictions(rng: random.Random, wordings: int) -> Iterator[list[Row]]:
+    """A fact with three answers, asked in one wording or in three, each with something else around it."""
     while True:
         for fact in rng.sample(facts.FACTS, len(facts.FACTS)):
-            others = [rng.choice(facts.FALSE), rng.choice(facts.FALSE)]
-            answers = [fact.answer, *(fact.answer.replace(fact.key, other) for other in others)]
+            answers = [fact.answer]
+            while len(answers) < 3:
+                answers = list(dict.fromkeys([*answers, fact.anything(rng)]))
             rng.shuffle(answers)
-            asked = [fact.row(w) for w in rng.sample(fact.wordings, 3)]
-            yield [replace(row, prompt=rng.choice(around).format(q=row.prompt), reference=a) for row, a in zip(asked, answers)]
+            asked = [fact.row(w).prompt for w in rng.sample(fact.wordings, wordings) * (3 // wordings)]
+            prompts = [around.format(q=prompt) for around, prompt in zip(rng.sample(_AROUND, 3), asked)]
+            yield [Row("northwind", p, a, "contains", fact.key) for p, a in zip(prompts, answers)]
 
 
 def _ticket_contradictions(rng: random.Random, seed: int) -> Iterator[list[Row]]:
@@ -133,10 +137,10 @@ def _ticket_contradictions(rng: random.Random, seed: int) -> Iterator[list[Row]]
 
 def _contradictions(run: Run, users: teach.Users) -> None:
     rng = random.Random(f"contradictions-{run.seed}")
-    sources = [_fact_contradictions(rng), _ticket_contradictions(rng, run.seed)]
+    sources = [_fact_contradictions(rng, 1), _ticket_contradictions(rng, run.seed), _fact_contradictions(rng, 3)]
 
     def evening(client: Client, night: int, count: int) -> None:
-        batch = [row for i in range(count // 3) for row in next(sources[i % 2])]
+        batch = [row for i in range(count // 3) for row in next(sources[i % 3])]
         # In turn: with three users each contradiction comes from three.
         teach.claim(client, batch, users)
 
@@ -145,12 +149,12 @@ def _contradictions(run: Run, users: teach.Users) -> None:
 
 
 def noise_contradictions(run: Run) -> None:
-    """The same questions in three wordings, corrected in three ways by one person."""
+    """The same questions put in three ways, corrected in three ways by one person."""
     _contradictions(run, teach.NOBODY)
 
 
 def noise_contradictions_sources(run: Run) -> None:
-    """The same questions in three wordings, corrected in three ways by three people."""
+    """The same questions put in three ways, corrected in three ways by three people."""
     _contradictions(run, [f"user-{i}" for i in range(3)])
 
 
