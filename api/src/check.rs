@@ -10,7 +10,7 @@ use crate::chat::Message;
 
 /// Why [`Check::Judge`] is refused.
 pub const NO_JUDGE: &str =
-    "`judge` needs a judge, and none can be configured yet; use another check";
+    "`judge` needs a judge, and evaluations do not ask one yet; use another check";
 
 /// What an answer must satisfy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -8,7 +8,7 @@ mod local;
 mod remote;
 
 pub use local::{
-    BenchCommand, ConfigCommand, DemoArgs, EvalArgs, HyperArgs, ModelArgs, RecomputeArg,
+    BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs, RecomputeArg,
     SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
 };
 pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, WhyArgs};

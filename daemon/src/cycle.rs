@@ -10,6 +10,7 @@ mod decide;
 mod evaluate;
 mod evidence;
 mod general;
+mod judged;
 mod promote;
 mod register;
 mod select;

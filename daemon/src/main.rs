@@ -26,7 +26,6 @@ mod evals;
 mod hyper;
 mod import;
 mod journal;
-#[cfg_attr(not(test), expect(dead_code, reason = "cycles do not ask it yet"))]
 mod judge;
 mod load;
 mod lock;

@@ -7,10 +7,9 @@
 use std::collections::HashMap;
 
 use hone_api::chat::{Message, Role};
-use hone_api::feedback::Signal;
 
 use crate::dedup::prompt_key;
-use crate::select::{Labelled, normalised};
+use crate::select::{Labelled, called_bad, normalised};
 
 /// The answers that anybody called bad, with what is said to be right.
 #[derive(Debug, Default)]
@@ -21,17 +20,11 @@ impl BadTurns {
     #[must_use]
     pub fn of(labelled: &[Labelled]) -> Self {
         let mut turns = HashMap::new();
-        for Labelled { interaction, feedback } in labelled {
-            let mut feedback: Vec<_> = feedback.iter().collect();
-            feedback.sort_by_key(|item| (item.created_at, item.id));
-            let is_bad = feedback.iter().any(|item| item.signal.is_failure());
-            let correction = feedback.iter().rev().find_map(|item| match &item.signal {
-                Signal::Demonstration(text) if !text.trim().is_empty() => Some(text.clone()),
-                _ => None,
-            });
+        for row in labelled {
+            let Some(correction) = called_bad(row) else { continue };
+            let interaction = &row.interaction;
             for text in interaction.answers.iter().filter_map(|answer| answer.text.as_deref()) {
-                let served_as_asked = correction.as_deref().map(normalised) == Some(normalised(text));
-                if is_bad && !served_as_asked {
+                if correction.as_deref().map(normalised) != Some(normalised(text)) {
                     let key = (prompt_key(&interaction.messages), normalised(text));
                     turns.insert(key, correction.clone());
                 }

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use conversation::BadTurns;
 pub use dedup::prompt_key;
-pub use derive::{check_for, is_derived_from_form};
+pub use derive::{check_for, is_result};
 pub use error::{Error, Result};
 pub use example::{Example, Kind};
 pub use mix::Mix;
@@ -110,13 +110,14 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
         .collect();
     // The order of preference among duplicates: corrections first, then the newest.
     drafts.sort_by_key(|draft| (draft.row.kind, Reverse(draft.row.said_at), Reverse(draft.row.id)));
-    let clusters = clusters(policy, &mut drafts);
+    let clusters = clusters(policy, &drafts);
     ledger.clusters = clusters.iter().collect::<BTreeSet<_>>().len();
 
     let voices = voices(inputs.labelled);
     ledger.sources = voices.len();
     rule(&mut drafts, &clusters, &voices, &mut ledger);
     mark_copies(&mut drafts);
+    mark_near_copies(policy, &mut drafts);
     limit_rows(policy, &mut drafts);
     balance_replay(policy, &mut drafts);
 
@@ -221,9 +222,8 @@ impl Draft {
     }
 }
 
-/// Groups similar prompts; returns the cluster of each draft. Near copies with the same answer are
-/// marked.
-fn clusters(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
+/// Groups similar prompts; returns the cluster of each draft.
+fn clusters(policy: &Policy, drafts: &[Draft]) -> Vec<usize> {
     // Drafts with the same prompt share one fingerprint, so the costly comparison sees each once.
     let mut first: HashMap<&str, usize> = HashMap::new();
     let mut unique: Vec<usize> = Vec::new();
@@ -235,19 +235,27 @@ fn clusters(policy: &Policy, drafts: &mut [Draft]) -> Vec<usize> {
         });
         same_as.push(slot);
     }
-    let prompts: Vec<Prompt<'_>> = unique
+    let groups = groups(policy, drafts, &unique);
+    same_as.into_iter().map(|slot| groups.cluster[slot]).collect()
+}
+
+fn groups(policy: &Policy, drafts: &[Draft], which: &[usize]) -> dedup::Groups {
+    let prompts: Vec<Prompt<'_>> = which
         .iter()
         .map(|&it| &drafts[it])
         .map(|draft| Prompt { fingerprint: &draft.fingerprint, answer: &draft.row.answer })
         .collect();
-    let groups = dedup::group(&prompts, policy.near_duplicate, policy.cluster_similarity);
-    for (position, draft) in drafts.iter_mut().enumerate() {
-        let slot = same_as[position];
-        if unique[slot] == position && groups.repeats[slot] {
-            draft.out = Some(Reason::NearDuplicate);
-        }
+    dedup::group(&prompts, policy.near_duplicate, policy.cluster_similarity)
+}
+
+/// Of nearly equal prompts with the same answer one stays. Only what may teach counts: a row that
+/// waits must not take away another's.
+fn mark_near_copies(policy: &Policy, drafts: &mut [Draft]) {
+    let left: Vec<usize> = (0..drafts.len()).filter(|at| drafts[*at].out.is_none()).collect();
+    let repeats = groups(policy, drafts, &left).repeats;
+    for (at, _) in left.into_iter().zip(repeats).filter(|(_, repeats)| *repeats) {
+        drafts[at].out = Some(Reason::NearDuplicate);
     }
-    same_as.into_iter().map(|slot| groups.cluster[slot]).collect()
 }
 
 /// Leaves out what may not teach by itself.

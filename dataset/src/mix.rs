@@ -3,6 +3,8 @@
 //! Few corrections are repeated, so that the run has steps enough to learn them, and stand beside
 //! enough rehearsal that nothing else moves.
 
+use std::collections::BTreeSet;
+
 use hone_api::chat::Role;
 use serde::Serialize;
 
@@ -19,7 +21,7 @@ const KEEPING: usize = 160;
 /// What a run trains on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
-    /// Leave out the rows of this fold.
+    /// Leave out the rows of this fold, and what is like them.
     pub without_fold: Option<usize>,
     /// Rows that keep, for each taught one.
     pub rehearsal: f64,
@@ -67,10 +69,18 @@ impl Snapshot {
     /// The rows of a run.
     #[must_use]
     pub fn mix(&self, mix: Mix) -> Vec<TrainRow<'_>> {
-        let of_kind = |kind| self.examples.iter().filter(move |example| example.kind == kind);
-        let taught: Vec<&Example> = of_kind(Kind::Supervised)
-            .filter(|example| mix.without_fold.is_none() || example.fold != mix.without_fold)
+        // What is like a judged row would give its answer away, liked and older rows too.
+        let judged: BTreeSet<usize> = self
+            .examples
+            .iter()
+            .filter(|example| example.fold.is_some() && example.fold == mix.without_fold)
+            .map(|example| example.cluster)
             .collect();
+        let of_kind = |kind| {
+            let here = self.examples.iter().filter(move |example| example.kind == kind);
+            here.filter(|example| !judged.contains(&example.cluster))
+        };
+        let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
         let mut rows = Vec::new();
         for _ in 0..repeats(taught.len()) {
             rows.extend(taught.iter().map(|example| row_of(example, Kind::Supervised)));

@@ -79,7 +79,9 @@ pub(crate) fn choose(
             let bad_turns = bad.mend(&mut messages);
             if redacting {
                 for message in &mut messages {
-                    message.content = redact::redact(&message.content).text;
+                    for text in std::iter::once(&mut message.content).chain(&mut message.name) {
+                        *text = redact::redact(text).text;
+                    }
                 }
             }
             Rehearsal { id: Some(interaction.id), messages, bad_turns }

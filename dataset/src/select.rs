@@ -120,9 +120,7 @@ fn judge(labelled: &Labelled) -> Verdict {
     if interaction.messages.is_empty() {
         return Verdict::Dropped(Reason::NoText);
     }
-    let mut feedback: Vec<&Feedback> = labelled.feedback.iter().collect();
-    feedback.sort_by_key(|item| (item.created_at, item.id));
-
+    let feedback = in_order(&labelled.feedback);
     let asker = interaction.source.as_deref();
     let opinions = Opinions::of(&feedback);
     let (kind, answer, source) = match opinions.outcome(asker, interaction) {
@@ -146,6 +144,26 @@ fn judge(labelled: &Labelled) -> Verdict {
         said_at,
         of_base: interaction.adapter_id.is_none(),
     })
+}
+
+fn in_order(feedback: &[Feedback]) -> Vec<&Feedback> {
+    let mut feedback: Vec<&Feedback> = feedback.iter().collect();
+    feedback.sort_by_key(|item| (item.created_at, item.id));
+    feedback
+}
+
+/// What is right in the place of an answer that any source calls bad, as far as that is settled;
+/// `None` if nobody calls it bad.
+pub(crate) fn called_bad(labelled: &Labelled) -> Option<Option<String>> {
+    let opinions = Opinions::of(&in_order(&labelled.feedback));
+    if opinions.votes(false) == 0 {
+        return None;
+    }
+    let asker = labelled.interaction.source.as_deref();
+    match opinions.outcome(asker, &labelled.interaction) {
+        Ok((Kind::Supervised, correction, _)) => Some(Some(correction)),
+        _ => Some(None),
+    }
 }
 
 /// What the sources say of one answer.
@@ -179,7 +197,10 @@ impl<'a> Opinions<'a> {
                     *say = Say { good: Some(false), demonstration: Some(text) };
                     opinions.discarded = None;
                 }
-                Signal::Discard => opinions.discarded = Some(item.source.as_deref()),
+                Signal::Discard => {
+                    say.demonstration = None;
+                    opinions.discarded = Some(item.source.as_deref());
+                }
                 signal => match signal.vote() {
                     // The source changed its mind: the served answer was good after all.
                     Some(true) => *say = Say { good: Some(true), demonstration: None },
@@ -275,7 +296,8 @@ impl<'a> Opinions<'a> {
                 None => return Err(Verdict::Waits(WaitingReason::Contradiction)),
             }
         };
-        let said = group.iter().find(|(source, _)| *source == asker).or(group.first());
+        // Whoever confirms another's correction answers for it from then on.
+        let said = group.iter().find(|(source, _)| *source != asker).or(group.first());
         Ok(said.map(|(source, text)| (*text, *source, most)))
     }
 }

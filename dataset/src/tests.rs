@@ -1,5 +1,7 @@
 //! The whole way from labelled interactions to a snapshot.
 
+mod folds;
+mod says;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +15,10 @@ use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use proptest::prelude::*;
 
 use crate::dedup::Fingerprint;
-use crate::{Example, Kind, Labelled, Policy, Reason, Snapshot, Split, build, check_for};
+use crate::{
+    Curated, Example, Inputs, Kind, Labelled, Mix, Policy, Reason, Rehearsal, Snapshot, Sources,
+    WaitingReason, check_for, curate,
+};
 
 /// An interaction whose id, and so its age, follows from `number`.
 fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
@@ -50,6 +55,11 @@ fn ask(number: u32, prompt: &str) -> Labelled {
 }
 
 impl Labelled {
+    fn asked_by(mut self, source: &str) -> Self {
+        self.interaction.source = Some(source.to_owned());
+        self
+    }
+
     fn say(self, source: &str, signal: Signal) -> Self {
         self.say_with(source, signal, &[])
     }
@@ -86,76 +96,52 @@ fn fix(text: &str) -> Signal {
     Signal::Demonstration(text.to_owned())
 }
 
-/// Everything trains, so that one row can be looked at.
-fn all_train() -> Policy {
-    Policy {
-        holdout_percent: 0.0,
-        validation_percent: 0.0,
-        replay_ratio: 100.0,
-        ..Policy::default()
-    }
+/// Liked rows find room.
+fn roomy() -> Policy {
+    Policy { replay_ratio: 100.0, ..Policy::default() }
 }
 
-/// What one row becomes, beside a correction that makes room for replay.
-fn outcome(row: Labelled) -> Result<(Kind, String), Reason> {
+fn curated(policy: &Policy, labelled: &[Labelled]) -> Curated {
+    let rehearsal = Sources { unrated: &[], shipped: &[] };
+    curate(policy, Inputs { labelled, rehearsal, learned: &BTreeSet::new() }).unwrap()
+}
+
+/// A snapshot without rehearsal.
+fn build(policy: &Policy, labelled: &[Labelled]) -> Snapshot {
+    curated(policy, labelled).seal(Vec::new()).unwrap()
+}
+
+/// What became of a row.
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Taught(String),
+    Kept,
+    Waits(WaitingReason),
+    Out(Reason),
+}
+
+/// What one row becomes, beside a correction that makes room for it.
+fn outcome(row: Labelled) -> Outcome {
     let anchor = ask(999, "anchor question about nothing else").say("x", fix("anchor"));
     let id = row.interaction.id;
-    let snapshot = build(&all_train(), &[row, anchor], &BTreeSet::new()).unwrap();
-    if snapshot.manifest.waiting.contains(&id) {
-        return Ok((Kind::Supervised, "WAITS".to_owned()));
+    let snapshot = build(&roomy(), &[row, anchor]);
+    if let Some(waiting) = snapshot.manifest.waiting.iter().find(|waiting| waiting.id == id) {
+        return Outcome::Waits(waiting.reason);
     }
     match snapshot.examples.iter().find(|example| example.id == id) {
-        Some(example) => Ok((example.kind, example.reference().to_owned())),
-        None => Err(*snapshot.manifest.dropped.keys().next().unwrap()),
+        Some(example) if example.kind == Kind::Supervised => {
+            Outcome::Taught(example.reference().to_owned())
+        }
+        Some(example) => {
+            assert_eq!(example.reference(), "served");
+            Outcome::Kept
+        }
+        None => Outcome::Out(*snapshot.manifest.dropped.keys().next().unwrap()),
     }
 }
 
-#[test]
-fn votes_and_corrections_decide_what_is_learnt() {
-    let taught = |text: &str| Ok((Kind::Supervised, text.to_owned()));
-    let replay = || Ok((Kind::Replay, "served".to_owned()));
-    let waits = || Ok((Kind::Supervised, "WAITS".to_owned()));
-    let q = || ask(1, "q");
-    let comment = || Signal::Comment("hm".to_owned());
-
-    assert_eq!(outcome(q().say("a", bad()).say("a", fix("right"))), taught("right"));
-    assert_eq!(outcome(q().say("a", fix("right")).say("a", bad())), taught("right"));
-    assert_eq!(outcome(q().say("a", Signal::Score(0.2)).say("a", fix("right"))), taught("right"));
-    assert_eq!(outcome(q().say("a", fix("right"))), taught("right"));
-    assert_eq!(outcome(q().say("a", fix("old")).say("b", fix("new"))), taught("new"));
-    assert_eq!(outcome(q().say("a", good())), replay());
-    assert_eq!(outcome(q().say("a", Signal::Score(0.5))), replay());
-    assert_eq!(outcome(q().say("a", bad())), waits());
-    assert_eq!(outcome(q().say("a", Signal::Score(0.49))), waits());
-    assert_eq!(outcome(q().say("a", comment())), Err(Reason::NoVerdict));
-    // The latest vote of a source counts, unknown sources being one.
-    assert_eq!(outcome(q().say("a", bad()).say("a", good())), replay());
-    assert_eq!(outcome(q().say("", bad()).say("", good())), replay());
-    assert_eq!(outcome(q().say("a", good()).say("a", bad())), waits());
-    // Then the majority of the sources.
-    let two_to_one = q().say("a", good()).say("b", bad()).say("c", good());
-    assert_eq!(outcome(two_to_one), replay());
-    assert_eq!(outcome(q().say("a", good()).say("b", bad())), Err(Reason::VotesTied));
-    assert_eq!(outcome(q().say("a", good()).say("b", fix("right"))), taught("right"));
-    let outvoted = q().say("a", good()).say("b", fix("wrong")).say("c", good());
-    assert_eq!(outcome(outvoted), replay());
-    // A source that calls the answer good after correcting it takes the correction back.
-    assert_eq!(outcome(q().say("a", fix("right")).say("a", good())), replay());
-    assert_eq!(outcome(q().say("a", good()).say("a", fix("right"))), taught("right"));
-    assert_eq!(outcome(q().say("a", fix(" \n"))), Err(Reason::EmptyDemonstration));
-}
-
-#[test]
-fn what_is_discarded_teaches_nothing_until_somebody_corrects_it() {
-    let q = || ask(1, "q");
-    let discard = || Signal::Discard;
-    let discarded = || Err(Reason::Discarded);
-    assert_eq!(outcome(q().say("a", bad()).say("b", discard())), discarded());
-    assert_eq!(outcome(q().say("a", good()).say("b", discard())), discarded());
-    assert_eq!(outcome(q().say("a", fix("wrong")).say("b", discard())), discarded());
-    assert_eq!(outcome(q().say("a", discard()).say("a", bad())), discarded());
-    let revived = q().say("a", fix("wrong")).say("b", discard()).say("c", fix("right"));
-    assert_eq!(outcome(revived), Ok((Kind::Supervised, "right".to_owned())));
+fn taught(text: &str) -> Outcome {
+    Outcome::Taught(text.to_owned())
 }
 
 #[test]
@@ -165,16 +151,16 @@ fn what_cannot_teach_is_left_out_with_its_reason() {
         change(&mut row.interaction);
         outcome(row)
     };
-    assert_eq!(changed(|it| it.trainable = false, fix("x")), Err(Reason::NotTrainable));
-    assert_eq!(changed(|it| it.messages.clear(), fix("x")), Err(Reason::NoText));
+    assert_eq!(changed(|it| it.trainable = false, fix("x")), Outcome::Out(Reason::NotTrainable));
+    assert_eq!(changed(|it| it.messages.clear(), fix("x")), Outcome::Out(Reason::NoText));
     let cut: fn(&mut Interaction) = |it| it.answers[0].finish_reason = FinishReason::Length;
-    assert_eq!(changed(cut, good()), Err(Reason::CutOff));
-    assert_eq!(changed(cut, fix("x")), Ok((Kind::Supervised, "x".to_owned())));
-    assert_eq!(changed(|it| it.answers[0].text = None, good()), Err(Reason::NoText));
+    assert_eq!(changed(cut, good()), Outcome::Out(Reason::CutOff));
+    assert_eq!(changed(cut, fix("x")), taught("x"));
+    assert_eq!(changed(|it| it.answers[0].text = None, good()), Outcome::Out(Reason::NoText));
     let twice: fn(&mut Interaction) = |it| it.answers.push(it.answers[0].clone());
-    assert_eq!(changed(twice, good()), Err(Reason::SeveralAnswers));
+    assert_eq!(changed(twice, good()), Outcome::Out(Reason::SeveralAnswers));
     let invalid = ask(1, "q").say_with("a", fix("x"), &[("check", "{}")]);
-    assert_eq!(outcome(invalid), Err(Reason::InvalidCheck));
+    assert_eq!(outcome(invalid), Outcome::Out(Reason::InvalidCheck));
 }
 
 #[test]
@@ -187,7 +173,7 @@ fn family_and_check_come_from_the_tags_or_are_derived() {
         ask(4, "four").say("a", good()),
     ];
     rows[3].interaction.metadata.insert("family".to_owned(), "small talk".to_owned());
-    let snapshot = build(&all_train(), &rows, &BTreeSet::new()).unwrap();
+    let snapshot = build(&roomy(), &rows);
     let seen: Vec<_> =
         snapshot.examples.iter().map(|it| (it.family.as_str(), it.check.clone())).collect();
     assert_eq!(
@@ -195,8 +181,8 @@ fn family_and_check_come_from_the_tags_or_are_derived() {
         [
             ("cities", Check::Contains("Oslo".to_owned())),
             ("feedback", Check::FinalNumber(4.0)),
-            ("replay", Check::Exact("served".to_owned())),
-            ("small talk", Check::Exact("served".to_owned())),
+            ("replay", Check::Similar("served".to_owned())),
+            ("small talk", Check::Similar("served".to_owned())),
         ]
     );
 }
@@ -206,7 +192,7 @@ fn personal_data_is_replaced_everywhere_but_the_key_is_of_what_was_asked() {
     let prompt = "Mail ann@corp.io about the rug";
     let check = r#"{"type":"contains","value":"ann@corp.io"}"#;
     let row = || ask(1, prompt).say_with("a", fix("I wrote to ann@corp.io."), &[("check", check)]);
-    let snapshot = build(&all_train(), &[row()], &BTreeSet::new()).unwrap();
+    let snapshot = build(&roomy(), &[row()]);
     let example = &snapshot.examples[0];
     assert_eq!(example.prompt()[0].content, "Mail [EMAIL] about the rug");
     assert_eq!(example.reference(), "I wrote to [EMAIL].");
@@ -214,8 +200,8 @@ fn personal_data_is_replaced_everywhere_but_the_key_is_of_what_was_asked() {
     assert_eq!(example.key, crate::prompt_key(&[Message::new(Role::User, prompt)]));
     assert_eq!(snapshot.manifest.redacted.values().sum::<usize>(), 2);
 
-    let policy = Policy { redact: false, ..all_train() };
-    let as_it_is = build(&policy, &[row()], &BTreeSet::new()).unwrap();
+    let policy = Policy { redact: false, ..roomy() };
+    let as_it_is = build(&policy, &[row()]);
     assert_eq!(as_it_is.examples[0].reference(), "I wrote to ann@corp.io.");
     assert_eq!(as_it_is.examples[0].key, example.key);
 }
@@ -230,7 +216,7 @@ fn personal_data_is_nowhere_in_a_row() {
     ] {
         let mut row = ask(1, "Who am I?").say_with("a", fix("You are ann@corp.io."), &tags(check));
         row.interaction.messages[0].name = Some("ann@corp.io".to_owned());
-        let snapshot = build(&all_train(), &[row], &BTreeSet::new()).unwrap();
+        let snapshot = build(&roomy(), &[row]);
         let json = serde_json::to_string(&snapshot.examples).unwrap();
         assert!(json.contains("[EMAIL]") && !json.contains("corp.io"), "{json}");
         assert!(!serde_json::to_string(&snapshot.manifest).unwrap().contains("corp.io"));
@@ -245,35 +231,57 @@ fn of_equal_prompts_the_newest_correction_stays() {
         ask(3, "Where is it?").say("a", good()),
         ask(4, "Something else entirely").say("a", good()),
     ];
-    let snapshot = build(&all_train(), &rows, &BTreeSet::new()).unwrap();
+    let snapshot = build(&roomy(), &rows);
     let kept: Vec<_> = snapshot.examples.iter().map(Example::reference).collect();
     assert_eq!(kept, ["new", "served"]);
     assert_eq!(snapshot.manifest.dropped, BTreeMap::from([(Reason::ExactDuplicate, 2)]));
 }
 
 #[test]
-fn replay_follows_the_ratio_and_rows_the_limit() {
+fn liked_rows_follow_the_ratio_and_corrections_the_limit() {
     let rows: Vec<_> = (0..300)
         .map(|it| {
             let row = ask(it, &format!("question {it} about {}", it * 7 + 1));
-            if it < 100 { row.say("a", fix("x")) } else { row.say("a", good()) }
+            if it < 100 { row.say("a", fix(&format!("x{it}"))) } else { row.say("a", good()) }
         })
         .collect();
     let policy = Policy { replay_ratio: 0.5, max_rows: 80, ..Policy::default() };
-    let snapshot = build(&policy, &rows, &BTreeSet::new()).unwrap();
-    let count = |kind, split| snapshot.manifest.count(kind, split);
-    let supervised: usize = [Split::Train, Split::Validation, Split::HeldOut]
-        .map(|split| count(Kind::Supervised, split))
-        .iter()
-        .sum();
-    assert_eq!(supervised, 80);
+    let snapshot = build(&policy, &rows);
+    assert_eq!(snapshot.manifest.count(Kind::Supervised), 80);
+    assert_eq!(snapshot.manifest.count(Kind::Replay), 40);
     assert_eq!(snapshot.manifest.dropped[&Reason::OverMaxRows], 20);
+    assert!(snapshot.manifest.dropped[&Reason::SpareReplay] > 0);
     // The oldest twenty corrections went.
     assert!(snapshot.examples.iter().all(|it| it.id >= rows[20].interaction.id));
-    for split in [Split::Train, Split::HeldOut] {
-        let room = (count(Kind::Supervised, split) as f64 * 0.5).ceil() as usize;
-        assert_eq!(count(Kind::Replay, split), room, "{split:?}");
-    }
+}
+
+#[test]
+fn of_nearly_equal_prompts_with_the_same_answer_one_stays() {
+    let text = (0..200).map(|it| format!("word{}", it % 97)).collect::<Vec<_>>().join(" ");
+    let rows = [
+        ask(1, &format!("{text} costs 5")).say("a", fix("right")),
+        ask(2, &format!("please {text} costs 5")).say("a", fix("right")),
+        ask(3, &format!("please {text} costs 6")).say("a", fix("right")),
+    ];
+    let snapshot = build(&roomy(), &rows);
+    let kept: Vec<_> = snapshot.examples.iter().map(|it| it.id).collect();
+    assert_eq!(kept, [rows[1].interaction.id, rows[2].interaction.id]);
+    assert_eq!(snapshot.manifest.dropped, BTreeMap::from([(Reason::NearDuplicate, 1)]));
+}
+
+#[test]
+fn a_near_copy_does_not_hide_a_dispute() {
+    let text = (0..200).map(|it| format!("word{}", it % 97)).collect::<Vec<_>>().join(" ");
+    let near = format!("please {text}");
+    let rows = [
+        ask(1, &near).say("a", fix("wrong")),
+        ask(2, &near).say("b", fix("right")),
+        ask(3, &text).say("c", fix("right")),
+    ];
+    let snapshot = build(&roomy(), &rows);
+    let kept: Vec<_> = snapshot.examples.iter().map(|it| (it.id, it.reference())).collect();
+    assert_eq!(kept, [(rows[2].interaction.id, "right")]);
+    assert_eq!(snapshot.manifest.waiting.len(), 2);
 }
 
 /// The starter's workloads as users would leave them: corrections for what the model cannot do,
@@ -314,21 +322,24 @@ fn workload(name: &str) -> Vec<SuiteRow> {
 fn the_starters_workloads_come_through_whole() {
     let rows = starter();
     assert_eq!(rows.len(), 2600);
-    let snapshot = build(&Policy::default(), &rows, &BTreeSet::new()).unwrap();
+    let snapshot = build(&Policy::default(), &rows);
     let manifest = &snapshot.manifest;
     assert!(manifest.redacted.is_empty(), "{:?}", manifest.redacted);
     assert_eq!(manifest.dropped, BTreeMap::new());
+    assert_eq!(manifest.waiting, []);
     for name in ["averages", "discounts", "house_format", "northwind", "triage"] {
-        let family = &manifest.families[name];
+        assert_eq!(manifest.families[name], BTreeMap::from([(Kind::Supervised, 400)]));
+        let rows = snapshot.examples.iter().filter(|it| it.family == name);
         // Whole clusters move, so the shares are met to within a row or two.
-        assert!(family[&Split::HeldOut].abs_diff(80) <= 2, "{name}: {family:?}");
-        assert!(family[&Split::Validation].abs_diff(32) <= 2, "{name}: {family:?}");
-        assert_eq!(family.values().sum::<usize>(), 400, "{name}: {family:?}");
+        let judged = rows.filter(|it| it.fold == Some(0)).count();
+        assert!(judged.abs_diff(80) <= 2, "{name}: {judged}");
     }
-    assert!(manifest.families["rehearsal"][&Split::HeldOut] >= 118);
+    assert_eq!((manifest.new, manifest.folds), (2000, 1));
+    assert_eq!(manifest.families["rehearsal"], BTreeMap::from([(Kind::Replay, 600)]));
     // Templates make similar prompts, but no cluster is large.
     assert!(manifest.clusters > 2000, "{}", manifest.clusters);
     assert!(snapshot.examples.iter().all(|it| it.messages.len() >= 2));
+    assert_no_leak(&snapshot, &Policy::default());
 }
 
 #[test]
@@ -342,36 +353,25 @@ fn checks_derived_from_the_starters_references_accept_them() {
                     assert_eq!(Check::FinalNumber(number), row.check)
                 }
                 (Check::Regex(pattern), 1) => assert_eq!(Check::Regex(pattern), row.check),
-                (Check::Exact(text), 2) => assert_eq!(Check::Exact(text), row.check),
+                (Check::Similar(text), 2) => assert_eq!(text, row.reference.trim()),
                 (other, _) => panic!("{name}: {other:?}"),
             }
         }
     }
 }
 
-fn assert_no_leak(snapshot: &Snapshot, policy: &Policy, known: &BTreeSet<String>) {
-    let prints: Vec<_> = snapshot.examples.iter().map(|it| Fingerprint::of(it.prompt())).collect();
-    for (position, one) in snapshot.examples.iter().enumerate() {
-        assert_eq!(
-            one.split == Split::HeldOut,
-            snapshot.manifest.holdout_keys.contains(&one.key),
-            "{one:?}"
-        );
-        assert!(!known.contains(&one.key) || one.split == Split::HeldOut, "{one:?}");
-        for (offset, other) in snapshot.examples[..position].iter().enumerate() {
-            if one.split != other.split {
+/// No judged row has anything similar among the corrections of other folds.
+fn assert_no_leak(snapshot: &Snapshot, policy: &Policy) {
+    let new: Vec<_> = snapshot.examples.iter().filter(|it| it.kind == Kind::Supervised).collect();
+    let prints: Vec<_> = new.iter().map(|it| Fingerprint::of(it.prompt())).collect();
+    for (position, one) in new.iter().enumerate() {
+        for (offset, other) in new[..position].iter().enumerate() {
+            if one.fold != other.fold {
                 let similarity = prints[position].similarity(&prints[offset]);
                 assert!(similarity < policy.cluster_similarity, "{one:?} {other:?}");
             }
         }
     }
-}
-
-#[test]
-fn no_similar_prompts_straddle_the_split_of_the_starters_workloads() {
-    let policy = Policy::default();
-    let snapshot = build(&policy, &starter(), &BTreeSet::new()).unwrap();
-    assert_no_leak(&snapshot, &policy, &BTreeSet::new());
 }
 
 /// Rows of a log: few words, so that many prompts are similar or equal.
@@ -410,53 +410,37 @@ proptest! {
         for row in &mut shuffled {
             row.feedback.reverse();
         }
-        let known = BTreeSet::new();
         let policy = Policy::default();
-        prop_assert_eq!(
-            build(&policy, &rows, &known).unwrap(),
-            build(&policy, &shuffled, &known).unwrap()
-        );
+        prop_assert_eq!(curated(&policy, &rows), curated(&policy, &shuffled));
     }
 
-    /// Cycle after cycle over a log that grows and loses rows, under settings that change: what was
-    /// held out once never trains or validates, nor does anything similar to it.
     #[test]
-    fn what_was_held_out_never_trains_later(
+    fn whatever_the_log_no_near_copy_of_a_judged_row_trains(
         log in log(),
-        seeds in prop::collection::vec((any::<u64>(), 1..80_u32, 0..4_usize), 1..5),
+        seed in any::<u64>(),
+        percent in 0..90_u32,
     ) {
-        let rows = labelled(&log);
-        let mut ledger = BTreeSet::new();
-        for (cycle, (seed, percent, skip)) in seeds.iter().enumerate() {
-            let policy = Policy {
-                seed: *seed,
-                holdout_percent: f64::from(*percent),
-                redact: seed % 2 == 0,
-                replay_ratio: 0.5,
-                ..Policy::default()
-            };
-            let end = rows.len() * (cycle + 1) / seeds.len();
-            let visible = &rows[(*skip).min(end)..end];
-            let snapshot = build(&policy, visible, &ledger).unwrap();
-            let mut all = ledger.clone();
-            all.extend(snapshot.manifest.holdout_keys.iter().cloned());
-            assert_no_leak(&snapshot, &policy, &ledger);
-            for example in snapshot.split(Split::Train).chain(snapshot.split(Split::Validation)) {
-                prop_assert!(!all.contains(&example.key));
-            }
-            ledger = all;
-        }
+        let policy = Policy { seed, holdout_percent: f64::from(percent), ..Policy::default() };
+        assert_no_leak(&build(&policy, &labelled(&log)), &policy);
     }
 
     #[test]
     fn a_snapshot_reads_back_as_it_was_written(log in log()) {
         let folder = tempfile::tempdir().unwrap();
-        let snapshot = build(&Policy::default(), &labelled(&log), &BTreeSet::new()).unwrap();
+        let shipped = (0..5).map(|it| answered(&format!("everyday {it}"))).collect();
+        let snapshot = curated(&Policy::default(), &labelled(&log)).seal(shipped).unwrap();
         let path = snapshot.write(folder.path()).unwrap();
         prop_assert_eq!(&Snapshot::read(&path).unwrap(), &snapshot);
         prop_assert_eq!(snapshot.write(folder.path()).unwrap(), path);
         prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
+}
+
+/// A shipped question with the base's answer.
+fn answered(question: &str) -> Rehearsal {
+    let messages =
+        vec![Message::new(Role::User, question), Message::new(Role::Assistant, "as ever")];
+    Rehearsal { id: None, messages, bad_turns: Vec::new() }
 }
 
 fn small() -> Snapshot {
@@ -466,24 +450,31 @@ fn small() -> Snapshot {
         })
         .chain([ask(10, "Hello there").say("a", good()), ask(11, "Who?").say("a", bad())])
         .collect();
-    build(&Policy::default(), &rows, &BTreeSet::new()).unwrap()
+    curated(&Policy::default(), &rows).seal(vec![answered("How are you?")]).unwrap()
 }
 
 #[test]
 fn the_hash_of_the_same_rows_never_changes() {
     // If this fails on purpose, raise `snapshot::FORMAT`: snapshots on disk keep their names.
-    assert_eq!(
-        small().manifest.hash,
-        "6dcb92515e800528374f81869fec22ae6366306ff004b1b43c80e9ff1ab9ce2b"
-    );
+    assert_eq!(small().manifest.hash, "HASH");
 }
 
 #[test]
-fn the_trainer_finds_messages_kind_and_split() {
+fn the_manifest_counts_what_is_there() {
+    let manifest = small().manifest;
+    let counts = [(Kind::Supervised, 10), (Kind::Replay, 1), (Kind::Rehearsal, 1)];
+    assert_eq!(manifest.counts, BTreeMap::from(counts));
+    assert_eq!((manifest.new, manifest.judged, manifest.folds), (10, 10, 3));
+    assert_eq!((manifest.sources, manifest.waiting.len()), (1, 1));
+}
+
+#[test]
+fn a_row_on_disk_says_what_it_is() {
     let example = &small().examples[0];
     let json = serde_json::to_value(example).unwrap();
     assert_eq!(json["kind"], "supervised");
-    assert!(["train", "validation", "held_out"].contains(&json["split"].as_str().unwrap()));
+    assert!(json["fold"].as_u64().unwrap() < 3);
+    assert_eq!((&json["older"], &json["source"]), (&false.into(), &"a".into()));
     assert_eq!(json["messages"][0]["role"], "user");
     assert_eq!(json["messages"][1]["role"], "assistant");
     assert_eq!(json["check"]["type"], "final_number");
@@ -496,15 +487,17 @@ fn damage_is_noticed_and_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let snapshot = small();
     let path = snapshot.write(folder.path()).unwrap();
-    let rows = path.join("rows.jsonl");
-    let text = std::fs::read_to_string(&rows).unwrap();
-    std::fs::write(&rows, text.replacen("Add", "Sub", 1)).unwrap();
-    let error = Snapshot::read(&path).unwrap_err();
-    assert!(error.to_string().contains("damaged"), "{error}");
-    assert_eq!(snapshot.write(folder.path()).unwrap(), path);
-    assert_eq!(Snapshot::read(&path).unwrap(), snapshot);
-    std::fs::remove_file(&rows).unwrap();
-    assert!(Snapshot::read(&path).is_err());
-    snapshot.write(folder.path()).unwrap();
-    assert_eq!(Snapshot::read(&path).unwrap(), snapshot);
+    for (name, from, to) in [("rows.jsonl", "Add", "Sub"), ("rehearsal.jsonl", "ever", "then")] {
+        let file = path.join(name);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        let error = Snapshot::read(&path).unwrap_err();
+        assert!(error.to_string().contains("damaged"), "{error}");
+        assert_eq!(snapshot.write(folder.path()).unwrap(), path);
+        assert_eq!(Snapshot::read(&path).unwrap(), snapshot);
+        std::fs::remove_file(&file).unwrap();
+        assert!(Snapshot::read(&path).is_err());
+        snapshot.write(folder.path()).unwrap();
+        assert_eq!(Snapshot::read(&path).unwrap(), snapshot);
+    }
 }

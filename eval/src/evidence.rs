@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::permutation::{Block, fit};
+use crate::shares::binomial_greater;
 use crate::signed_rank::wilcoxon_signed_rank;
 
 /// Rows of one matrix at most: it has as many cells as their square.
@@ -93,6 +94,30 @@ pub struct Evidence {
     pub gain_nats: f64,
     /// Mean change of liked answers in nats a token; `None` without any.
     pub liked: Option<f64>,
+    /// What the judge preferred; `None` where none is configured or nothing is left to its taste.
+    #[serde(default)]
+    pub judge: Option<Preferences>,
+}
+
+/// How often a judge preferred an answer in both orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Preferences {
+    /// The candidate's.
+    pub candidate: u64,
+    /// The champion's.
+    pub champion: u64,
+    /// Neither.
+    pub ties: u64,
+    /// Of the judge's model, its rubric and the prompt.
+    pub digest: String,
+}
+
+impl Preferences {
+    /// The probability that a judge without a preference prefers the candidate as often (sign test).
+    #[must_use]
+    pub fn p(&self) -> f64 {
+        binomial_greater(self.candidate, self.candidate + self.champion, 0.5)
+    }
 }
 
 impl Evidence {
@@ -101,8 +126,14 @@ impl Evidence {
     /// # Errors
     /// [`crate::Error::Scores`] for a likelihood that is not finite.
     pub fn of(measured: &Measured, seed: u64) -> Result<Self> {
-        let (p, nats) = fits(&measured.unseen, &measured.champion, seed, None)?;
-        let without = |source| fits(&measured.unseen, &measured.champion, seed, Some(source));
+        Self::with_draws(measured, seed, DRAWS)
+    }
+
+    /// The same with so many draws of the permutation test: fewer are faster and no less honest.
+    pub(crate) fn with_draws(measured: &Measured, seed: u64, draws: usize) -> Result<Self> {
+        let fits = |without| fits(&measured.unseen, &measured.champion, (seed, draws), without);
+        let (p, nats) = fits(None)?;
+        let without = |source| fits(Some(source));
         let heaviest = heaviest(measured);
         let gains = by_cluster(&measured.judged);
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
@@ -119,13 +150,15 @@ impl Evidence {
             gain: (!gains.is_empty()).then(|| wilcoxon_signed_rank(&gains)),
             gain_nats: mean(&gains),
             liked: (!measured.liked.is_empty()).then(|| mean(&measured.liked)),
+            judge: None,
         })
     }
 
     /// What the night's test came to: the larger of its probabilities.
     #[must_use]
     pub fn p(&self) -> f64 {
-        self.fit.max(self.gain.unwrap_or(0.0))
+        let gain = self.judge.as_ref().map(Preferences::p).or(self.gain);
+        self.fit.max(gain.unwrap_or(0.0))
     }
 }
 
@@ -134,21 +167,24 @@ impl Evidence {
 fn fits(
     unseen: &[Square],
     champion: &[Square],
-    seed: u64,
+    (seed, draws): (u64, usize),
     without: Option<&Option<String>>,
 ) -> Result<(f64, f64)> {
     let test = |squares: &[Square]| -> Result<_> {
         let blocks = squares.iter().map(|square| square.block(without));
-        Ok(fit(&blocks.collect::<Result<Vec<Block>>>()?, seed, DRAWS))
+        Ok(fit(&blocks.collect::<Result<Vec<Block>>>()?, seed, draws))
     };
     let (one, other) = (test(unseen)?, test(champion)?);
+    if unseen.is_empty() {
+        return Ok((other.p, other.statistic));
+    }
     let better = if one.p <= other.p { &one } else { &other };
     Ok(((2.0 * better.p).min(1.0), better.statistic))
 }
 
 impl Square {
     /// Copies of one question count as one.
-    fn block(&self, without: Option<&Option<String>>) -> Result<Block> {
+    pub(crate) fn block(&self, without: Option<&Option<String>>) -> Result<Block> {
         let n = self.clusters.len();
         let stays: Vec<usize> =
             (0..n).filter(|at| without.is_none_or(|source| self.sources[*at] != *source)).collect();
@@ -180,4 +216,136 @@ fn by_cluster(judged: &[Judged]) -> Vec<f64> {
         *count += 1;
     }
     clusters.into_values().map(|(sum, count)| sum / count as f64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    /// Rows of one square: random likelihoods, and so much on top for a row's own answer.
+    fn square(rows: usize, own: f64, seed: u64) -> Square {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let score = |at: usize| {
+            let fits = if at % (rows + 1) == 0 { own } else { 0.0 };
+            rng.random_range(-3.0..-2.0) + fits
+        };
+        Square {
+            scores: (0..rows * rows).map(score).collect(),
+            clusters: (0..rows).collect(),
+            sources: vec![None; rows],
+        }
+    }
+
+    fn judged(cluster: usize, gain: f64) -> Judged {
+        Judged { cluster, source: None, champion: -2.0, candidate: -2.0 + gain }
+    }
+
+    fn measured(own: f64, gain: f64) -> Measured {
+        Measured {
+            new: 12,
+            sources: 1,
+            commonest: 0.25,
+            judged: (0..12).map(|row| judged(row, gain * (1.0 + row as f64))).collect(),
+            unseen: vec![square(12, own, 1)],
+            champion: vec![square(12, 0.0, 2)],
+            liked: vec![0.1, -0.3],
+            ..Measured::default()
+        }
+    }
+
+    fn evidence(measured: &Measured) -> Evidence {
+        Evidence::with_draws(measured, 1, 20_000).unwrap()
+    }
+
+    #[test]
+    fn answers_at_random_are_chance_and_own_answers_are_none() {
+        let chance = evidence(&measured(0.0, -0.1));
+        assert_eq!((chance.gain, chance.p()), (Some(1.0), 1.0));
+        let few = |seed: &u64| {
+            let mut random = measured(0.0, 0.1);
+            random.unseen = vec![square(12, 0.0, 2 * seed)];
+            random.champion = vec![square(12, 0.0, 2 * seed + 1)];
+            Evidence::with_draws(&random, 1, 999).unwrap().fit <= 0.1
+        };
+        let passed = (0..100).filter(few).count(); // 10 expected, standard deviation 3
+        assert!((2..=20).contains(&passed), "{passed}");
+        let own = evidence(&measured(2.0, 0.1));
+        assert!(own.fit <= 2.0 / 20_001.0 + 1e-12 && own.fit_nats > 1.5, "{own:?}");
+        assert!((own.gain.unwrap() - 0.5_f64.powi(12)).abs() < 1e-12);
+        assert!((own.gain_nats - 0.65).abs() < 1e-9);
+        assert_eq!((own.new, own.judged, own.sources, own.commonest), (12, 12, 1, 25.0));
+        assert!((own.liked.unwrap() + 0.1).abs() < 1e-12);
+    }
+
+    #[test]
+    fn what_the_serving_adapter_knows_counts_too() {
+        let mut known = measured(0.0, 0.1);
+        known.champion = vec![square(12, 2.0, 3)];
+        assert!(evidence(&known).fit < 0.001);
+        known.unseen.clear();
+        assert!(evidence(&known).fit < 0.001, "nothing was judged");
+    }
+
+    #[test]
+    fn one_answer_for_all_belongs_to_none() {
+        let mut same = measured(0.0, 0.1);
+        let rows = |own: f64| Square {
+            scores: (0..144).map(|at| own + f64::from(at / 12)).collect(),
+            clusters: (0..12).collect(),
+            sources: vec![None; 12],
+        };
+        (same.unseen, same.champion) = (vec![rows(-2.0)], vec![rows(-3.0)]);
+        assert_eq!(evidence(&same).fit, 1.0);
+    }
+
+    #[test]
+    fn nothing_measured_shows_nothing() {
+        let none = evidence(&Measured::default());
+        assert_eq!((none.fit, none.gain, none.liked), (1.0, None, None));
+        assert_eq!((none.gain_nats, none.fit_without_heaviest), (0.0, None));
+        let mut broken = measured(0.0, 0.1);
+        broken.unseen[0].scores[5] = f64::NAN;
+        assert!(Evidence::of(&broken, 1).is_err());
+    }
+
+    #[test]
+    fn the_heaviest_source_is_left_out() {
+        // the first eight rows fit, and all are of one source
+        let mut one_source = measured(0.0, 0.1);
+        for square in [&mut one_source.unseen[0], &mut one_source.champion[0]] {
+            for row in 0..8 {
+                square.scores[row * 13] += 2.0;
+            }
+            let names = ["a", "a", "a", "a", "a", "a", "a", "a", "b", "b", "c", "c"];
+            square.sources = names.map(|name| Some(name.to_owned())).to_vec();
+        }
+        let heavy = evidence(&one_source);
+        assert!(heavy.fit < 0.001, "{heavy:?}");
+        assert!(heavy.fit_without_heaviest.unwrap() > 0.05, "{heavy:?}");
+        for square in [&mut one_source.unseen[0], &mut one_source.champion[0]] {
+            square.sources[10..].fill(Some("b".to_owned()));
+        }
+        assert_eq!(evidence(&one_source).fit_without_heaviest, None, "two are too few to tell");
+    }
+
+    #[test]
+    fn copies_count_once() {
+        let mut copied = measured(0.0, 0.0);
+        copied.judged = vec![judged(1, 0.4), judged(1, 0.6), judged(1, 0.5), judged(2, -0.1)];
+        let gains = by_cluster(&copied.judged);
+        assert!((gains[0] - 0.5).abs() < 1e-9 && (gains[1] + 0.1).abs() < 1e-9, "{gains:?}");
+        assert_eq!(evidence(&copied).gain, Some(0.5));
+        // four copies of each of three questions have six permutations, not 12!
+        let once = square(3, 5.0, 4);
+        let scores = (0..144).map(|at| once.scores[at / 48 * 3 + at % 12 / 4]);
+        let twelve = Square {
+            scores: scores.collect(),
+            clusters: (0..12).map(|row| row / 4).collect(),
+            sources: vec![None; 12],
+        };
+        (copied.unseen, copied.champion) = (vec![twelve], Vec::new());
+        assert!((evidence(&copied).fit - 2.0 / 6.0).abs() < 1e-9);
+    }
 }

@@ -164,7 +164,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             false => (Verdict::Reject, why.to_owned(), None),
         })
     };
-    let missing = (PLENTY.saturating_sub(evidence.new)).max(5);
+    let missing = (PLENTY.saturating_sub(evidence.new)).clamp(5, 10);
     let p = p_value(evidence.fit);
     if evidence.fit >= policy.level {
         return unsure(
@@ -181,7 +181,16 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             ),
         );
     }
-    if let Some(gain) = evidence.gain.filter(|gain| *gain >= policy.level) {
+    // A judge has the last word on free text; without one the likelihood of the corrections has.
+    if let Some(judge) = &evidence.judge {
+        if judge.p() >= policy.level {
+            let p = p_value(judge.p());
+            return unsure(
+                &format!("the judge does not prefer the candidate's answers (p={p})"),
+                &format!("the judge's preference may be chance (p={p}); about {missing} more would tell"),
+            );
+        }
+    } else if let Some(gain) = evidence.gain.filter(|gain| *gain >= policy.level) {
         let p = p_value(gain);
         return unsure(
             &format!("no gain: corrections that it did not see became no likelier (p={p})"),
@@ -314,6 +323,12 @@ fn figures(report: &Report, policy: &GatePolicy) -> String {
     if let Some(evidence) = &report.evidence {
         let owner = if evidence.sources <= 1 { ", one source: its owner" } else { "" };
         parts.push(format!("answers belong to their questions (p={}{owner})", p_value(evidence.fit)));
+    }
+    if let Some(judge) = report.evidence.as_ref().and_then(|evidence| evidence.judge.as_ref()) {
+        parts.push(format!(
+            "a judge decided on free text: {} times for the candidate, {} times for what serves, {} ties",
+            judge.candidate, judge.champion, judge.ties
+        ));
     }
     if let Some(kept) = &report.kept {
         parts.push(share("taught before:", kept));

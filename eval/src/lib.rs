@@ -28,7 +28,7 @@ pub mod suite;
 
 pub use answers::Answers;
 pub use error::{Error, Result};
-pub use evidence::{Evidence, Judged, Measured, Square};
+pub use evidence::{Evidence, Judged, Measured, Preferences, Square};
 pub use gate::{Decision, GatePolicy, Remedy, Verdict, decide};
 pub use judge::{Judge, JudgeError, Preference};
 pub use likelihood::{Pair, likelihoods};

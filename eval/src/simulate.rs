@@ -20,7 +20,11 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::permutation::Block;
+use crate::evidence::Square;
+
+mod report;
+
+pub use report::{Told, false_promotions, judged, promoted, report};
 
 /// What is true about a candidate. Points are hundredths of rows, likelihoods are differences between
 /// candidate and champion in nats per token.
@@ -119,7 +123,7 @@ pub struct Night {
     pub corrected: Vec<Row>,
     /// Their answers under each other's questions, in the order of the rows: of candidate minus
     /// champion, as [`Row::likelier`] is.
-    pub blocks: Vec<Block>,
+    pub blocks: Vec<Square>,
     /// The control rows, no two of one cluster.
     pub controls: Vec<Row>,
 }
@@ -139,7 +143,7 @@ pub fn night(truth: &Truth, seed: u64) -> Night {
     for clusters in rows.chunks((truth.block / each).max(1) * each) {
         let (seen, block) = block(truth, &sides, clusters, &mut rng);
         corrected.extend(seen);
-        blocks.extend(block);
+        blocks.push(block);
     }
     let sides = Sides::new(truth.controls_champion, truth.controls_gain, truth.controls_churn);
     let controls = (0..truth.controls).map(|cluster| {
@@ -156,7 +160,7 @@ fn block(
     sides: &Sides,
     clusters: &[usize],
     rng: &mut ChaCha8Rng,
-) -> (Vec<Row>, Option<Block>) {
+) -> (Vec<Row>, Square) {
     let first = clusters.first().copied().unwrap_or(0);
     let distinct = clusters.last().map_or(0, |last| last - first + 1);
     let labels: Vec<usize> = (0..distinct)
@@ -179,8 +183,11 @@ fn block(
     let seen = clusters.iter();
     let seen = seen.map(|cluster| drawn[cluster - first].row(*cluster, score(*cluster, *cluster)));
     let pairs = clusters.iter().flat_map(|i| clusters.iter().map(move |j| (*i, *j)));
-    // the matrix is square; it holds no number only if the truth does not either
-    let block = Block::new(pairs.map(|(i, j)| score(i, j)).collect(), clusters.to_vec()).ok();
+    let block = Square {
+        scores: pairs.map(|(i, j)| score(i, j)).collect(),
+        clusters: clusters.to_vec(),
+        sources: vec![None; clusters.len()],
+    };
     (seen.collect(), block)
 }
 
@@ -242,7 +249,7 @@ fn normal(rng: &mut ChaCha8Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permutation::fit;
+    use crate::permutation::{Block, fit};
     use crate::signed_rank::wilcoxon_signed_rank;
     use crate::stats::mcnemar_exact;
 
@@ -256,7 +263,7 @@ mod tests {
     }
 
     fn has_fit(night: &Night) -> bool {
-        let blocks: Vec<Block> = night.blocks.iter().map(Block::merged).collect();
+        let blocks: Vec<Block> = night.blocks.iter().map(|square| square.block(None).unwrap()).collect();
         fit(&blocks, 1, 999).p <= 0.05
     }
 
@@ -297,7 +304,7 @@ mod tests {
     #[test]
     fn blocks_hold_all_rows_and_copies_are_equal() {
         let night = night(&Truth { copies: 3, ..Truth::gain(5.0, 70) }, 1);
-        assert_eq!(night.blocks.iter().map(Block::len).collect::<Vec<_>>(), [48, 22]);
+        assert_eq!(night.blocks.iter().map(|block| block.clusters.len()).collect::<Vec<_>>(), [48, 22]);
         assert_eq!(night.corrected.len(), 70);
         assert_eq!(night.corrected[0], night.corrected[2]);
         assert_ne!(night.corrected[2].likelier, night.corrected[3].likelier);

@@ -1,4 +1,5 @@
-//! Table `holdout_keys`: prompts that were held out once, and so never train in any later cycle.
+//! Table `holdout_keys`: prompts that versions before cross-fitting held out. Nothing reads them any more;
+//! they stay so that a downgrade finds them.
 
 use std::collections::BTreeSet;
 

@@ -199,9 +199,7 @@ fn outcome(setting: &Setting<'_>, job: &Job, trained: &Trained, digest: &str) ->
         steps: counters.step,
         epochs: counters.step as f64 / steps_per_epoch as f64,
         stopped_early: trained.stopped_early,
-        best_step: best
-            .filter(|_| setting.chooses())
-            .map_or(counters.step, |(_, step)| step),
+        best_step: best.map_or(counters.step, |(_, step)| step),
         train_loss: trained.train_loss,
         validation_loss: best.map(|(loss, _)| loss),
         initial_validation_loss: counters.initial_bits.map(f64::from_bits),

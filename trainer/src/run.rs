@@ -15,7 +15,7 @@ use crate::job::{Hyper, Phase, Progress};
 use crate::optim::AdamW;
 use crate::pressure::Courtesy;
 use crate::probe::Plan;
-use crate::schedule::learning_rate;
+use crate::schedule::{EarlyStop, learning_rate};
 
 /// Everything that stays the same during a run.
 pub(crate) struct Setting<'a> {
@@ -90,6 +90,10 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
     let mut stopped_early = run.counters.early_stop().exhausted(setting.patience());
     let mut train_loss = run.counters.epoch_loss();
     while !stopped_early && run.has_more_epochs(report)? {
+        if run.counters.step_in_epoch == 0 {
+            run.counters.epoch_loss_bits = 0;
+            run.counters.epoch_supervised = 0;
+        }
         let order = batch::steps(setting.rows.train.len(), setting.hyper, run.counters.epoch);
         while run.counters.step_in_epoch < order.len() {
             let step = run.step(&order[run.counters.step_in_epoch])?;
@@ -202,7 +206,11 @@ impl<'a, 'b> Run<'a, 'b> {
         let mut measured = None;
         if !self.setting.rows.validation.is_empty() {
             let loss = self.validation_loss()?;
-            let mut early = self.counters.early_stop();
+            // Where few rows choose nothing, the latest measurement stands.
+            let mut early = match self.setting.chooses() {
+                true => self.counters.early_stop(),
+                false => EarlyStop::default(),
+            };
             if early.observe(loss, self.counters.step) && self.setting.chooses() {
                 self.best = Some(values(&self.variables)?);
             }
@@ -219,10 +227,6 @@ impl<'a, 'b> Run<'a, 'b> {
             self.counters.epoch = self.setting.hyper.most_epochs();
         }
         let progress = self.progress(Phase::Validate, None, measured, message);
-        if self.counters.epoch < self.setting.hyper.most_epochs() {
-            self.counters.epoch_loss_bits = 0;
-            self.counters.epoch_supervised = 0;
-        }
         self.checkpoint()?;
         report(progress)?;
         Ok(stop)

@@ -221,6 +221,19 @@ pub enum BenchCommand {
     Serve(ServeLoad),
     /// Tokens per second and memory while training
     Train(TrainLoad),
+    /// How often the gate promotes what it should, and what it should not, in simulated nights
+    Gate(GateLoad),
+}
+
+/// `hone bench gate`
+#[derive(Debug, Clone, Args)]
+pub struct GateLoad {
+    /// The same seed gives the same figures
+    #[arg(long, value_name = "N", default_value_t = 17)]
+    pub seed: u64,
+    /// Simulated years with nothing to learn; ten times as many nights of each other kind
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
+    pub years: usize,
 }
 
 /// `hone bench serve`

@@ -1,4 +1,5 @@
-//! `hone bench`: how fast this machine serves and trains the configured model. Always JSON.
+//! `hone bench`: how fast this machine serves and trains the configured model, as JSON; and how often
+//! the gate is right.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use super::base::Base;
 use super::{Context, Failure, Outcome};
 use crate::cli::{BenchCommand, RecomputeArg, ServeLoad, TrainLoad};
 
+mod gate;
+
 /// Measures, and prints one JSON object per measurement.
 ///
 /// # Errors
@@ -24,6 +27,7 @@ pub fn run(context: &Context, command: &BenchCommand) -> Outcome {
     match command {
         BenchCommand::Serve(load) => serve(context, load),
         BenchCommand::Train(load) => train(context, load),
+        BenchCommand::Gate(load) => gate::run(context, load),
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::judge;
 use super::evidence::{self, Judges};
-use super::{BEAT, End, Work, general, train};
+use super::{BEAT, End, Work, general, judged, train};
 use crate::compare::{Side, answer};
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
@@ -88,10 +88,15 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     }
     let candidate_controls: Vec<RowResult> =
         candidate_rows.iter().filter(|row| row.part == Part::Control).cloned().collect();
+    let (mut before, mut after) = (Vec::new(), Vec::new());
     for (suite, judge) in questions.folds.iter().zip(&judges) {
-        champion_rows.extend(ask(work, &champion, &[suite], &mut total).await?);
-        candidate_rows.extend(ask(work, judge, &[suite], &mut total).await?);
+        before.extend(ask(work, &champion, &[suite], &mut total).await?);
+        after.extend(ask(work, judge, &[suite], &mut total).await?);
     }
+    let preferences =
+        judged::preferences(work, &snapshot, &questions.folds, (&before, &after)).await?;
+    champion_rows.extend(before);
+    candidate_rows.extend(after);
 
     let mut report = compare(&champion_rows, &candidate_rows, Bootstrap::default())?;
     if !base_rows.is_empty() {
@@ -102,7 +107,8 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
         let sides = Judges { champion: &champion, candidate: &candidate, folds: &judges };
         let measured = evidence::measure(parts, &snapshot, sides).await?;
-        report.evidence = Some(Evidence::of(&measured, SEED)?);
+        let evidence = Evidence::of(&measured, SEED)?;
+        report.evidence = Some(Evidence { judge: preferences, ..evidence });
     }
 
     let scores = report.scores();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_dataset::{Example, Kind, Snapshot, is_derived_from_form};
+use hone_dataset::{Example, Kind, Snapshot, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::BLOCK;
 use hone_eval::{Judged, Measured, Pair, Square, likelihoods};
@@ -33,7 +33,7 @@ pub(super) async fn measure(
     let new: Vec<&Example> = snapshot.examples.iter().filter(|it| is_new(it)).collect();
     let answers = answers(&new);
     let shared = new.iter().filter(|it| answers[&word(it)] > 1).count();
-    let checked = new.iter().filter(|it| is_derived_from_form(&it.check)).count();
+    let checked = new.iter().filter(|it| is_result(&it.check)).count();
     let mut measured = Measured {
         new: new.len(),
         sources: snapshot.manifest.sources,
@@ -87,11 +87,11 @@ fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
     rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference() }).collect()
 }
 
-/// The questions of some rows with each other's answers, in squares of at most [`BLOCK`] rows of one
-/// family.
+/// The questions of some rows with each other's answers, in squares of at most [`BLOCK`] rows: families
+/// and copies next to each other.
 async fn squares(parts: &Parts, side: &Side, rows: &[&Example]) -> anyhow::Result<Vec<Square>> {
     let mut sorted = rows.to_vec();
-    sorted.sort_by_key(|row| (row.family.clone(), row.key.clone()));
+    sorted.sort_by_key(|row| (row.family.clone(), row.cluster, row.key.clone()));
     let count = sorted.len().div_ceil(BLOCK).max(1);
     let size = sorted.len().div_ceil(count).max(1);
     let mut squares = Vec::new();

@@ -3,13 +3,22 @@
 use super::*;
 use crate::{WaitingReason, waiting};
 
-/// The numbers of those that wait for a reason.
-fn waits(rows: &[Labelled], reason: WaitingReason) -> Vec<i64> {
+const DAY: i64 = 24 * 3_600_000;
+
+/// Everything that waits, by number, with its reason.
+fn waits(rows: &[Labelled]) -> Vec<(i64, WaitingReason)> {
     let number = |id: InteractionId| {
         let row = rows.iter().find(|row| row.interaction.id == id).unwrap();
         row.interaction.created_at.0
     };
-    waiting(rows).iter().filter(|it| it.reason == reason).map(|it| number(it.id)).collect()
+    let waiting = waiting(&Policy::default(), rows).unwrap();
+    waiting.iter().map(|it| (number(it.id), it.reason)).collect()
+}
+
+fn contradicted(rows: &[Labelled]) -> Vec<i64> {
+    let found = waits(rows);
+    assert!(found.iter().all(|(_, reason)| *reason == WaitingReason::Contradiction));
+    found.into_iter().map(|(number, _)| number).collect()
 }
 
 #[test]
@@ -21,38 +30,78 @@ fn a_bad_answer_waits_until_it_is_corrected_or_discarded() {
         ask(3, "three").say("a", bad()).say("a", Signal::Discard),
         ask(4, "four").say("a", good()),
     ];
-    assert_eq!(waits(&rows, WaitingReason::NoCorrection), [1, 5]);
-    assert_eq!(waiting(&rows).len(), 2);
+    let reason = WaitingReason::NoCorrection;
+    assert_eq!(waits(&rows), [(1, reason), (5, reason)]);
 }
 
 #[test]
 fn corrections_that_contradict_each_other_wait() {
-    let contradicted = |rows: &[Labelled]| waits(rows, WaitingReason::Contradiction);
     let q = |number: u32| ask(number, "How much is it?");
     assert_eq!(contradicted(&[q(1).say("a", fix("5")).say("b", fix("6"))]), [1]);
     // The same question, asked again; also in other letters.
     let again = ask(2, "how much  IS it?").say("b", fix("6"));
-    assert_eq!(contradicted(&[q(1).say("a", fix("5")), again]), [1, 2]);
+    let both = [q(1).say("a", fix("5")), again];
+    assert_eq!(contradicted(&both), [1, 2]);
+    assert_eq!(build(&Policy::default(), &both).examples, []);
     let other = ask(2, "How many are there?").say("b", fix("6"));
     assert!(contradicted(&[q(1).say("a", fix("5")), other]).is_empty());
+    // Who says two things within an hour is asked which she means.
+    assert_eq!(contradicted(&[q(1).say("a", fix("5")), q(2).say("a", fix("6"))]), [1, 2]);
 }
 
 #[test]
 fn who_changes_her_mind_or_is_outvoted_contradicts_nobody() {
     let q = || ask(1, "How much is it?");
-    let alone = ask(2, "How much is it?").say("a", fix("6"));
+    let mut another_day = ask(2, "How much is it?").say("a", fix("6"));
+    another_day.feedback[0].created_at = UnixMillis(DAY);
     let two = |text: &str| q().say("a", fix("It is 5.")).say("b", fix(text));
     for rows in [
         vec![q().say("a", fix("5")).say("a", fix("6"))],
-        vec![q().say("a", fix("5")), alone],
+        vec![q().say("a", fix("5")), another_day],
         vec![two("it  is 5.")],
         vec![two("6").say("c", fix("It is 5."))],
         vec![two("6").say("b", good()).say("c", bad())],
         vec![two("6").say("c", Signal::Discard)],
+        vec![two("6").asked_by("b")],
     ] {
-        assert_eq!(waiting(&rows), [], "{rows:?}");
+        assert_eq!(waits(&rows), [], "{rows:?}");
     }
-    assert_eq!(waiting(&[two("6").say("c", fix("7"))]).len(), 1);
+    assert_eq!(contradicted(&[two("6").say("c", fix("7"))]), [1]);
     let half = two("6").say("c", fix("It is 5.")).say("d", fix("6"));
-    assert_eq!(waiting(&[half]).len(), 1, "half of them is no majority");
+    assert_eq!(contradicted(&[half]), [1], "half of them is no majority");
+}
+
+#[test]
+fn a_flood_of_one_source_waits_while_the_others_teach() {
+    let words = ["apple", "stone", "river", "cloud", "lamp", "chair", "glass"];
+    let prompt = |it: u32| {
+        let word = |place: u32| words[(it / 7_u32.pow(place) % 7) as usize];
+        format!("{} with {} and {} of {it}", word(0), word(1), word(2))
+    };
+    let by = |it: u32, source: &str| {
+        ask(it, &prompt(it)).asked_by(source).say(source, fix(&format!("answer {it}")))
+    };
+    let mut rows: Vec<Labelled> = (0..100).map(|it| by(it, "flood")).collect();
+    rows.extend((100..120).map(|it| by(it, ["a", "b", "c", "d"][it as usize % 4])));
+    let snapshot = build(&Policy::default(), &rows);
+    let taught: BTreeSet<_> = snapshot.examples.iter().filter_map(|it| it.source.clone()).collect();
+    assert_eq!(taught, ["a", "b", "c", "d"].map(str::to_owned).into());
+    assert_eq!(snapshot.examples.len(), 20);
+    let found = waits(&rows);
+    assert!(found.iter().all(|(_, reason)| *reason == WaitingReason::SourceOverCap));
+    assert!(found.iter().map(|(number, _)| *number).eq(0..100));
+    assert_eq!(snapshot.manifest.dropped, BTreeMap::from([(Reason::SourceOverCap, 100)]));
+    // Alone she is the owner.
+    assert_eq!(build(&Policy::default(), &rows[..100]).examples.len(), 100);
+}
+
+#[test]
+fn a_flood_outvotes_nobody() {
+    let mut rows: Vec<Labelled> =
+        (0..60).map(|it| ask(it, "How much is it?").say("flood", fix("wrong"))).collect();
+    rows.push(ask(60, "How much is it?").say("a", fix("right")));
+    rows.push(ask(61, "Something else").say("b", good()));
+    let snapshot = build(&Policy::default(), &rows);
+    let taught: Vec<_> = snapshot.examples.iter().map(Example::reference).collect();
+    assert_eq!(taught, ["right", "served"]);
 }
