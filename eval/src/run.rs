@@ -190,8 +190,8 @@ pub(crate) async fn submit(
                 tokio::time::sleep(pause).await;
             }
             Err(
-                error @ (hone_engine::Error::PromptTooLong { .. }
-                | hone_engine::Error::EmptyPrompt),
+                error
+                @ (hone_engine::Error::PromptTooLong { .. } | hone_engine::Error::EmptyPrompt),
             ) => return Err(wrong(error.to_string())),
             Err(error) => return Err(Error::Engine(error.to_string())),
         }

@@ -60,11 +60,17 @@ mod tests {
     fn other_words_may_differ_and_numbers_may_not() {
         let given = "Northwind Outfitters accepts returns within 45 days of the purchase.";
         assert!(same(given, "northwind outfitters accepts returns within 45 days of purchase"));
-        assert!(!same(given, "Northwind Outfitters accepts returns within 30 days of the purchase."));
+        assert!(!same(
+            given,
+            "Northwind Outfitters accepts returns within 30 days of the purchase."
+        ));
         assert!(!same(given, "You can send things back for 45 days."));
         assert!(same("Billing.", "billing"));
         assert!(!same("Answer: Paris | Confidence: high", "Answer: Paris | Confidence: low"));
-        assert!(!same("write to a@b.example today please, my dear friend", "write to c@b.example today please, my dear friend"));
+        assert!(!same(
+            "write to a@b.example today please, my dear friend",
+            "write to c@b.example today please, my dear friend"
+        ));
         assert!(!same("", "x") && same("", ""));
     }
 }

@@ -263,7 +263,8 @@ mod tests {
     }
 
     fn has_fit(night: &Night) -> bool {
-        let blocks: Vec<Block> = night.blocks.iter().map(|square| square.block(None).unwrap()).collect();
+        let blocks: Vec<Block> =
+            night.blocks.iter().map(|square| square.block(None).unwrap()).collect();
         fit(&blocks, 1, 999).p <= 0.05
     }
 
@@ -304,7 +305,10 @@ mod tests {
     #[test]
     fn blocks_hold_all_rows_and_copies_are_equal() {
         let night = night(&Truth { copies: 3, ..Truth::gain(5.0, 70) }, 1);
-        assert_eq!(night.blocks.iter().map(|block| block.clusters.len()).collect::<Vec<_>>(), [48, 22]);
+        assert_eq!(
+            night.blocks.iter().map(|block| block.clusters.len()).collect::<Vec<_>>(),
+            [48, 22]
+        );
         assert_eq!(night.corrected.len(), 70);
         assert_eq!(night.corrected[0], night.corrected[2]);
         assert_ne!(night.corrected[2].likelier, night.corrected[3].likelier);

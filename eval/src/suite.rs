@@ -8,8 +8,8 @@ use std::path::Path;
 
 use hone_api::chat::{Message, Role};
 use hone_api::check::SuiteRow;
-use hone_dataset::lines::{self, Unreadable};
 use hone_dataset::Example;
+use hone_dataset::lines::{self, Unreadable};
 use hone_model::starter;
 
 use crate::score::Scorer;

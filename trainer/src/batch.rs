@@ -207,13 +207,11 @@ impl Rows {
                 row.messages.push(Turn { message, weight: None });
             }
             match renderer.sequence(&row, longest, hyper.kl_weight > 0.0) {
-                Ok(sequence) => {
-                    match split.as_deref() {
-                        Some("validation") => rows.validation.push(sequence),
-                        Some(_) => rows.train.push(sequence),
-                        None => unmarked.push((share(&sequence), sequence)),
-                    }
-                }
+                Ok(sequence) => match split.as_deref() {
+                    Some("validation") => rows.validation.push(sequence),
+                    Some(_) => rows.train.push(sequence),
+                    None => unmarked.push((share(&sequence), sequence)),
+                },
                 Err(reason) => {
                     tracing::warn!(line = number, reason, "a row is refused");
                     *rows.refused.entry(reason).or_default() += 1;

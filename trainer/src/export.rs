@@ -93,8 +93,9 @@ pub fn scaled(from: &Path, to: &Path, scale: f64) -> Result<(), Error> {
     let mut matrices = Vec::new();
     for (name, view) in adapter.tensors() {
         let floats = view.data().chunks_exact(4);
-        let mut values: Vec<f32> =
-            floats.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect();
+        let mut values: Vec<f32> = floats
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect();
         if name.contains(".lora_B.") {
             values.iter_mut().for_each(|value| *value *= scale as f32);
         }

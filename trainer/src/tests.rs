@@ -21,17 +21,33 @@ fn base() -> &'static Path {
     path
 }
 
+/// A sixth of them to measure on.
 fn rows(count: usize) -> String {
+    marked(count, |i| if i % 6 == 5 { "validation" } else { "train" })
+}
+
+fn marked(count: usize, split: fn(usize) -> &'static str) -> String {
     let words = ["red", "blue", "green", "black"];
     (0..count)
         .map(|i| {
             let (word, other) = (words[i % 4], words[(i + 1) % 4]);
-            let split = if i % 6 == 5 { "validation" } else { "train" };
+            let split = split(i);
             format!(
                 r#"{{"messages":[{{"role":"user","content":"Colour {i} after {word}?"}},{{"role":"assistant","content":"It is {other}."}}],"split":"{split}"}}"#
             ) + "\n"
         })
         .collect()
+}
+
+/// Few rows to train on, and just enough to choose by.
+fn measured() -> String {
+    marked(28, |i| if i < 8 { "train" } else { "validation" })
+}
+
+/// Of a snapshot, all of one kind, to train on.
+fn of_kind(count: usize, kind: &str) -> String {
+    let marked = marked(count, |_| "train");
+    marked.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""))
 }
 
 /// A job directory with `count` rows.
@@ -120,23 +136,34 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
     assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
 }
 
+/// What an outcome says of the training itself.
+fn figures(of: &Outcome) -> impl PartialEq + std::fmt::Debug + use<> {
+    let losses = (of.train_loss, of.validation_loss);
+    (of.steps, of.epochs, of.stopped_early, of.best_step, losses, of.adapter_digest.clone())
+}
+
 #[test]
 fn a_job_that_was_killed_before_its_outcome_tells_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 12, |job| {
+    let stops_early: fn(&mut Job) = |job| {
         job.hyper.epochs = 12;
         job.hyper.learning_rate = 2e-2;
         job.hyper.early_stop_patience = 1;
-    });
-    let whole = run(dir.path(), &mut |_| {}).unwrap();
-    assert!(whole.stopped_early, "{whole:?}");
-    fs_err::remove_file(dir.path().join("outcome.json")).unwrap();
-    let again = run(dir.path(), &mut |_| {}).unwrap();
-    let figures = |of: &Outcome| {
-        (of.steps, of.epochs, of.stopped_early, of.best_step, of.train_loss, of.validation_loss)
     };
-    assert_eq!(again.resumed_at, Some(whole.steps));
-    assert_eq!(figures(&again), figures(&whole));
+    let learns: fn(&mut Job) = |job| {
+        job.hyper.rounds = 3;
+        job.hyper.learned_loss = 100.0;
+    };
+    for change in [stops_early, learns] {
+        let dir = tempfile::tempdir().unwrap();
+        job(dir.path(), 12, change);
+        fs_err::write(dir.path().join("rows.jsonl"), measured()).unwrap();
+        let whole = run(dir.path(), &mut |_| {}).unwrap();
+        assert!(whole.epochs < 12.0 && whole.train_loss > 0.0, "{whole:?}");
+        fs_err::remove_file(dir.path().join("outcome.json")).unwrap();
+        let again = run(dir.path(), &mut |_| {}).unwrap();
+        assert_eq!(again.resumed_at, Some(whole.steps));
+        assert_eq!(figures(&again), figures(&whole));
+    }
 }
 
 #[test]
@@ -210,14 +237,147 @@ fn a_loss_that_breaks_down_names_its_step() {
 #[test]
 fn training_ends_when_validation_no_longer_improves() {
     let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 24, |job| {
+    job(dir.path(), 12, |job| {
         job.hyper.epochs = 12;
         job.hyper.learning_rate = 2e-2;
         job.hyper.early_stop_patience = 1;
     });
+    fs_err::write(dir.path().join("rows.jsonl"), measured()).unwrap();
     let outcome = run(dir.path(), &mut |_| {}).unwrap();
     assert!(outcome.stopped_early, "{outcome:?}");
-    assert!(outcome.best_step < outcome.steps && outcome.steps < 60);
+    assert!(outcome.best_step < outcome.steps && outcome.steps < 24);
+}
+
+#[test]
+fn a_few_validation_rows_stop_nothing_and_choose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| {
+        job.hyper.epochs = 6;
+        job.hyper.learning_rate = 2e-2;
+        job.hyper.early_stop_patience = 1;
+    });
+    let mut losses = Vec::new();
+    let outcome = run(dir.path(), &mut |line| {
+        losses.extend(line.validation_loss.filter(|_| line.phase == Phase::Validate));
+    })
+    .unwrap();
+    assert!(losses.windows(2).any(|pair| pair[0] < pair[1]), "it could have stopped: {losses:?}");
+    assert!(!outcome.stopped_early);
+    assert_eq!((outcome.steps, outcome.best_step), (18, 18));
+    assert_eq!(outcome.validation_loss.as_ref(), losses.last());
+}
+
+#[test]
+fn rounds_follow_until_what_is_taught_is_learned() {
+    let trained = |learned_loss| {
+        let dir = tempfile::tempdir().unwrap();
+        job(dir.path(), 12, |job| {
+            (job.hyper.epochs, job.hyper.rounds) = (1, 3);
+            job.hyper.learned_loss = learned_loss;
+        });
+        let mut lines = Vec::new();
+        let outcome = run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
+        (outcome, lines)
+    };
+    let (one, lines) = trained(100.0);
+    assert_eq!((one.steps, one.epochs), (3, 1.0));
+    let says =
+        |lines: &[Progress], what| lines.iter().filter(|line| line.message.ends_with(what)).count();
+    assert_eq!((says(&lines, ", learned"), says(&lines, "it goes on")), (1, 0));
+
+    let (all, lines) = trained(0.0);
+    assert_eq!((all.steps, all.epochs), (9, 3.0));
+    assert_eq!((says(&lines, ", learned"), says(&lines, "it goes on")), (0, 2));
+    let steps: Vec<&Progress> = lines.iter().filter(|line| line.phase == Phase::Train).collect();
+    // The schedule begins anew, and no line promises fewer steps than there are.
+    let rates: Vec<f64> = steps.iter().map(|line| line.learning_rate).collect();
+    assert_eq!((&rates[..3], &rates[..3]), (&rates[3..6], &rates[6..]));
+    assert_eq!(
+        steps.iter().map(|line| line.steps).collect::<Vec<_>>(),
+        [3, 3, 3, 6, 6, 6, 9, 9, 9]
+    );
+    assert!(all.train_loss < one.train_loss);
+}
+
+#[test]
+fn a_job_that_is_killed_between_two_rounds_ends_with_the_same_bytes() {
+    let rounds: fn(&mut Job) = |job| {
+        (job.hyper.epochs, job.hyper.rounds) = (1, 3);
+        job.hyper.learned_loss = 0.0;
+    };
+    let whole = tempfile::tempdir().unwrap();
+    job(whole.path(), 12, rounds);
+    let expected = run(whole.path(), &mut |_| {}).unwrap();
+    let torn = tempfile::tempdir().unwrap();
+    job(torn.path(), 12, rounds);
+    let kill = |when: fn(&Progress) -> bool| {
+        let killed = catch_unwind(AssertUnwindSafe(|| {
+            run(torn.path(), &mut |line| assert!(!when(line), "killed"))
+        }));
+        assert!(killed.is_err());
+    };
+    kill(|line| line.step == 3 && line.message.ends_with("it goes on"));
+    kill(|line| line.step == 5);
+    kill(|line| line.step == 6 && line.phase == Phase::Validate);
+    let outcome = run(torn.path(), &mut |_| {}).unwrap();
+    assert_eq!(outcome.resumed_at, Some(6));
+    assert_eq!(figures(&outcome), figures(&expected));
+    assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
+}
+
+#[test]
+fn rows_that_only_keep_train_without_breaking_down() {
+    for (kl_weight, rounds) in [(1.0, 3), (0.0, 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        job(dir.path(), 12, |job| {
+            job.hyper.kl_weight = kl_weight;
+            job.hyper.rounds = rounds;
+            job.hyper.learned_loss = 0.0;
+        });
+        fs_err::write(dir.path().join("rows.jsonl"), of_kind(12, "rehearsal")).unwrap();
+        let mut lines = Vec::new();
+        let ended = run(dir.path(), &mut |line| lines.push(line.clone()));
+        // An adapter that learnt nothing is the base, and is not exported.
+        assert!(matches!(ended, Ok(_) | Err(Error::NoEffect)), "{ended:?}");
+        let steps: Vec<&Progress> = lines.iter().filter(|it| it.phase == Phase::Train).collect();
+        // Nothing is taught, so one round is enough.
+        assert_eq!(steps.len(), 6);
+        for step in steps {
+            assert!(step.loss.unwrap().abs() < 1.0, "{step:?}");
+            assert!(step.gradient_norm.unwrap().is_finite());
+        }
+    }
+}
+
+#[test]
+fn a_scaled_adapter_has_half_of_the_update_and_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| job.hyper.epochs = 1);
+    run(dir.path(), &mut |_| {}).unwrap();
+    let whole = dir.path().join("adapter");
+    let (half, same) = (dir.path().join("half"), dir.path().join("same"));
+    export::scaled(&whole, &half, 0.5).unwrap();
+    export::scaled(&whole, &same, 1.0).unwrap();
+    let bytes = |of: &Path| fs_err::read(of.join("adapter_model.safetensors")).unwrap();
+    assert_eq!(bytes(&same), bytes(&whole));
+    let (whole_bytes, half_bytes) = (bytes(&whole), bytes(&half));
+    let whole_file = safetensors::SafeTensors::deserialize(&whole_bytes).unwrap();
+    let half_file = safetensors::SafeTensors::deserialize(&half_bytes).unwrap();
+    assert_eq!(half_file.names().len(), whole_file.names().len());
+    for (name, tensor) in whole_file.tensors() {
+        let factor = if name.contains("lora_B") { 0.5 } else { 1.0 };
+        let scaled: Vec<f32> = floats(&tensor).iter().map(|value| value * factor).collect();
+        assert_eq!(scaled, floats(&half_file.tensor(&name).unwrap()), "{name}");
+    }
+    let model = Model::open(base(), 1).unwrap();
+    let load = |dir: &Path| Adapter::load(dir, model.config()).unwrap();
+    assert_ne!(load(&half).digest(), load(&whole).digest());
+    assert!(export::scaled(&dir.path().join("none"), &half, 0.5).is_err());
+}
+
+fn floats(tensor: &safetensors::tensor::TensorView<'_>) -> Vec<f32> {
+    let bytes = tensor.data().chunks_exact(4);
+    bytes.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
 }
 
 /// The loss that training reports is that of the served logits with the exported adapter.
@@ -266,10 +426,7 @@ fn the_exported_adapter_serves_what_was_trained() {
                         "base_model.model.model.layers.{layer}.{path}.lora_{matrix}.weight"
                     );
                     let tensor = file.tensor(&name).unwrap();
-                    let bytes = tensor.data().chunks_exact(4);
-                    for (to, from) in flat[range].iter_mut().zip(bytes) {
-                        *to = f32::from_le_bytes([from[0], from[1], from[2], from[3]]);
-                    }
+                    flat[range].copy_from_slice(&floats(&tensor));
                 }
             }
             let length = flat.len();

@@ -103,7 +103,9 @@ impl Attempts {
         let trained_anew = Attempt { number, trained: number, scale: 1.0, ..last };
         match remedy {
             // Costs an evaluation only.
-            Remedy::KeepMore if last.scale >= 1.0 => Some(Attempt { number, scale: SMALLER, ..last }),
+            Remedy::KeepMore if last.scale >= 1.0 => {
+                Some(Attempt { number, scale: SMALLER, ..last })
+            }
             // Scaled down it keeps enough or knows enough, not both: keep more while it learns.
             Remedy::KeepMore | Remedy::TrainLonger if last.scale < 1.0 && last.rehearsal <= 1.0 => {
                 Some(Attempt { rehearsal: 2.0, kl: 2.0, ..trained_anew })
@@ -136,8 +138,7 @@ mod tests {
 
     #[test]
     fn who_forgets_is_scaled_down_then_trained_with_more_rehearsal() {
-        let expected =
-            ["scaled by 0.75", "more rehearsal", "more rehearsal, scaled by 0.75"];
+        let expected = ["scaled by 0.75", "more rehearsal", "more rehearsal, scaled by 0.75"];
         assert_eq!(walk(&[Remedy::KeepMore; 9]), expected);
     }
 

@@ -43,8 +43,7 @@ pub(super) async fn measure(
         ..Measured::default()
     };
     for (fold, judge) in judges.folds.iter().enumerate() {
-        let rows: Vec<&Example> =
-            new.iter().copied().filter(|it| it.fold == Some(fold)).collect();
+        let rows: Vec<&Example> = new.iter().copied().filter(|it| it.fold == Some(fold)).collect();
         let champion = weigh(parts, judges.champion, &own(&rows)).await?;
         let candidate = weigh(parts, judge, &own(&rows)).await?;
         let figures = champion.into_iter().zip(candidate);
@@ -111,7 +110,11 @@ async fn squares(parts: &Parts, side: &Side, rows: &[&Example]) -> anyhow::Resul
     Ok(squares)
 }
 
-pub(super) async fn weigh(parts: &Parts, side: &Side, pairs: &[Pair<'_>]) -> anyhow::Result<Vec<f64>> {
+pub(super) async fn weigh(
+    parts: &Parts,
+    side: &Side,
+    pairs: &[Pair<'_>],
+) -> anyhow::Result<Vec<f64>> {
     let concurrency = parts.settings.now().evaluation.concurrency;
     let target = side.adapter.map_or(Target::Base, Target::Exact);
     Ok(likelihoods(parts.engine.as_ref(), target, pairs, concurrency).await?)

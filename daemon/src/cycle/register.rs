@@ -3,9 +3,9 @@
 
 use anyhow::Context;
 use hone_adapters::Import;
+use hone_api::UnixMillis;
 use hone_api::adapter::Provenance;
 use hone_api::cycle::Verdict;
-use hone_api::UnixMillis;
 use serde_json::json;
 
 use super::attempt::Attempts;
@@ -21,7 +21,8 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     if attempt.trained != attempt.number {
         let (from, to) = (train::adapter_of(&dir, attempt.trained), source.clone());
         let scale = attempt.scale;
-        tokio::task::spawn_blocking(move || hone_trainer::export::scaled(&from, &to, scale)).await??;
+        tokio::task::spawn_blocking(move || hone_trainer::export::scaled(&from, &to, scale))
+            .await??;
     }
     // The candidate's number follows from the cycle's: repeated, the import finds it there.
     let id = attempt.candidate(cycle_id);

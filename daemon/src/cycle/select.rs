@@ -93,7 +93,9 @@ async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
             .map(hone_dataset::Example::lesson)
             .collect(),
         _ => {
-            tracing::warn!("what the live adapter was trained on cannot be read: all counts as new");
+            tracing::warn!(
+                "what the live adapter was trained on cannot be read: all counts as new"
+            );
             BTreeSet::new()
         }
     }
@@ -225,10 +227,7 @@ fn nothing_new(cycle: &CycleView, lessons: &str, earlier: &[CycleView]) -> Optio
     }
     let decided = |old: &&CycleView| {
         let same = old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons);
-        old.id != cycle.id
-            && old.status == CycleStatus::Finished
-            && old.candidate.is_some()
-            && same
+        old.id != cycle.id && old.status == CycleStatus::Finished && old.candidate.is_some() && same
     };
     let old = earlier.iter().find(decided)?;
     Some(format!("nothing new since {}, which was decided on the same corrections", old.id))

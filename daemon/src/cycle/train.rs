@@ -46,8 +46,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let attempt = Attempts::of(work.cycle).attempt;
     let folder = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
     let folder = work.parts.dirs.snapshots().join(folder);
-    let snapshot =
-        Arc::new(tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await??);
+    let snapshot = Arc::new(tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await??);
     let run = work.run_dir();
     // First the ones that judge: all rows but a fold's, by the same recipe.
     for fold in 0..snapshot.manifest.folds {

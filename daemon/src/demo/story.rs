@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use hone_api::cycle::{CycleView, Verdict};
 use hone_api::check::SuiteRow;
+use hone_api::cycle::{CycleView, Verdict};
 use serde::Serialize;
 use serde_json::json;
 

@@ -22,7 +22,7 @@ const BY_HEART: f64 = 0.9;
 /// Rows that the champion is asked about in squares, at most.
 const SQUARED: usize = 60;
 /// Draws that tell what is far from any level, and those that tell the rest.
-const DRAWS: (usize, usize) = (199, 1999);
+const DRAWS: (usize, usize) = (199, 9999);
 /// With the fewer draws more than this is far from any level.
 const FAR: f64 = 0.1;
 
@@ -157,7 +157,7 @@ pub fn false_promotions(rows: usize, checkable: bool, seed: u64) -> Result<usize
 }
 
 /// Shares of nights that were promoted, 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Told {
     /// At the level of the first night, or after a quiet month.
     pub first: f64,
@@ -172,14 +172,15 @@ pub struct Told {
 pub fn promoted(truth: &Truth, folds: &[usize], nights: usize, seed: u64) -> Result<Told> {
     let budget = Budget::default();
     let (first, late) = (level(&budget, &[], 0), budget.per_day.min(budget.most));
-    let mut told = Told::default();
+    let (mut at_first, mut at_last) = (0_usize, 0_usize);
     for at in 0..nights {
         let seed = seed.wrapping_mul(1000).wrapping_add(at as u64);
         let report = report(truth, folds, true, seed)?;
-        told.first += f64::from(u8::from(is_promoted(&report, first))) / nights as f64;
-        told.late += f64::from(u8::from(is_promoted(&report, late))) / nights as f64;
+        at_first += usize::from(is_promoted(&report, first));
+        at_last += usize::from(is_promoted(&report, late));
     }
-    Ok(told)
+    let share = |promoted: usize| promoted as f64 / nights.max(1) as f64;
+    Ok(Told { first: share(at_first), late: share(at_last) })
 }
 
 #[cfg(test)]
