@@ -94,11 +94,11 @@ pub(crate) fn select(labelled: &[Labelled]) -> Selection {
     let mut selection = Selection::default();
     for row in labelled {
         match judge(row) {
-            Verdict::Teaches(row) => selection.rows.push(row),
-            Verdict::Waits(reason) => {
+            Ok(row) => selection.rows.push(row),
+            Err(Not::Waits(reason)) => {
                 selection.waiting.push(Waiting { id: row.interaction.id, reason });
             }
-            Verdict::Dropped(reason) => *selection.dropped.entry(reason).or_default() += 1,
+            Err(Not::Dropped(reason)) => *selection.dropped.entry(reason).or_default() += 1,
         }
     }
     selection.rows.sort_by_key(|row| row.id);
@@ -106,34 +106,32 @@ pub(crate) fn select(labelled: &[Labelled]) -> Selection {
     selection
 }
 
-enum Verdict {
-    Teaches(Row),
+/// Why an answer does not teach.
+#[derive(Debug, Clone, Copy)]
+enum Not {
     Waits(WaitingReason),
     Dropped(Reason),
 }
 
-fn judge(labelled: &Labelled) -> Verdict {
+fn judge(labelled: &Labelled) -> Result<Row, Not> {
     let interaction = &labelled.interaction;
     if !interaction.trainable {
-        return Verdict::Dropped(Reason::NotTrainable);
+        return Err(Not::Dropped(Reason::NotTrainable));
     }
     if interaction.messages.is_empty() {
-        return Verdict::Dropped(Reason::NoText);
+        return Err(Not::Dropped(Reason::NoText));
     }
     let feedback = in_order(&labelled.feedback);
     let asker = interaction.source.as_deref();
     let opinions = Opinions::of(&feedback);
-    let (kind, answer, source) = match opinions.outcome(asker, interaction) {
-        Ok(found) => found,
-        Err(verdict) => return verdict,
-    };
+    let (kind, answer, source) = opinions.outcome(asker, interaction)?;
     let said_at = feedback.last().map_or(interaction.created_at.0, |item| item.created_at.0);
     let check = match tag(&feedback, "check").map(Check::from_tag) {
-        Some(Err(_)) => return Verdict::Dropped(Reason::InvalidCheck),
+        Some(Err(_)) => return Err(Not::Dropped(Reason::InvalidCheck)),
         Some(Ok(check)) => Some(check),
         None => None,
     };
-    Verdict::Teaches(Row {
+    Ok(Row {
         id: interaction.id,
         kind,
         family: family(interaction, &feedback, kind),
@@ -216,51 +214,51 @@ impl<'a> Opinions<'a> {
         self.sources.values().filter(|say| say.good == Some(wanted)).count()
     }
 
-    fn outcome(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Verdict> {
+    fn outcome(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Not> {
         // To put an answer aside ends its waiting. It is no say over another's correction.
         let discard = |verdict| match (self.discarded, verdict) {
-            (Some(_), Verdict::Waits(_)) => Verdict::Dropped(Reason::Discarded),
+            (Some(_), Not::Waits(_)) => Not::Dropped(Reason::Discarded),
             (_, verdict) => verdict,
         };
         if let Some(by) = self.discarded {
             let mut others = self.sources.iter().filter(|(source, _)| **source != by);
             if by == asker || !others.any(|(_, say)| say.demonstration.is_some()) {
-                return Err(Verdict::Dropped(Reason::Discarded));
+                return Err(Not::Dropped(Reason::Discarded));
             }
         }
         self.settled(asker, interaction).map_err(discard)
     }
 
-    fn settled(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Verdict> {
+    fn settled(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Not> {
         let (good, bad) = (self.votes(true), self.votes(false));
         let own = self.sources.get(&asker);
         if let Some((text, source, supporters)) = self.demonstration(asker)? {
             // One vote against a correction is one opinion against another; more are a dispute.
             if good > supporters && own.is_none_or(|say| say.demonstration.is_none()) {
-                return Err(Verdict::Waits(WaitingReason::Contradiction));
+                return Err(Not::Waits(WaitingReason::Contradiction));
             }
             if text.trim().is_empty() {
-                return Err(Verdict::Dropped(Reason::EmptyDemonstration));
+                return Err(Not::Dropped(Reason::EmptyDemonstration));
             }
             return Ok((Kind::Supervised, text.to_owned(), source.map(str::to_owned)));
         }
         let asker_says = own.and_then(|say| say.good);
         match good.cmp(&bad) {
-            std::cmp::Ordering::Less => Err(Verdict::Waits(WaitingReason::NoCorrection)),
-            std::cmp::Ordering::Equal if good == 0 => Err(Verdict::Dropped(Reason::NoVerdict)),
+            std::cmp::Ordering::Less => Err(Not::Waits(WaitingReason::NoCorrection)),
+            std::cmp::Ordering::Equal if good == 0 => Err(Not::Dropped(Reason::NoVerdict)),
             // Whoever asked knows best; without her word a tie says nothing.
             std::cmp::Ordering::Equal if asker_says == Some(false) => {
-                Err(Verdict::Waits(WaitingReason::NoCorrection))
+                Err(Not::Waits(WaitingReason::NoCorrection))
             }
             std::cmp::Ordering::Equal if asker_says.is_none() => {
-                Err(Verdict::Dropped(Reason::VotesTied))
+                Err(Not::Dropped(Reason::VotesTied))
             }
             _ if asker.is_some() && asker_says.is_none() && good < 2 => {
-                Err(Verdict::Dropped(Reason::OthersLike))
+                Err(Not::Dropped(Reason::OthersLike))
             }
             _ => match served(interaction) {
                 Ok(text) => Ok((Kind::Replay, text.to_owned(), asker.map(str::to_owned))),
-                Err(reason) => Err(Verdict::Dropped(reason)),
+                Err(reason) => Err(Not::Dropped(reason)),
             },
         }
     }
@@ -271,7 +269,7 @@ impl<'a> Opinions<'a> {
     fn demonstration(
         &self,
         asker: Option<&str>,
-    ) -> Result<Option<(&'a str, Option<&'a str>, usize)>, Verdict> {
+    ) -> Result<Option<(&'a str, Option<&'a str>, usize)>, Not> {
         let mut groups: BTreeMap<String, Vec<(Option<&'a str>, &'a str)>> = BTreeMap::new();
         for (source, say) in &self.sources {
             if let Some(text) = say.demonstration {
@@ -289,7 +287,7 @@ impl<'a> Opinions<'a> {
             let mut all = std::iter::once(first).chain(others);
             match all.find(|group| group.iter().any(|(source, _)| *source == asker)) {
                 Some(own) => own,
-                None => return Err(Verdict::Waits(WaitingReason::Contradiction)),
+                None => return Err(Not::Waits(WaitingReason::Contradiction)),
             }
         };
         // Whoever confirms another's correction answers for it from then on.
