@@ -103,7 +103,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let compared = compare(&base_rows, &candidate_controls, Bootstrap::default())?;
         report.against_base = compared.controls;
     }
-    if snapshot.examples.iter().any(|example| is_new(example)) {
+    if snapshot.examples.iter().any(is_new) {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
         let sides = Judges { champion: &champion, candidate: &candidate, folds: &judges };
         let measured = evidence::measure(parts, &snapshot, sides).await?;

@@ -32,8 +32,8 @@ const FAR: f64 = 0.1;
 pub fn judged(rows: usize) -> Vec<usize> {
     let parts: usize = match rows {
         0..8 => return Vec::new(),
-        8..24 | 80..200 => 3,
-        24..80 => 2,
+        8..80 => 2,
+        80..200 => 3,
         _ => 5,
     };
     let judge = (40 * parts).div_ceil(rows).min(parts);
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn few_rows_all_judge_and_many_in_part() {
         assert_eq!(judged(7), Vec::<usize>::new());
-        assert_eq!(judged(10), [4, 3, 3]);
+        assert_eq!(judged(11), [6, 5]);
         assert_eq!(judged(50), [25, 25]);
         assert_eq!(judged(100), [34, 33]);
         assert_eq!(judged(500), [100]);
