@@ -209,7 +209,7 @@ fn a_token_that_is_neither_imitated_nor_anchored_teaches_nothing() {
     let adapters = adapters(&trainable);
     let pass = Pass { kl_weight: 1.0, ..Pass::default() };
     let kept = TrainSequence { imitated: false, ..anchored(1, 12) };
-    let whole = loss(&trainable, &adapters, &batch(&trainable, &[kept.clone()]), &pass);
+    let whole = loss(&trainable, &adapters, &batch(&trainable, std::slice::from_ref(&kept)), &pass);
     let part = |range: std::ops::Range<usize>| {
         let mut one = TrainSequence { anchored: vec![false; 12], ..kept.clone() };
         one.anchored[range].fill(true);
