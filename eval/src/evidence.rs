@@ -228,7 +228,7 @@ mod tests {
     fn square(rows: usize, own: f64, seed: u64) -> Square {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let score = |at: usize| {
-            let fits = if at % (rows + 1) == 0 { own } else { 0.0 };
+            let fits = if at.is_multiple_of(rows + 1) { own } else { 0.0 };
             rng.random_range(-3.0..-2.0) + fits
         };
         Square {
