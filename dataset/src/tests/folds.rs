@@ -95,7 +95,8 @@ fn a_lesson_is_its_question_and_answer() {
 fn a_run_leaves_a_fold_out_with_all_that_is_like_it() {
     let mut rows = lessons(12);
     let older = ask(50, &format!("{} today", topic(1))).say("a", fix("older"));
-    let learned = BTreeSet::from([build(&roomy(), &[older.clone()]).examples[0].lesson()]);
+    let learned =
+        BTreeSet::from([build(&roomy(), std::slice::from_ref(&older)).examples[0].lesson()]);
     rows.push(older);
     rows.push(ask(51, &format!("{} soon", topic(1))).say("a", good()));
     rows.push(ask(52, &topic(60)).say("a", good()));
