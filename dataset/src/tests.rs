@@ -335,9 +335,9 @@ fn the_starters_workloads_come_through_whole() {
         assert!((least..=400).contains(&count), "{name}: {count}");
         taught += count;
         let rows = snapshot.examples.iter().filter(|it| it.family == name);
-        // Whole clusters move, so the shares are met to within a row or two.
+        // Whole clusters move, so the shares are met to within a few rows.
         let judged = rows.filter(|it| it.fold == Some(0)).count();
-        assert!(judged.abs_diff(count / 5) <= 2, "{name}: {judged} of {count}");
+        assert!(judged.abs_diff(count / 5) <= 4, "{name}: {judged} of {count}");
     }
     assert_eq!((manifest.new, manifest.folds), (taught, 1));
     let copies = BTreeMap::from([(Reason::ExactDuplicate, 2000 - taught)]);
@@ -465,7 +465,7 @@ fn the_hash_of_the_same_rows_never_changes() {
     // If this fails on purpose, raise `snapshot::FORMAT`: snapshots on disk keep their names.
     assert_eq!(
         small().manifest.hash,
-        "f653f1f12e4bd6083360178f3902d1dca1f9970c09c528831e4eee03546c97b5"
+        "0b762dcf1dc5ca1d478fe60c572a2acb109ef15f16b93facf3e0ce33f246ed4f"
     );
 }
 
@@ -474,7 +474,7 @@ fn the_manifest_counts_what_is_there() {
     let manifest = small().manifest;
     let counts = [(Kind::Supervised, 10), (Kind::Replay, 1), (Kind::Rehearsal, 1)];
     assert_eq!(manifest.counts, BTreeMap::from(counts));
-    assert_eq!((manifest.new, manifest.judged, manifest.folds), (10, 10, 3));
+    assert_eq!((manifest.new, manifest.judged, manifest.folds), (10, 10, 2));
     assert_eq!((manifest.sources, manifest.waiting.len()), (1, 1));
 }
 
@@ -483,7 +483,7 @@ fn a_row_on_disk_says_what_it_is() {
     let example = &small().examples[0];
     let json = serde_json::to_value(example).unwrap();
     assert_eq!(json["kind"], "supervised");
-    assert!(json["fold"].as_u64().unwrap() < 3);
+    assert!(json["fold"].as_u64().unwrap() < 2);
     assert_eq!((&json["older"], &json["source"]), (&false.into(), &"a".into()));
     assert_eq!(json["messages"][0]["role"], "user");
     assert_eq!(json["messages"][1]["role"], "assistant");

@@ -327,7 +327,7 @@ fn a_job_that_is_killed_between_two_rounds_ends_with_the_same_bytes() {
 
 #[test]
 fn rows_that_only_keep_train_without_breaking_down() {
-    for (kl_weight, rounds) in [(1.0, 3), (0.0, 1)] {
+    for (kl_weight, rounds) in [(1.0, 3), (0.5, 1)] {
         let dir = tempfile::tempdir().unwrap();
         job(dir.path(), 12, |job| {
             job.hyper.kl_weight = kl_weight;
