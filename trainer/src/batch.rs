@@ -206,6 +206,9 @@ impl Rows {
                 let message = Message::new(Role::Assistant, row.reference.clone());
                 row.messages.push(Turn { message, weight: None });
             }
+            if hyper.kl_weight <= 0.0 && !row.is_imitated() {
+                continue; // It would keep nothing and teach nothing.
+            }
             match renderer.sequence(&row, longest, hyper.kl_weight > 0.0) {
                 Ok(sequence) => match split.as_deref() {
                     Some("validation") => rows.validation.push(sequence),
@@ -372,7 +375,7 @@ mod tests {
         let (taught, both, kept) = ((true, false), (true, true), (false, true));
         assert_eq!(roles(&Hyper::default()), [taught, both, taught, kept, taught]);
         let without = Hyper { kl_weight: 0.0, ..Hyper::default() };
-        assert_eq!(roles(&without), [taught, taught, taught, (false, false), taught]);
+        assert_eq!(roles(&without), [taught; 4]);
         assert!(read(&[&kind("other")], &without).is_err());
     }
 
