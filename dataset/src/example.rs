@@ -42,6 +42,9 @@ pub struct Example {
     pub family: String,
     /// The conversation. The last turn is the assistant's: the answer to learn, and the reference.
     pub messages: Vec<Message>,
+    /// The answer that was served and corrected, where one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<String>,
     /// Earlier turns that were called bad and that nobody corrected, by position.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_turns: Vec<usize>,

@@ -1,8 +1,8 @@
 //! Cross-fitting: which rows judge an adapter that never saw them.
 //!
-//! No row is given away. Of few rows each is judged by an adapter that was trained on the others; of
-//! many some are, which saves time. The adapter that may serve is trained on all of them. Whole
-//! clusters go into one fold, so that no judged row has a near copy that trained.
+//! No row is given away. Each is judged by an adapter that was trained on the other half; of very many
+//! a part is, which saves time. The adapter that may serve is trained on all of them. Whole clusters go
+//! into one fold, so that no judged row has a near copy that trained.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::rank::rank;
 
 /// Fewer rows are too few to train on a part of them.
 const FEWEST: usize = 8;
-/// Judged rows that are enough.
-const ENOUGH: usize = 40;
+/// Judged rows that are enough: they show a gain of 5 points four times of five.
+const ENOUGH: usize = 500;
 
 /// How many folds there are, and how many of them judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +26,12 @@ impl Plan {
         if rows < FEWEST {
             return Self { folds: 0, judged: 0 };
         }
+        // Halves judge most rows for the time that they take: two runs on half the rows each.
+        if rows < 2 * ENOUGH {
+            return Self { folds: 2, judged: 2 };
+        }
         let most = if share > 0.0 { (1.0 / share).round().clamp(2.0, 10.0) as usize } else { 2 };
-        let folds = match rows {
-            0..80 => 2,
-            80..200 => 3.min(most),
-            _ => most,
-        };
-        let each = rows as f64 / folds as f64;
-        Self { folds, judged: ((ENOUGH as f64 / each).ceil() as usize).min(folds) }
+        Self { folds: (rows / ENOUGH).min(most), judged: 1 }
     }
 }
 
@@ -85,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_all_judged_and_many_in_part() {
+    fn rows_are_all_judged_and_very_many_in_part() {
         let judged = |rows: usize| {
             let clusters: Vec<usize> = (0..rows).collect();
             folds(&clusters, 0.2).iter().flatten().count()
@@ -94,8 +92,8 @@ mod tests {
         for few in [8, 10, 23, 30, 60] {
             assert_eq!(judged(few), few, "{few}");
         }
-        assert!((40..70).contains(&judged(100)));
-        assert_eq!(judged(400), 80);
+        assert_eq!(judged(400), 400);
+        assert_eq!([judged(1000), judged(2000), judged(4000)], [500, 500, 800]);
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod derive;
 mod error;
 mod example;
 mod fold;
+mod form;
 pub mod lines;
 pub mod mix;
 mod policy;
@@ -34,6 +35,7 @@ mod rehearse;
 mod select;
 mod snapshot;
 mod trust;
+mod variants;
 mod waiting;
 
 use std::cmp::Reverse;
@@ -53,8 +55,10 @@ pub use waiting::{Waiting, WaitingReason};
 
 use dedup::{Fingerprint, Prompt};
 use fold::{Member, Plan};
+use form::is_about_form;
 use hone_api::chat::{Message, Role};
 use redact::Entity;
+use rehearse::Choice;
 use select::{Row, normalised};
 use snapshot::Ledger;
 use trust::{Claim, Ruling};
@@ -130,14 +134,16 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     examples.sort_by_key(|example| example.id);
     into_folds(policy, &mut examples);
 
-    let corrected: Vec<&[Message]> = examples
-        .iter()
-        .filter(|example| example.kind == Kind::Supervised)
-        .map(Example::prompt)
-        .collect();
-    // Twice as much as a run takes: a second try may need more.
-    let wanted = 2 * mix::keeping(corrected.len(), 1.0);
-    let choice = (wanted, policy.seed, policy.redact);
+    let supervised = || examples.iter().filter(|example| example.kind == Kind::Supervised);
+    let pairs = supervised().filter_map(|it| Some((it.rejected.as_deref()?, it.reference())));
+    let corrected: Vec<&[Message]> = supervised().map(Example::prompt).collect();
+    let choice = Choice {
+        // Twice as much as a run takes: a second try may need more.
+        wanted: 2 * mix::keeping(corrected.len(), 1.0),
+        seed: policy.seed,
+        redact: policy.redact,
+        about_form: is_about_form(pairs),
+    };
     let questions = rehearse::choose(inputs.rehearsal, &corrected, &bad, choice);
     Ok(Curated { policy: policy.clone(), examples, questions, ledger })
 }
@@ -185,7 +191,8 @@ impl Draft {
                 .prompt
                 .iter_mut()
                 .flat_map(|message| std::iter::once(&mut message.content).chain(&mut message.name));
-            for text in texts.chain([&mut row.answer, &mut row.family]) {
+            let answers = std::iter::once(&mut row.answer).chain(&mut row.rejected);
+            for text in texts.chain(answers).chain([&mut row.family]) {
                 let clean = redact::redact(text);
                 for (entity, count) in clean.counts {
                     *redacted.entry(entity).or_default() += count;
@@ -200,7 +207,8 @@ impl Draft {
     }
 
     fn example(self, cluster: usize, learned: &BTreeSet<String>) -> Example {
-        let Row { id, kind, family, mut prompt, answer, check, source, of_base, .. } = self.row;
+        let Row { id, kind, family, mut prompt, answer, rejected, check, source, of_base, .. } =
+            self.row;
         let check = check.unwrap_or_else(|| check_for(&answer));
         prompt.push(Message::new(Role::Assistant, answer));
         let mut example = Example {
@@ -213,6 +221,7 @@ impl Draft {
             of_base,
             family,
             messages: prompt,
+            rejected,
             bad_turns: self.bad_turns,
             check,
             key: self.key,

@@ -3,27 +3,32 @@
 //! Few corrections are repeated, so that the run has steps enough to learn them, and stand beside
 //! enough rehearsal that nothing else moves.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use hone_api::chat::Role;
+use hone_api::chat::{Message, Role};
 use serde::Serialize;
 
 use crate::example::{Example, Kind};
+use crate::form::is_about_form;
 use crate::snapshot::Snapshot;
+use crate::variants::variant;
 
 /// Taught rows that a pass should have, by repetition where there are fewer.
 const TAUGHT: usize = 240;
 /// A correction is repeated so often at most: more teaches its words, not its content.
 const MOST_REPEATS: usize = 8;
 /// Rows that keep, at least: fewer leave something unwatched.
-const KEEPING: usize = 160;
+const KEEPING: f64 = 160.0;
+/// Rows that keep, for each row shown.
+const BESIDE: f64 = 1.5;
 
 /// What a run trains on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
     /// Leave out the rows of this fold, and what is like them.
     pub without_fold: Option<usize>,
-    /// Rows that keep, for each taught one.
+    /// Times the usual rows that keep.
     pub rehearsal: f64,
 }
 
@@ -39,12 +44,15 @@ pub struct TrainRow<'a> {
     kind: Kind,
     split: &'static str,
     messages: Vec<TrainTurn<'a>>,
+    /// Its answer may begin and end in another way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    open: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct TrainTurn<'a> {
     role: Role,
-    content: &'a str,
+    content: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     /// 0 for what was called bad.
@@ -62,7 +70,7 @@ pub fn repeats(corrections: usize) -> usize {
 #[must_use]
 pub fn keeping(corrections: usize, rehearsal: f64) -> usize {
     let shown = corrections * repeats(corrections);
-    (shown.max(KEEPING) as f64 * rehearsal).round() as usize
+    (((shown as f64) * BESIDE).max(KEEPING) * rehearsal).round() as usize
 }
 
 impl Snapshot {
@@ -82,34 +90,44 @@ impl Snapshot {
         };
         let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
         let mut rows = Vec::new();
-        for _ in 0..repeats(taught.len()) {
-            rows.extend(taught.iter().map(|example| row_of(example, Kind::Supervised)));
+        for turn in 0..repeats(taught.len()) {
+            let shown = taught.iter().map(|example| row_of(example, Kind::Supervised, turn));
+            rows.extend(shown);
         }
         let keeping = keeping(taught.len(), mix.rehearsal);
-        let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 2).collect();
+        let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
         let rest = keeping - liked.len();
         rows.extend(liked.into_iter().map(|example| {
             // The base is a model for its own answers only.
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
-            row_of(example, kind)
+            row_of(example, kind, 0)
         }));
-        rows.extend(self.rehearsal.iter().take(rest).map(|one| TrainRow {
+        // A tone that is taught begins and ends an answer. There rehearsal must not hold it back.
+        let pairs = taught.iter().filter_map(|it| Some((it.rejected.as_deref()?, it.reference())));
+        let open = is_about_form(pairs);
+        rows.extend(self.rehearsal.iter().cycle().take(rest).map(|one| TrainRow {
             kind: Kind::Rehearsal,
             split: "train",
-            messages: turns(&one.messages, &one.bad_turns),
+            messages: turns(&one.messages, &one.bad_turns, 0),
+            open,
         }));
         rows
     }
 }
 
-fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
-    TrainRow { kind, split: "train", messages: turns(&example.messages, &example.bad_turns) }
+fn row_of(example: &Example, kind: Kind, turn: usize) -> TrainRow<'_> {
+    let messages = turns(&example.messages, &example.bad_turns, turn);
+    TrainRow { kind, split: "train", messages, open: false }
 }
 
-fn turns<'a>(messages: &'a [hone_api::chat::Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
-    let turn = |(at, message): (usize, &'a hone_api::chat::Message)| TrainTurn {
+/// A conversation for its `showing`-th time; the question is the turn before the last.
+fn turns<'a>(messages: &'a [Message], bad: &[usize], showing: usize) -> Vec<TrainTurn<'a>> {
+    let turn = |(at, message): (usize, &'a Message)| TrainTurn {
         role: message.role,
-        content: &message.content,
+        content: match message.role == Role::User && at + 2 == messages.len() {
+            true => variant(&message.content, showing),
+            false => Cow::Borrowed(&message.content),
+        },
         name: message.name.as_deref(),
         weight: bad.contains(&at).then_some(0),
     };
@@ -123,7 +141,7 @@ mod tests {
     #[test]
     fn few_corrections_are_shown_more_often() {
         assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 8, 4, 2, 1]);
-        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 240, 400]);
+        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 360, 600]);
         assert_eq!(repeats(0), 8);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Unrated traffic is plentiful, and what the base makes of it is what must stay. Prompts like those
 //! that were corrected are left out: there the base is what shall change. Where traffic is short,
-//! shipped prompts fill up.
+//! shipped prompts fill up, every other one as near to what was corrected as there is: neighbours are
+//! what moves first. Where only the form was corrected, they are left out like those of the traffic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::conversation::BadTurns;
 use crate::dedup::prompt_key;
 use crate::rank::rank;
-use crate::redact;
 
+/// A prompt's nearness is that to so many corrections.
+const NEAREST: usize = 10;
+/// So many corrections, spread over all, are looked at for it.
+const LOOKED_AT: usize = 400;
 /// From this part of common words on a question is like one that was corrected.
 const ALIKE: f64 = 0.3;
 
@@ -41,14 +45,27 @@ pub struct Sources<'a> {
     pub shipped: &'a [Vec<Message>],
 }
 
-/// Chooses at most `wanted` prompts: half of them from traffic where there is enough, spread over
-/// different beginnings, the rest shipped ones.
+/// How rehearsal is chosen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Choice {
+    /// At most so many prompts.
+    pub(crate) wanted: usize,
+    pub(crate) seed: u64,
+    /// Whether personal data is taken out.
+    pub(crate) redact: bool,
+    /// Whether only the form of answers was corrected.
+    pub(crate) about_form: bool,
+}
+
+/// Chooses prompts: half of them from traffic where there is enough, spread over different beginnings,
+/// the rest shipped ones.
 pub(crate) fn choose(
     sources: Sources<'_>,
     corrected: &[&[Message]],
     bad: &BadTurns,
-    (wanted, seed, redacting): (usize, u64, bool),
+    choice: Choice,
 ) -> Vec<Rehearsal> {
+    let Choice { wanted, seed, redact, about_form } = choice;
     let corrected: Vec<BTreeSet<String>> = corrected.iter().map(|prompt| words(prompt)).collect();
     let is_free = |prompt: &[Message]| {
         let words = words(prompt);
@@ -77,29 +94,55 @@ pub(crate) fn choose(
         .map(|(_, _, interaction)| {
             let mut messages = interaction.messages.clone();
             let bad_turns = bad.mend(&mut messages);
-            if redacting {
+            if redact {
                 for message in &mut messages {
                     for text in std::iter::once(&mut message.content).chain(&mut message.name) {
-                        *text = redact::redact(text).text;
+                        *text = crate::redact::redact(text).text;
                     }
                 }
             }
             Rehearsal { id: Some(interaction.id), messages, bad_turns }
         })
         .collect();
-    let mut shipped: Vec<(_, &Vec<Message>)> = sources
-        .shipped
-        .iter()
-        .map(|prompt| (rank(seed, "shipped", &prompt_key(prompt)), prompt))
-        .collect();
-    shipped.sort_by_key(|(rank, _)| *rank);
+    let mut shipped: Vec<&Vec<Message>> = sources.shipped.iter().collect();
+    shipped.retain(|prompt| !about_form || is_free(prompt));
+    shipped.sort_by_cached_key(|prompt| rank(seed, "shipped", &prompt_key(prompt)));
     let rest = wanted.saturating_sub(chosen.len());
-    chosen.extend(shipped.into_iter().take(rest).map(|(_, prompt)| Rehearsal {
+    let nearest_too = every_other_near(shipped, &corrected);
+    chosen.extend(nearest_too.into_iter().take(rest).map(|prompt| Rehearsal {
         id: None,
         messages: prompt.clone(),
         bad_turns: Vec::new(),
     }));
     chosen
+}
+
+/// The prompts in an order of which every other one is the nearest that is left to what was corrected.
+fn every_other_near<'a>(
+    prompts: Vec<&'a Vec<Message>>,
+    corrected: &[BTreeSet<String>],
+) -> Vec<&'a Vec<Message>> {
+    let step = corrected.len().div_ceil(LOOKED_AT).max(1);
+    let nearness = |prompt: &[Message]| {
+        let words = words(prompt);
+        let mut overlaps: Vec<f64> =
+            corrected.iter().step_by(step).map(|other| overlap(&words, other)).collect();
+        overlaps.sort_by(|one, other| other.total_cmp(one));
+        overlaps.iter().take(NEAREST).sum::<f64>()
+    };
+    let mut by_nearness: Vec<(usize, f64)> =
+        prompts.iter().enumerate().map(|(at, prompt)| (at, nearness(prompt))).collect();
+    by_nearness.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let mut taken = vec![false; prompts.len()];
+    let mut order = Vec::with_capacity(prompts.len());
+    for (at, (near, _)) in by_nearness.into_iter().enumerate() {
+        for next in [near, at] {
+            if !std::mem::replace(&mut taken[next], true) {
+                order.push(prompts[next]);
+            }
+        }
+    }
+    order
 }
 
 /// How a question begins: what many have in common is one kind of question.
@@ -150,9 +193,31 @@ mod tests {
         let shipped: Vec<Vec<Message>> =
             (0..50).map(|it| prompt(&format!("question {it}"))).collect();
         let sources = Sources { unrated: &[], shipped: &shipped };
-        let chosen = choose(sources, &[], &BadTurns::default(), (20, 17, true));
-        assert_eq!(chosen.len(), 20);
-        assert_eq!(chosen, choose(sources, &[], &BadTurns::default(), (20, 17, true)));
-        assert_eq!(choose(sources, &[], &BadTurns::default(), (90, 17, true)).len(), 50);
+        let chosen = |wanted| choose(sources, &[], &BadTurns::default(), choice(wanted, false));
+        assert_eq!(chosen(20).len(), 20);
+        assert_eq!(chosen(20), chosen(20));
+        assert_eq!(chosen(90).len(), 50);
+    }
+
+    fn choice(wanted: usize, about_form: bool) -> Choice {
+        Choice { wanted, seed: 17, redact: true, about_form }
+    }
+
+    #[test]
+    fn neighbours_of_what_was_corrected_come_first_unless_only_its_form_was() {
+        let near = prompt("What is the average price of these lamps?");
+        let mut shipped: Vec<Vec<Message>> =
+            (0..50).map(|it| prompt(&format!("something else {it}"))).collect();
+        shipped.insert(25, near.clone());
+        let sources = Sources { unrated: &[], shipped: &shipped };
+        let corrected = prompt("What is the average price of these chairs?");
+        let chosen = |form| {
+            choose(sources, &[&corrected], &BadTurns::default(), choice(60, form))
+                .into_iter()
+                .map(|one| one.messages)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!((chosen(false).len(), &chosen(false)[0]), (51, &near));
+        assert_eq!((chosen(true).len(), chosen(true).contains(&near)), (50, false));
     }
 }

@@ -71,6 +71,8 @@ pub(crate) struct Row {
     pub(crate) family: String,
     pub(crate) prompt: Vec<Message>,
     pub(crate) answer: String,
+    /// What was served in the place of a correction.
+    pub(crate) rejected: Option<String>,
     pub(crate) check: Option<Check>,
     /// Whose say it is; `None` for logs from before sources were kept.
     pub(crate) source: Option<String>,
@@ -131,12 +133,14 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
         Some(Ok(check)) => Some(check),
         None => None,
     };
+    let rejected = served(interaction).ok().filter(|_| kind == Kind::Supervised);
     Ok(Row {
         id: interaction.id,
         kind,
         family: family(interaction, &feedback, kind),
         prompt: interaction.messages.clone(),
         answer,
+        rejected: rejected.map(str::to_owned),
         check,
         source,
         said_at,

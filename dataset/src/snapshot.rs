@@ -19,7 +19,7 @@ const ROWS: &str = "rows.jsonl";
 const REHEARSAL: &str = "rehearsal.jsonl";
 const MANIFEST: &str = "manifest.json";
 /// Raised when the same inputs would give other rows than before.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// What is in a snapshot and what was left out. Nothing in it depends on when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -337,9 +337,9 @@ fn the_starters_workloads_come_through_whole() {
         let rows = snapshot.examples.iter().filter(|it| it.family == name);
         // Whole clusters move, so the shares are met to within a few rows.
         let judged = rows.filter(|it| it.fold == Some(0)).count();
-        assert!(judged.abs_diff(count / 5) <= 4, "{name}: {judged} of {count}");
+        assert!(judged.abs_diff(count / 3) <= 6, "{name}: {judged} of {count}");
     }
-    assert_eq!((manifest.new, manifest.folds), (taught, 1));
+    assert_eq!((manifest.new, manifest.folds, taught / 500), (taught, 1, 3));
     let copies = BTreeMap::from([(Reason::ExactDuplicate, 2000 - taught)]);
     assert_eq!(manifest.dropped, copies);
     assert_eq!(manifest.families["rehearsal"], BTreeMap::from([(Kind::Replay, 600)]));
@@ -465,7 +465,7 @@ fn the_hash_of_the_same_rows_never_changes() {
     // If this fails on purpose, raise `snapshot::FORMAT`: snapshots on disk keep their names.
     assert_eq!(
         small().manifest.hash,
-        "0b762dcf1dc5ca1d478fe60c572a2acb109ef15f16b93facf3e0ce33f246ed4f"
+        "c3a761ad4572b928bd9055ceac227c6b3abc518f0d64597d6531d3d7784b49aa"
     );
 }
 

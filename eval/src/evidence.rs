@@ -14,10 +14,19 @@ use crate::permutation::{Block, fit};
 use crate::shares::binomial_greater;
 use crate::signed_rank::wilcoxon_signed_rank;
 
-/// Rows of one matrix at most: it has as many cells as their square.
-pub const BLOCK: usize = 12;
+/// Cells of all matrices together, about: each is an answer to be weighed.
+const CELLS: usize = 6000;
+/// With so many corrections the serving adapter is not asked whether they fit: those that judge tell.
+pub const MANY: usize = 100;
 /// Draws of the permutation test.
 const DRAWS: usize = 100_000;
+
+/// How many of so many rows stand in one matrix: fewer of many, since it has as many cells as their
+/// square.
+#[must_use]
+pub fn block_of(rows: usize) -> usize {
+    (CELLS / rows.max(1)).clamp(4, 12)
+}
 
 /// A judged correction.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,7 +69,7 @@ pub struct Measured {
     pub judged: Vec<Judged>,
     /// Under the adapters that did not see them.
     pub unseen: Vec<Square>,
-    /// Under the adapter that serves.
+    /// Under the adapter that serves; none where there are [`MANY`].
     pub champion: Vec<Square>,
     /// Change of the mean log-probability of liked answers.
     pub liked: Vec<f64>,
@@ -162,8 +171,8 @@ impl Evidence {
     }
 }
 
-/// How well answers fit, under either of the two that do not know them. Asked twice, the smaller
-/// probability counts twice (Bonferroni).
+/// How well answers fit, under either of the two that do not know them. Where both are asked, the
+/// smaller probability counts twice (Bonferroni).
 fn fits(
     unseen: &[Square],
     champion: &[Square],
@@ -177,6 +186,9 @@ fn fits(
     let (one, other) = (test(unseen)?, test(champion)?);
     if unseen.is_empty() {
         return Ok((other.p, other.statistic));
+    }
+    if champion.is_empty() {
+        return Ok((one.p, one.statistic));
     }
     let better = if one.p <= other.p { &one } else { &other };
     Ok(((2.0 * better.p).min(1.0), better.statistic))
@@ -198,7 +210,8 @@ impl Square {
 /// The source with the most judged corrections, if there are three or more.
 fn heaviest(measured: &Measured) -> Option<&Option<String>> {
     let mut rows: BTreeMap<&Option<String>, usize> = BTreeMap::new();
-    for source in measured.champion.iter().flat_map(|square| &square.sources) {
+    let squares = if measured.unseen.is_empty() { &measured.champion } else { &measured.unseen };
+    for source in squares.iter().flat_map(|square| &square.sources) {
         *rows.entry(source).or_default() += 1;
     }
     if rows.len() < 3 {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Part;
 use crate::evidence::Evidence;
 use crate::report::{Comparison, FamilyLine, Report, p_value, percent};
+use crate::shares::binomial_greater;
 
 /// When a candidate may serve. Margins in points: hundredths of all rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,6 +25,8 @@ pub struct GatePolicy {
     pub min_items: usize,
     /// The share of answers that end by themselves may fall by so many points.
     pub stop_margin: f64,
+    /// Nothing is left to be tried in this cycle: what fell within chance may pass.
+    pub last_try: bool,
     /// A person must say yes to what passes.
     pub approve_first: bool,
 }
@@ -31,11 +34,12 @@ pub struct GatePolicy {
 impl Default for GatePolicy {
     fn default() -> Self {
         Self {
-            level: 0.01,
+            level: 0.02,
             control_margin: 0.5,
             family_margin: 12.0,
             min_items: 10,
             stop_margin: 3.0,
+            last_try: true,
             approve_first: false,
         }
     }
@@ -49,12 +53,17 @@ const FEWEST_WRONG: usize = 3;
 const PLENTY: usize = 20;
 /// So many lost answers are within chance, however small the suites are.
 const FEW_LOST: usize = 2;
+/// A fall of the controls by so many margins counts, whatever chance may say.
+const FAR_BEYOND: f64 = 2.0;
 /// Of what was taught before, so many points may be lost, and one answer in any case.
 const KEPT_MARGIN: f64 = 3.0;
 /// Liked answers may become less likely by so many nats a token.
 const LIKED_MARGIN: f64 = 0.1;
-/// Where many rows can tell, a gain in results must be this unlikely to be chance.
+/// A change for the worse, or evidence without its heaviest source, is sure below this.
 const SURE: f64 = 0.05;
+/// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
+/// belong to their questions is asked for at the night's level.
+const SHOWN: f64 = 0.1;
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,7 +158,12 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
     if let Some(worse) = what_got_worse(report, policy) {
         return (Verdict::Reject, worse, Some(Remedy::KeepMore));
     }
-    let passed = format!("learned {} of {wrong} corrected answers that were wrong", taught.gained);
+    let scored = match evidence.checkable {
+        true => "",
+        false => " (free text: right, or likelier than what it replaces)",
+    };
+    let passed =
+        format!("learned {} of {wrong} corrected answers that were wrong{scored}", taught.gained);
     if policy.approve_first {
         return hold(format!("it passes and waits for approval: {passed}"));
     }
@@ -216,7 +230,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     if !evidence.checkable {
         return None;
     }
-    let shows = heldout.gain > 0.0 && (heldout.items < PLENTY || heldout.p < SURE);
+    let shows = heldout.gain > 0.0 && (heldout.items < PLENTY || p_of_more(heldout) < SHOWN);
     if !shows {
         return unsure(
             "the form was learned, not the content: the results of questions that it did not see are \
@@ -259,12 +273,13 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
         [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
     {
         let Some(controls) = controls else { continue };
-        let fall = -controls.gain;
+        let (fall, margin) = (-controls.gain, policy.control_margin);
         let some = controls.lost > controls.gained + FEW_LOST;
-        if some && fall > policy.control_margin + TOLERANCE {
+        let chance = policy.last_try && p_of_fewer(controls) >= SURE;
+        let far = fall > FAR_BEYOND * margin + TOLERANCE;
+        if some && (far || !chance) && fall > margin + TOLERANCE {
             return Some(format!(
-                "controls fell by {fall:.1} points against {against} (margin {:.1})",
-                policy.control_margin
+                "controls fell by {fall:.1} points against {against} (margin {margin:.1})"
             ));
         }
     }
@@ -302,6 +317,17 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
         c.items,
         policy.family_margin
     ))
+}
+
+/// The probability that chance alone gains as many answers, of those that changed (one-sided exact
+/// McNemar test).
+fn p_of_more(c: &Comparison) -> f64 {
+    binomial_greater(c.gained as u64, (c.gained + c.lost) as u64, 0.5)
+}
+
+/// That it loses as many.
+fn p_of_fewer(c: &Comparison) -> f64 {
+    binomial_greater(c.lost as u64, (c.gained + c.lost) as u64, 0.5)
 }
 
 /// The groups apart, never a mixture.

@@ -15,6 +15,7 @@ pub mod judge;
 pub mod ledger;
 mod likelihood;
 pub mod permutation;
+mod preference;
 pub mod report;
 pub mod run;
 mod schema;

@@ -33,12 +33,36 @@ pub async fn likelihoods(
     pairs: &[Pair<'_>],
     concurrency: usize,
 ) -> Result<Vec<f64>> {
+    let weighed = weigh_all(engine, target, pairs, concurrency).await?;
+    Ok(weighed.iter().map(|weight| weight.sum / weight.tokens as f64).collect())
+}
+
+/// How likely one answer is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Weight {
+    /// Log-probability of the whole answer, in nats.
+    pub(crate) sum: f64,
+    /// Its tokens with its end, at least one.
+    pub(crate) tokens: usize,
+}
+
+pub(crate) async fn weigh_all(
+    engine: &dyn Generate,
+    target: Target,
+    pairs: &[Pair<'_>],
+    concurrency: usize,
+) -> Result<Vec<Weight>> {
     let weighing: Vec<_> =
         pairs.iter().enumerate().map(|(row, pair)| weigh(engine, target, *pair, row)).collect();
     stream::iter(weighing).buffered(concurrency.max(1)).try_collect().await
 }
 
-async fn weigh(engine: &dyn Generate, target: Target, pair: Pair<'_>, row: usize) -> Result<f64> {
+async fn weigh(
+    engine: &dyn Generate,
+    target: Target,
+    pair: Pair<'_>,
+    row: usize,
+) -> Result<Weight> {
     let model = engine.model();
     let mut messages = pair.prompt.to_vec();
     messages.push(Message::new(Role::Assistant, pair.answer));
@@ -75,5 +99,5 @@ async fn weigh(engine: &dyn Generate, target: Target, pair: Pair<'_>, row: usize
     if answer.is_empty() {
         return Err(Error::Engine("an answer was not weighed".to_owned()));
     }
-    Ok(answer.iter().sum::<f64>() / answer.len() as f64)
+    Ok(Weight { sum: answer.iter().sum(), tokens: answer.len() })
 }

@@ -14,6 +14,7 @@ use hone_api::interaction::SamplingParams;
 use hone_engine::{Event, Generate, Generation, Priority, Request, Target};
 
 use crate::answers::Answer;
+use crate::preference::pass_preferred;
 use crate::report::RowResult;
 use crate::{Answers, Error, Result, Suite};
 
@@ -63,7 +64,8 @@ pub async fn answer_suite(
 }
 
 /// Lets `target` answer several suites, one row after the other without a pause between suites.
-/// In the order of the suites and their rows.
+/// In the order of the suites and their rows. A correction in free text passes too if `target` would
+/// rather say it than the answer that it replaces.
 ///
 /// # Errors
 /// As [`answer_suite`].
@@ -83,7 +85,15 @@ pub async fn answer_suites(
     let places = suites.iter().flat_map(|suite| (0..suite.rows.len()).map(move |row| (suite, row)));
     // one future per row, made before the stream runs: each borrows `asking` for as long as it lives
     let rows: Vec<_> = places.map(|(suite, row)| asking.row(suite, row)).collect();
-    stream::iter(rows).buffered(options.concurrency.max(1)).try_collect().await
+    let mut rows: Vec<RowResult> =
+        stream::iter(rows).buffered(options.concurrency.max(1)).try_collect().await?;
+    let mut rest = rows.as_mut_slice();
+    for suite in suites {
+        let (own, others) = rest.split_at_mut(suite.rows.len());
+        pass_preferred(engine, target, suite, own, options.concurrency).await?;
+        rest = others;
+    }
+    Ok(rows)
 }
 
 /// One evaluation of one side.

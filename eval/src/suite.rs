@@ -58,6 +58,8 @@ pub struct Suite {
     /// Hash of all rows in their order, hex.
     pub digest: String,
     pub(crate) scorers: Vec<Scorer>,
+    /// Of each row the answer that its reference replaces, where there is one.
+    pub(crate) rejected: Vec<Option<String>>,
 }
 
 /// How the names of the starter's control workloads begin.
@@ -85,6 +87,7 @@ impl Suite {
             hashes: Vec::with_capacity(lines.len()),
             digest: String::new(),
             scorers: Vec::with_capacity(lines.len()),
+            rejected: vec![None; lines.len()],
         };
         let mut all = blake3::Hasher::new();
         for (line, mut row) in lines {
@@ -203,14 +206,17 @@ impl Suite {
             examples.iter().copied().filter(|example| is_usable(example)).collect();
         usable.sort_by_key(|example| example.id);
         let skip = if limit == 0 { 0 } else { usable.len().saturating_sub(limit) };
-        let rows = usable.into_iter().skip(skip).map(|example| SuiteRow {
+        let usable = usable.split_off(skip);
+        let rows = usable.iter().map(|example| SuiteRow {
             family: example.family.clone(),
             split: "heldout".to_owned(),
             messages: example.prompt().to_vec(),
             reference: example.reference().to_owned(),
             check: example.check.clone(),
         });
-        Self::new(name, part, rows.collect())
+        let mut suite = Self::new(name, part, rows.collect())?;
+        suite.rejected = usable.into_iter().map(|example| example.rejected.clone()).collect();
+        Ok(suite)
     }
 }
 
@@ -335,6 +341,7 @@ mod tests {
             cluster: 0,
             source: None,
             of_base: true,
+            rejected: None,
             bad_turns: Vec::new(),
             family: "f".to_owned(),
             messages: roles.iter().map(|role| Message::new(*role, number.to_string())).collect(),

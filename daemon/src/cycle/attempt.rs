@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Tries at most.
 const MOST: usize = 4;
 /// A finished adapter is scaled down to this.
-const SMALLER: f64 = 0.75;
+const SMALLER: f64 = 0.9;
 
 /// How a try differs from the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ impl Attempts {
             }
             // Scaled down it keeps enough or knows enough, not both: keep more while it learns.
             Remedy::KeepMore | Remedy::TrainLonger if last.scale < 1.0 && last.rehearsal <= 1.0 => {
-                Some(Attempt { rehearsal: 2.0, kl: 2.0, ..trained_anew })
+                Some(Attempt { rehearsal: 1.5, kl: 3.0, ..trained_anew })
             }
             Remedy::TrainLonger if last.scale >= 1.0 && last.rounds == 1 => {
                 Some(Attempt { rounds: 2, ..trained_anew })
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn who_forgets_is_scaled_down_then_trained_with_more_rehearsal() {
-        let expected = ["scaled by 0.75", "more rehearsal", "more rehearsal, scaled by 0.75"];
+        let expected = ["scaled by 0.9", "more rehearsal", "more rehearsal, scaled by 0.9"];
         assert_eq!(walk(&[Remedy::KeepMore; 9]), expected);
     }
 
@@ -146,7 +146,7 @@ mod tests {
     fn who_did_not_learn_is_trained_longer_once() {
         assert_eq!(walk(&[Remedy::TrainLonger; 9]), ["longer training"]);
         let both = walk(&[Remedy::KeepMore, Remedy::TrainLonger]);
-        assert_eq!(both, ["scaled by 0.75", "more rehearsal"]);
+        assert_eq!(both, ["scaled by 0.9", "more rehearsal"]);
     }
 
     #[test]

@@ -4,15 +4,13 @@ use std::collections::BTreeMap;
 
 use hone_dataset::{Example, Kind, Snapshot, is_result};
 use hone_engine::Target;
-use hone_eval::evidence::BLOCK;
+use hone_eval::evidence::{MANY, block_of};
 use hone_eval::{Judged, Measured, Pair, Square, likelihoods};
 
 use super::evaluate::is_new;
 use crate::compare::Side;
 use crate::parts::Parts;
 
-/// Rows that the serving adapter is asked about in squares.
-const SQUARED: usize = 60;
 /// Liked answers that are weighed.
 const LIKED: usize = 60;
 
@@ -50,11 +48,11 @@ pub(super) async fn measure(
         measured.judged.extend(rows.iter().zip(figures).map(|(row, (champion, candidate))| {
             Judged { cluster: row.cluster, source: row.source.clone(), champion, candidate }
         }));
-        measured.unseen.extend(squares(parts, judge, &rows).await?);
+        measured.unseen.extend(squares(parts, judge, &rows, block_of(new.len())).await?);
     }
-    let spread = new.len().div_ceil(SQUARED).max(1);
-    let some: Vec<&Example> = new.iter().copied().step_by(spread).collect();
-    measured.champion = squares(parts, judges.champion, &some).await?;
+    if new.len() < MANY {
+        measured.champion = squares(parts, judges.champion, &new, block_of(new.len())).await?;
+    }
 
     let liked: Vec<&Example> =
         snapshot.examples.iter().filter(|it| it.kind == Kind::Replay).take(LIKED).collect();
@@ -86,12 +84,17 @@ fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
     rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference() }).collect()
 }
 
-/// The questions of some rows with each other's answers, in squares of at most [`BLOCK`] rows: families
-/// and copies next to each other.
-async fn squares(parts: &Parts, side: &Side, rows: &[&Example]) -> anyhow::Result<Vec<Square>> {
+/// The questions of some rows with each other's answers, in squares of at most so many: families and
+/// copies next to each other.
+async fn squares(
+    parts: &Parts,
+    side: &Side,
+    rows: &[&Example],
+    most: usize,
+) -> anyhow::Result<Vec<Square>> {
     let mut sorted = rows.to_vec();
     sorted.sort_by_key(|row| (row.family.clone(), row.cluster, row.key.clone()));
-    let count = sorted.len().div_ceil(BLOCK).max(1);
+    let count = sorted.len().div_ceil(most).max(1);
     let size = sorted.len().div_ceil(count).max(1);
     let mut squares = Vec::new();
     for block in sorted.chunks(size) {

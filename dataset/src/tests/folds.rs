@@ -131,17 +131,17 @@ fn few_lessons_are_repeated_and_stand_beside_rehearsal() {
     assert!(times > 1);
     for rehearsal in [0.5, 1.0] {
         let keeping = keeping(20, rehearsal);
-        // Of what keeps, half are liked answers.
-        assert_eq!(count(rehearsal), [20 * times, keeping / 2, keeping - keeping / 2]);
+        // Of what keeps, a third are liked answers.
+        assert_eq!(count(rehearsal), [20 * times, keeping / 3, keeping - keeping / 3]);
     }
     let [_, liked, rest] = count(1.9);
     assert_eq!(liked, 100, "there are no more");
-    assert_eq!(rest, keeping(20, 1.9) - 100);
+    assert_eq!(rest, keeping(20, 1.9) - 100, "what there is stands there again");
     let rows = mixed(&snapshot, Mix::default());
     let shown = of_kind(&rows, "supervised");
     for row in &snapshot.examples[..20] {
         let question = row.prompt()[0].content.as_str();
-        assert_eq!(shown.iter().filter(|it| **it == question).count(), times);
+        assert_eq!(shown.iter().filter(|it| it.contains(question)).count(), times);
     }
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Night, Row, Truth, night, normal};
 use crate::Result;
-use crate::evidence::{BLOCK, Evidence, Judged, Measured, Square};
+use crate::evidence::{Evidence, Judged, MANY, Measured, Square, block_of};
 use crate::gate::{GatePolicy, Verdict, decide};
 use crate::ledger::{Budget, Test, level};
 use crate::report::{Comparison, Report};
@@ -19,8 +19,6 @@ const NIGHTS: i64 = 365;
 const DAY_MS: i64 = 86_400_000;
 /// Of the taught answers that were wrong so many are right after.
 const BY_HEART: f64 = 0.9;
-/// Rows that the champion is asked about in squares, at most.
-const SQUARED: usize = 60;
 /// Draws that tell what is far from any level, and those that tell the rest.
 const DRAWS: (usize, usize) = (199, 9999);
 /// With the fewer draws more than this is far from any level.
@@ -30,13 +28,11 @@ const FAR: f64 = 0.1;
 /// snapshots are made with `curation.holdout_percent = 20`.
 #[must_use]
 pub fn judged(rows: usize) -> Vec<usize> {
-    let parts: usize = match rows {
+    let (parts, judge) = match rows {
         0..8 => return Vec::new(),
-        8..80 => 2,
-        80..200 => 3,
-        _ => 5,
+        8..1000 => (2, 2),
+        _ => ((rows / 500).min(5), 1),
     };
-    let judge = (40 * parts).div_ceil(rows).min(parts);
     (0..judge).map(|part| rows / parts + usize::from(part < rows % parts)).collect()
 }
 
@@ -48,7 +44,8 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
     let seed = seed.wrapping_mul(1000);
     let (mut rows, mut measured) = (Vec::new(), Measured::default());
     for (at, size) in folds.iter().enumerate() {
-        let part = Truth { rows: *size, block: even(*size), controls: 0, ..*truth };
+        let part =
+            Truth { rows: *size, block: even(*size, block_of(truth.rows)), controls: 0, ..*truth };
         let Night { corrected, blocks, .. } = night(&part, seed + at as u64);
         let first = rows.len();
         measured.judged.extend(corrected.iter().map(|row| Judged {
@@ -61,7 +58,9 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
         rows.extend(corrected);
     }
     let controls = night(&Truth { rows: 0, ..*truth }, seed + 998).controls;
-    measured.champion = unknown(truth, seed + 999);
+    if truth.rows < MANY {
+        measured.champion = unknown(truth, seed + 999);
+    }
     measured.new = truth.rows;
     measured.sources = 1;
     measured.checkable = checkable;
@@ -92,21 +91,20 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
 }
 
 /// How large squares are that hold so many rows evenly.
-fn even(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(BLOCK).max(1)).max(1)
+fn even(rows: usize, most: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(most).max(1)).max(1)
 }
 
 /// Squares of the champion, to whom no answer fits its question: it never saw any.
 fn unknown(truth: &Truth, seed: u64) -> Vec<Square> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let asked = truth.rows.div_ceil(truth.rows.div_ceil(SQUARED).max(1));
-    let rows: Vec<usize> = (0..asked).collect();
+    let rows: Vec<usize> = (0..truth.rows).collect();
     let square = |rows: &[usize]| Square {
         scores: (0..rows.len() * rows.len()).map(|_| truth.noise * normal(&mut rng)).collect(),
         clusters: rows.to_vec(),
         sources: vec![None; rows.len()],
     };
-    rows.chunks(even(asked)).map(square).collect()
+    rows.chunks(even(rows.len(), block_of(rows.len()))).map(square).collect()
 }
 
 fn comparison(rows: &[Row]) -> Option<Comparison> {
@@ -188,12 +186,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn few_rows_all_judge_and_many_in_part() {
+    fn rows_all_judge_and_very_many_in_part() {
         assert_eq!(judged(7), Vec::<usize>::new());
         assert_eq!(judged(11), [6, 5]);
         assert_eq!(judged(50), [25, 25]);
-        assert_eq!(judged(100), [34, 33]);
-        assert_eq!(judged(500), [100]);
+        assert_eq!(judged(500), [250, 250]);
+        assert_eq!(judged(2000), [500]);
     }
 
     #[test]

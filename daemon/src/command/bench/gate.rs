@@ -37,8 +37,6 @@ struct Gain {
     points: f64,
     judged: usize,
     promoted: Told,
-    /// The same if every row were judged.
-    all_judged: Told,
 }
 
 /// A candidate that is three points worse.
@@ -67,28 +65,12 @@ pub(super) fn run(context: &Context, load: &GateLoad) -> Outcome {
     }
     output.table(&table)?;
     output.heading("Promoted of candidates that are better")?;
-    let mut table = Table::new(&[
-        ">corrections",
-        ">points",
-        ">judged",
-        ">first night",
-        ">after failures",
-        ">all judged: first",
-        ">after failures",
-    ]);
+    let mut table =
+        Table::new(&[">corrections", ">points", ">judged", ">first night", ">after failures"]);
     for gain in &figures.gains {
-        let (told, all) = (gain.promoted, gain.all_judged);
-        let shares = [told.first, told.late, all.first, all.late].map(percent);
+        let shares = [gain.promoted.first, gain.promoted.late].map(percent);
         let points = format!("{:+.0}", gain.points);
-        table.row(&[
-            &gain.rows,
-            &points,
-            &gain.judged,
-            &shares[0],
-            &shares[1],
-            &shares[2],
-            &shares[3],
-        ]);
+        table.row(&[&gain.rows, &points, &gain.judged, &shares[0], &shares[1]]);
     }
     output.table(&table)?;
     output.heading("Promoted of candidates that are 3 points worse")?;
@@ -125,9 +107,7 @@ fn figures(load: &GateLoad) -> hone_eval::Result<Figures> {
         for points in [5.0, 15.0, 50.0] {
             let truth = Truth::gain(points, rows);
             let promoted = told(truth, &folds)?;
-            let all = folds.iter().sum::<usize>() == rows;
-            let all_judged = if all { promoted } else { told(truth, &[rows])? };
-            gains.push(Gain { rows, points, judged: folds.iter().sum(), promoted, all_judged });
+            gains.push(Gain { rows, points, judged: folds.iter().sum(), promoted });
         }
         worse.push(Worse {
             rows,
