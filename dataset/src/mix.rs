@@ -10,7 +10,6 @@ use hone_api::chat::{Message, Role};
 use serde::Serialize;
 
 use crate::example::{Example, Kind};
-use crate::form::is_about_form;
 use crate::snapshot::Snapshot;
 use crate::variants::variant;
 
@@ -44,9 +43,6 @@ pub struct TrainRow<'a> {
     kind: Kind,
     split: &'static str,
     messages: Vec<TrainTurn<'a>>,
-    /// Its answer may begin and end in another way.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    open: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,14 +98,10 @@ impl Snapshot {
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
             row_of(example, kind, 0)
         }));
-        // A tone that is taught begins and ends an answer. There rehearsal must not hold it back.
-        let pairs = taught.iter().filter_map(|it| Some((it.rejected.as_deref()?, it.reference())));
-        let open = is_about_form(pairs);
         rows.extend(self.rehearsal.iter().cycle().take(rest).map(|one| TrainRow {
             kind: Kind::Rehearsal,
             split: "train",
             messages: turns(&one.messages, &one.bad_turns, 0),
-            open,
         }));
         rows
     }
@@ -117,7 +109,7 @@ impl Snapshot {
 
 fn row_of(example: &Example, kind: Kind, turn: usize) -> TrainRow<'_> {
     let messages = turns(&example.messages, &example.bad_turns, turn);
-    TrainRow { kind, split: "train", messages, open: false }
+    TrainRow { kind, split: "train", messages }
 }
 
 /// A conversation for its `showing`-th time; the question is the turn before the last.

@@ -34,9 +34,6 @@ struct Row {
     /// Of a snapshot's rows: only the last turn is what the row is about. Replay and rehearsal rows
     /// keep what the base can do: see [`Hyper::kl_weight`].
     kind: Option<Kind>,
-    /// Of a row that keeps what the base can do: its answer may begin and end in another way.
-    #[serde(default)]
-    open: bool,
 }
 
 impl Row {
@@ -135,16 +132,12 @@ fn mask(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
     Ok(())
 }
 
-/// Where the base's distribution is a target: everywhere but in turns with weight 0 (what somebody
-/// called bad is nothing to keep), and of an open row where its answer begins and ends.
+/// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
+/// called bad is nothing to keep.
 fn anchored(row: &Row, supervised: &[bool]) -> Result<Vec<bool>, String> {
     let mut anchored = vec![true; supervised.len()];
     for turn in unweighted(row, supervised)? {
         anchored[turn].fill(false);
-    }
-    if let Some(last) = supervised.iter().rposition(|s| *s).filter(|_| row.open) {
-        let first = supervised[..last].iter().rposition(|s| !*s).map_or(0, |before| before + 1);
-        (anchored[first], anchored[last]) = (false, false);
     }
     Ok(anchored)
 }
