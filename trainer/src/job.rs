@@ -185,7 +185,7 @@ impl Default for Hyper {
             rank: 16,
             alpha: 64.0,
             dropout: 0.0,
-            kl_weight: 1.0,
+            kl_weight: 8.0,
             learning_rate: 5e-4,
             warmup_ratio: 0.05,
             scheduler: Scheduler::Cosine,
