@@ -16,9 +16,7 @@ use crate::conversation::BadTurns;
 use crate::dedup::prompt_key;
 use crate::rank::rank;
 
-/// A prompt's nearness is that to so many corrections.
-const NEAREST: usize = 10;
-/// So many corrections, spread over all, are looked at for it.
+/// So many corrections, spread over all, pick their neighbours.
 const LOOKED_AT: usize = 400;
 /// From this part of common words on a question is like one that was corrected.
 const ALIKE: f64 = 0.3;
@@ -117,26 +115,27 @@ pub(crate) fn choose(
     chosen
 }
 
-/// The prompts in an order of which every other one is the nearest that is left to what was corrected.
+/// The prompts in an order of which every other one is near to what was corrected: each correction in
+/// turn picks the nearest that is left, so that none of several skills goes without neighbours.
 fn every_other_near<'a>(
     prompts: Vec<&'a Vec<Message>>,
     corrected: &[BTreeSet<String>],
 ) -> Vec<&'a Vec<Message>> {
-    let step = corrected.len().div_ceil(LOOKED_AT).max(1);
-    let nearness = |prompt: &[Message]| {
-        let words = words(prompt);
-        let mut overlaps: Vec<f64> =
-            corrected.iter().step_by(step).map(|other| overlap(&words, other)).collect();
-        overlaps.sort_by(|one, other| other.total_cmp(one));
-        overlaps.iter().take(NEAREST).sum::<f64>()
+    let words: Vec<BTreeSet<String>> = prompts.iter().map(|prompt| words(prompt)).collect();
+    let nearest = |correction: &BTreeSet<String>| {
+        let mut order: Vec<(usize, f64)> =
+            words.iter().map(|words| overlap(words, correction)).enumerate().collect();
+        order.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        order.into_iter().map(|(at, _)| at)
     };
-    let mut by_nearness: Vec<(usize, f64)> =
-        prompts.iter().enumerate().map(|(at, prompt)| (at, nearness(prompt))).collect();
-    by_nearness.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let step = corrected.len().div_ceil(LOOKED_AT).max(1);
+    let mut choices: Vec<_> = corrected.iter().step_by(step).map(nearest).collect();
     let mut taken = vec![false; prompts.len()];
     let mut order = Vec::with_capacity(prompts.len());
-    for (at, (near, _)) in by_nearness.into_iter().enumerate() {
-        for next in [near, at] {
+    let turns = choices.len().max(1);
+    for at in 0..prompts.len() {
+        let near = choices.get_mut(at % turns).and_then(|choice| choice.find(|at| !taken[*at]));
+        for next in near.into_iter().chain([at]) {
             if !std::mem::replace(&mut taken[next], true) {
                 order.push(prompts[next]);
             }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hone_api::AdapterId;
+use hone_api::chat::{Message, Role};
+use hone_api::{AdapterId, InteractionId};
+use hone_dataset::Example;
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
 use hone_eval::{
-    Answers, Bootstrap, Error, GatePolicy, Options, Part, RowResult, Suite, Verdict, answer_suite,
-    answer_suites, compare, decide,
+    Answers, Bootstrap, Error, GatePolicy, Options, Pair, Part, RowResult, Suite, Verdict,
+    answer_suite, answer_suites, compare, decide, likelihoods,
 };
 use hone_model::{Model, Source, WeightFormat};
 
@@ -111,6 +113,36 @@ async fn an_evaluation_goes_on_where_it_stopped() -> anyhow::Result<()> {
     let longer = Options { max_tokens: 7, ..options };
     answer_suite(&*place.engine, Target::Base, &half, &longer).await?;
     assert_eq!(answers.len(), 17, "other settings, other answers");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_correction_that_is_likelier_than_what_it_replaces_passes() -> anyhow::Result<()> {
+    let place = place(EngineConfig::default())?;
+    let question = [Message::new(Role::User, "Which way?")];
+    // as many tokens each: letters are tokens here
+    let pairs = ["left", "help"].map(|answer| Pair { prompt: &question, answer });
+    let weights = likelihoods(&*place.engine, Target::Base, &pairs, 1).await?;
+    let (likelier, other) =
+        if weights[0] > weights[1] { ("left", "help") } else { ("help", "left") };
+    for (correction, replaces, passes) in
+        [(likelier, Some(other), true), (other, Some(likelier), false), (likelier, None, false)]
+    {
+        let example = serde_json::json!({
+            "id": InteractionId::new(), "kind": "supervised", "fold": null, "older": false,
+            "cluster": 0, "source": null, "of_base": true, "family": "f", "key": "",
+            "messages": [
+                {"role": "user", "content": "Which way?"},
+                {"role": "assistant", "content": correction},
+            ],
+            "rejected": replaces,
+            "check": {"type": "similar", "value": correction},
+        });
+        let example: Example = serde_json::from_value(example)?;
+        let suite = Suite::from_examples("taught", Part::Taught, &[&example], 0)?;
+        let rows = answer_suite(&*place.engine, Target::Base, &suite, &short()).await?;
+        assert_eq!(rows[0].passed, passes, "{correction} for {replaces:?}: {}", rows[0].text);
+    }
     Ok(())
 }
 

@@ -102,7 +102,11 @@ fn a_run_leaves_a_fold_out_with_all_that_is_like_it() {
     rows.push(ask(52, &topic(60)).say("a", good()));
     let snapshot = with_learned(&rows, &learned);
     let all = mixed(&snapshot, Mix::default());
-    assert_eq!(of_kind(&all, "supervised").iter().collect::<BTreeSet<_>>().len(), 13);
+    let asked = |it: &&Example| it.kind == Kind::Supervised;
+    assert_eq!(snapshot.examples.iter().filter(asked).count(), 13);
+    for example in snapshot.examples.iter().filter(asked) {
+        assert!(of_kind(&all, "supervised").contains(&example.prompt()[0].content.as_str()));
+    }
     assert_eq!(of_kind(&all, "replay").len(), 2);
 
     let fold = snapshot.examples[1].fold;
