@@ -359,6 +359,6 @@ mod tests {
             sources: vec![None; 12],
         };
         (copied.unseen, copied.champion) = (vec![twelve], Vec::new());
-        assert!((evidence(&copied).fit - 2.0 / 6.0).abs() < 1e-9);
+        assert!((evidence(&copied).fit - 1.0 / 6.0).abs() < 1e-9);
     }
 }

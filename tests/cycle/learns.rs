@@ -25,8 +25,8 @@ async fn corrections_become_a_better_adapter() -> Result<()> {
     let heldout: Vec<Value> =
         workload::rows("house_format", "heldout")?.into_iter().take(40).collect();
     let before = accuracy(&hone, &heldout).await?;
-    hone.correct("house_format", 160).await?;
-    hone.like(120).await?;
+    hone.correct("house_format", 120).await?;
+    hone.like(60).await?;
 
     let cycle = hone.start_cycle().await?;
     let id = cycle["id"].as_str().context("no id")?;
@@ -39,6 +39,8 @@ async fn corrections_become_a_better_adapter() -> Result<()> {
         }
         hone.chat("hone", "922 times 8?").await?;
         asked += 1;
+        // A user who types, and leaves the training some time.
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     };
     assert_eq!(end["status"], "finished", "{end}\n{}", hone.log()?);
     assert_eq!(end["verdict"], "promoted", "{end}");

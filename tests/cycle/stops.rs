@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 async fn with_feedback() -> Result<Hone> {
     let hone = Hone::builder()
         // No checkpoint but the one at the stop.
-        .config("[training]\nepochs = 2\ncheckpoint_every = 100000")
+        .config("[training]\nepochs = 1\ncheckpoint_every = 100000")
         .config("[evaluation]\nrows_per_suite = 2")
         .start()
         .await?;
