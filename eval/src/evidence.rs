@@ -121,7 +121,17 @@ pub struct Preferences {
     pub digest: String,
 }
 
+/// Fewer preferences than these decide nothing.
+const FEWEST_PREFERENCES: u64 = 5;
+
 impl Preferences {
+    /// Whether the judge saw a difference often enough to decide. Of facts that an adapter was not
+    /// told neither side knows any, and all answers are equally bad.
+    #[must_use]
+    pub const fn decide(&self) -> bool {
+        self.candidate + self.champion >= FEWEST_PREFERENCES
+    }
+
     /// The probability that a judge without a preference prefers the candidate as often (sign test).
     #[must_use]
     pub fn p(&self) -> f64 {
@@ -166,8 +176,14 @@ impl Evidence {
     /// What the night's test came to: the larger of its probabilities.
     #[must_use]
     pub fn p(&self) -> f64 {
-        let gain = self.judge.as_ref().map(Preferences::p).or(self.gain);
+        let gain = self.deciding_judge().map(Preferences::p).or(self.gain);
         self.fit.max(gain.unwrap_or(0.0))
+    }
+
+    /// The judge, if it decides.
+    #[must_use]
+    pub fn deciding_judge(&self) -> Option<&Preferences> {
+        self.judge.as_ref().filter(|judge| judge.decide())
     }
 }
 

@@ -195,8 +195,8 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             ),
         );
     }
-    // A judge has the last word on free text; without one the likelihood of the corrections has.
-    if let Some(judge) = &evidence.judge {
+    // A judge that sees differences has the last word on free text, else the corrections' likelihood.
+    if let Some(judge) = evidence.deciding_judge() {
         if judge.p() >= policy.level {
             let p = p_value(judge.p());
             return unsure(
@@ -354,8 +354,10 @@ fn figures(report: &Report, policy: &GatePolicy) -> String {
         ));
     }
     if let Some(judge) = report.evidence.as_ref().and_then(|evidence| evidence.judge.as_ref()) {
+        let who =
+            if judge.decide() { "a judge" } else { "the likelihood, for a judge saw too little," };
         parts.push(format!(
-            "a judge decided on free text: {} times for the candidate, {} times for what serves, {} ties",
+            "{who} decided on free text: {} times for the candidate, {} times for what serves, {} ties",
             judge.candidate, judge.champion, judge.ties
         ));
     }

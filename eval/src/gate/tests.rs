@@ -180,9 +180,13 @@ fn a_judge_has_the_last_word_on_free_text() {
     promotes(&of(40, preferred(7, 0)));
     let why = "the judge does not prefer the candidate's answers (p=0.0312)";
     says(&of(40, preferred(5, 0)), Verdict::Reject, why, None);
-    let why = "too little to tell: the judge's preference may be chance (p=0.5000); about 10 more \
+    let why = "too little to tell: the judge's preference may be chance (p=0.1875); about 10 more \
                would tell";
-    says(&of(9, preferred(1, 0)), Verdict::Hold, why, None);
+    says(&of(9, preferred(4, 1)), Verdict::Hold, why, None);
+    // it saw no difference: the likelihood decides
+    let why = "too little to tell: corrections that it did not see may be likelier by chance \
+               (p=0.9000); about 10 more would tell";
+    says(&of(9, preferred(4, 0)), Verdict::Hold, why, None);
     let decision = decide(&of(40, preferred(9, 0)), &GatePolicy::default());
     let judged = "; a judge decided on free text: 9 times for the candidate, 0 times for what \
                   serves, 3 ties";
