@@ -173,11 +173,11 @@ impl Evidence {
         })
     }
 
-    /// What the night's test came to: the larger of its probabilities.
+    /// What the night's test came to: that of the fit, and of a judge that decides. The gain in
+    /// likelihood is asked for less strictly, and is no part of it.
     #[must_use]
     pub fn p(&self) -> f64 {
-        let gain = self.deciding_judge().map(Preferences::p).or(self.gain);
-        self.fit.max(gain.unwrap_or(0.0))
+        self.fit.max(self.deciding_judge().map_or(0.0, Preferences::p))
     }
 
     /// The judge, if it decides.
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn answers_at_random_are_chance_and_own_answers_are_none() {
         let chance = evidence(&measured(0.0, -0.1));
-        assert_eq!((chance.gain, chance.p()), (Some(1.0), 1.0));
+        assert_eq!((chance.gain, chance.p()), (Some(1.0), chance.fit));
         let few = |seed: &u64| {
             let mut random = measured(0.0, 0.1);
             random.unseen = vec![square(12, 0.0, 2 * seed)];

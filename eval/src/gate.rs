@@ -64,6 +64,9 @@ const SURE: f64 = 0.05;
 /// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
 /// belong to their questions is asked for at the night's level.
 const SHOWN: f64 = 0.1;
+/// Where few rows can tell, unseen corrections must become likelier with this much doubt: of facts that
+/// nothing tells, an adapter that did not see them learns little more than their form.
+const LEANS: f64 = 0.25;
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -206,7 +209,9 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
                 ),
             );
         }
-    } else if let Some(gain) = evidence.gain.filter(|gain| *gain >= policy.level) {
+    } else if let Some(gain) =
+        evidence.gain.filter(|gain| *gain >= if evidence.new < PLENTY { LEANS } else { SHOWN })
+    {
         let p = p_value(gain);
         return unsure(
             &format!("no gain: corrections that it did not see became no likelier (p={p})"),

@@ -102,13 +102,13 @@ impl Attempts {
         let number = last.number + 1;
         let trained_anew = Attempt { number, trained: number, scale: 1.0, ..last };
         match remedy {
+            // Kept closer it unlearns less of what was taught than scaled down.
+            Remedy::KeepMore if last.kl <= 1.0 => {
+                Some(Attempt { rehearsal: 1.33, kl: 2.5, ..trained_anew })
+            }
             // Costs an evaluation only.
             Remedy::KeepMore if last.scale >= 1.0 => {
                 Some(Attempt { number, scale: SMALLER, ..last })
-            }
-            // Scaled down it keeps enough or knows enough, not both: keep more while it learns.
-            Remedy::KeepMore | Remedy::TrainLonger if last.scale < 1.0 && last.rehearsal <= 1.0 => {
-                Some(Attempt { rehearsal: 1.5, kl: 3.0, ..trained_anew })
             }
             Remedy::TrainLonger if last.scale >= 1.0 && last.rounds == 1 => {
                 Some(Attempt { rounds: 2, ..trained_anew })
@@ -137,16 +137,17 @@ mod tests {
     }
 
     #[test]
-    fn who_forgets_is_scaled_down_then_trained_with_more_rehearsal() {
-        let expected = ["scaled by 0.9", "more rehearsal", "more rehearsal, scaled by 0.9"];
+    fn who_forgets_is_trained_with_more_rehearsal_then_scaled_down() {
+        let expected = ["more rehearsal", "more rehearsal, scaled by 0.9"];
         assert_eq!(walk(&[Remedy::KeepMore; 9]), expected);
     }
 
     #[test]
     fn who_did_not_learn_is_trained_longer_once() {
         assert_eq!(walk(&[Remedy::TrainLonger; 9]), ["longer training"]);
-        let both = walk(&[Remedy::KeepMore, Remedy::TrainLonger]);
-        assert_eq!(both, ["scaled by 0.9", "more rehearsal"]);
+        let both = walk(&[Remedy::KeepMore, Remedy::TrainLonger, Remedy::KeepMore]);
+        let longer = "more rehearsal, longer training";
+        assert_eq!(both, ["more rehearsal", longer, &format!("{longer}, scaled by 0.9")]);
     }
 
     #[test]
