@@ -25,8 +25,9 @@ pub struct GatePolicy {
     pub min_items: usize,
     /// The share of answers that end by themselves may fall by so many points.
     pub stop_margin: f64,
-    /// Nothing is left to be tried in this cycle: what fell within chance may pass.
-    pub last_try: bool,
+    /// A first try fell beyond the margin of the controls, and this one was trained to keep more: see
+    /// `LATER_MARGINS`.
+    pub later_try: bool,
     /// A person must say yes to what passes.
     pub approve_first: bool,
 }
@@ -39,7 +40,7 @@ impl Default for GatePolicy {
             family_margin: 12.0,
             min_items: 10,
             stop_margin: 3.0,
-            last_try: true,
+            later_try: false,
             approve_first: false,
         }
     }
@@ -53,8 +54,9 @@ const FEWEST_WRONG: usize = 3;
 const PLENTY: usize = 20;
 /// So many lost answers are within chance, however small the suites are.
 const FEW_LOST: usize = 2;
-/// A fall of the controls by so many margins counts, whatever chance may say.
-const FAR_BEYOND: f64 = 2.0;
+/// In a later try all controls together may fall by so many margins. To keep still more costs more of
+/// what was taught than it keeps.
+const LATER_MARGINS: f64 = 2.0;
 /// Of what was taught before, so many points may be lost, and one answer in any case.
 const KEPT_MARGIN: f64 = 3.0;
 /// Liked answers may become less likely by so many nats a token.
@@ -278,11 +280,10 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
         [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
     {
         let Some(controls) = controls else { continue };
-        let (fall, margin) = (-controls.gain, policy.control_margin);
+        let margins = if policy.later_try { LATER_MARGINS } else { 1.0 };
+        let (fall, margin) = (-controls.gain, margins * policy.control_margin);
         let some = controls.lost > controls.gained + FEW_LOST;
-        let chance = policy.last_try && p_of_fewer(controls) >= SURE;
-        let far = fall > FAR_BEYOND * margin + TOLERANCE;
-        if some && (far || !chance) && fall > margin + TOLERANCE {
+        if some && fall > margin + TOLERANCE {
             return Some(format!(
                 "controls fell by {fall:.1} points against {against} (margin {margin:.1})"
             ));
@@ -328,11 +329,6 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
 /// McNemar test).
 fn p_of_more(c: &Comparison) -> f64 {
     binomial_greater(c.gained as u64, (c.gained + c.lost) as u64, 0.5)
-}
-
-/// That it loses as many.
-fn p_of_fewer(c: &Comparison) -> f64 {
-    binomial_greater(c.lost as u64, (c.gained + c.lost) as u64, 0.5)
 }
 
 /// The groups apart, never a mixture.

@@ -5,7 +5,7 @@ use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
 use hone_config::Promotion;
 use hone_eval::ledger::{self, Budget};
-use hone_eval::{GatePolicy, Remedy, Report, decide};
+use hone_eval::{GatePolicy, Report, decide};
 use hone_store::GateTest;
 use serde_json::json;
 
@@ -22,8 +22,8 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let config = work.parts.settings.now();
     let level = level(&work, &config.promotion).await?;
     let mut attempts = Attempts::of(work.cycle);
-    let last_try = attempts.next(Remedy::KeepMore).is_none();
-    let policy = GatePolicy { last_try, ..policy(&config.promotion, level) };
+    let later_try = attempts.attempt.number > 0;
+    let policy = GatePolicy { later_try, ..policy(&config.promotion, level) };
     let decision = decide(&report, &policy);
     let next = decision.remedy.and_then(|remedy| attempts.next(remedy));
     if let Some(next) = next {

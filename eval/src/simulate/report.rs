@@ -134,7 +134,8 @@ fn counted(items: usize, champion: usize, gained: usize, lost: usize) -> Compari
 }
 
 fn is_promoted(report: &Report, level: f64) -> bool {
-    decide(report, &GatePolicy { level, ..GatePolicy::default() }).verdict == Verdict::Promote
+    let policy = GatePolicy { level, later_try: true, ..GatePolicy::default() };
+    decide(report, &policy).verdict == Verdict::Promote
 }
 
 /// Promotions in a year of nights that bring `rows` corrections each and nothing to learn.
