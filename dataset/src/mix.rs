@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::example::{Example, Kind};
 use crate::snapshot::Snapshot;
-use crate::variants::{stands_alone, variant};
+use crate::variants::variant;
 
 /// Taught rows that a pass should have, by repetition where there are fewer.
 const TAUGHT: usize = 240;
@@ -87,13 +87,7 @@ impl Snapshot {
         let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
         let mut rows = Vec::new();
         for turn in 0..repeats(taught.len()) {
-            // With one showing each, half of the questions of chats that go on are shown alone.
-            let shown = taught.iter().enumerate().map(|(at, example)| {
-                match (turn + at) % 2 == 1 && example.can_stand_alone() {
-                    true => row_alone(example),
-                    false => row_of(example, Kind::Supervised, turn),
-                }
-            });
+            let shown = taught.iter().map(|example| row_of(example, Kind::Supervised, turn));
             rows.extend(shown);
         }
         let keeping = keeping(taught.len(), mix.rehearsal);
@@ -116,29 +110,6 @@ impl Snapshot {
 fn row_of(example: &Example, kind: Kind, turn: usize) -> TrainRow<'_> {
     let messages = turns(&example.messages, &example.bad_turns, turn);
     TrainRow { kind, split: "train", messages }
-}
-
-/// The question and its answer alone, behind the system message.
-fn row_alone(example: &Example) -> TrainRow<'_> {
-    let last = example.messages.len().saturating_sub(2);
-    let alone = example.messages.iter().enumerate();
-    let alone = alone.filter(|(at, message)| *at >= last || message.role == Role::System);
-    let turn = |(_, message): (usize, &'_ Message)| TrainTurn {
-        role: message.role,
-        content: Cow::Owned(message.content.clone()),
-        name: None,
-        weight: None,
-    };
-    TrainRow { kind: Kind::Supervised, split: "train", messages: alone.map(turn).collect() }
-}
-
-impl Example {
-    /// Whether it is a question of a chat that goes on, and could have been its first one.
-    fn can_stand_alone(&self) -> bool {
-        let answered = |message: &Message| message.role == Role::Assistant;
-        self.prompt().iter().any(answered)
-            && self.prompt().last().is_some_and(|question| stands_alone(&question.content))
-    }
 }
 
 /// A conversation for its `showing`-th time; the question is the turn before the last.

@@ -1,9 +1,7 @@
 //! The same question as people put it another time: with a greeting, a please, a word around it.
 //!
 //! A correction that is shown several times teaches its content better if it does not look the same each
-//! time. Only what surrounds the question changes, never its words. A question in a chat that goes on is
-//! shown alone too, where it can stand alone: behind earlier answers of its kind a model learns to copy
-//! them.
+//! time. Only what surrounds the question changes, never its words.
 
 use std::borrow::Cow;
 
@@ -30,46 +28,6 @@ pub(crate) fn variant(question: &str, turn: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{before}{}{behind}", question.trim()))
 }
 
-/// With fewer words a question leans on what was said before.
-const FEWEST_WORDS: usize = 5;
-/// Beginnings that lean on what was said before.
-const LEANING: [&str; 21] = [
-    "and",
-    "but",
-    "or",
-    "so",
-    "then",
-    "also",
-    "it",
-    "its",
-    "that",
-    "this",
-    "these",
-    "those",
-    "they",
-    "he",
-    "she",
-    "why",
-    "what about",
-    "how about",
-    "ok",
-    "yes",
-    "no",
-];
-
-/// Whether a question can be understood without what was said before, as far as its form tells.
-pub(crate) fn stands_alone(question: &str) -> bool {
-    let words: Vec<String> = question
-        .split(|c: char| !c.is_alphanumeric() && c != '\'')
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect();
-    let start = words.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(" ");
-    let leans =
-        LEANING.iter().any(|lean| start == *lean || words.first().is_some_and(|w| w == lean));
-    question.is_ascii() && words.len() >= FEWEST_WORDS && !leans
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,17 +42,6 @@ mod tests {
         }
         assert_ne!(variant(asked, 1), variant(asked, 3));
         assert_eq!(variant("Wie spät ist es?", 1), "Wie spät ist es?");
-        for alone in ["Find the average of 3 and 5.", "I ordered it twice, please cancel one."] {
-            assert!(stands_alone(alone), "{alone}");
-        }
-        for leans in [
-            "And for two of them?",
-            "What about the second one then?",
-            "Why?",
-            "Und für zwei davon bitte?",
-        ] {
-            assert!(!stands_alone(leans), "{leans}");
-        }
         let page = "word ".repeat(200);
         assert_eq!(variant(&page, 1), page);
     }

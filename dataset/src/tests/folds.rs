@@ -205,31 +205,3 @@ fn rehearsal_is_everyday_traffic_unlike_what_was_corrected() {
     assert_eq!(of(5).unwrap().bad_turns, [1]);
     assert_eq!(questions.iter().filter(|it| it.id.is_none()).count(), 3);
 }
-
-#[test]
-fn a_question_of_a_chat_that_goes_on_is_shown_alone_too() {
-    let in_chat = |number: u32, question: &str| {
-        let mut row = ask(number, question).say("a", fix("so it is"));
-        let before = [
-            Message::new(Role::User, "Hello"),
-            Message::new(Role::Assistant, "Hi, what can I do?"),
-        ];
-        row.interaction.messages.splice(0..0, before);
-        row
-    };
-    let alone = "Which colour has the door of the station?";
-    let leans = "And which colour has its roof?";
-    let snapshot = build(&roomy(), &[in_chat(1, alone), in_chat(2, leans)]);
-    let rows = mixed(&snapshot, Mix::default());
-    let shown = |question: &str| -> Vec<usize> {
-        let turns = rows.iter().map(|row| row["messages"].as_array().unwrap());
-        let asks = |turns: &&Vec<serde_json::Value>| {
-            turns[turns.len() - 2]["content"].as_str().unwrap().contains(question)
-        };
-        turns.filter(asks).map(Vec::len).collect()
-    };
-    let (of_alone, of_leans) = (shown(alone), shown(leans));
-    assert_eq!((of_alone.len(), of_leans.len()), (repeats(2), repeats(2)));
-    assert_eq!(of_alone.iter().filter(|turns| **turns == 2).count(), repeats(2) / 2);
-    assert!(of_leans.iter().all(|turns| *turns == 4), "{of_leans:?}");
-}
