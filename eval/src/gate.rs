@@ -46,6 +46,13 @@ impl Default for GatePolicy {
     }
 }
 
+impl GatePolicy {
+    /// By how many points all controls together may fall in this try.
+    fn controls_may_fall(&self) -> f64 {
+        self.control_margin * if self.later_try { LATER_MARGINS } else { 1.0 }
+    }
+}
+
 /// Of the corrected answers that were wrong before, so many must be right after.
 const LEARNED: f64 = 0.7;
 /// Fewer wrong answers are no failure worth a new adapter.
@@ -280,8 +287,7 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
         [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
     {
         let Some(controls) = controls else { continue };
-        let margins = if policy.later_try { LATER_MARGINS } else { 1.0 };
-        let (fall, margin) = (-controls.gain, margins * policy.control_margin);
+        let (fall, margin) = (-controls.gain, policy.controls_may_fall());
         let some = controls.lost > controls.gained + FEW_LOST;
         if some && fall > margin + TOLERANCE {
             return Some(format!(
@@ -383,7 +389,10 @@ fn controls_in_words(report: &Report, policy: &GatePolicy) -> String {
     };
     format!(
         "controls {moved}{against} (n={}, 95 % interval {:+.1} to {:+.1}, margin {:.1})",
-        controls.items, controls.interval.0, controls.interval.1, policy.control_margin
+        controls.items,
+        controls.interval.0,
+        controls.interval.1,
+        policy.controls_may_fall()
     )
 }
 

@@ -120,7 +120,7 @@ mod tests {
         assert!((last - budget.per_day).abs() < 1e-4, "{last}");
         let spent: f64 = tests.iter().map(|test| test.alpha).sum();
         assert!(spent <= 0.58, "{spent}");
-        // and a quiet month fills the bucket again
+        // and two quiet months fill the bucket again
         assert!((level(&budget, &tests, 420 * DAY) - 0.02).abs() < 1e-15);
     }
 

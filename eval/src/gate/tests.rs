@@ -297,7 +297,9 @@ fn a_later_try_may_fall_by_two_margins() {
     let of = |lost| but(|it| it.against_base = Some(comparison(1200, 1181, 0, lost)));
     let later = GatePolicy { later_try: true, ..GatePolicy::default() };
     worse(&of(7), "controls fell by 0.6 points against the base (margin 0.5)");
-    assert_eq!(rule(&of(12), &later).0, Verdict::Promote);
+    let passes = decide(&of(12), &later);
+    assert_eq!(passes.verdict, Verdict::Promote);
+    assert!(passes.reason.ends_with("margin 1.0)"), "{}", passes.reason);
     let why = "controls fell by 1.1 points against the base (margin 1.0)";
     assert_eq!(rule(&of(13), &later), (Verdict::Reject, why.to_owned(), Some(Remedy::KeepMore)));
 }
