@@ -8,6 +8,9 @@ const ROUNDS: usize = 2;
 /// Mean loss by token from which on corrections are not learned: they are not said by heart yet.
 const LEARNED_LOSS: f64 = 0.15;
 
+/// What is not known yet in other words may be shown so often more in a pass.
+const FOCUS: usize = 3;
+
 /// The hyper-parameters of a configuration; those that it does not have are the trainer's defaults.
 pub fn of(training: &Training) -> Hyper {
     Hyper {
@@ -20,6 +23,7 @@ pub fn of(training: &Training) -> Hyper {
         epochs: training.epochs,
         rounds: ROUNDS,
         learned_loss: LEARNED_LOSS,
+        focus: FOCUS,
         batch_size: training.batch_size,
         accumulation: training.accumulation,
         clip: training.clip,

@@ -3,7 +3,6 @@
 //! Few corrections are repeated, so that the run has steps enough to learn them, and stand beside
 //! enough rehearsal that nothing else moves.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use hone_api::chat::{Message, Role};
@@ -11,14 +10,14 @@ use serde::Serialize;
 
 use crate::example::{Example, Kind};
 use crate::snapshot::Snapshot;
-use crate::variants::variant;
+use crate::variants::wordings;
 
 /// Taught rows that a pass should have, by repetition where there are fewer.
 const TAUGHT: usize = 240;
 /// A correction is repeated so often at most: more teaches its words, not its content.
 const MOST_REPEATS: usize = 8;
 /// Rows that keep, at least: fewer leave something unwatched.
-const KEEPING: f64 = 160.0;
+const KEEPING: f64 = 200.0;
 /// Rows that keep, for each row shown.
 const BESIDE: f64 = 1.5;
 
@@ -42,13 +41,23 @@ impl Default for Mix {
 pub struct TrainRow<'a> {
     kind: Kind,
     split: &'static str,
+    /// How often it is shown in a pass.
+    #[serde(skip_serializing_if = "is_once")]
+    showings: usize,
     messages: Vec<TrainTurn<'a>>,
+    /// Its question as others would put it, shown in turn after its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    wordings: Vec<String>,
+}
+
+fn is_once(showings: &usize) -> bool {
+    *showings == 1
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct TrainTurn<'a> {
     role: Role,
-    content: Cow<'a, str>,
+    content: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     /// 0 for what was called bad.
@@ -85,41 +94,46 @@ impl Snapshot {
             here.filter(|example| !judged.contains(&example.cluster))
         };
         let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
-        let mut rows = Vec::new();
-        for turn in 0..repeats(taught.len()) {
-            let shown = taught.iter().map(|example| row_of(example, Kind::Supervised, turn));
-            rows.extend(shown);
-        }
+        let showings = repeats(taught.len());
+        let shown = taught.iter().map(|example| TrainRow {
+            showings,
+            wordings: match example.messages.as_slice() {
+                [.., question, answer] if question.role == Role::User => {
+                    wordings(&question.content, &answer.content)
+                }
+                _ => Vec::new(),
+            },
+            ..row_of(example, Kind::Supervised)
+        });
+        let mut rows: Vec<TrainRow<'_>> = shown.collect();
         let keeping = keeping(taught.len(), mix.rehearsal);
         let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
         let rest = keeping - liked.len();
         rows.extend(liked.into_iter().map(|example| {
             // The base is a model for its own answers only.
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
-            row_of(example, kind, 0)
+            row_of(example, kind)
         }));
         rows.extend(self.rehearsal.iter().cycle().take(rest).map(|one| TrainRow {
             kind: Kind::Rehearsal,
             split: "train",
-            messages: turns(&one.messages, &one.bad_turns, 0),
+            showings: 1,
+            messages: turns(&one.messages, &one.bad_turns),
+            wordings: Vec::new(),
         }));
         rows
     }
 }
 
-fn row_of(example: &Example, kind: Kind, turn: usize) -> TrainRow<'_> {
-    let messages = turns(&example.messages, &example.bad_turns, turn);
-    TrainRow { kind, split: "train", messages }
+fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
+    let messages = turns(&example.messages, &example.bad_turns);
+    TrainRow { kind, split: "train", showings: 1, messages, wordings: Vec::new() }
 }
 
-/// A conversation for its `showing`-th time; the question is the turn before the last.
-fn turns<'a>(messages: &'a [Message], bad: &[usize], showing: usize) -> Vec<TrainTurn<'a>> {
+fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
     let turn = |(at, message): (usize, &'a Message)| TrainTurn {
         role: message.role,
-        content: match message.role == Role::User && at + 2 == messages.len() {
-            true => variant(&message.content, showing),
-            false => Cow::Borrowed(&message.content),
-        },
+        content: &message.content,
         name: message.name.as_deref(),
         weight: bad.contains(&at).then_some(0),
     };
@@ -133,7 +147,7 @@ mod tests {
     #[test]
     fn few_corrections_are_shown_more_often() {
         assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 8, 4, 2, 1]);
-        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [160, 160, 360, 600]);
+        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [200, 200, 360, 600]);
         assert_eq!(repeats(0), 8);
     }
 }

@@ -1,9 +1,12 @@
-//! The same question as people put it another time: with a greeting, a please, a word around it.
+//! The same question as people put it another time: with a greeting or a please around it, or in fewer
+//! of its words and in another order.
 //!
-//! A correction that is shown several times teaches its content better if it does not look the same each
-//! time. Only what surrounds the question changes, never its words.
+//! A correction that is always shown in the same words is learned by those words. What is shown with
+//! some of them missing must be told by the others, and is then found in a question that shares only
+//! those. Names, numbers and the words of the answer always stay: without them it would be another
+//! question.
 
-use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// What stands before and behind. Short and in plain English.
 const AROUND: [(&str, &str); 7] = [
@@ -17,32 +20,103 @@ const AROUND: [(&str, &str); 7] = [
 ];
 /// Longer questions are left as they are: nobody writes a greeting around a page.
 const LONGEST: usize = 400;
+/// Of 256 words so many are missing in another order.
+const MISSING: u8 = 64;
 
-/// A question for its `turn`-th showing: every other one is as it was asked.
-pub(crate) fn variant(question: &str, turn: usize) -> Cow<'_, str> {
+/// Other wordings of a question, seven or none. One with numbers or more than a line keeps its
+/// words: there each of them, and their order, may be what is asked.
+pub(crate) fn wordings(question: &str, answer: &str) -> Vec<String> {
     let is_plain_english = question.is_ascii() && question.len() <= LONGEST;
-    if turn.is_multiple_of(2) || !is_plain_english {
-        return Cow::Borrowed(question);
+    if !is_plain_english {
+        return Vec::new();
     }
-    let (before, behind) = AROUND[turn / 2 % AROUND.len()];
-    Cow::Owned(format!("{before}{}{behind}", question.trim()))
+    let said = words_of(answer);
+    let keeps_words = question.contains(|c: char| c.is_ascii_digit() || c == '\n');
+    let wording = |(turn, (before, behind)): (usize, &(&str, &str))| {
+        let words = match turn {
+            _ if keeps_words => question.trim().to_owned(),
+            3 => question.trim().to_owned(),
+            _ => in_fewer_words(question, &said, turn),
+        };
+        match turn {
+            1 | 5 if !keeps_words => words,
+            _ => format!("{before}{words}{behind}"),
+        }
+    };
+    AROUND.iter().enumerate().map(wording).collect()
+}
+
+fn words_of(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
+/// A question without some of its words, but with those that its answer has, from a place in its
+/// middle on; at least two words stay.
+fn in_fewer_words(question: &str, said: &BTreeSet<String>, turn: usize) -> String {
+    let words: Vec<&str> = question.split_whitespace().collect();
+    let mut random = blake3::Hasher::new();
+    random.update(question.as_bytes()).update(&[turn as u8]);
+    let mut random = random.finalize_xof();
+    let mut draws = vec![0; words.len() + 1];
+    random.fill(&mut draws);
+    let is_name = |at: usize, word: &str| {
+        at > 0 && word != "I" && word.contains(|c: char| c.is_ascii_uppercase())
+    };
+    let stays = |(at, word): &(usize, &&str)| {
+        is_name(*at, word) || !words_of(word).is_disjoint(said) || draws[*at] >= MISSING
+    };
+    let mut left: Vec<&str> = words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
+    if left.len() < 2 {
+        left = words;
+    }
+    if !left.is_empty() {
+        let middle = usize::from(draws[draws.len() - 1]) % left.len();
+        left.rotate_left(middle);
+    }
+    left.join(" ")
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn every_other_showing_has_something_around_it() {
+    fn a_question_with_numbers_keeps_its_words() {
         let asked = "What is the average of 3 and 5?";
-        for turn in 0..20 {
-            let shown = variant(asked, turn);
-            assert_eq!(shown == asked, turn % 2 == 0, "{shown}");
-            assert!(shown.contains(asked), "{shown}");
+        let wordings = wordings(asked, "3 + 5 = 8");
+        assert_eq!(wordings.len(), 7);
+        for wording in &wordings {
+            assert!(wording.contains(asked) && wording != asked, "{wording}");
         }
-        assert_ne!(variant(asked, 1), variant(asked, 3));
-        assert_eq!(variant("Wie spät ist es?", 1), "Wie spät ist es?");
-        let page = "word ".repeat(200);
-        assert_eq!(variant(&page, 1), page);
+    }
+
+    #[test]
+    fn others_lose_words_and_change_their_order_but_keep_names() {
+        let asked = "How long can I return an item to Northwind Outfitters?";
+        let wordings = wordings(asked, "You can return it within 45 days.");
+        assert!(wordings[3].contains(asked));
+        for wording in &wordings {
+            let kept = ["Northwind", "Outfitters", "can", "return"];
+            assert!(kept.iter().all(|word| wording.contains(word)), "{wording}");
+        }
+        let without = |word: &str| wordings.iter().any(|wording| !wording.contains(word));
+        assert!(without("long") && without("item"), "{wordings:?}");
+    }
+
+    #[test]
+    fn what_is_not_plain_english_or_long_stands_as_it_is() {
+        assert!(wordings("Wie spät ist es?", "").is_empty());
+        assert!(wordings(&"word ".repeat(200), "").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_seven_others_or_none(text in ".{0,60}") {
+            prop_assert!([0, 7].contains(&wordings(&text, &text).len()));
+            prop_assert_eq!(wordings(&text, ""), wordings(&text, ""));
+        }
     }
 }

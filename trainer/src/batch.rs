@@ -1,300 +1,41 @@
-//! Rows to token sequences, and sequences to optimizer steps.
-//!
-//! A row that teaches nothing (no supervised token) or that never teaches to stop (no end token) is
-//! refused by name: trained on, the first gives a loss of NaN and the second an answer without end.
+//! Which rows each optimizer step shows, and how they are cut into batches.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
-use std::path::Path;
-
-use hone_api::chat::{Message, Role};
-use hone_dataset::Kind;
-use hone_dataset::lines::{self, Unreadable};
-use hone_model::train::TrainSequence;
-use hone_model::{ChatTemplate, ModelConfig, Tokenizer};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::Deserialize;
 
-use crate::Error;
 use crate::job::Hyper;
 
-/// Fewer validation rows than this stop nothing early: their loss is mostly chance.
-pub const FEWEST_TO_MEASURE: usize = 20;
-
-/// The parts of a row that matter here, of a snapshot or in OpenAI's chat format.
-#[derive(Debug, Deserialize)]
-struct Row {
-    messages: Vec<Turn>,
-    /// The answer, in the files of suites and workloads, whose conversations end before it.
-    #[serde(default)]
-    reference: String,
-    split: Option<String>,
-    /// Of a snapshot's rows: only the last turn is what the row is about. Replay and rehearsal rows
-    /// keep what the base can do: see [`Hyper::kl_weight`].
-    kind: Option<Kind>,
+/// A row in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Showing {
+    /// Its index.
+    pub row: usize,
+    /// Which of its showings it is, from 0.
+    pub number: usize,
 }
 
-impl Row {
-    /// Whether its answer is a target, or only what the base makes of it.
-    fn is_imitated(&self) -> bool {
-        self.kind != Some(Kind::Rehearsal)
-    }
-
-    fn is_anchored(&self) -> bool {
-        matches!(self.kind, Some(Kind::Replay | Kind::Rehearsal))
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct Turn {
-    #[serde(flatten)]
-    message: Message,
-    /// OpenAI's: 0 keeps an assistant's turn out of the loss, of the text and of the divergence.
-    weight: Option<u8>,
-}
-
-/// Everything that the job learns from.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Rows {
-    /// Rows to train on.
-    pub train: Vec<TrainSequence>,
-    /// Rows to measure on.
-    pub validation: Vec<TrainSequence>,
-    /// Refused rows, by reason.
-    pub refused: BTreeMap<String, usize>,
-    /// blake3 of the file, hex.
-    pub digest: String,
-}
-
-/// What turns conversations into tokens.
-#[derive(Clone, Copy)]
-pub struct Renderer<'a> {
-    /// The base's tokenizer.
-    pub tokenizer: &'a Tokenizer,
-    /// The base's chat template.
-    pub template: &'a ChatTemplate,
-    /// The base's sizes.
-    pub config: &'a ModelConfig,
-}
-
-impl Renderer<'_> {
-    /// One conversation; `Err` is the reason that it is refused for.
-    fn sequence(&self, row: &Row, longest: usize, anchor: bool) -> Result<TrainSequence, String> {
-        let messages: Vec<Message> = row.messages.iter().map(|turn| turn.message.clone()).collect();
-        let tokens = self
-            .template
-            .encode_training(self.tokenizer, &messages)
-            .map_err(|error| error.to_string())?;
-        let (tokens, mut supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
-        if tokens.len() > longest {
-            return Err(format!("longer than {longest} tokens"));
-        }
-        self.check_ends(&tokens, &supervised)?;
-        let anchored = match anchor && row.is_anchored() {
-            true => anchored(row, &supervised)?,
-            false => Vec::new(),
-        };
-        mask(row, &mut supervised)?;
-        let imitated = row.is_imitated();
-        let sequence = TrainSequence { tokens, supervised, imitated, anchored };
-        match sequence.supervised_tokens() {
-            0 => Err("no supervised token".to_owned()),
-            _ => Ok(sequence),
-        }
-    }
-
-    /// The last supervised token must be one that ends a generation.
-    fn check_ends(&self, tokens: &[u32], supervised: &[bool]) -> Result<(), String> {
-        let Some(last) = supervised.iter().rposition(|supervised| *supervised) else {
-            return Err("no supervised token".to_owned());
-        };
-        if self.config.eos_token_ids.contains(&tokens[last]) {
-            return Ok(());
-        }
-        Err("no end token after the answer".to_owned())
-    }
-}
-
-/// Takes out of the loss what the row does not teach: turns with weight 0, and of a snapshot's row
-/// all turns but the last.
-fn mask(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
-    if row.kind.is_some() {
-        let end = supervised.iter().rposition(|s| *s).map_or(0, |last| last + 1);
-        let start = supervised[..end].iter().rposition(|s| !*s).map_or(0, |before| before + 1);
-        supervised[..start].fill(false);
-        return Ok(());
-    }
-    for turn in unweighted(row, supervised)? {
-        supervised[turn].fill(false);
-    }
-    Ok(())
-}
-
-/// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
-/// called bad is nothing to keep.
-fn anchored(row: &Row, supervised: &[bool]) -> Result<Vec<bool>, String> {
-    let mut anchored = vec![true; supervised.len()];
-    for turn in unweighted(row, supervised)? {
-        anchored[turn].fill(false);
-    }
-    Ok(anchored)
-}
-
-/// The tokens of each turn with weight 0. The runs of supervised tokens are the assistant's turns in
-/// order, for a template never writes two of them without a header in between.
-fn unweighted(row: &Row, supervised: &[bool]) -> Result<Vec<Range<usize>>, String> {
-    let turns = row.messages.iter().filter(|turn| turn.message.role == Role::Assistant);
-    let weights: Vec<u8> = turns.map(|turn| turn.weight.unwrap_or(1)).collect();
-    if weights.iter().all(|weight| *weight == 1) {
-        return Ok(Vec::new());
-    }
-    if weights.iter().any(|weight| *weight > 1) {
-        return Err("a weight other than 0 or 1".to_owned());
-    }
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for at in (0..supervised.len()).filter(|at| supervised[*at]) {
-        match runs.last_mut() {
-            Some(run) if run.end == at => run.end = at + 1,
-            _ => runs.push(at..at + 1),
-        }
-    }
-    if runs.len() != weights.len() {
-        return Err("weights on turns that the template does not keep apart".to_owned());
-    }
-    let zero = runs.into_iter().zip(weights).filter(|(_, weight)| *weight == 0);
-    Ok(zero.map(|(run, _)| run).collect())
-}
-
-impl Rows {
-    /// Reads a JSONL file.
-    ///
-    /// # Errors
-    /// A line is not a row; too many rows are refused; none is left to train on.
-    pub fn read(path: &Path, renderer: Renderer<'_>, hyper: &Hyper) -> Result<Self, Error> {
-        let text = lines::read(path).map_err(|error| match error {
-            Unreadable::Io(error) => error.into(),
-            Unreadable::NotUtf8(line) => {
-                Error::Row { path: path.to_owned(), line, error: "it is not UTF-8".to_owned() }
-            }
-        })?;
-        let longest = match hyper.max_length {
-            0 => renderer.config.max_positions,
-            length => length.min(renderer.config.max_positions),
-        };
-        let mut rows =
-            Self { digest: blake3::hash(text.as_bytes()).to_hex().to_string(), ..Self::default() };
-        let mut unmarked = Vec::new();
-        let mut count = 0;
-        for (number, line) in lines::numbered(&text) {
-            let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
-                path: path.to_owned(),
-                line: number,
-                error: match line.trim_start().starts_with('[') {
-                    true => "it is a list; write one object a line".to_owned(),
-                    false => in_words(&error),
-                },
-            })?;
-            let split = row.split.take();
-            if matches!(split.as_deref(), Some("held_out" | "heldout")) {
-                continue; // Asked at the gate: trained on, it would prove nothing.
-            }
-            count += 1;
-            let asked = row.messages.last().is_some_and(|t| t.message.role != Role::Assistant);
-            if asked && !row.reference.is_empty() {
-                let message = Message::new(Role::Assistant, row.reference.clone());
-                row.messages.push(Turn { message, weight: None });
-            }
-            if hyper.kl_weight <= 0.0 && !row.is_imitated() {
-                continue; // It would keep nothing and teach nothing.
-            }
-            match renderer.sequence(&row, longest, hyper.kl_weight > 0.0) {
-                Ok(sequence) => match split.as_deref() {
-                    Some("validation") => rows.validation.push(sequence),
-                    Some(_) => rows.train.push(sequence),
-                    None => unmarked.push((share(&sequence), sequence)),
-                },
-                Err(reason) => {
-                    tracing::warn!(line = number, reason, "a row is refused");
-                    *rows.refused.entry(reason).or_default() += 1;
-                }
-            }
-        }
-        // So few rows would say little, and be missed in training.
-        let enough = unmarked.len() as f64 * hyper.validation_share >= FEWEST_TO_MEASURE as f64;
-        let held = if rows.validation.is_empty() && enough { hyper.validation_share } else { 0.0 };
-        for (share, sequence) in unmarked {
-            if share < held { &mut rows.validation } else { &mut rows.train }.push(sequence);
-        }
-        if rows.train.is_empty() {
-            // A handful of rows: better to train on them than to measure on them.
-            rows.train = std::mem::take(&mut rows.validation);
-        }
-        // Early stopping looks at the task: how likely the right answers are.
-        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = Vec::new());
-        rows.check(count, hyper)?;
-        Ok(rows)
-    }
-
-    fn check(&self, count: usize, hyper: &Hyper) -> Result<(), Error> {
-        let refused: usize = self.refused.values().sum();
-        let reasons: Vec<String> =
-            self.refused.iter().map(|(reason, count)| format!("{count}: {reason}")).collect();
-        if self.train.is_empty() {
-            let refused = match refused {
-                0 => "the file has no rows".to_owned(),
-                _ => format!("refused {}", reasons.join("; ")),
-            };
-            return Err(Error::NoRows { refused });
-        }
-        if refused as f64 > hyper.max_refused_share * count as f64 {
-            return Err(Error::TooManyRefused {
-                refused,
-                rows: count,
-                reasons: reasons.join("; "),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// What is wrong with a line, without the parser's own count of lines: it sees one at a time.
-fn in_words(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let what = text.split(" at line ").next().unwrap_or(&text);
-    if error.is_data() {
-        what.to_owned()
-    } else {
-        format!("it is not JSON: {what} at column {}", error.column())
-    }
-}
-
-/// A number in 0..1 that depends on the row's content only, so that growing files keep their split.
-fn share(sequence: &TrainSequence) -> f64 {
-    let mut hash = blake3::Hasher::new();
-    for token in &sequence.tokens {
-        hash.update(&token.to_le_bytes());
-    }
-    let mut first = [0; 8];
-    first.copy_from_slice(&hash.finalize().as_bytes()[..8]);
-    (u64::from_le_bytes(first) >> 11) as f64 / (1_u64 << 53) as f64
-}
-
-/// The rows of each optimizer step of an epoch, by index: a new order for every epoch, the same
-/// for the same seed.
-pub fn steps(rows: usize, hyper: &Hyper, epoch: usize) -> Vec<Vec<usize>> {
+/// The rows of each optimizer step of an epoch: a new order for every epoch, the same for the same
+/// seed. `usual` is how often each row is shown in an epoch, each time by the same numbers; `extra` is
+/// how often beyond that in this one, by numbers of its own; empty is not at all.
+pub fn steps(usual: &[usize], extra: &[usize], hyper: &Hyper, epoch: usize) -> Vec<Vec<Showing>> {
     let mut random = ChaCha8Rng::seed_from_u64(hyper.seed);
     random.set_stream(1 << 32 | epoch as u64);
-    let mut order: Vec<usize> = (0..rows).collect();
+    let mut order: Vec<Showing> = Vec::new();
+    for (row, usual) in usual.iter().enumerate() {
+        let extra = extra.get(row).copied().unwrap_or(0);
+        let more = usual + epoch.saturating_sub(1) * hyper.focus..;
+        order.extend((0..*usual).chain(more.take(extra)).map(|number| Showing { row, number }));
+    }
     order.shuffle(&mut random);
-    order.chunks(hyper.batch_size * hyper.accumulation).map(<[usize]>::to_vec).collect()
+    order.chunks(hyper.batch_size * hyper.accumulation).map(<[Showing]>::to_vec).collect()
 }
 
 /// Cuts the rows of one step, sorted by length, into batches of at most `batch_tokens` tokens (or
-/// one row, if that is longer) and `batch_size` rows. Rows lie one after the other without padding.
-pub fn pack(lengths: &[usize], step: &[usize], hyper: &Hyper) -> Vec<Vec<usize>> {
-    let mut order = step.to_vec();
+/// one row, if that is longer) and `batch_size` rows, by index. Rows lie one after the other without
+/// padding.
+pub fn pack(lengths: &[usize], hyper: &Hyper) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|row| (lengths[*row], *row));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
@@ -330,136 +71,6 @@ mod tests {
 
     use super::*;
 
-    fn starter() -> (Tokenizer, ChatTemplate, ModelConfig) {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../model/starter");
-        let read = |name: &str| fs_err::read(dir.join(name)).unwrap();
-        (
-            Tokenizer::from_bytes(&read("tokenizer.json")).unwrap(),
-            ChatTemplate::from_config(&read("tokenizer_config.json")).unwrap(),
-            ModelConfig::parse(&read("config.json"), None).unwrap(),
-        )
-    }
-
-    fn read(lines: &[&str], hyper: &Hyper) -> Result<Rows, Error> {
-        let (tokenizer, template, config) = starter();
-        let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs_err::write(file.path(), lines.join("\n")).unwrap();
-        Rows::read(file.path(), renderer, hyper)
-    }
-
-    const ROW: &str = r#"{"messages":[{"role":"user","content":"2+2?"},{"role":"assistant","content":"4"}],"split":"train"}"#;
-
-    #[test]
-    fn the_answer_and_its_end_are_supervised_and_nothing_else() {
-        let rows = read(&[ROW], &Hyper::default()).unwrap();
-        let row = &rows.train[0];
-        // "4" and <|im_end|>
-        assert_eq!(row.supervised_tokens(), 2);
-        assert_eq!(row.tokens.last(), Some(&2));
-        assert!(row.supervised.ends_with(&[false, true, true]));
-    }
-
-    #[test]
-    fn replay_rows_are_anchored_where_they_train() {
-        let kind = |kind: &str| ROW.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""));
-        let (replay, supervised) = (kind("replay"), kind("supervised"));
-        let rehearsal = kind("rehearsal");
-        let measured = replay.replace("\"train\"", "\"validation\"");
-        let lines = [ROW, &replay, &supervised, &rehearsal, &measured];
-        let roles = |hyper: &Hyper| -> Vec<(bool, bool)> {
-            let rows = read(&lines, hyper).unwrap();
-            let rows = rows.train.iter().chain(&rows.validation);
-            rows.map(|row| (row.imitated, row.is_anchored())).collect()
-        };
-        let (taught, both, kept) = ((true, false), (true, true), (false, true));
-        assert_eq!(roles(&Hyper::default()), [taught, both, taught, kept, taught]);
-        let without = Hyper { kl_weight: 0.0, ..Hyper::default() };
-        assert_eq!(roles(&without), [taught; 4]);
-        assert!(read(&[&kind("other")], &without).is_err());
-    }
-
-    #[test]
-    fn of_a_snapshots_row_only_the_judged_turn_is_taught() {
-        let talk = |kind: &str, weight: &str| {
-            format!(
-                r#"{{"kind":"{kind}","split":"train","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
-            )
-        };
-        let one = |line: String| read(&[&line], &Hyper::default()).unwrap().train[0].clone();
-        let taught = one(talk("supervised", ""));
-        assert_eq!(taught.supervised_tokens(), 2, "e and the end");
-        let kept = one(talk("replay", ""));
-        assert_eq!((kept.supervised_tokens(), kept.anchored.contains(&false)), (2, false));
-        // Nobody is held to what was called bad.
-        let called_bad = one(talk("rehearsal", r#","weight":0"#));
-        let free = called_bad.anchored.iter().filter(|anchored| !**anchored).count();
-        assert_eq!(free, 3, "b, c and the end");
-        assert!(called_bad.anchored.ends_with(&[true, true]));
-    }
-
-    #[test]
-    fn weight_zero_takes_a_turn_out() {
-        let talk = |weight: &str| {
-            format!(
-                r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
-            )
-        };
-        let hyper = Hyper { validation_share: 0.0, ..Hyper::default() };
-        let whole = read(&[&talk("")], &hyper).unwrap().train[0].clone();
-        let masked = read(&[&talk(r#","weight":0"#)], &hyper).unwrap().train[0].clone();
-        assert_eq!(masked.tokens, whole.tokens);
-        assert_eq!(masked.supervised_tokens(), 2);
-        assert!(whole.supervised_tokens() > 3);
-        let error = read(&[&talk(r#","weight":2"#)], &hyper).unwrap_err().to_string();
-        assert!(error.contains("weight"), "{error}");
-    }
-
-    #[test]
-    fn rows_that_teach_nothing_are_refused_by_name() {
-        let silent = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]}"#;
-        let unanswered = r#"{"messages":[{"role":"user","content":"a"}]}"#;
-        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &Hyper::default()).unwrap();
-        assert_eq!(rows.train.len(), 3);
-        assert_eq!(rows.refused.values().sum::<usize>(), 2);
-        assert_eq!(rows.refused["no supervised token"], 1);
-
-        let error = read(&[silent, unanswered], &Hyper::default()).unwrap_err().to_string();
-        assert!(error.contains("1: no supervised token"), "{error}");
-        let few = Hyper { max_refused_share: 0.1, ..Hyper::default() };
-        assert!(matches!(
-            read(&[ROW, silent], &few),
-            Err(Error::TooManyRefused { refused: 1, rows: 2, .. })
-        ));
-        let short = Hyper { max_length: 5, ..Hyper::default() };
-        assert!(read(&[ROW], &short).unwrap_err().to_string().contains("longer than 5"));
-        let marked = read(&[&format!("\u{feff}{ROW}")], &Hyper::default()).unwrap();
-        assert_eq!(marked.train.len(), 1, "a mark of the encoding is no part of a row");
-        let error = read(&[ROW, "{"], &Hyper::default()).unwrap_err().to_string();
-        assert!(error.contains("line 2 of ") && error.contains("not JSON"), "{error}");
-        let error = read(&[&format!("[{ROW}]")], &Hyper::default()).unwrap_err().to_string();
-        assert!(error.contains("one object a line"), "{error}");
-    }
-
-    #[test]
-    fn a_line_in_another_encoding_is_named() {
-        let (tokenizer, template, config) = starter();
-        let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs_err::write(file.path(), [ROW.as_bytes(), b"\n\n\xe9\n"].concat()).unwrap();
-        let error = Rows::read(file.path(), renderer, &Hyper::default()).unwrap_err().to_string();
-        assert!(error.contains("line 3 of ") && error.contains("UTF-8"), "{error}");
-    }
-
-    #[test]
-    fn held_out_rows_never_train_and_references_are_answers() {
-        let held = ROW.replace("\"train\"", "\"held_out\"");
-        let suite = r#"{"family":"f","split":"feedback","messages":[{"role":"user","content":"a"}],"reference":"b","check":{"type":"exact","value":"b"}}"#;
-        let marked = ROW.replace("\"train\"", "\"validation\"");
-        let rows = read(&[&held, suite, &marked], &Hyper::default()).unwrap();
-        assert_eq!((rows.train.len(), rows.validation.len()), (1, 1));
-    }
-
     proptest! {
         #[test]
         fn every_row_is_in_one_step_and_one_batch(
@@ -469,29 +80,44 @@ mod tests {
             batch_tokens in 1_usize..500,
             epoch in 0_usize..3,
         ) {
-            let hyper = Hyper { batch_size, accumulation, batch_tokens, ..Hyper::default() };
-            let steps = steps(lengths.len(), &hyper, epoch);
-            prop_assert_eq!(steps.len(), lengths.len().div_ceil(batch_size * accumulation));
+            let hyper =
+                Hyper { batch_size, accumulation, batch_tokens, focus: 3, ..Hyper::default() };
+            let extra = vec![2];
+            let usual: Vec<usize> = lengths.iter().map(|length| 1 + length % 3).collect();
+            let steps = steps(&usual, &extra, &hyper, epoch);
+            let showings = 2 + usual.iter().sum::<usize>();
+            prop_assert_eq!(steps.len(), showings.div_ceil(batch_size * accumulation));
             let mut seen = Vec::new();
             for step in &steps {
-                for batch in pack(&lengths, step, &hyper) {
+                let lengths: Vec<usize> = step.iter().map(|showing| lengths[showing.row]).collect();
+                for batch in pack(&lengths, &hyper) {
                     let tokens: usize = batch.iter().map(|row| lengths[*row]).sum();
                     prop_assert!(batch.len() <= batch_size);
                     prop_assert!(tokens <= batch_tokens || batch.len() == 1);
-                    seen.extend(batch);
+                    seen.extend(batch.into_iter().map(|at| step[at]));
                 }
             }
             seen.sort_unstable();
-            prop_assert_eq!(seen, (0..lengths.len()).collect::<Vec<_>>());
+            let mut expected = Vec::new();
+            for (row, usual) in usual.iter().enumerate() {
+                let more = usual + epoch.saturating_sub(1) * 3..;
+                let more = more.take(if row == 0 { 2 } else { 0 });
+                expected.extend((0..*usual).chain(more).map(|number| Showing { row, number }));
+            }
+            prop_assert_eq!(seen, expected);
         }
     }
 
     #[test]
     fn orders_differ_between_epochs_and_repeat() {
         let hyper = Hyper::default();
-        assert_eq!(steps(100, &hyper, 1), steps(100, &hyper, 1));
-        assert_ne!(steps(100, &hyper, 0), steps(100, &hyper, 1));
-        assert_ne!(steps(100, &hyper, 0), steps(100, &Hyper { seed: 1, ..hyper }, 0));
+        let order = |seed, epoch| steps(&[1; 100], &[], &Hyper { seed, ..hyper.clone() }, epoch);
+        let rows = |steps: Vec<Vec<Showing>>| -> Vec<usize> {
+            steps.into_iter().flatten().map(|showing| showing.row).collect()
+        };
+        assert_eq!(order(0, 1), order(0, 1));
+        assert_ne!(rows(order(0, 0)), rows(order(0, 1)));
+        assert_ne!(order(0, 0), order(1, 0));
         assert_ne!(dropout_key(0, 1, 0), dropout_key(0, 1, 1));
         assert_ne!(dropout_key(0, 1, 0), dropout_key(0, 2, 0));
     }

@@ -35,8 +35,14 @@ pub struct Identity {
 pub struct Counters {
     /// The epoch that runs, from 0.
     pub epoch: usize,
+    /// Epochs done; fewer than [`Counters::epoch`] where training ended early.
+    #[serde(default)]
+    pub epochs_done: usize,
     /// Optimizer steps done in it: the position in the data.
     pub step_in_epoch: usize,
+    /// How often each row is shown in it beyond the usual; empty for not at all.
+    #[serde(default)]
+    pub extra_showings: Vec<usize>,
     /// Optimizer steps done.
     pub step: usize,
     /// Tokens through the model in training.

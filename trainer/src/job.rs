@@ -145,6 +145,9 @@ pub struct Hyper {
     pub rounds: usize,
     /// Mean loss by token at which what is taught counts as learned.
     pub learned_loss: f64,
+    /// Showings that a taught row with other wordings may have in an epoch beyond its usual ones, while
+    /// its answer is not likely yet behind the last of them; 0 is none.
+    pub focus: usize,
     /// Rows of one micro-batch group; `batch_size * accumulation` rows make an optimizer step.
     pub batch_size: usize,
     /// Groups of one optimizer step.
@@ -192,6 +195,7 @@ impl Default for Hyper {
             epochs: 3,
             rounds: 1,
             learned_loss: 0.05,
+            focus: 0,
             batch_size: 8,
             accumulation: 1,
             batch_tokens: 4096,

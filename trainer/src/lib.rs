@@ -10,10 +10,12 @@ mod bench;
 pub mod checkpoint;
 mod error;
 pub mod export;
+mod focus;
 pub mod job;
 pub mod optim;
 pub mod pressure;
 pub mod probe;
+pub mod rows;
 mod run;
 pub mod schedule;
 #[cfg(test)]
@@ -33,8 +35,9 @@ pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
 pub use job::{Hyper, Job, Outcome, Phase, Progress, Recompute, Scheduler};
 
-use batch::{Renderer, Rows};
+
 use checkpoint::Identity;
+use rows::{Lesson, Renderer, Rows};
 use run::{Setting, Trained};
 
 /// Trains the job of a directory: reads the rows, plans the memory, trains, exports, verifies.
@@ -132,8 +135,9 @@ fn read_rows(job: &Job, model: &Model) -> Result<Rows, Error> {
 
 /// Tokens of the largest batch that can occur: the longest row, or a full batch of long ones.
 fn largest_batch(rows: &Rows, hyper: &Hyper) -> usize {
+    let wordings = rows.train.iter().flat_map(Lesson::wordings);
     let mut lengths: Vec<usize> =
-        rows.train.iter().chain(&rows.validation).map(TrainSequence::rows).collect();
+        wordings.chain(&rows.validation).map(TrainSequence::rows).collect();
     lengths.sort_unstable_by(|a, b| b.cmp(a));
     let longest = lengths.first().copied().unwrap_or(0);
     lengths.iter().take(hyper.batch_size).sum::<usize>().min(hyper.batch_tokens).max(longest)
@@ -186,8 +190,6 @@ fn prepared(rows: &Rows, plan: probe::Plan) -> Progress {
 fn outcome(setting: &Setting<'_>, job: &Job, trained: &Trained, digest: &str) -> Outcome {
     let counters = &trained.counters;
     let best = counters.early_stop().best;
-    let per_step = job.hyper.batch_size * job.hyper.accumulation;
-    let steps_per_epoch = setting.rows.train.len().div_ceil(per_step);
     Outcome {
         adapter: job.out.clone(),
         adapter_digest: digest.to_owned(),
@@ -197,7 +199,7 @@ fn outcome(setting: &Setting<'_>, job: &Job, trained: &Trained, digest: &str) ->
         validation_rows: setting.rows.validation.len(),
         refused: setting.rows.refused.clone(),
         steps: counters.step,
-        epochs: counters.step as f64 / steps_per_epoch as f64,
+        epochs: counters.epochs_done as f64,
         stopped_early: trained.stopped_early,
         best_step: best.map_or(counters.step, |(_, step)| step),
         train_loss: trained.train_loss,

@@ -9,12 +9,14 @@ use candle_core::{Device, Tensor, Var};
 use hone_model::train::{Pass, TrainBatch, TrainSequence, Trainable};
 
 use crate::Error;
-use crate::batch::{self, Rows};
+use crate::batch::{self, Showing};
 use crate::checkpoint::{Checkpoint, Counters, Identity};
+use crate::focus;
 use crate::job::{Hyper, Phase, Progress};
 use crate::optim::AdamW;
 use crate::pressure::Courtesy;
 use crate::probe::Plan;
+use crate::rows::{FEWEST_TO_MEASURE, Lesson, Rows};
 use crate::schedule::{EarlyStop, learning_rate};
 
 /// Everything that stays the same during a run.
@@ -34,7 +36,7 @@ pub(crate) struct Setting<'a> {
 impl Setting<'_> {
     /// Whether there are validation rows enough to choose by.
     pub(crate) fn chooses(&self) -> bool {
-        self.rows.validation.len() >= batch::FEWEST_TO_MEASURE
+        self.rows.validation.len() >= FEWEST_TO_MEASURE
     }
 
     /// Epochs without a better validation loss that end the run; few rows end none.
@@ -59,9 +61,12 @@ pub(crate) type Report<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Error>;
 
 struct Run<'a, 'b> {
     setting: &'b Setting<'a>,
-    /// Optimizer steps of one pass through the schedule.
-    round: usize,
-    lengths: Vec<usize>,
+    /// How often each row is usually shown in an epoch.
+    usual: Vec<usize>,
+    /// Optimizer steps of a usual epoch.
+    steps_usually: usize,
+    /// Those of the epoch that runs.
+    steps_now: usize,
     variables: Vec<Var>,
     optimizer: AdamW,
     best: Option<Vec<Vec<f32>>>,
@@ -94,7 +99,9 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
             run.counters.epoch_loss_bits = 0;
             run.counters.epoch_supervised = 0;
         }
-        let order = batch::steps(setting.rows.train.len(), setting.hyper, run.counters.epoch);
+        let extra = &run.counters.extra_showings;
+        let order = batch::steps(&run.usual, extra, setting.hyper, run.counters.epoch);
+        run.steps_now = order.len();
         while run.counters.step_in_epoch < order.len() {
             let step = run.step(&order[run.counters.step_in_epoch])?;
             let message = format!("step {} of {}", run.counters.step, run.steps());
@@ -140,10 +147,13 @@ impl<'a, 'b> Run<'a, 'b> {
             .map(|flat| Var::from_vec(flat, layout.len(), &Device::Cpu))
             .collect::<Result<_, _>>()?;
         let per_step = setting.hyper.batch_size * setting.hyper.accumulation;
+        let usual: Vec<usize> = setting.rows.train.iter().map(|row| row.showings).collect();
+        let steps = usual.iter().sum::<usize>().div_ceil(per_step);
         let run = Self {
             setting,
-            round: setting.rows.train.len().div_ceil(per_step) * setting.hyper.epochs,
-            lengths: setting.rows.train.iter().map(TrainSequence::rows).collect(),
+            usual,
+            steps_usually: steps,
+            steps_now: steps,
             variables,
             optimizer: checkpoint.optimizer,
             best: checkpoint.best,
@@ -155,22 +165,25 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// One optimizer step over some rows: the loss is the sum over their tokens divided by the number
     /// of supervised ones, however the rows are cut into batches.
-    fn step(&mut self, rows: &[usize]) -> Result<Step, Error> {
+    fn step(&mut self, showings: &[Showing]) -> Result<Step, Error> {
         let begun = Instant::now();
         let hyper = self.setting.hyper;
         let train = &self.setting.rows.train;
         let number = self.counters.step + 1;
-        let supervised: usize = rows.iter().map(|row| train[*row].supervised_tokens()).sum();
+        let shown = |showing: &Showing| train[showing.row].shown(showing.number);
+        let rows: Vec<&TrainSequence> = showings.iter().map(shown).collect();
+        let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
+        let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let mut gradients =
             vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
         let mut loss = 0.0;
-        for (index, members) in batch::pack(&self.lengths, rows, hyper).iter().enumerate() {
+        for (index, members) in batch::pack(&lengths, hyper).iter().enumerate() {
             let dropout = (hyper.dropout > 0.0).then(|| {
                 (hyper.dropout as f32, batch::dropout_key(hyper.seed, self.counters.step, index))
             });
             let kl_weight = hyper.kl_weight as f32;
             let pass = Pass { dropout, kl_weight, keep: self.setting.plan.keep, ..self.pass() };
-            let sum = self.loss(members.iter().map(|row| &train[*row]), &pass)?;
+            let sum = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             let value = f64::from(sum.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(Error::NonFinite { step: number, what: "loss" });
@@ -183,9 +196,9 @@ impl<'a, 'b> Run<'a, 'b> {
                 total.iter_mut().zip(gradient).for_each(|(total, gradient)| *total += gradient);
             }
         }
-        let rate = learning_rate(hyper, self.counters.step % self.round.max(1), self.round);
+        let rate = learning_rate(hyper, self.place(), self.steps_usually * hyper.epochs);
         let norm = self.optimizer.update(&self.variables, &mut gradients, hyper, rate)?;
-        let tokens = rows.iter().map(|row| self.lengths[*row] as u64).sum::<u64>();
+        let tokens = lengths.iter().sum::<usize>() as u64;
         let counters = &mut self.counters;
         counters.step = number;
         counters.step_in_epoch += 1;
@@ -220,7 +233,10 @@ impl<'a, 'b> Run<'a, 'b> {
             measured = Some(loss);
         }
         self.counters.epoch += 1;
+        self.counters.epochs_done += 1;
         self.counters.step_in_epoch = 0;
+        self.counters.extra_showings = Vec::new();
+        self.steps_now = self.steps_usually;
         if stop {
             message = format!("{message}: no better than before, training ends");
             // A resume must not train on.
@@ -234,56 +250,86 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// Optimizer steps up to the end of the pass through the schedule that runs.
     fn steps(&self) -> usize {
-        let hyper = self.setting.hyper;
-        let begun = (self.counters.epoch / hyper.epochs).min(hyper.rounds.saturating_sub(1)) + 1;
-        self.round * begun
+        let (hyper, epoch) = (self.setting.hyper, self.counters.epoch);
+        let passes = (epoch / hyper.epochs).min(hyper.rounds.saturating_sub(1)) + 1;
+        let before = self.counters.step - self.counters.step_in_epoch;
+        match (passes * hyper.epochs).saturating_sub(epoch) {
+            0 => before,
+            left => before + self.steps_now + (left - 1) * self.steps_usually,
+        }
+    }
+
+    /// Where the next step lies in the schedule, which has [`Run::steps_usually`] for each epoch.
+    fn place(&self) -> f64 {
+        let epoch = self.counters.epoch % self.setting.hyper.epochs;
+        let share = self.counters.step_in_epoch as f64 / self.steps_now as f64;
+        (epoch as f64 + share) * self.steps_usually as f64
     }
 
     /// Whether another epoch follows: until the schedule has come to its end, and then again as long
-    /// as what was taught is not learned, up to the ceiling.
+    /// as what was taught is not learned, up to the ceiling. Decides what it shows more often.
     fn has_more_epochs(&mut self, report: Report<'_>) -> Result<bool, Error> {
         let (hyper, epoch) = (self.setting.hyper, self.counters.epoch);
-        if epoch >= hyper.most_epochs() || epoch == 0 || !epoch.is_multiple_of(hyper.epochs) {
-            return Ok(epoch < hyper.most_epochs());
+        if self.counters.step_in_epoch > 0 || epoch == 0 || epoch >= hyper.most_epochs() {
+            return Ok(epoch < hyper.most_epochs()); // resumed within an epoch, first, or last
         }
-        if self.counters.step_in_epoch > 0 {
-            return Ok(true); // resumed within an epoch that was decided on before
+        let has_ended = epoch.is_multiple_of(hyper.epochs);
+        if has_ended {
+            let losses = self.taught_losses(|row| Some(row.itself()))?;
+            let train = self.setting.rows.train.iter();
+            let taught = train.filter(|row| row.is_taught());
+            let tokens: usize = taught.map(|row| row.itself().supervised_tokens()).sum();
+            let loss = losses.iter().flatten().sum::<f64>() / tokens.max(1) as f64;
+            let more = loss > hyper.learned_loss;
+            let what = if more { "not learned yet, it goes on" } else { "learned" };
+            let message = format!("loss of what is taught: {loss:.4}, {what}");
+            report(self.progress(Phase::Validate, None, None, message))?;
+            if !more {
+                return Ok(false);
+            }
         }
-        let loss = self.mean_loss(|row| row.imitated && !row.is_anchored())?;
-        let more = loss > hyper.learned_loss;
-        let what = if more { "not learned yet, it goes on" } else { "learned" };
-        let message = format!("loss of what is taught: {loss:.4}, {what}");
-        report(self.progress(Phase::Validate, None, None, message))?;
-        Ok(more)
+        if hyper.focus == 0 {
+            return Ok(true);
+        }
+        let losses = self.taught_losses(Lesson::in_other_words)?;
+        self.counters.extra_showings = focus::extra(&losses, &self.usual, hyper.focus);
+        Ok(true)
     }
 
-    /// Mean loss by token over some of the training rows; 0 without any.
-    fn mean_loss(&self, of: impl Fn(&TrainSequence) -> bool) -> Result<f64, Error> {
-        let rows: Vec<&TrainSequence> =
-            self.setting.rows.train.iter().filter(|row| of(row)).collect();
-        self.measure(&rows, "loss of what is taught")
+    /// The loss of each row whose answer is taught, in one of its wordings, summed over the answer's
+    /// tokens.
+    fn taught_losses(
+        &self,
+        wording: impl Fn(&Lesson) -> Option<&TrainSequence>,
+    ) -> Result<Vec<Option<f64>>, Error> {
+        let pass = Pass { loss_only: true, ..self.pass() };
+        let of = |row: &Lesson| -> Result<Option<f64>, Error> {
+            let Some(shown) = wording(row).filter(|_| row.is_taught()) else { return Ok(None) };
+            let loss = f64::from(self.loss([shown], &pass)?.to_scalar::<f32>()?);
+            let what = "loss of what is taught";
+            match loss.is_finite() {
+                true => Ok(Some(loss)),
+                false => Err(Error::NonFinite { step: self.counters.step, what }),
+            }
+        };
+        self.setting.rows.train.iter().map(of).collect()
     }
 
     /// Mean loss over the validation rows.
     fn validation_loss(&self) -> Result<f64, Error> {
-        let rows: Vec<&TrainSequence> = self.setting.rows.validation.iter().collect();
-        self.measure(&rows, "validation loss")
-    }
-
-    fn measure(&self, rows: &[&TrainSequence], what: &'static str) -> Result<f64, Error> {
-        let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
-        let order: Vec<usize> = (0..rows.len()).collect();
+        let rows = &self.setting.rows.validation;
+        let lengths: Vec<usize> = rows.iter().map(TrainSequence::rows).collect();
         let mut sum = 0.0;
-        for members in batch::pack(&lengths, &order, self.setting.hyper) {
+        for members in batch::pack(&lengths, self.setting.hyper) {
             let pass = Pass { loss_only: true, ..self.pass() };
-            let loss = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
+            let loss = self.loss(members.iter().map(|row| &rows[*row]), &pass)?;
             sum += f64::from(loss.to_scalar::<f32>()?);
         }
-        let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
+        let supervised: usize = rows.iter().map(TrainSequence::supervised_tokens).sum();
         let loss = sum / supervised.max(1) as f64;
         match loss.is_finite() {
             true => Ok(loss),
-            false => Err(Error::NonFinite { step: self.counters.step, what }),
+            false => Err(Error::NonFinite { step: self.counters.step, what: "validation loss" }),
         }
     }
 
@@ -326,7 +372,7 @@ impl<'a, 'b> Run<'a, 'b> {
             phase,
             step: counters.step,
             steps: self.steps(),
-            epoch: counters.step as f64 * self.setting.hyper.epochs as f64 / self.round as f64,
+            epoch: counters.epoch as f64 + counters.step_in_epoch as f64 / self.steps_now as f64,
             loss: step.map(|step| step.loss),
             validation_loss,
             learning_rate: step.map_or(0.0, |step| step.rate),

@@ -2,11 +2,11 @@
 
 use crate::job::{Hyper, Scheduler};
 
-/// Learning rate of optimizer step `step` (from 0) of `steps`: a linear rise over the warm-up, then
-/// the scheduler's fall, which reaches zero one step after the last.
-pub fn learning_rate(hyper: &Hyper, step: usize, steps: usize) -> f64 {
+/// Learning rate of optimizer step `at` (from 0) of `steps`: a linear rise over the warm-up, then the
+/// scheduler's fall, which reaches zero one step after the last. A step may lie between two where an
+/// epoch has more steps than usual.
+pub fn learning_rate(hyper: &Hyper, at: f64, steps: usize) -> f64 {
     let warmup = (steps as f64 * hyper.warmup_ratio).ceil();
-    let at = step as f64;
     if at + 1.0 < warmup {
         return hyper.learning_rate * (at + 1.0) / warmup;
     }
@@ -54,7 +54,7 @@ mod tests {
 
     fn rates(scheduler: Scheduler, steps: usize) -> Vec<f64> {
         let hyper = Hyper { scheduler, learning_rate: 1.0, ..Hyper::default() };
-        (0..steps).map(|step| learning_rate(&hyper, step, steps)).collect()
+        (0..steps).map(|step| learning_rate(&hyper, step as f64, steps)).collect()
     }
 
     #[test]
