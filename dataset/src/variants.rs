@@ -66,7 +66,8 @@ fn in_fewer_words(question: &str, said: &BTreeSet<String>, turn: usize) -> Strin
     let stays = |(at, word): &(usize, &&str)| {
         is_name(*at, word) || !words_of(word).is_disjoint(said) || draws[*at] >= MISSING
     };
-    let mut left: Vec<&str> = words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
+    let mut left: Vec<&str> =
+        words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
     if left.len() < 2 {
         left = words;
     }

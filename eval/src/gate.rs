@@ -73,9 +73,9 @@ const SURE: f64 = 0.05;
 /// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
 /// belong to their questions is asked for at the night's level.
 const SHOWN: f64 = 0.1;
-/// Where few rows can tell, unseen corrections must become likelier with this much doubt: of facts that
-/// nothing tells, an adapter that did not see them learns little more than their form.
-const LEANS: f64 = 0.25;
+/// Where few rows can tell, unseen corrections must only not speak against the gain: of facts that nothing
+/// tells, an adapter that did not see them learns nothing but their form, if that.
+const LEANS: f64 = 0.75;
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -225,7 +225,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
         return unsure(
             &format!("no gain: corrections that it did not see became no likelier (p={p})"),
             &format!(
-                "corrections that it did not see may be likelier by chance (p={p}); about {missing} more would tell"
+                "corrections that it did not see became no likelier (p={p}); about {missing} more would tell"
             ),
         );
     }

@@ -35,7 +35,6 @@ pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
 pub use job::{Hyper, Job, Outcome, Phase, Progress, Recompute, Scheduler};
 
-
 use checkpoint::Identity;
 use rows::{Lesson, Renderer, Rows};
 use run::{Setting, Trained};

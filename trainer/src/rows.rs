@@ -406,7 +406,8 @@ mod tests {
                 r#"{{"kind":"{kind}","split":"train","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
             )
         };
-        let one = |line: String| read(&[&line], &Hyper::default()).unwrap().train[0].itself().clone();
+        let one =
+            |line: String| read(&[&line], &Hyper::default()).unwrap().train[0].itself().clone();
         let taught = one(talk("supervised", ""));
         assert_eq!(taught.supervised_tokens(), 2, "e and the end");
         let kept = one(talk("replay", ""));

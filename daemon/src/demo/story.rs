@@ -50,7 +50,7 @@ impl Story {
 
     /// In words.
     pub fn tell(&self) -> String {
-        format!(
+        let story = format!(
             "One evening, {} corrections, nothing liked. Before: {} right. The next morning: {} of {} \
              right, and {} of {} in other words.",
             self.corrections,
@@ -59,7 +59,11 @@ impl Story {
             self.corrections,
             self.reworded_right,
             self.reworded
-        )
+        );
+        match self.verdict {
+            Some(Verdict::Promoted) => story,
+            _ => format!("{story} Nothing was promoted: {}", self.reason),
+        }
     }
 }
 

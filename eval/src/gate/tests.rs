@@ -97,13 +97,14 @@ fn a_gain_is_promoted_with_its_figures() {
 
 #[test]
 fn what_is_held_and_rejected_has_its_figures() {
-    let held = decide(&shown(|it| (it.new, it.gain) = (9, Some(0.5))), &GatePolicy::default());
+    let held = decide(&shown(|it| (it.new, it.gain) = (9, Some(0.75))), &GatePolicy::default());
     let expected = format!(
-        "too little to tell: corrections that it did not see may be likelier by chance (p=0.5000); \
+        "too little to tell: corrections that it did not see became no likelier (p=0.7500); \
          about 10 more would tell; taught questions 4 to 38 of 40 right; held-out: 4 to 24 of 40 \
          right by adapters that did not see them (p=2e-6); {SHOWS}"
     );
     assert_eq!((held.verdict, held.reason), (Verdict::Hold, expected));
+    promotes(&shown(|it| (it.new, it.gain) = (9, Some(0.74))));
     let forgot = but(|it| {
         it.evidence.as_mut().unwrap().sources = 1;
         it.heldout = None;
@@ -184,7 +185,7 @@ fn a_judge_has_the_last_word_on_free_text() {
                would tell";
     says(&of(9, preferred(4, 1)), Verdict::Hold, why, None);
     // it saw no difference: the likelihood decides
-    let why = "too little to tell: corrections that it did not see may be likelier by chance \
+    let why = "too little to tell: corrections that it did not see became no likelier \
                (p=0.9000); about 10 more would tell";
     says(&of(9, preferred(4, 0)), Verdict::Hold, why, None);
     let decision = decide(&of(40, preferred(9, 0)), &GatePolicy::default());
