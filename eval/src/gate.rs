@@ -73,9 +73,6 @@ const SURE: f64 = 0.05;
 /// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
 /// belong to their questions is asked for at the night's level.
 const SHOWN: f64 = 0.1;
-/// Where few rows can tell, unseen corrections must only not speak against the gain: of facts that nothing
-/// tells, an adapter that did not see them learns nothing but their form, if that.
-const LEANS: f64 = 0.75;
 
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -219,15 +216,12 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             );
         }
     } else if let Some(gain) =
-        evidence.gain.filter(|gain| *gain >= if evidence.new < PLENTY { LEANS } else { SHOWN })
+        // Of few facts that nothing tells, an adapter that did not see them learns nothing.
+        evidence.gain.filter(|gain| evidence.new >= PLENTY && *gain >= SHOWN)
     {
         let p = p_value(gain);
-        return unsure(
-            &format!("no gain: corrections that it did not see became no likelier (p={p})"),
-            &format!(
-                "corrections that it did not see became no likelier (p={p}); about {missing} more would tell"
-            ),
-        );
+        let why = format!("no gain: corrections that it did not see became no likelier (p={p})");
+        return Some((Verdict::Reject, why, None));
     }
     if evidence.fit_without_heaviest.is_some_and(|p| p >= SURE) {
         return Some((
