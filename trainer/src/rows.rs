@@ -4,7 +4,7 @@
 //! refused by name: trained on, the first gives a loss of NaN and the second an answer without end.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
+use std::num::NonZeroU8;
 use std::ops::Range;
 use std::path::Path;
 
@@ -33,8 +33,8 @@ struct Row {
     /// keep what the base can do: see [`Hyper::kl_weight`].
     kind: Option<Kind>,
     /// How often it is shown in a pass.
-    showings: Option<NonZeroUsize>,
-    /// Its question in other wordings, shown in turn after its own.
+    showings: Option<NonZeroU8>,
+    /// Its question, the last turn of the user, in other wordings, shown in turn after its own.
     #[serde(default)]
     wordings: Vec<String>,
 }
@@ -78,7 +78,7 @@ impl Lesson {
         self.shown(0)
     }
 
-    /// The row in the last of its other wordings, which is shown the least.
+    /// The row in the last of its other wordings: none is shown less often.
     pub fn in_other_words(&self) -> Option<&TrainSequence> {
         self.wordings[1..].last()
     }
@@ -126,13 +126,13 @@ impl Renderer<'_> {
     /// A row in all its wordings. One that cannot be rendered is left out, but not the row itself.
     fn lesson(&self, row: &Row, longest: usize, anchor: bool) -> Result<Lesson, String> {
         let mut wordings = vec![self.sequence(row, &row.messages, longest, anchor)?];
-        let question = row.messages.len().saturating_sub(2);
-        for wording in &row.wordings {
+        let question = row.messages.iter().rposition(|turn| turn.message.role == Role::User);
+        for (wording, question) in row.wordings.iter().zip(question.into_iter().cycle()) {
             let mut messages = row.messages.clone();
-            messages[question].message.content = wording.clone();
+            messages[question].message.content.clone_from(wording);
             wordings.extend(self.sequence(row, &messages, longest, anchor));
         }
-        Ok(Lesson { showings: row.showings.map_or(1, NonZeroUsize::get), wordings })
+        Ok(Lesson { showings: row.showings.map_or(1, |times| usize::from(times.get())), wordings })
     }
 
     /// One conversation; `Err` is the reason that it is refused for.
@@ -417,6 +417,22 @@ mod tests {
         let free = called_bad.anchored.iter().filter(|anchored| !**anchored).count();
         assert_eq!(free, 3, "b, c and the end");
         assert!(called_bad.anchored.ends_with(&[true, true]));
+    }
+
+    #[test]
+    fn a_row_is_shown_in_all_its_wordings_in_turn() {
+        let row = ROW.replace("\"split\"", r#""showings":2,"wordings":["1+3?","4+0?"],"split""#);
+        let lesson = read(&[&row], &Hyper::default()).unwrap().train.remove(0);
+        assert_eq!((lesson.showings, lesson.wordings().len()), (2, 3));
+        assert_eq!(lesson.shown(0), lesson.itself());
+        assert_eq!(lesson.shown(3), lesson.itself());
+        assert_eq!(Some(lesson.shown(2)), lesson.in_other_words());
+        assert_ne!(lesson.shown(1).tokens, lesson.shown(2).tokens);
+        assert!(lesson.wordings().iter().all(|it| it.supervised_tokens() == 2), "the answer stays");
+        assert!(read(&[&row.replace(":2,", ":0,")], &Hyper::default()).is_err());
+        assert!(read(&[&row.replace(":2,", ":300,")], &Hyper::default()).is_err());
+        let plain = read(&[ROW], &Hyper::default()).unwrap().train.remove(0);
+        assert!(plain.in_other_words().is_none());
     }
 
     #[test]

@@ -275,11 +275,9 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         let has_ended = epoch.is_multiple_of(hyper.epochs);
         if has_ended {
-            let losses = self.taught_losses(|row| Some(row.itself()))?;
             let train = self.setting.rows.train.iter();
-            let taught = train.filter(|row| row.is_taught());
-            let tokens: usize = taught.map(|row| row.itself().supervised_tokens()).sum();
-            let loss = losses.iter().flatten().sum::<f64>() / tokens.max(1) as f64;
+            let taught = train.filter(|row| row.is_taught()).map(Lesson::itself);
+            let loss = self.mean_loss(&taught.collect::<Vec<_>>(), "loss of what is taught")?;
             let more = loss > hyper.learned_loss;
             let what = if more { "not learned yet, it goes on" } else { "learned" };
             let message = format!("loss of what is taught: {loss:.4}, {what}");
@@ -291,45 +289,44 @@ impl<'a, 'b> Run<'a, 'b> {
         if hyper.focus == 0 {
             return Ok(true);
         }
-        let losses = self.taught_losses(Lesson::in_other_words)?;
+        let losses = self.losses_in_other_words()?;
         self.counters.extra_showings = focus::extra(&losses, &self.usual, hyper.focus);
         Ok(true)
     }
 
-    /// The loss of each row whose answer is taught, in one of its wordings, summed over the answer's
-    /// tokens.
-    fn taught_losses(
-        &self,
-        wording: impl Fn(&Lesson) -> Option<&TrainSequence>,
-    ) -> Result<Vec<Option<f64>>, Error> {
-        let pass = Pass { loss_only: true, ..self.pass() };
+    /// The loss of each row whose answer is taught, behind another wording of its question, summed
+    /// over the answer's tokens; `None` where there is no other wording.
+    fn losses_in_other_words(&self) -> Result<Vec<Option<f64>>, Error> {
         let of = |row: &Lesson| -> Result<Option<f64>, Error> {
-            let Some(shown) = wording(row).filter(|_| row.is_taught()) else { return Ok(None) };
-            let loss = f64::from(self.loss([shown], &pass)?.to_scalar::<f32>()?);
-            let what = "loss of what is taught";
-            match loss.is_finite() {
-                true => Ok(Some(loss)),
-                false => Err(Error::NonFinite { step: self.counters.step, what }),
-            }
+            let Some(shown) = row.in_other_words().filter(|_| row.is_taught()) else {
+                return Ok(None);
+            };
+            let mean = self.mean_loss(&[shown], "loss of what is taught")?;
+            Ok(Some(mean * shown.supervised_tokens() as f64))
         };
         self.setting.rows.train.iter().map(of).collect()
     }
 
     /// Mean loss over the validation rows.
     fn validation_loss(&self) -> Result<f64, Error> {
-        let rows = &self.setting.rows.validation;
-        let lengths: Vec<usize> = rows.iter().map(TrainSequence::rows).collect();
+        let rows: Vec<&TrainSequence> = self.setting.rows.validation.iter().collect();
+        self.mean_loss(&rows, "validation loss")
+    }
+
+    /// Mean loss by token over some rows; 0 without any.
+    fn mean_loss(&self, rows: &[&TrainSequence], what: &'static str) -> Result<f64, Error> {
+        let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
         let mut sum = 0.0;
         for members in batch::pack(&lengths, self.setting.hyper) {
             let pass = Pass { loss_only: true, ..self.pass() };
-            let loss = self.loss(members.iter().map(|row| &rows[*row]), &pass)?;
+            let loss = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             sum += f64::from(loss.to_scalar::<f32>()?);
         }
-        let supervised: usize = rows.iter().map(TrainSequence::supervised_tokens).sum();
+        let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let loss = sum / supervised.max(1) as f64;
         match loss.is_finite() {
             true => Ok(loss),
-            false => Err(Error::NonFinite { step: self.counters.step, what: "validation loss" }),
+            false => Err(Error::NonFinite { step: self.counters.step, what }),
         }
     }
 
