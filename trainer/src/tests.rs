@@ -136,6 +136,27 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
     assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
 }
 
+#[test]
+fn a_job_that_was_killed_while_it_showed_more_ends_with_the_same_bytes() {
+    let focused = |dir: &Path, threads| {
+        job(dir, 24, |job| (job.hyper.focus, job.threads) = (3, threads));
+        let worded = |line: &str| line.replacen('{', r#"{"wordings":["So what?","Tell me."],"#, 1);
+        let lines: Vec<String> = rows(24).lines().map(worded).collect();
+        fs_err::write(dir.join("rows.jsonl"), lines.join("\n")).unwrap();
+    };
+    let (whole, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    focused(whole.path(), 2);
+    let steps = run(whole.path(), &mut |_| {}).unwrap().steps;
+    assert!(steps > 10, "10 are usual: {steps}");
+    focused(torn.path(), 1);
+    let killed = catch_unwind(AssertUnwindSafe(|| {
+        run(torn.path(), &mut |line| assert!(line.step != 9, "killed"))
+    }));
+    assert!(killed.is_err());
+    assert_eq!(run(torn.path(), &mut |_| {}).unwrap().resumed_at, Some(8));
+    assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
+}
+
 /// What an outcome says of the training itself.
 fn figures(of: &Outcome) -> impl PartialEq + std::fmt::Debug + use<> {
     let losses = (of.train_loss, of.validation_loss);
