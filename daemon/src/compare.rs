@@ -36,6 +36,11 @@ impl Side {
         Self { adapter: Some(id), digest: Some(digest) }
     }
 
+    /// SHA-256 of the adapter's weights; `None` is the base.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
     /// The base's or the adapter's name, for people and files.
     pub fn name(&self) -> String {
         self.adapter.map_or_else(|| "base".to_owned(), |id| id.to_string())

@@ -4,12 +4,16 @@
 //! their questions ([`crate::permutation`])? Random labels and shuffled answers fail here, however well
 //! a model can learn them by heart. Are they likelier under adapters that never saw them than under the
 //! one that serves? Where nothing was learned, they are not.
+//!
+//! Where most answers have a neighbour that says something else in the same sentence
+//! ([`crate::alike()`]), they must fit better than those neighbours: of contradictions none does.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
+use crate::alike::Alike;
 use crate::permutation::{Block, fit};
 use crate::shares::binomial_greater;
 use crate::signed_rank::wilcoxon_signed_rank;
@@ -29,7 +33,7 @@ pub fn block_of(rows: usize) -> usize {
 }
 
 /// A judged correction.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// Cluster of similar questions.
     pub cluster: usize,
@@ -42,7 +46,7 @@ pub struct Judged {
 }
 
 /// A square of likelihoods: each row is a question, each column an answer.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Square {
     /// Mean log-probability by token, row by row.
     pub scores: Vec<f64>,
@@ -50,10 +54,12 @@ pub struct Square {
     pub clusters: Vec<usize>,
     /// Source of each row.
     pub sources: Vec<Option<String>>,
+    /// Of each row its neighbours among the answers.
+    pub alike: Vec<Option<Alike>>,
 }
 
 /// What was measured.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// Corrections that the serving adapter was not taught.
     pub new: usize,
@@ -65,6 +71,8 @@ pub struct Measured {
     pub commonest: f64,
     /// Whether most answers are given more than once, as labels are.
     pub repeated: bool,
+    /// Whether most answers have a neighbour that says something else in the same sentence.
+    pub alike: bool,
     /// Judged rows.
     pub judged: Vec<Judged>,
     /// Under the adapters that did not see them.
@@ -90,6 +98,10 @@ pub struct Evidence {
     pub commonest: f64,
     /// Whether most answers are given more than once.
     pub repeated: bool,
+    /// Whether most answers have a neighbour that says something else in the same sentence, so that
+    /// the fit is against those.
+    #[serde(default)]
+    pub alike: bool,
     /// The probability that answers assigned by chance fit their questions as well.
     pub fit: f64,
     /// By how many nats a token the answers fit their questions better than others'.
@@ -150,7 +162,7 @@ impl Evidence {
 
     /// The same with so many draws of the permutation test: fewer are faster and no less honest.
     pub(crate) fn with_draws(measured: &Measured, seed: u64, draws: usize) -> Result<Self> {
-        let fits = |without| fits(&measured.unseen, &measured.champion, (seed, draws), without);
+        let fits = |without| fits(measured, (seed, draws), without);
         let (p, nats) = fits(None)?;
         let without = |source| fits(Some(source));
         let heaviest = heaviest(measured);
@@ -163,6 +175,7 @@ impl Evidence {
             checkable: measured.checkable,
             commonest: 100.0 * measured.commonest,
             repeated: measured.repeated,
+            alike: measured.alike,
             fit: p,
             fit_nats: nats,
             fit_without_heaviest: heaviest.map(without).transpose()?.map(|(p, _)| p),
@@ -190,20 +203,25 @@ impl Evidence {
 /// How well answers fit, under either of the two that do not know them. Where both are asked, the
 /// smaller probability counts twice (Bonferroni).
 fn fits(
-    unseen: &[Square],
-    champion: &[Square],
+    measured: &Measured,
     (seed, draws): (u64, usize),
     without: Option<&Option<String>>,
 ) -> Result<(f64, f64)> {
     let test = |squares: &[Square]| -> Result<_> {
-        let blocks = squares.iter().map(|square| square.block(without));
-        Ok(fit(&blocks.collect::<Result<Vec<Block>>>()?, seed, draws))
+        let mut blocks = Vec::new();
+        for square in squares {
+            match measured.alike {
+                true => blocks.extend(square.blocks_of_neighbours(without)?),
+                false => blocks.push(square.block(without)?),
+            }
+        }
+        Ok(fit(&blocks, seed, draws))
     };
-    let (one, other) = (test(unseen)?, test(champion)?);
-    if unseen.is_empty() {
+    let (one, other) = (test(&measured.unseen)?, test(&measured.champion)?);
+    if measured.unseen.is_empty() {
         return Ok((other.p, other.statistic));
     }
-    if champion.is_empty() {
+    if measured.champion.is_empty() {
         return Ok((one.p, one.statistic));
     }
     let better = if one.p <= other.p { &one } else { &other };
@@ -213,13 +231,43 @@ fn fits(
 impl Square {
     /// Copies of one question count as one.
     pub(crate) fn block(&self, without: Option<&Option<String>>) -> Result<Block> {
+        let rows = self.rows_but(without);
+        let clusters = rows.iter().map(|at| self.clusters[*at]).collect();
+        Ok(Block::new(self.scores_of(&rows), clusters)?.merged())
+    }
+
+    /// One block for each sentence: its answers are dealt out among its own questions only. Copies of
+    /// one question with the same answer count as one.
+    fn blocks_of_neighbours(&self, without: Option<&Option<String>>) -> Result<Vec<Block>> {
+        let mut sentences: BTreeMap<usize, Vec<(usize, Alike)>> = BTreeMap::new();
+        for at in self.rows_but(without) {
+            if let Some(alike) = self.alike[at] {
+                sentences.entry(alike.sentence).or_default().push((at, alike));
+            }
+        }
+        let block = |rows: Vec<(usize, Alike)>| {
+            let mut copies = BTreeMap::new();
+            let clusters = rows.iter().map(|(at, alike)| {
+                let next = copies.len();
+                *copies.entry((self.clusters[*at], alike.says)).or_insert(next)
+            });
+            let clusters = clusters.collect();
+            let rows: Vec<usize> = rows.iter().map(|(at, _)| *at).collect();
+            Ok(Block::new(self.scores_of(&rows), clusters)?.merged())
+        };
+        sentences.into_values().map(block).collect()
+    }
+
+    /// The rows that this source did not send.
+    fn rows_but(&self, without: Option<&Option<String>>) -> Vec<usize> {
+        let stays = |at: &usize| without.is_none_or(|source| self.sources[*at] != *source);
+        (0..self.clusters.len()).filter(stays).collect()
+    }
+
+    fn scores_of(&self, rows: &[usize]) -> Vec<f64> {
         let n = self.clusters.len();
-        let stays: Vec<usize> =
-            (0..n).filter(|at| without.is_none_or(|source| self.sources[*at] != *source)).collect();
-        let scores = stays.iter().flat_map(|row| stays.iter().map(move |column| (row, column)));
-        let scores = scores.map(|(row, column)| self.scores[row * n + column]).collect();
-        let clusters = stays.iter().map(|at| self.clusters[*at]).collect();
-        Ok(Block::new(scores, clusters)?.merged())
+        let pairs = rows.iter().flat_map(|row| rows.iter().map(move |column| (row, column)));
+        pairs.map(|(row, column)| self.scores[row * n + column]).collect()
     }
 }
 
@@ -264,6 +312,7 @@ mod tests {
             scores: (0..rows * rows).map(score).collect(),
             clusters: (0..rows).collect(),
             sources: vec![None; rows],
+            alike: vec![None; rows],
         }
     }
 
@@ -309,6 +358,36 @@ mod tests {
     }
 
     #[test]
+    fn contradictions_fit_better_than_strangers_but_not_than_each_other() {
+        // four things, each asked three times and answered in three ways: any answer to a question
+        // about the same thing is likelier than one about another
+        let mut rng = ChaCha8Rng::seed_from_u64(9);
+        let score = |at: usize| {
+            let same_thing = at / 12 / 3 == at % 12 / 3;
+            rng.random_range(-3.0..-2.0) + if same_thing { 2.0 } else { 0.0 }
+        };
+        let says = |at: usize| Some(Alike { sentence: at / 3, says: at });
+        let contradictions = Square {
+            scores: (0..144).map(score).collect(),
+            clusters: (0..12).collect(),
+            sources: vec![None; 12],
+            alike: (0..12).map(says).collect(),
+        };
+        let mut measured = measured(0.0, 0.1);
+        (measured.unseen, measured.champion) = (vec![contradictions], Vec::new());
+        assert!(evidence(&measured).fit < 0.001, "strangers alone tell nothing");
+        measured.alike = true;
+        assert!(evidence(&measured).fit > 0.05);
+        // An adapter that knows which of the three is true tells them apart.
+        (0..12).for_each(|row| measured.unseen[0].scores[row * 13] += 2.0);
+        assert!(evidence(&measured).fit < 0.001);
+        // Said of one question by several people in the same way it is one say.
+        measured.unseen[0].alike = vec![Some(Alike { sentence: 0, says: 0 }); 12];
+        measured.unseen[0].clusters = vec![0; 12];
+        assert_eq!(evidence(&measured).fit, 1.0);
+    }
+
+    #[test]
     fn what_the_serving_adapter_knows_counts_too() {
         let mut known = measured(0.0, 0.1);
         known.champion = vec![square(12, 2.0, 3)];
@@ -324,6 +403,7 @@ mod tests {
             scores: (0..144).map(|at| own + f64::from(at / 12)).collect(),
             clusters: (0..12).collect(),
             sources: vec![None; 12],
+            alike: vec![None; 12],
         };
         (same.unseen, same.champion) = (vec![rows(-2.0)], vec![rows(-3.0)]);
         assert_eq!(evidence(&same).fit, 1.0);
@@ -373,6 +453,7 @@ mod tests {
             scores: scores.collect(),
             clusters: (0..12).map(|row| row / 4).collect(),
             sources: vec![None; 12],
+            alike: vec![None; 12],
         };
         (copied.unseen, copied.champion) = (vec![twelve], Vec::new());
         assert!((evidence(&copied).fit - 1.0 / 6.0).abs() < 1e-9);

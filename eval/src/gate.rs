@@ -25,7 +25,7 @@ pub struct GatePolicy {
     pub min_items: usize,
     /// The share of answers that end by themselves may fall by so many points.
     pub stop_margin: f64,
-    /// A first try fell beyond the margin of the controls, and this one was trained to keep more: see
+    /// Tries before fell beyond the margin of the controls, and this one was trained to keep more: see
     /// `LATER_MARGINS`.
     pub later_try: bool,
     /// A person must say yes to what passes.
@@ -190,18 +190,26 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     let missing = (PLENTY.saturating_sub(evidence.new)).clamp(5, 10);
     let p = p_value(evidence.fit);
     if evidence.fit >= policy.level {
+        let (why, few) = match evidence.alike {
+            true => (
+                "the corrections contradict each other: what others of them say in the same sentence \
+                 fits these questions as well",
+                "corrections say different things in the same sentence, and do not show which belongs \
+                 to which question",
+            ),
+            false => (
+                "the form was learned, not the content: other answers fit these questions as well",
+                "corrections do not show that their answers belong to their questions",
+            ),
+        };
+        let asked_for = format!("(p={p}, below {:.4} is asked for)", policy.level);
+        let ask = match evidence.alike {
+            true => "look at the corrections: to one question one answer may be right",
+            false => "look at the corrections, they seem to be at random",
+        };
         return unsure(
-            &format!(
-                "the form was learned, not the content: other answers fit these questions as well \
-                 (p={p}, below {:.4} is asked for); look at the corrections, they seem to be at \
-                 random",
-                policy.level
-            ),
-            &format!(
-                "{} corrections do not show that their answers belong to their questions (p={p}, \
-                 below {:.4} is asked for); about {missing} more would",
-                evidence.new, policy.level
-            ),
+            &format!("{why} {asked_for}; {ask}"),
+            &format!("{} {few} {asked_for}; about {missing} more would", evidence.new),
         );
     }
     // A judge that sees differences has the last word on free text, else the corrections' likelihood.

@@ -6,6 +6,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod alike;
 mod answers;
 mod error;
 pub mod evidence;
@@ -27,6 +28,7 @@ pub mod simulate;
 pub mod stats;
 pub mod suite;
 
+pub use alike::{Alike, alike};
 pub use answers::Answers;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, Judged, Measured, Preferences, Square};

@@ -1,4 +1,4 @@
-//! Whether two texts say the same in nearly the same words.
+//! Whether two texts say the same in nearly the same words, or something else in the same sentence.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 const SAME: f64 = 0.8;
 /// Texts of so many words at most must have the same words: one is the whole difference.
 const SHORT: usize = 6;
+/// From this share of common words (F1) on two texts are one sentence with something else in it.
+const SENTENCE: f64 = 0.8;
+/// Fewer words make no sentence: "30 days" and "45 days" may be about anything.
+const SHORTEST_SENTENCE: usize = 4;
 
 /// The words of a text, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +43,24 @@ impl Words {
         if here == 0 || there == 0 || here.max(there) <= SHORT {
             return self.plain == other.plain;
         }
-        let common: usize = self
-            .plain
-            .iter()
-            .map(|(word, n)| (*n).min(other.plain.get(word).copied().unwrap_or(0)))
-            .sum();
-        2.0 * common as f64 / (here + there) as f64 >= SAME
+        self.in_common(other) >= SAME
+    }
+
+    /// Whether the sentence is the same, and a name or a number in it another one.
+    pub(crate) fn look_like(&self, other: &Self) -> bool {
+        let is_sentence = |words: &Self| words.plain.values().sum::<usize>() >= SHORTEST_SENTENCE;
+        is_sentence(self)
+            && is_sentence(other)
+            && self != other
+            && self.in_common(other) >= SENTENCE
+    }
+
+    /// The share of words without signs that both have (F1).
+    fn in_common(&self, other: &Self) -> f64 {
+        let count = |words: &BTreeMap<String, usize>| words.values().sum::<usize>();
+        let of_other = |word: &str| other.plain.get(word).copied().unwrap_or(0);
+        let common: usize = self.plain.iter().map(|(word, n)| (*n).min(of_other(word))).sum();
+        2.0 * common as f64 / (count(&self.plain) + count(&other.plain)) as f64
     }
 }
 
@@ -72,5 +88,20 @@ mod tests {
             "write to c@b.example today please, my dear friend"
         ));
         assert!(!same("", "x") && same("", ""));
+    }
+
+    #[test]
+    fn a_sentence_with_another_number_or_name_looks_alike() {
+        let alike = |one: &str, other: &str| Words::of(one).look_like(&Words::of(other));
+        let returns = "Northwind Outfitters accepts returns within 45 days.";
+        assert!(alike(returns, "Northwind Outfitters accepts returns within 30 days."));
+        assert!(alike(
+            "Northwind Outfitters is based in Oslo.",
+            "Northwind Outfitters is based in Bergen."
+        ));
+        assert!(!alike(returns, returns), "the same");
+        assert!(!alike(returns, "Northwind Outfitters exchanges items within 60 days."));
+        assert!(!alike("The first loyalty tier is Trail.", "The second loyalty tier is Ridge."));
+        assert!(!alike("45 days.", "30 days."), "no sentence");
     }
 }

@@ -187,6 +187,7 @@ fn block(
         scores: pairs.map(|(i, j)| score(i, j)).collect(),
         clusters: clusters.to_vec(),
         sources: vec![None; clusters.len()],
+        alike: vec![None; clusters.len()],
     };
     (seen.collect(), block)
 }

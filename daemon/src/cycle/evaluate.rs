@@ -106,7 +106,8 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     if snapshot.examples.iter().any(is_new) {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
         let sides = Judges { champion: &champion, candidate: &candidate, folds: &judges };
-        let measured = evidence::measure(parts, &snapshot, sides).await?;
+        let kept = work.run_dir().join("evidence.json");
+        let measured = evidence::measure(parts, &snapshot, sides, &kept).await?;
         let evidence = Evidence::of(&measured, SEED)?;
         report.evidence = Some(Evidence { judge: preferences, ..evidence });
     }

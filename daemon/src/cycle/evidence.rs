@@ -1,11 +1,13 @@
 //! Measures how likely corrections are under adapters that never saw them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use hone_dataset::{Example, Kind, Snapshot, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::{MANY, block_of};
-use hone_eval::{Judged, Measured, Pair, Square, likelihoods};
+use hone_eval::{Alike, Judged, Measured, Pair, Square, alike, likelihoods};
+use serde::{Deserialize, Serialize};
 
 use super::evaluate::is_new;
 use crate::compare::Side;
@@ -23,7 +25,47 @@ pub(super) struct Judges<'a> {
     pub(super) folds: &'a [Side],
 }
 
+/// Figures in which the candidate has no part: the next try of a cycle finds them here.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    base: String,
+    /// Digests of the champion and of the adapters that judge.
+    weighed_by: Vec<Option<String>>,
+    measured: Measured,
+}
+
+/// Measures; what does not depend on the candidate is kept at `path`.
 pub(super) async fn measure(
+    parts: &Parts,
+    snapshot: &Snapshot,
+    judges: Judges<'_>,
+    path: &Path,
+) -> anyhow::Result<Measured> {
+    let sides = std::iter::once(judges.champion).chain(judges.folds);
+    let weighed_by: Vec<_> = sides.map(|side| side.digest().map(str::to_owned)).collect();
+    let base = parts.engine.model().digest().to_owned();
+    // A file that a kill left unfinished cannot be read, and is written anew.
+    let kept = fs_err::read(path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+    let kept = kept.filter(|kept| kept.base == base && kept.weighed_by == weighed_by);
+    let mut measured = match kept {
+        Some(kept) => kept.measured,
+        None => {
+            let measured = corrections(parts, snapshot, judges).await?;
+            let kept = Kept { base, weighed_by, measured };
+            fs_err::write(path, serde_json::to_vec(&kept)?)?;
+            kept.measured
+        }
+    };
+    let liked: Vec<&Example> =
+        snapshot.examples.iter().filter(|it| it.kind == Kind::Replay).take(LIKED).collect();
+    let before = weigh(parts, judges.champion, &own(&liked)).await?;
+    let after = weigh(parts, judges.candidate, &own(&liked)).await?;
+    measured.liked = after.iter().zip(before).map(|(after, before)| after - before).collect();
+    Ok(measured)
+}
+
+/// All but the liked answers.
+async fn corrections(
     parts: &Parts,
     snapshot: &Snapshot,
     judges: Judges<'_>,
@@ -32,34 +74,61 @@ pub(super) async fn measure(
     let answers = answers(&new);
     let shared = new.iter().filter(|it| answers[&word(it)] > 1).count();
     let checked = new.iter().filter(|it| is_result(&it.check)).count();
+    let rows = Row::all(&new);
     let mut measured = Measured {
         new: new.len(),
         sources: snapshot.manifest.sources,
         checkable: 2 * checked > new.len(),
         commonest: answers.values().max().copied().unwrap_or(0) as f64 / new.len().max(1) as f64,
         repeated: 2 * shared > new.len(),
+        alike: rows.iter().any(|row| row.alike.is_some()),
         ..Measured::default()
     };
     for (fold, judge) in judges.folds.iter().enumerate() {
-        let rows: Vec<&Example> = new.iter().copied().filter(|it| it.fold == Some(fold)).collect();
-        let champion = weigh(parts, judges.champion, &own(&rows)).await?;
-        let candidate = weigh(parts, judge, &own(&rows)).await?;
+        let rows: Vec<Row<'_>> =
+            rows.iter().copied().filter(|it| it.example.fold == Some(fold)).collect();
+        let examples: Vec<&Example> = rows.iter().map(|row| row.example).collect();
+        let champion = weigh(parts, judges.champion, &own(&examples)).await?;
+        let candidate = weigh(parts, judge, &own(&examples)).await?;
         let figures = champion.into_iter().zip(candidate);
-        measured.judged.extend(rows.iter().zip(figures).map(|(row, (champion, candidate))| {
+        measured.judged.extend(examples.iter().zip(figures).map(|(row, (champion, candidate))| {
             Judged { cluster: row.cluster, source: row.source.clone(), champion, candidate }
         }));
         measured.unseen.extend(squares(parts, judge, &rows, block_of(new.len())).await?);
     }
     if new.len() < MANY {
-        measured.champion = squares(parts, judges.champion, &new, block_of(new.len())).await?;
+        measured.champion = squares(parts, judges.champion, &rows, block_of(new.len())).await?;
+    }
+    Ok(measured)
+}
+
+/// A new correction, with its neighbours among the answers if most have some.
+#[derive(Clone, Copy)]
+struct Row<'a> {
+    example: &'a Example,
+    alike: Option<Alike>,
+}
+
+impl<'a> Row<'a> {
+    fn all(examples: &[&'a Example]) -> Vec<Self> {
+        // Whether a result is right is asked of the results.
+        let free = |example: &&'a Example| match is_result(&example.check) {
+            true => "",
+            false => example.reference(),
+        };
+        let answers: Vec<&str> = examples.iter().map(free).collect();
+        let mut alike = alike(&answers);
+        if 2 * alike.iter().flatten().count() <= examples.len() {
+            alike.fill(None);
+        }
+        examples.iter().zip(alike).map(|(example, alike)| Self { example, alike }).collect()
     }
 
-    let liked: Vec<&Example> =
-        snapshot.examples.iter().filter(|it| it.kind == Kind::Replay).take(LIKED).collect();
-    let before = weigh(parts, judges.champion, &own(&liked)).await?;
-    let after = weigh(parts, judges.candidate, &own(&liked)).await?;
-    measured.liked = after.iter().zip(before).map(|(after, before)| after - before).collect();
-    Ok(measured)
+    /// Neighbours stand next to each other, then families and copies.
+    fn place(&self) -> (Option<usize>, String, usize, String) {
+        let Example { family, cluster, key, .. } = self.example;
+        (self.alike.map(|alike| alike.sentence), family.clone(), *cluster, key.clone())
+    }
 }
 
 /// What an answer says in one word or number, or else the whole of it.
@@ -84,16 +153,15 @@ fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
     rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference() }).collect()
 }
 
-/// The questions of some rows with each other's answers, in squares of at most so many: families and
-/// copies next to each other.
+/// The questions of some rows with each other's answers, in squares of at most so many.
 async fn squares(
     parts: &Parts,
     side: &Side,
-    rows: &[&Example],
+    rows: &[Row<'_>],
     most: usize,
 ) -> anyhow::Result<Vec<Square>> {
     let mut sorted = rows.to_vec();
-    sorted.sort_by_key(|row| (row.family.clone(), row.cluster, row.key.clone()));
+    sorted.sort_by_key(Row::place);
     let count = sorted.len().div_ceil(most).max(1);
     let size = sorted.len().div_ceil(count).max(1);
     let mut squares = Vec::new();
@@ -101,13 +169,15 @@ async fn squares(
         let pairs: Vec<Pair<'_>> = block
             .iter()
             .flat_map(|row| {
-                block.iter().map(|other| Pair { prompt: row.prompt(), answer: other.reference() })
+                let prompt = row.example.prompt();
+                block.iter().map(move |other| Pair { prompt, answer: other.example.reference() })
             })
             .collect();
         squares.push(Square {
             scores: weigh(parts, side, &pairs).await?,
-            clusters: block.iter().map(|row| row.cluster).collect(),
-            sources: block.iter().map(|row| row.source.clone()).collect(),
+            clusters: block.iter().map(|row| row.example.cluster).collect(),
+            sources: block.iter().map(|row| row.example.source.clone()).collect(),
+            alike: block.iter().map(|row| row.alike).collect(),
         });
     }
     Ok(squares)

@@ -26,6 +26,7 @@ fn evidence() -> Evidence {
         checkable: true,
         commonest: 10.0,
         repeated: false,
+        alike: false,
         fit: 0.0002,
         fit_nats: 0.4,
         fit_without_heaviest: Some(0.001),
@@ -356,6 +357,19 @@ fn approval_holds_what_passes_and_nothing_else() {
     assert_eq!(held, (Verdict::Hold, why.to_owned(), None));
     let worse = but(|it| it.candidate_stopped = 0);
     assert_eq!(decide(&worse, &policy).verdict, Verdict::Reject);
+}
+
+#[test]
+fn contradictions_are_called_by_their_name() {
+    let contradicted = |new| shown(move |it| (it.alike, it.fit, it.new) = (true, 0.4, new));
+    let why = "the corrections contradict each other: what others of them say in the same sentence \
+               fits these questions as well (p=0.4000, below 0.0200 is asked for); look at the \
+               corrections: to one question one answer may be right";
+    says(&contradicted(40), Verdict::Reject, why, None);
+    let why = "too little to tell: 9 corrections say different things in the same sentence, and do \
+               not show which belongs to which question (p=0.4000, below 0.0200 is asked for); about \
+               10 more would";
+    says(&contradicted(9), Verdict::Hold, why, None);
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn unknown(truth: &Truth, seed: u64) -> Vec<Square> {
         scores: (0..rows.len() * rows.len()).map(|_| truth.noise * normal(&mut rng)).collect(),
         clusters: rows.to_vec(),
         sources: vec![None; rows.len()],
+        alike: vec![None; rows.len()],
     };
     rows.chunks(even(rows.len(), block_of(rows.len()))).map(square).collect()
 }
