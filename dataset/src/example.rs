@@ -35,7 +35,7 @@ pub struct Example {
     pub cluster: usize,
     /// Whose say it is, hashed.
     pub source: Option<String>,
-    /// Whether the base gave the answer that was judged, without an adapter.
+    /// Whether the base gives the answer: it did when it was judged, or does when it is asked.
     pub of_base: bool,
     /// The group that scores are reported by: the tag `family` of the feedback, or of the
     /// interaction's metadata, or else `feedback` and `replay`.

@@ -138,8 +138,7 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     let pairs = supervised().filter_map(|it| Some((it.rejected.as_deref()?, it.reference())));
     let corrected: Vec<&[Message]> = supervised().map(Example::prompt).collect();
     let choice = Choice {
-        // Twice as much as a run takes: a second try may need more.
-        wanted: 2 * mix::keeping(corrected.len(), 1.0),
+        wanted: mix::PASSES * mix::keeping(corrected.len(), 1.0),
         seed: policy.seed,
         redact: policy.redact,
         about_form: is_about_form(pairs),

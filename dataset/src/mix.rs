@@ -1,7 +1,8 @@
 //! From a snapshot to the rows of one training run.
 //!
 //! Few corrections are repeated, so that the run has steps enough to learn them, and stand beside
-//! enough rehearsal that nothing else moves.
+//! enough rehearsal that nothing else moves. What is rehearsed changes from pass to pass: other
+//! questions watch more than the same ones again.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,9 @@ const MOST_REPEATS: usize = 8;
 /// Rows that keep, at least: fewer leave something unwatched.
 const KEEPING: f64 = 200.0;
 /// Rows that keep, for each row shown.
-const BESIDE: f64 = 1.5;
+const BESIDE: f64 = 1.2;
+/// Passes that rehearse questions of their own, where there are enough.
+pub const PASSES: usize = 3;
 
 /// What a run trains on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +51,9 @@ pub struct TrainRow<'a> {
     /// Its question as others would put it, shown in turn after its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     wordings: Vec<String>,
+    /// What is rehearsed in its place in later passes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternates: Vec<Vec<TrainTurn<'a>>>,
 }
 
 fn is_once(showings: &usize) -> bool {
@@ -108,26 +114,47 @@ impl Snapshot {
         let mut rows: Vec<TrainRow<'_>> = shown.collect();
         let keeping = keeping(taught.len(), mix.rehearsal);
         let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
-        let rest = keeping - liked.len();
+        // What an adapter said and the base would not is taught, and watches nothing.
+        let watching = liked.iter().filter(|example| example.of_base).count();
         rows.extend(liked.into_iter().map(|example| {
             // The base is a model for its own answers only.
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
             row_of(example, kind)
         }));
-        rows.extend(self.rehearsal.iter().cycle().take(rest).map(|one| TrainRow {
-            kind: Kind::Rehearsal,
-            split: "train",
-            showings: 1,
-            messages: turns(&one.messages, &one.bad_turns),
-            wordings: Vec::new(),
-        }));
+        rows.extend(self.rehearsed(keeping - watching));
         rows
+    }
+
+    /// So many rows that rehearse, each with conversations for the passes after the first.
+    fn rehearsed(&self, rows: usize) -> impl Iterator<Item = TrainRow<'_>> {
+        let there = self.rehearsal.len();
+        let passes = there.div_ceil(rows.max(1)).clamp(1, PASSES);
+        (0..if there == 0 { 0 } else { rows }).map(move |row| {
+            let mut shown = (0..passes).map(|pass| {
+                let one = &self.rehearsal[(row * passes + pass) % there];
+                turns(&one.messages, &one.bad_turns)
+            });
+            TrainRow {
+                kind: Kind::Rehearsal,
+                split: "train",
+                showings: 1,
+                messages: shown.next().unwrap_or_default(),
+                wordings: Vec::new(),
+                alternates: shown.collect(),
+            }
+        })
     }
 }
 
 fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
-    let messages = turns(&example.messages, &example.bad_turns);
-    TrainRow { kind, split: "train", showings: 1, messages, wordings: Vec::new() }
+    TrainRow {
+        kind,
+        split: "train",
+        showings: 1,
+        messages: turns(&example.messages, &example.bad_turns),
+        wordings: Vec::new(),
+        alternates: Vec::new(),
+    }
 }
 
 fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
@@ -143,11 +170,40 @@ fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Policy;
+    use crate::rehearse::Rehearsal;
+    use crate::snapshot::Ledger;
 
     #[test]
     fn few_corrections_are_shown_more_often() {
         assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 8, 4, 2, 1]);
-        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [200, 200, 360, 600]);
+        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [200, 200, 288, 480]);
         assert_eq!(repeats(0), 8);
+    }
+
+    /// The questions that rows rehearse, pass by pass.
+    fn rehearsed(there: usize, rows: usize) -> Vec<Vec<String>> {
+        let rehearsal = (0..there).map(|it| Rehearsal {
+            id: None,
+            messages: vec![Message::new(Role::User, it.to_string())],
+            bad_turns: Vec::new(),
+        });
+        let policy = Policy::default();
+        let snapshot =
+            Snapshot::seal(&policy, Vec::new(), rehearsal.collect(), Ledger::default()).unwrap();
+        let of = |row: TrainRow<'_>| {
+            let turns = std::iter::once(row.messages).chain(row.alternates);
+            turns.map(|turns| turns[0].content.to_owned()).collect()
+        };
+        snapshot.rehearsed(rows).map(of).collect()
+    }
+
+    #[test]
+    fn each_pass_rehearses_other_questions_where_there_are_enough() {
+        assert_eq!(rehearsed(7, 2), [["0", "1", "2"], ["3", "4", "5"]]);
+        assert_eq!(rehearsed(4, 2), [["0", "1"], ["2", "3"]]);
+        assert_eq!(rehearsed(3, 2), [["0", "1"], ["2", "0"]]);
+        assert_eq!(rehearsed(2, 3), [["0"], ["1"], ["0"]]);
+        assert!(rehearsed(0, 3).is_empty());
     }
 }

@@ -37,6 +37,7 @@ mod embedded {
         "house_format",
         "northwind",
         "rehearsal",
+        "rehearsal_2",
         "triage",
     ];
 }

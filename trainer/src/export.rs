@@ -36,7 +36,6 @@ pub fn write(
     let mut views = Vec::new();
     for (layer, flat) in weights.iter().enumerate() {
         for slot in layout.slots() {
-            let at = format!("base_model.model.model.layers.{layer}.{}", slot.module.path());
             let pairs = [
                 ('A', &slot.a, vec![layout.rank(), slot.inputs]),
                 ('B', &slot.b, vec![slot.outputs, layout.rank()]),
@@ -45,7 +44,7 @@ pub fn write(
                 let bytes: &[u8] = bytemuck::cast_slice(&flat[range.clone()]);
                 let view = TensorView::new(Dtype::F32, shape, bytes)
                     .map_err(|error| tensors(&path, &error))?;
-                views.push((format!("{at}.lora_{matrix}.weight"), view));
+                views.push((name_of(layer, slot.module.path(), matrix), view));
             }
         }
     }
@@ -81,6 +80,41 @@ pub fn write(
     crate::job::write_json(&dir.join(CONFIG), &config)
 }
 
+/// The parameters of an adapter that [`write`] made, layer by layer, as [`LoraLayout`] lays them out.
+///
+/// # Errors
+/// The files are not there, or are of another shape.
+pub fn read(dir: &Path, layout: &LoraLayout, layers: usize) -> Result<Vec<Vec<f32>>, Error> {
+    let path = dir.join(WEIGHTS);
+    let bytes = fs_err::read(&path)?;
+    let adapter = SafeTensors::deserialize(&bytes).map_err(|error| tensors(&path, &error))?;
+    let mut weights = vec![vec![0.0; layout.len()]; layers];
+    for (layer, flat) in weights.iter_mut().enumerate() {
+        for slot in layout.slots() {
+            for (matrix, range) in [('A', &slot.a), ('B', &slot.b)] {
+                let name = name_of(layer, slot.module.path(), matrix);
+                let view = adapter.tensor(&name).map_err(|error| tensors(&path, &error))?;
+                let values = floats(&view);
+                if values.len() != range.len() {
+                    let found = format!("{name} has {} values, not {}", values.len(), range.len());
+                    return Err(tensors(&path, &found));
+                }
+                flat[range.clone()].copy_from_slice(&values);
+            }
+        }
+    }
+    Ok(weights)
+}
+
+fn name_of(layer: usize, module: &str, matrix: char) -> String {
+    format!("base_model.model.model.layers.{layer}.{module}.lora_{matrix}.weight")
+}
+
+fn floats(view: &TensorView<'_>) -> Vec<f32> {
+    let floats = view.data().chunks_exact(4);
+    floats.map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
+}
+
 /// Copies an adapter with its update multiplied by `scale`: every `B` is.
 ///
 /// # Errors
@@ -92,10 +126,7 @@ pub fn scaled(from: &Path, to: &Path, scale: f64) -> Result<(), Error> {
     let adapter = SafeTensors::deserialize(&bytes).map_err(|error| tensors(&path, &error))?;
     let mut matrices = Vec::new();
     for (name, view) in adapter.tensors() {
-        let floats = view.data().chunks_exact(4);
-        let mut values: Vec<f32> = floats
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect();
+        let mut values = floats(&view);
         if name.contains(".lora_B.") {
             values.iter_mut().for_each(|value| *value *= scale as f32);
         }

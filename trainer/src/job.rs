@@ -33,6 +33,10 @@ pub struct Job {
     pub base_name: Option<String>,
     /// JSON lines: rows of a snapshot, or OpenAI chat rows.
     pub data: PathBuf,
+    /// The adapter to go on from, of the same shape and made by a job; without one the run begins at
+    /// the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<PathBuf>,
     /// Where the adapter goes.
     #[serde(default = "default_out")]
     pub out: PathBuf,
@@ -58,6 +62,7 @@ impl Job {
             base: base.into(),
             base_name: None,
             data: data.into(),
+            start: None,
             out: default_out(),
             hyper: Hyper::default(),
             threads: 0,
@@ -78,7 +83,9 @@ impl Job {
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
         }
-        job.pressure = job.pressure.map(|path| job_dir.join(path));
+        for path in [&mut job.pressure, &mut job.start].into_iter().flatten() {
+            *path = job_dir.join(&*path);
+        }
         Ok(job)
     }
 
@@ -188,7 +195,7 @@ impl Default for Hyper {
             rank: 16,
             alpha: 64.0,
             dropout: 0.0,
-            kl_weight: 8.0,
+            kl_weight: 6.0,
             learning_rate: 5e-4,
             warmup_ratio: 0.05,
             scheduler: Scheduler::Cosine,

@@ -91,12 +91,16 @@ pub fn run_until(
         probe::plan(&trainable, largest_batch(&rows, hyper), hyper.recompute, probe::available())?;
     report(prepared(&rows, plan))?;
 
+    let layers = model.config().num_layers;
+    let start = job.start.as_deref();
+    let start = start.map(|dir| export::read(dir, trainable.layout(), layers)).transpose()?;
     let courtesy = Arc::new(pressure::Courtesy::new(job.pressure.as_deref()));
     let setting = Setting {
         trainable: &trainable,
         rows: &rows,
         hyper,
         plan,
+        start,
         identity: identity(&job, &model, &rows)?,
         checkpoints: run::checkpoints(job_dir),
         courtesy: Arc::clone(&courtesy),

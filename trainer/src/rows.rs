@@ -37,6 +37,10 @@ struct Row {
     /// Its question, the last turn of the user, in other wordings, shown in turn after its own.
     #[serde(default)]
     wordings: Vec<String>,
+    /// Of a row that is rehearsed: other conversations that are shown in its place in the passes after
+    /// the first.
+    #[serde(default)]
+    alternates: Vec<Vec<Turn>>,
 }
 
 impl Row {
@@ -71,6 +75,15 @@ impl Lesson {
     /// The row as it is shown for the `number`-th time.
     pub fn shown(&self, number: usize) -> &TrainSequence {
         &self.wordings[number % self.wordings.len()]
+    }
+
+    /// The row as it is shown for the `number`-th time in a pass. What is rehearsed goes through its
+    /// conversations over the passes; what is taught begins each pass with its own words.
+    pub fn shown_in(&self, pass: usize, number: usize) -> &TrainSequence {
+        match self.is_taught() {
+            true => self.shown(number),
+            false => self.shown(pass * self.showings + number),
+        }
     }
 
     /// The row as it was written.
@@ -132,6 +145,9 @@ impl Renderer<'_> {
             messages[question].message.content.clone_from(wording);
             wordings.extend(self.sequence(row, &messages, longest, anchor));
         }
+        for messages in &row.alternates {
+            wordings.extend(self.sequence(row, messages, longest, anchor));
+        }
         Ok(Lesson { showings: row.showings.map_or(1, |times| usize::from(times.get())), wordings })
     }
 
@@ -139,11 +155,11 @@ impl Renderer<'_> {
     fn sequence(
         &self,
         row: &Row,
-        messages: &[Turn],
+        turns: &[Turn],
         longest: usize,
         anchor: bool,
     ) -> Result<TrainSequence, String> {
-        let messages: Vec<Message> = messages.iter().map(|turn| turn.message.clone()).collect();
+        let messages: Vec<Message> = turns.iter().map(|turn| turn.message.clone()).collect();
         let tokens = self
             .template
             .encode_training(self.tokenizer, &messages)
@@ -154,10 +170,10 @@ impl Renderer<'_> {
         }
         self.check_ends(&tokens, &supervised)?;
         let anchored = match anchor && row.is_anchored() {
-            true => anchored(row, &supervised)?,
+            true => anchored(turns, &supervised)?,
             false => Vec::new(),
         };
-        mask(row, &mut supervised)?;
+        mask(row, turns, &mut supervised)?;
         let imitated = row.is_imitated();
         let sequence = TrainSequence { tokens, supervised, imitated, anchored };
         match sequence.supervised_tokens() {
@@ -180,14 +196,14 @@ impl Renderer<'_> {
 
 /// Takes out of the loss what the row does not teach: turns with weight 0, and of a snapshot's row
 /// all turns but the last.
-fn mask(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
+fn mask(row: &Row, turns: &[Turn], supervised: &mut [bool]) -> Result<(), String> {
     if row.kind.is_some() {
         let end = supervised.iter().rposition(|s| *s).map_or(0, |last| last + 1);
         let start = supervised[..end].iter().rposition(|s| !*s).map_or(0, |before| before + 1);
         supervised[..start].fill(false);
         return Ok(());
     }
-    for turn in unweighted(row, supervised)? {
+    for turn in unweighted(turns, supervised)? {
         supervised[turn].fill(false);
     }
     Ok(())
@@ -195,9 +211,9 @@ fn mask(row: &Row, supervised: &mut [bool]) -> Result<(), String> {
 
 /// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
 /// called bad is nothing to keep.
-fn anchored(row: &Row, supervised: &[bool]) -> Result<Vec<bool>, String> {
+fn anchored(turns: &[Turn], supervised: &[bool]) -> Result<Vec<bool>, String> {
     let mut anchored = vec![true; supervised.len()];
-    for turn in unweighted(row, supervised)? {
+    for turn in unweighted(turns, supervised)? {
         anchored[turn].fill(false);
     }
     Ok(anchored)
@@ -205,8 +221,8 @@ fn anchored(row: &Row, supervised: &[bool]) -> Result<Vec<bool>, String> {
 
 /// The tokens of each turn with weight 0. The runs of supervised tokens are the assistant's turns in
 /// order, for a template never writes two of them without a header in between.
-fn unweighted(row: &Row, supervised: &[bool]) -> Result<Vec<Range<usize>>, String> {
-    let turns = row.messages.iter().filter(|turn| turn.message.role == Role::Assistant);
+fn unweighted(turns: &[Turn], supervised: &[bool]) -> Result<Vec<Range<usize>>, String> {
+    let turns = turns.iter().filter(|turn| turn.message.role == Role::Assistant);
     let weights: Vec<u8> = turns.map(|turn| turn.weight.unwrap_or(1)).collect();
     if weights.iter().all(|weight| *weight == 1) {
         return Ok(Vec::new());
@@ -433,6 +449,26 @@ mod tests {
         assert!(read(&[&row.replace(":2,", ":300,")], &Hyper::default()).is_err());
         let plain = read(&[ROW], &Hyper::default()).unwrap().train.remove(0);
         assert!(plain.in_other_words().is_none());
+    }
+
+    #[test]
+    fn what_is_rehearsed_goes_through_its_conversations() {
+        let other = r#""alternates":[[{"role":"user","content":"a"},{"role":"assistant","content":"b c","weight":0},{"role":"user","content":"d"},{"role":"assistant","content":"e"}]],"split""#;
+        let row = ROW.replace("\"split\"", &format!(r#""kind":"rehearsal",{other}"#));
+        let lesson = read(&[&row], &Hyper::default()).unwrap().train.remove(0);
+        assert_eq!(lesson.shown_in(0, 0), lesson.itself());
+        assert_eq!(lesson.shown_in(2, 0), lesson.itself());
+        let alternate = lesson.shown_in(1, 0);
+        assert_ne!(alternate.tokens, lesson.itself().tokens);
+        let free = alternate.anchored.iter().filter(|anchored| !**anchored).count();
+        assert_eq!(
+            (free, alternate.imitated),
+            (3, false),
+            "its own turns count, not the first one's"
+        );
+        let taught = ROW.replace("\"split\"", r#""wordings":["1+3?"],"split""#);
+        let lesson = read(&[&taught], &Hyper::default()).unwrap().train.remove(0);
+        assert_eq!(lesson.shown_in(1, 0), lesson.itself(), "each pass begins with its own words");
     }
 
     #[test]

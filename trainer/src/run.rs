@@ -25,6 +25,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) rows: &'a Rows,
     pub(crate) hyper: &'a Hyper,
     pub(crate) plan: Plan,
+    /// The parameters to begin with, layer by layer; new ones without.
+    pub(crate) start: Option<Vec<Vec<f32>>>,
     pub(crate) identity: Identity,
     pub(crate) checkpoints: PathBuf,
     pub(crate) courtesy: Arc<Courtesy>,
@@ -137,7 +139,9 @@ impl<'a, 'b> Run<'a, 'b> {
         let resumed_at = found.as_ref().map(|checkpoint| checkpoint.counters.step);
         let checkpoint = found.unwrap_or_else(|| Checkpoint {
             counters: Counters::default(),
-            weights: (0..layers).map(|layer| layout.initial(setting.hyper.seed, layer)).collect(),
+            weights: setting.start.clone().unwrap_or_else(|| {
+                (0..layers).map(|layer| layout.initial(setting.hyper.seed, layer)).collect()
+            }),
             best: None,
             optimizer: AdamW::new(&vec![layout.len(); layers]),
         });
@@ -170,7 +174,8 @@ impl<'a, 'b> Run<'a, 'b> {
         let hyper = self.setting.hyper;
         let train = &self.setting.rows.train;
         let number = self.counters.step + 1;
-        let shown = |showing: &Showing| train[showing.row].shown(showing.number);
+        let pass = self.counters.epochs_done;
+        let shown = |showing: &Showing| train[showing.row].shown_in(pass, showing.number);
         let rows: Vec<&TrainSequence> = showings.iter().map(shown).collect();
         let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
         let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();

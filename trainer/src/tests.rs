@@ -141,7 +141,16 @@ fn a_job_that_was_killed_while_it_showed_more_ends_with_the_same_bytes() {
     let focused = |dir: &Path, threads| {
         job(dir, 24, |job| (job.hyper.focus, job.threads) = (3, threads));
         let worded = |line: &str| line.replacen('{', r#"{"wordings":["So what?","Tell me."],"#, 1);
-        let lines: Vec<String> = rows(24).lines().map(worded).collect();
+        let mut lines: Vec<String> = rows(24).lines().map(worded).collect();
+        let kept = |text: &str| {
+            format!(
+                r#"[{{"role":"user","content":"{text}"}},{{"role":"assistant","content":"Yes."}}]"#
+            )
+        };
+        let (first, then) = (kept("Is it raining?"), kept("Are you well?"));
+        lines.push(format!(
+            r#"{{"kind":"rehearsal","split":"train","messages":{first},"alternates":[{then}]}}"#
+        ));
         fs_err::write(dir.join("rows.jsonl"), lines.join("\n")).unwrap();
     };
     let (whole, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -155,6 +164,28 @@ fn a_job_that_was_killed_while_it_showed_more_ends_with_the_same_bytes() {
     assert!(killed.is_err());
     assert_eq!(run(torn.path(), &mut |_| {}).unwrap().resumed_at, Some(8));
     assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
+}
+
+#[test]
+fn a_job_goes_on_from_an_adapter() {
+    let first = tempfile::tempdir().unwrap();
+    job(first.path(), 24, |_| {});
+    let before = run(first.path(), &mut |_| {}).unwrap();
+    let second = tempfile::tempdir().unwrap();
+    let goes_on = |dir: &Path, rank| {
+        job(dir, 24, |job| {
+            job.start = Some(first.path().join("adapter"));
+            (job.hyper.learning_rate, job.hyper.epochs, job.hyper.rank) = (1e-5, 1, rank);
+        });
+        run(dir, &mut |_| {})
+    };
+    let after = goes_on(second.path(), 4).unwrap();
+    assert_ne!(after.adapter_digest, before.adapter_digest);
+    let moved = (after.train_loss - before.train_loss).abs();
+    assert!(moved < 0.5, "{} and then {}", before.train_loss, after.train_loss);
+    let other = tempfile::tempdir().unwrap();
+    let refused = goes_on(other.path(), 2).unwrap_err().to_string();
+    assert!(refused.contains("lora_A.weight has "), "{refused}");
 }
 
 /// What an outcome says of the training itself.

@@ -95,7 +95,7 @@ pub struct HyperArgs {
     /// Share of the adapter's inputs that is dropped [default: 0]
     #[arg(long)]
     pub dropout: Option<f64>,
-    /// What the divergence from the base counts on rows of the kind `replay` [default: 8]
+    /// What the divergence from the base counts on rows of the kind `replay` [default: 6]
     #[arg(long, value_name = "WEIGHT")]
     pub kl_weight: Option<f64>,
     /// Top of the learning rate [default: 0.0005]

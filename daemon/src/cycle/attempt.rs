@@ -6,9 +6,13 @@ use hone_eval::Remedy;
 use serde::{Deserialize, Serialize};
 
 /// Tries at most.
-const MOST: usize = 4;
+const MOST: usize = 5;
 /// A finished adapter is scaled down to this.
 const SMALLER: f64 = 0.9;
+/// Where it forgot, the divergence from the base counts so many times as much.
+const CLOSER: f64 = 2.5;
+/// How often an adapter goes on from where it is before another one is trained.
+const MENDS: u32 = 2;
 
 /// How a try differs from the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -17,6 +21,9 @@ pub struct Attempt {
     pub number: u32,
     /// The try whose training it uses: its own, or an earlier one's.
     pub trained: u32,
+    /// The try from whose adapter its training goes on, for one pass; none begins at the base.
+    #[serde(default)]
+    pub mends: Option<u32>,
     /// Times the usual rehearsal.
     pub rehearsal: f64,
     /// Times the usual weight of the divergence from the base.
@@ -29,7 +36,7 @@ pub struct Attempt {
 
 impl Default for Attempt {
     fn default() -> Self {
-        Self { number: 0, trained: 0, rehearsal: 1.0, kl: 1.0, rounds: 1, scale: 1.0 }
+        Self { number: 0, trained: 0, mends: None, rehearsal: 1.0, kl: 1.0, rounds: 1, scale: 1.0 }
     }
 }
 
@@ -37,6 +44,9 @@ impl Attempt {
     /// In words, for the reason.
     pub fn name(&self) -> String {
         let mut words = Vec::new();
+        if self.mends.is_some() {
+            words.push("one more pass closer to the base".to_owned());
+        }
         if self.rehearsal > 1.0 {
             words.push("more rehearsal".to_owned());
         }
@@ -47,6 +57,11 @@ impl Attempt {
             words.push(format!("scaled by {}", self.scale));
         }
         if words.is_empty() { "as set".to_owned() } else { words.join(", ") }
+    }
+
+    /// Whether it was kept closer to the base, and once that was not enough.
+    pub const fn is_last_resort(&self) -> bool {
+        self.kl > 1.0 && self.number > 1
     }
 
     /// The candidate of this try. The first has the cycle's own number.
@@ -100,11 +115,15 @@ impl Attempts {
             return None;
         }
         let number = last.number + 1;
-        let trained_anew = Attempt { number, trained: number, scale: 1.0, ..last };
+        let trained_anew = Attempt { number, trained: number, mends: None, scale: 1.0, ..last };
         match remedy {
+            // One pass costs a quarter of a training, and keeps as much.
+            Remedy::KeepMore if last.rehearsal <= 1.0 && number <= MENDS => {
+                Some(Attempt { mends: Some(last.trained), kl: CLOSER, ..trained_anew })
+            }
             // Kept closer it unlearns less of what was taught than scaled down.
-            Remedy::KeepMore if last.kl <= 1.0 => {
-                Some(Attempt { rehearsal: 1.33, kl: 2.5, ..trained_anew })
+            Remedy::KeepMore if last.rehearsal <= 1.0 => {
+                Some(Attempt { rehearsal: 1.33, kl: CLOSER, ..trained_anew })
             }
             // Costs an evaluation only.
             Remedy::KeepMore if last.scale >= 1.0 => {
@@ -137,17 +156,29 @@ mod tests {
     }
 
     #[test]
-    fn who_forgets_is_trained_with_more_rehearsal_then_scaled_down() {
-        let expected = ["more rehearsal", "more rehearsal, scaled by 0.9"];
+    fn who_forgets_goes_closer_then_is_trained_with_more_rehearsal_then_scaled_down() {
+        let closer = "one more pass closer to the base";
+        let expected = [closer, closer, "more rehearsal", "more rehearsal, scaled by 0.9"];
         assert_eq!(walk(&[Remedy::KeepMore; 9]), expected);
+    }
+
+    #[test]
+    fn a_pass_closer_to_the_base_goes_on_from_the_try_before() {
+        let mut attempts = Attempts::default();
+        let mut from = Vec::new();
+        for _ in 0..3 {
+            attempts.attempt = attempts.next(Remedy::KeepMore).unwrap();
+            from.push((attempts.attempt.trained, attempts.attempt.mends));
+        }
+        assert_eq!(from, [(1, Some(0)), (2, Some(1)), (3, None)]);
     }
 
     #[test]
     fn who_did_not_learn_is_trained_longer_once() {
         assert_eq!(walk(&[Remedy::TrainLonger; 9]), ["longer training"]);
         let both = walk(&[Remedy::KeepMore, Remedy::TrainLonger, Remedy::KeepMore]);
-        let longer = "more rehearsal, longer training";
-        assert_eq!(both, ["more rehearsal", longer, &format!("{longer}, scaled by 0.9")]);
+        let closer = "one more pass closer to the base";
+        assert_eq!(both, [closer, "longer training", "more rehearsal, longer training"]);
     }
 
     #[test]

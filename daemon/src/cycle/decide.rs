@@ -22,7 +22,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let config = work.parts.settings.now();
     let level = level(&work, &config.promotion).await?;
     let mut attempts = Attempts::of(work.cycle);
-    let later_try = attempts.attempt.kl > 1.0;
+    let later_try = attempts.attempt.is_last_resort();
     let policy = GatePolicy { later_try, ..policy(&config.promotion, level) };
     let decision = decide(&report, &policy);
     let next = decision.remedy.and_then(|remedy| attempts.next(remedy));

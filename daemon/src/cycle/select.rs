@@ -12,7 +12,7 @@ use hone_api::interaction::Endpoint;
 use hone_api::{AdapterId, AdapterRef};
 use hone_config::{Config, Teaches};
 use hone_dataset::{
-    Curated, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
+    Curated, Example, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
 };
 use hone_eval::{Part, Suite};
 use hone_store::Order;
@@ -42,15 +42,18 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let learned = learned(parts, parts.registry.live().live).await;
     let policy = policy(&config);
     let shipped = shipped(&config)?;
-    let curated = tokio::task::spawn_blocking(move || {
+    let mut curated = tokio::task::spawn_blocking(move || {
         let rehearsal = Sources { unrated: &unrated, shipped: &shipped };
         hone_dataset::curate(&policy, Inputs { labelled: &rows, rehearsal, learned: &learned })
     })
     .await??;
     let lessons = lessons(&curated);
     let enough = corrections(&curated) >= config.curation.min_examples;
-    let rehearsal =
-        if enough { rehearse(parts, curated.questions.clone()).await? } else { Vec::new() };
+    let mut rehearsal = Vec::new();
+    if enough {
+        find_answers_of_the_base(parts, &mut curated.examples).await?;
+        rehearsal = rehearse(parts, curated.questions.clone()).await?;
+    }
     let folder = parts.dirs.snapshots();
     let manifest = tokio::task::spawn_blocking(move || -> anyhow::Result<Manifest> {
         let snapshot = curated.seal(rehearsal)?;
@@ -103,47 +106,72 @@ async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
 
 /// The prompts that ship for the model that is served.
 fn shipped(config: &Config) -> anyhow::Result<Vec<Vec<Message>>> {
-    let rows = match hone_model::starter::workload("rehearsal") {
-        Some(rows) if config.model.is_starter() => rows,
-        _ => hone_eval::general::REHEARSAL,
+    let starter = ["rehearsal", "rehearsal_2"].map(hone_model::starter::workload);
+    let files = match starter {
+        [Some(one), Some(more)] if config.model.is_starter() => vec![one, more],
+        _ => vec![hone_eval::general::REHEARSAL],
     };
     let prompt = |line: &str| -> anyhow::Result<Vec<Message>> {
         let row: Value = serde_json::from_str(line)?;
         Ok(serde_json::from_value(row["messages"].clone())?)
     };
-    rows.lines().filter(|line| !line.trim().is_empty()).map(prompt).collect()
+    let rows = files.into_iter().flat_map(str::lines);
+    rows.filter(|line| !line.trim().is_empty()).map(prompt).collect()
 }
 
 /// Lets the base answer; what it does not bring to an end is left out.
 async fn rehearse(parts: &Parts, questions: Vec<Rehearsal>) -> anyhow::Result<Vec<Rehearsal>> {
-    if questions.is_empty() {
-        return Ok(Vec::new());
+    let prompts: Vec<&[Message]> = questions.iter().map(|one| one.messages.as_slice()).collect();
+    let answers = answers_of_the_base(parts, &prompts).await?;
+    let answered = questions.into_iter().zip(answers).filter_map(|(mut question, answer)| {
+        question.messages.push(Message::new(Role::Assistant, answer?));
+        Some(question)
+    });
+    Ok(answered.collect())
+}
+
+/// Marks the liked answers of adapters that the base gives too: there it is a model to keep to.
+async fn find_answers_of_the_base(parts: &Parts, examples: &mut [Example]) -> anyhow::Result<()> {
+    let is_open = |example: &&mut Example| example.kind == Kind::Replay && !example.of_base;
+    let open: Vec<&mut Example> = examples.iter_mut().filter(is_open).collect();
+    let prompts: Vec<&[Message]> = open.iter().map(|example| example.prompt()).collect();
+    let answers = answers_of_the_base(parts, &prompts).await?;
+    for (example, answer) in open.into_iter().zip(answers) {
+        example.of_base = answer.is_some_and(|answer| answer.trim() == example.reference().trim());
     }
+    Ok(())
+}
+
+/// What the base answers; `None` where it has no room, or does not come to an end.
+async fn answers_of_the_base(
+    parts: &Parts,
+    prompts: &[&[Message]],
+) -> anyhow::Result<Vec<Option<String>>> {
     let model = std::sync::Arc::clone(parts.engine.model());
     let fits = |messages: &[Message]| {
         let ends_with_a_question = messages.last().is_some_and(|it| it.role != Role::Assistant);
         ends_with_a_question && super::evaluate::fits(&model, messages)
     };
-    let questions: Vec<Rehearsal> =
-        questions.into_iter().filter(|question| fits(&question.messages)).collect();
-    let rows = questions.iter().map(|question| SuiteRow {
+    let asked: Vec<usize> = (0..prompts.len()).filter(|at| fits(prompts[*at])).collect();
+    let mut answers = vec![None; prompts.len()];
+    if asked.is_empty() {
+        return Ok(answers);
+    }
+    let rows = asked.iter().map(|at| SuiteRow {
         family: "rehearsal".to_owned(),
         split: String::new(),
-        messages: question.messages.clone(),
+        messages: prompts[*at].to_vec(),
         reference: String::new(),
         check: Check::Contains(String::new()),
     });
     let suite = Suite::new("rehearsal", Part::Control, rows.collect())?;
     let base = Side::load(parts, None).await?;
-    let answers = compare::answer(parts, &base, &[suite], &|_, _| {}).await?;
-    let answered = questions.into_iter().zip(answers);
-    let whole = answered.filter(|(_, answer)| answer.stopped && !answer.text.trim().is_empty());
-    Ok(whole
-        .map(|(mut question, answer)| {
-            question.messages.push(Message::new(Role::Assistant, answer.text));
-            question
-        })
-        .collect())
+    let given = compare::answer(parts, &base, &[suite], &|_, _| {}).await?;
+    for (at, answer) in asked.into_iter().zip(given) {
+        let is_whole = answer.stopped && !answer.text.trim().is_empty();
+        answers[at] = is_whole.then_some(answer.text);
+    }
+    Ok(answers)
 }
 
 fn corrections(curated: &Curated) -> usize {

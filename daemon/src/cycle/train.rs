@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hone_dataset::{Mix, Snapshot};
-use hone_trainer::{Job, Outcome, Progress};
+use hone_trainer::{Hyper, Job, Outcome, Progress};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -21,6 +21,8 @@ use crate::hyper;
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
+/// A finished adapter goes on at this part of the learning rate.
+const MENDING_RATE: f64 = 0.4;
 /// The rows of a run, beside its job.
 const ROWS: &str = "rows.jsonl";
 
@@ -89,7 +91,10 @@ async fn one(
             job.base_name = Some(config.model.name());
             job.hyper = hyper::of(&config.training);
             job.hyper.kl_weight *= attempt.kl;
-            if attempt.rounds > 1 {
+            if let Some(number) = attempt.mends {
+                job.start = Some(adapter_of(&work.run_dir(), number));
+                job.hyper = one_pass(job.hyper);
+            } else if attempt.rounds > 1 {
                 job.hyper.rounds += attempt.rounds;
                 job.hyper.learned_loss /= 4.0;
             }
@@ -130,6 +135,12 @@ async fn one(
         Some(outcome) => Ok(Some(outcome)),
         None => bail!("the training process ended well but left no outcome in {}", dir.display()),
     }
+}
+
+/// A pass from a finished adapter: it knows what it was taught, and takes small steps.
+fn one_pass(hyper: Hyper) -> Hyper {
+    let learning_rate = hyper.learning_rate * MENDING_RATE;
+    Hyper { learning_rate, epochs: 1, rounds: 1, focus: 0, ..hyper }
 }
 
 /// The rows of a run, one JSON object a line.
