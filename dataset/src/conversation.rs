@@ -2,7 +2,8 @@
 //!
 //! Every chat sends the whole conversation along, the bad answer too. Such a turn is context, never a
 //! target; where it was corrected, the correction stands in its place, so that the model does not
-//! learn to answer like somebody who was wrong before.
+//! learn to answer like somebody who was wrong before. There the base is no model to keep to either:
+//! what it would say is what was corrected.
 
 use std::collections::HashMap;
 
@@ -33,22 +34,21 @@ impl BadTurns {
         Self(turns)
     }
 
-    /// Puts corrections in the place of bad turns; returns the positions of those that nobody
-    /// corrected.
+    /// Puts corrections in the place of bad turns; returns the positions of all bad turns.
     pub fn mend(&self, messages: &mut [Message]) -> Vec<usize> {
         if self.0.is_empty() {
             return Vec::new();
         }
         let asked = messages.to_vec();
-        let mut left = Vec::new();
+        let mut bad = Vec::new();
         for at in (0..asked.len()).filter(|at| asked[*at].role == Role::Assistant) {
             let key = (prompt_key(&asked[..at]), normalised(&asked[at].content));
-            match self.0.get(&key) {
-                Some(Some(correction)) => messages[at].content.clone_from(correction),
-                Some(None) => left.push(at),
-                None => {}
+            let Some(correction) = self.0.get(&key) else { continue };
+            if let Some(correction) = correction {
+                messages[at].content.clone_from(correction);
             }
+            bad.push(at);
         }
-        left
+        bad
     }
 }

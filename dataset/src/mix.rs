@@ -24,6 +24,9 @@ const BESIDE: f64 = 1.2;
 /// Passes that rehearse questions of their own, where there are enough.
 pub const PASSES: usize = 3;
 
+/// A shorter question ("And the second one?") may mean nothing without its chat.
+const ENOUGH_WORDS: usize = 6;
+
 /// What a run trains on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
@@ -101,17 +104,8 @@ impl Snapshot {
         };
         let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
         let showings = repeats(taught.len());
-        let shown = taught.iter().map(|example| TrainRow {
-            showings,
-            wordings: match example.messages.as_slice() {
-                [.., question, answer] if question.role == Role::User => {
-                    wordings(&question.content, &answer.content)
-                }
-                _ => Vec::new(),
-            },
-            ..row_of(example, Kind::Supervised)
-        });
-        let mut rows: Vec<TrainRow<'_>> = shown.collect();
+        let mut rows: Vec<TrainRow<'_>> =
+            taught.iter().flat_map(|example| taught_rows(example, showings)).collect();
         let keeping = keeping(taught.len(), mix.rehearsal);
         let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
         // What an adapter said and the base would not is taught, and watches nothing.
@@ -146,6 +140,32 @@ impl Snapshot {
     }
 }
 
+/// A correction, to be shown so often. In a chat that went on after an earlier correction the answers
+/// before it are examples to copy from; so half of the time the question stands alone.
+fn taught_rows(example: &Example, showings: usize) -> Vec<TrainRow<'_>> {
+    let mut row = row_of(example, Kind::Supervised);
+    row.showings = showings;
+    if let [.., question, answer] = example.messages.as_slice()
+        && question.role == Role::User
+    {
+        row.wordings = wordings(&question.content, &answer.content);
+        if !example.bad_turns.is_empty() && says_enough(&question.content) {
+            let mut alone = row.clone();
+            let system = alone.messages.iter().take_while(|turn| turn.role == Role::System).count();
+            alone.messages.drain(system..example.messages.len() - 2);
+            alone.showings = (showings / 2).max(1);
+            row.showings = showings.div_ceil(2);
+            return vec![row, alone];
+        }
+    }
+    vec![row]
+}
+
+/// Whether a question can be understood without what was said before it.
+fn says_enough(question: &str) -> bool {
+    question.split_whitespace().count() >= ENOUGH_WORDS
+}
+
 fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
     TrainRow {
         kind,
@@ -169,6 +189,9 @@ fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use hone_api::InteractionId;
+    use hone_api::check::Check;
+
     use super::*;
     use crate::policy::Policy;
     use crate::rehearse::Rehearsal;
@@ -196,6 +219,53 @@ mod tests {
             turns.map(|turns| turns[0].content.to_owned()).collect()
         };
         snapshot.rehearsed(rows).map(of).collect()
+    }
+
+    /// A correction in a chat of this many turns, of which the second was called bad or not.
+    fn in_a_chat(question: &str, bad_turns: Vec<usize>) -> Example {
+        let turn = |role, text: &str| Message::new(role, text);
+        Example {
+            id: InteractionId::new(),
+            kind: Kind::Supervised,
+            fold: None,
+            older: false,
+            cluster: 0,
+            source: None,
+            of_base: true,
+            family: "feedback".to_owned(),
+            messages: vec![
+                turn(Role::System, "Be kind."),
+                turn(Role::User, "How are you?"),
+                turn(Role::Assistant, "Fine."),
+                turn(Role::User, question),
+                turn(Role::Assistant, "Seven."),
+            ],
+            rejected: None,
+            bad_turns,
+            check: Check::Exact("Seven.".to_owned()),
+            key: String::new(),
+        }
+    }
+
+    #[test]
+    fn behind_an_earlier_correction_a_question_stands_alone_every_other_time() {
+        let shown = |example: &Example, showings| -> Vec<(usize, usize)> {
+            let rows = taught_rows(example, showings);
+            rows.iter().map(|row| (row.messages.len(), row.showings)).collect()
+        };
+        let question = "What do you get when you add three to four?";
+        let goes_on = in_a_chat(question, vec![2]);
+        assert_eq!(shown(&goes_on, 5), [(5, 3), (3, 2)]);
+        assert_eq!(shown(&goes_on, 1), [(5, 1), (3, 1)]);
+        let alone = &taught_rows(&goes_on, 2)[1];
+        assert_eq!([alone.messages[0].role, alone.messages[1].role], [Role::System, Role::User]);
+        assert_eq!((alone.messages[1].content, alone.wordings.len()), (question, 7));
+        assert_eq!(shown(&in_a_chat(question, vec![]), 5), [(5, 5)]);
+        assert_eq!(
+            shown(&in_a_chat("And for four?", vec![2]), 5),
+            [(5, 5)],
+            "not without its chat"
+        );
     }
 
     #[test]
