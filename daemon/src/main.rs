@@ -18,6 +18,7 @@ mod client;
 mod command;
 mod compare;
 mod control;
+mod controls;
 mod cycle;
 mod demo;
 mod dirs;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::waiting::{Votes, WaitingReason, WaitingView};
-use hone_dataset::{Labelled, Policy};
+use hone_dataset::{Known, Labelled, Policy};
 
+use crate::controls::Controls;
 use crate::cycle::{policy, teaching};
 use crate::parts::Parts;
 use crate::promote::Error;
@@ -19,13 +20,13 @@ pub async fn list(parts: &Parts) -> Result<Vec<WaitingView>, Error> {
     let config = parts.settings.now();
     let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
     let policy = policy(&config);
-    Ok(tokio::task::spawn_blocking(move || views(&policy, &rows)).await?)
+    Ok(tokio::task::spawn_blocking(move || views(&policy, &rows, &Controls::of(&config))).await?)
 }
 
-fn views(policy: &Policy, rows: &[Labelled]) -> Vec<WaitingView> {
+fn views(policy: &Policy, rows: &[Labelled], known: &dyn Known) -> Vec<WaitingView> {
     let by_id: HashMap<_, _> = rows.iter().map(|row| (row.interaction.id, row)).collect();
     // The settings were checked when they were read.
-    let mut waiting = hone_dataset::waiting(policy, rows).unwrap_or_default();
+    let mut waiting = hone_dataset::waiting(policy, rows, known).unwrap_or_default();
     waiting.sort_unstable_by_key(|one| Reverse(one.id));
     waiting.iter().filter_map(|one| Some(view(by_id.get(&one.id)?, one.reason))).collect()
 }

@@ -7,6 +7,7 @@
 //! | `redact` | personal data out, placeholders in |
 //! | `derive` | how an answer is tested |
 //! | `dedup` | same and similar prompts |
+//! | `known` | what is right though nobody said so |
 //! | `trust` | whose corrections may teach by themselves |
 //! | `fold` | which rows judge an adapter that never saw them |
 //! | `rehearse` | everyday questions that keep the model from forgetting |
@@ -26,6 +27,7 @@ mod error;
 mod example;
 mod fold;
 mod form;
+mod known;
 pub mod lines;
 pub mod mix;
 mod policy;
@@ -46,6 +48,7 @@ pub use dedup::prompt_key;
 pub use derive::{check_for, is_result};
 pub use error::{Error, Result};
 pub use example::{Example, Kind};
+pub use known::{Known, Nothing};
 pub use mix::Mix;
 pub use policy::Policy;
 pub use rehearse::{Rehearsal, Sources};
@@ -64,7 +67,7 @@ use snapshot::Ledger;
 use trust::{Claim, Ruling};
 
 /// What a snapshot is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// Answers that something was said about. The caller chooses which endpoints teach; a raw
     /// completion is learnt as one turn of a chat.
@@ -73,6 +76,8 @@ pub struct Inputs<'a> {
     pub rehearsal: Sources<'a>,
     /// The [`Example::lesson`]s that the adapter that serves was trained on.
     pub learned: &'a BTreeSet<String>,
+    /// What is right though nobody said so.
+    pub known: &'a dyn Known,
 }
 
 /// A snapshot whose rehearsal the base has not answered yet.
@@ -119,6 +124,7 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
 
     let voices = voices(inputs.labelled);
     ledger.sources = voices.len();
+    hold_what_contradicts_the_base(&mut drafts, inputs.known, &mut ledger);
     rule(&mut drafts, &clusters, &voices, &mut ledger);
     mark_copies(&mut drafts);
     mark_near_copies(policy, &mut drafts);
@@ -158,9 +164,9 @@ fn voices(labelled: &[Labelled]) -> BTreeSet<Option<&str>> {
 ///
 /// # Errors
 /// As [`curate`].
-pub fn waiting(policy: &Policy, labelled: &[Labelled]) -> Result<Vec<Waiting>> {
+pub fn waiting(policy: &Policy, labelled: &[Labelled], known: &dyn Known) -> Result<Vec<Waiting>> {
     let rehearsal = Sources { unrated: &[], shipped: &[] };
-    let inputs = Inputs { labelled, rehearsal, learned: &BTreeSet::new() };
+    let inputs = Inputs { labelled, rehearsal, learned: &BTreeSet::new(), known };
     Ok(curate(policy, inputs)?.ledger.waiting)
 }
 
@@ -263,6 +269,22 @@ fn mark_near_copies(policy: &Policy, drafts: &mut [Draft]) {
     let repeats = groups(policy, drafts, &left).repeats;
     for (at, _) in left.into_iter().zip(repeats).filter(|(_, repeats)| *repeats) {
         drafts[at].out = Some(Reason::NearDuplicate);
+    }
+}
+
+/// What is said once against the base and a control waits until it is said again.
+fn hold_what_contradicts_the_base(drafts: &mut [Draft], known: &dyn Known, ledger: &mut Ledger) {
+    let say = |draft: &Draft| (draft.same.clone(), normalised(&draft.row.answer));
+    let mut said: HashMap<(String, String), usize> = HashMap::new();
+    for draft in drafts.iter().filter(|draft| draft.row.kind == Kind::Supervised) {
+        *said.entry(say(draft)).or_default() += draft.row.times_said;
+    }
+    for draft in drafts.iter_mut().filter(|draft| draft.out.is_none()) {
+        if said.get(&say(draft)) == Some(&1) && known::contradicts_base(&draft.row, known) {
+            draft.out = Some(Reason::ContradictsBase);
+            let reason = WaitingReason::ContradictsBase;
+            ledger.waiting.push(Waiting { id: draft.row.id, reason });
+        }
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Reason {
     Contradiction,
     /// Its source sent far more than the others.
     SourceOverCap,
+    /// The base and a control say otherwise, and this was said once.
+    ContradictsBase,
     /// More rows than `max_rows`; the newest stay.
     OverMaxRows,
     /// A good answer that the replay ratio leaves no room for.
@@ -80,6 +82,8 @@ pub(crate) struct Row {
     pub(crate) said_at: i64,
     /// Whether the base answered, without an adapter.
     pub(crate) of_base: bool,
+    /// How often the correction was given, by whomever.
+    pub(crate) times_said: usize,
 }
 
 /// What selection leaves.
@@ -134,6 +138,7 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
         None => None,
     };
     let rejected = served(interaction).ok().filter(|_| kind == Kind::Supervised);
+    let times_said = times_said(&feedback, &answer);
     Ok(Row {
         id: interaction.id,
         kind,
@@ -145,7 +150,14 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
         source,
         said_at,
         of_base: interaction.adapter_id.is_none(),
+        times_said,
     })
+}
+
+/// How often a correction was given.
+fn times_said(feedback: &[&Feedback], answer: &str) -> usize {
+    let says = |item: &&&Feedback| matches!(&item.signal, Signal::Demonstration(text) if normalised(text) == normalised(answer));
+    feedback.iter().filter(says).count()
 }
 
 fn in_order(feedback: &[Feedback]) -> Vec<&Feedback> {

@@ -16,8 +16,8 @@ use proptest::prelude::*;
 
 use crate::dedup::Fingerprint;
 use crate::{
-    Curated, Example, Inputs, Kind, Labelled, Mix, Policy, Reason, Rehearsal, Snapshot, Sources,
-    WaitingReason, check_for, curate,
+    Curated, Example, Inputs, Kind, Labelled, Mix, Nothing, Policy, Reason, Rehearsal, Snapshot,
+    Sources, WaitingReason, check_for, curate,
 };
 
 /// An interaction whose id, and so its age, follows from `number`.
@@ -103,7 +103,8 @@ fn roomy() -> Policy {
 
 fn curated(policy: &Policy, labelled: &[Labelled]) -> Curated {
     let rehearsal = Sources { unrated: &[], shipped: &[] };
-    curate(policy, Inputs { labelled, rehearsal, learned: &BTreeSet::new() }).unwrap()
+    curate(policy, Inputs { labelled, rehearsal, learned: &BTreeSet::new(), known: &Nothing })
+        .unwrap()
 }
 
 /// A snapshot without rehearsal.

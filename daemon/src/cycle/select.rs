@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{End, Work};
 use crate::compare::{self, Side};
+use crate::controls::Controls;
 use crate::parts::Parts;
 
 /// Unrated answers to choose rehearsal from.
@@ -42,9 +43,11 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let learned = learned(parts, parts.registry.live().live).await;
     let policy = policy(&config);
     let shipped = shipped(&config)?;
+    let controls = Controls::of(&config);
     let mut curated = tokio::task::spawn_blocking(move || {
         let rehearsal = Sources { unrated: &unrated, shipped: &shipped };
-        hone_dataset::curate(&policy, Inputs { labelled: &rows, rehearsal, learned: &learned })
+        let inputs = Inputs { labelled: &rows, rehearsal, learned: &learned, known: &controls };
+        hone_dataset::curate(&policy, inputs)
     })
     .await??;
     let lessons = lessons(&curated);
@@ -312,7 +315,12 @@ mod tests {
         let config = Config::defaults(std::path::Path::new("d")).unwrap();
         let sources = Sources { unrated: &[], shipped: &[] };
         let learned = BTreeSet::new();
-        let inputs = Inputs { labelled: &[], rehearsal: sources, learned: &learned };
+        let inputs = Inputs {
+            labelled: &[],
+            rehearsal: sources,
+            learned: &learned,
+            known: &hone_dataset::Nothing,
+        };
         let curated = hone_dataset::curate(&policy(&config), inputs).unwrap();
         let reason = too_little(&curated.seal(Vec::new()).unwrap().manifest, &config).unwrap();
         assert!(reason.contains("0 corrected answers") && reason.contains("min_examples"));

@@ -28,7 +28,7 @@ fn lessons(count: u32) -> Vec<Labelled> {
 
 fn with_learned(labelled: &[Labelled], learned: &BTreeSet<String>) -> Snapshot {
     let rehearsal = Sources { unrated: &[], shipped: &[] };
-    let inputs = Inputs { labelled, rehearsal, learned };
+    let inputs = Inputs { labelled, rehearsal, learned, known: &Nothing };
     curate(&roomy(), inputs).unwrap().seal(Vec::new()).unwrap()
 }
 
@@ -194,7 +194,8 @@ fn rehearsal_is_everyday_traffic_unlike_what_was_corrected() {
     let shipped: Vec<Vec<Message>> =
         (0..3).map(|it| vec![Message::new(Role::User, format!("everyday {it}"))]).collect();
     let rehearsal = Sources { unrated: &traffic, shipped: &shipped };
-    let inputs = Inputs { labelled: &labelled, rehearsal, learned: &BTreeSet::new() };
+    let inputs =
+        Inputs { labelled: &labelled, rehearsal, learned: &BTreeSet::new(), known: &Nothing };
     let questions = curate(&Policy::default(), inputs).unwrap().questions;
 
     let of = |number: usize| questions.iter().find(|it| it.id == Some(traffic[number].id));

@@ -11,7 +11,7 @@ fn waits(rows: &[Labelled]) -> Vec<(i64, WaitingReason)> {
         let row = rows.iter().find(|row| row.interaction.id == id).unwrap();
         row.interaction.created_at.0
     };
-    let waiting = waiting(&Policy::default(), rows).unwrap();
+    let waiting = waiting(&Policy::default(), rows, &Nothing).unwrap();
     waiting.iter().map(|it| (number(it.id), it.reason)).collect()
 }
 
@@ -104,4 +104,35 @@ fn a_flood_outvotes_nobody() {
     let snapshot = build(&Policy::default(), &rows);
     let taught: Vec<_> = snapshot.examples.iter().map(Example::reference).collect();
     assert_eq!(taught, ["right", "served"]);
+}
+
+/// Knows one sum.
+struct Sum;
+
+impl crate::Known for Sum {
+    fn is_right(&self, prompt: &[Message], answer: &str) -> Option<bool> {
+        (prompt[0].content == "2 + 2?").then(|| answer.contains('4'))
+    }
+}
+
+#[test]
+fn what_is_said_once_against_the_base_and_a_control_waits() {
+    let waits = |rows: &[Labelled]| -> Vec<WaitingReason> {
+        let waiting = waiting(&Policy::default(), rows, &Sum).unwrap();
+        waiting.into_iter().map(|one| one.reason).collect()
+    };
+    let served =
+        |number, prompt: &str, text| asked(number, vec![Message::new(Role::User, prompt)], text);
+    let right = |number| served(number, "2 + 2?", "It is 4.");
+    let five = || fix("It is 5.");
+    let held = [WaitingReason::ContradictsBase];
+    assert_eq!(waits(&[right(1).say("a", five())]), held);
+    assert!(waits(&[right(1).say("a", five()).say("a", five())]).is_empty(), "said again");
+    assert!(waits(&[right(1).say("a", five()), right(2).say("b", five())]).is_empty());
+    assert!(waits(&[right(1).say("a", fix("4, dear."))]).is_empty(), "in other words");
+    assert!(waits(&[served(1, "2 + 2?", "It is 3.").say("a", five())]).is_empty(), "wrong before");
+    assert!(waits(&[served(1, "3 + 3?", "It is 4.").say("a", five())]).is_empty(), "no control");
+    let mut adapted = right(1).say("a", five());
+    adapted.interaction.adapter_id = Some(hone_api::AdapterId::new());
+    assert!(waits(&[adapted]).is_empty(), "not the base's answer");
 }
