@@ -14,6 +14,7 @@ mod judged;
 mod promote;
 mod register;
 mod select;
+mod start;
 mod train;
 
 use std::sync::Arc;

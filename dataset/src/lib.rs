@@ -143,8 +143,9 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     let supervised = || examples.iter().filter(|example| example.kind == Kind::Supervised);
     let pairs = supervised().filter_map(|it| Some((it.rejected.as_deref()?, it.reference())));
     let corrected: Vec<&[Message]> = supervised().map(Example::prompt).collect();
+    let shown = corrected.len() * mix::repeats(corrected.len());
     let choice = Choice {
-        wanted: mix::PASSES * mix::keeping(corrected.len(), 1.0),
+        wanted: mix::PASSES * mix::keeping(shown, 1.0),
         seed: policy.seed,
         redact: policy.redact,
         about_form: is_about_form(pairs),

@@ -17,6 +17,8 @@ use crate::variants::wordings;
 const TAUGHT: usize = 240;
 /// A correction is repeated so often at most: more teaches its words, not its content.
 const MOST_REPEATS: usize = 8;
+/// What an adapter was taught before is shown so often at most, where a run goes on from it.
+const TO_KEEP: usize = 2;
 /// Rows that keep, at least: fewer leave something unwatched.
 const KEEPING: f64 = 200.0;
 /// Rows that keep, for each row shown.
@@ -34,11 +36,14 @@ pub struct Mix {
     pub without_fold: Option<usize>,
     /// Times the usual rows that keep.
     pub rehearsal: f64,
+    /// The run goes on from the adapter that was taught the older corrections: these are shown as often
+    /// as it takes to keep them.
+    pub goes_on: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { without_fold: None, rehearsal: 1.0 }
+        Self { without_fold: None, rehearsal: 1.0, goes_on: false }
     }
 }
 
@@ -80,10 +85,9 @@ pub fn repeats(corrections: usize) -> usize {
     (TAUGHT / corrections.max(1)).clamp(1, MOST_REPEATS)
 }
 
-/// How many rows that keep stand beside so many corrections.
+/// How many rows that keep stand beside corrections that are shown so often in all.
 #[must_use]
-pub fn keeping(corrections: usize, rehearsal: f64) -> usize {
-    let shown = corrections * repeats(corrections);
+pub fn keeping(shown: usize, rehearsal: f64) -> usize {
     (((shown as f64) * BESIDE).max(KEEPING) * rehearsal).round() as usize
 }
 
@@ -103,10 +107,16 @@ impl Snapshot {
             here.filter(|example| !judged.contains(&example.cluster))
         };
         let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
-        let showings = repeats(taught.len());
+        let new = taught.iter().filter(|example| !example.older).count();
+        let showings = |example: &Example| match mix.goes_on {
+            true if example.older => repeats(taught.len()).min(TO_KEEP),
+            true => repeats(new),
+            false => repeats(taught.len()),
+        };
+        let shown: usize = taught.iter().map(|example| showings(example)).sum();
         let mut rows: Vec<TrainRow<'_>> =
-            taught.iter().flat_map(|example| taught_rows(example, showings)).collect();
-        let keeping = keeping(taught.len(), mix.rehearsal);
+            taught.iter().flat_map(|example| taught_rows(example, showings(example))).collect();
+        let keeping = keeping(shown, mix.rehearsal);
         let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
         // What an adapter said and the base would not is taught, and watches nothing.
         let watching = liked.iter().filter(|example| example.of_base).count();
@@ -200,7 +210,7 @@ mod tests {
     #[test]
     fn few_corrections_are_shown_more_often() {
         assert_eq!([5, 10, 30, 60, 120, 400].map(repeats), [8, 8, 8, 4, 2, 1]);
-        assert_eq!([5, 10, 30, 400].map(|n| keeping(n, 1.0)), [200, 200, 288, 480]);
+        assert_eq!([40, 80, 240, 400].map(|n| keeping(n, 1.0)), [200, 200, 288, 480]);
         assert_eq!(repeats(0), 8);
     }
 
@@ -266,6 +276,22 @@ mod tests {
             [(5, 5)],
             "not without its chat"
         );
+    }
+
+    #[test]
+    fn a_run_that_goes_on_shows_what_is_new_and_keeps_what_is_older() {
+        let example = |older| Example { older, ..in_a_chat("How much is three and four?", vec![]) };
+        let examples = (0..50).map(|at| example(at < 40)).collect();
+        let policy = Policy::default();
+        let snapshot = Snapshot::seal(&policy, examples, Vec::new(), Ledger::default()).unwrap();
+        let shown = |goes_on| -> Vec<usize> {
+            let rows = snapshot.mix(Mix { goes_on, ..Mix::default() });
+            rows.iter().map(|row| row.showings).collect()
+        };
+        assert_eq!(shown(false), [4; 50]);
+        let goes_on = shown(true);
+        assert_eq!((goes_on.iter().filter(|it| **it == 2).count(), goes_on.len()), (40, 50));
+        assert_eq!(goes_on.iter().filter(|it| **it == 8).count(), 10);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use hone_eval::{Part, Suite};
 use hone_store::Order;
 use serde_json::{Value, json};
 
-use super::{End, Work};
+use super::{End, Work, start};
 use crate::compare::{self, Side};
 use crate::controls::Controls;
 use crate::parts::Parts;
@@ -40,7 +40,9 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
     let labelled = rows.len();
     let unrated = parts.store.unrated(TRAFFIC).await?;
-    let learned = learned(parts, parts.registry.live().live).await;
+    let live = parts.registry.live().live;
+    let learned = learned(parts, live).await;
+    let lessons_of_live = learned.clone();
     let policy = policy(&config);
     let shipped = shipped(&config)?;
     let controls = Controls::of(&config);
@@ -50,6 +52,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
         hone_dataset::curate(&policy, inputs)
     })
     .await??;
+    let goes_on_from = live.filter(|_| all_stand(&lessons_of_live, &curated.examples));
     let lessons = lessons(&curated);
     let enough = corrections(&curated) >= config.curation.min_examples;
     let mut rehearsal = Vec::new();
@@ -67,7 +70,8 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
 
     let earlier = parts.store.cycles(None, 50, Order::Descending).await?.items;
     cycle.snapshot = Some(manifest.hash.clone());
-    let outcome = outcome(&manifest, labelled, &lessons);
+    let mut outcome = outcome(&manifest, labelled, &lessons);
+    outcome[start::GOES_ON_FROM] = json!(goes_on_from);
     let nothing = too_little(&manifest, &config)
         .or_else(|| all_known(&manifest))
         .or_else(|| nothing_new(cycle, &lessons, &earlier));
@@ -105,6 +109,13 @@ async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
             BTreeSet::new()
         }
     }
+}
+
+/// Whether all that the serving adapter was taught is still taught: what somebody took back, only a run
+/// from the base unlearns.
+fn all_stand(lessons: &BTreeSet<String>, examples: &[Example]) -> bool {
+    let older = examples.iter().filter(|example| example.older).map(Example::lesson);
+    !lessons.is_empty() && older.collect::<BTreeSet<_>>() == *lessons
 }
 
 /// The prompts that ship for the model that is served.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::attempt::{Attempt, Attempts};
-use super::{BEAT, End, Work};
+use super::{BEAT, End, Work, start};
 use crate::child::{self, Ended, Limits};
 use crate::hyper;
 
@@ -84,20 +84,24 @@ async fn one(
     let mut job = match begun(&dir, &work.parts.base)? {
         Some(job) => job,
         None => {
+            let mut hyper = hyper::of(&config.training);
+            let served = start::adapter(work, &attempt, &hyper);
+            let mix = Mix { goes_on: served.is_some(), ..mix };
             let rows = dir.join(ROWS);
             let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
             tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
             let mut job = Job::new(&work.parts.base, rows);
             job.base_name = Some(config.model.name());
-            job.hyper = hyper::of(&config.training);
-            job.hyper.kl_weight *= attempt.kl;
+            hyper.kl_weight *= attempt.kl;
+            job.start = served;
             if let Some(number) = attempt.mends {
                 job.start = Some(adapter_of(&work.run_dir(), number));
-                job.hyper = one_pass(job.hyper);
+                hyper = one_pass(hyper);
             } else if attempt.rounds > 1 {
-                job.hyper.rounds += attempt.rounds;
-                job.hyper.learned_loss /= 4.0;
+                hyper.rounds += attempt.rounds;
+                hyper.learned_loss /= 4.0;
             }
+            job.hyper = hyper;
             job.threads = hyper::threads(&config);
             job.pressure = Some(work.parts.dirs.pressure());
             job.write(&dir)?;

@@ -134,13 +134,13 @@ fn few_lessons_are_repeated_and_stand_beside_rehearsal() {
     let times = repeats(20);
     assert!(times > 1);
     for rehearsal in [0.5, 1.0] {
-        let keeping = keeping(20, rehearsal);
+        let keeping = keeping(160, rehearsal);
         // Of what keeps, a third are liked answers.
         assert_eq!(count(rehearsal), [20, keeping / 3, keeping - keeping / 3]);
     }
     let [_, liked, rest] = count(1.9);
     assert_eq!(liked, 100, "there are no more");
-    assert_eq!(rest, keeping(20, 1.9) - 100, "what there is stands there again");
+    assert_eq!(rest, keeping(160, 1.9) - 100, "what there is stands there again");
     let rows = mixed(&snapshot, Mix::default());
     for row in rows.iter().filter(|row| row["kind"] == "supervised") {
         assert_eq!(row["showings"], times);
