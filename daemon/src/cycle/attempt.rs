@@ -21,7 +21,7 @@ pub struct Attempt {
     pub number: u32,
     /// The try whose training it uses: its own, or an earlier one's.
     pub trained: u32,
-    /// The try from whose adapter its training goes on, for one pass; none begins at the base.
+    /// The try from whose adapter its training goes on, for one pass; without one it is a whole training.
     #[serde(default)]
     pub mends: Option<u32>,
     /// Times the usual rehearsal.

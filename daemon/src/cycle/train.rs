@@ -1,4 +1,4 @@
-//! Train: from the base on the snapshot, in child processes: one adapter for each fold that judges, and
+//! Train: on the snapshot, from the base or what serves, in child processes: one adapter for each fold that judges, and
 //! the candidate on all rows.
 //!
 //! A run that was killed (lack of memory, a crash) is tried again, with less need of memory; a run
