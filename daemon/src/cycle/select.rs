@@ -52,7 +52,8 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
         hone_dataset::curate(&policy, inputs)
     })
     .await??;
-    let goes_on_from = live.filter(|_| all_stand(&lessons_of_live, &curated.examples));
+    let goes_on_from =
+        live.filter(|_| start::is_worth_keeping(&lessons_of_live, &curated.examples));
     let lessons = lessons(&curated);
     let enough = corrections(&curated) >= config.curation.min_examples;
     let mut rehearsal = Vec::new();
@@ -109,13 +110,6 @@ async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
             BTreeSet::new()
         }
     }
-}
-
-/// Whether all that the serving adapter was taught is still taught: what somebody took back, only a run
-/// from the base unlearns.
-fn all_stand(lessons: &BTreeSet<String>, examples: &[Example]) -> bool {
-    let older = examples.iter().filter(|example| example.older).map(Example::lesson);
-    !lessons.is_empty() && older.collect::<BTreeSet<_>>() == *lessons
 }
 
 /// The prompts that ship for the model that is served.
