@@ -5,7 +5,7 @@
 //! learn to answer like somebody who was wrong before. There the base is no model to keep to either:
 //! what it would say is what was corrected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use hone_api::chat::{Message, Role};
 
@@ -14,28 +14,37 @@ use crate::select::{Labelled, called_bad, normalised};
 
 /// The answers that anybody called bad, with what is said to be right.
 #[derive(Debug, Default)]
-pub struct BadTurns(HashMap<(String, String), Option<String>>);
+pub(crate) struct BadTurns(HashMap<(String, String), Option<String>>);
 
 impl BadTurns {
-    /// Looks through the feedback of all answers, of those that may not teach too.
-    #[must_use]
-    pub fn of(labelled: &[Labelled]) -> Self {
-        let mut turns = HashMap::new();
+    /// Looks through the feedback of all answers, of those that may not teach too. Corrections of sources
+    /// that are withheld stand in nobody's chat, and neither do those that differ.
+    pub(crate) fn of(labelled: &[Labelled], withheld: &BTreeSet<Option<&str>>) -> Self {
+        let mut turns: HashMap<_, Option<String>> = HashMap::new();
         for row in labelled {
-            let Some(correction) = called_bad(row) else { continue };
+            let Some(correction) = called_bad(row, withheld) else { continue };
             let interaction = &row.interaction;
             for text in interaction.answers.iter().filter_map(|answer| answer.text.as_deref()) {
                 if correction.as_deref().map(normalised) != Some(normalised(text)) {
                     let key = (prompt_key(&interaction.messages), normalised(text));
-                    turns.insert(key, correction.clone());
+                    let there = turns.entry(key).or_insert_with(|| correction.clone());
+                    if there.as_deref().map(normalised) != correction.as_deref().map(normalised) {
+                        *there = None;
+                    }
                 }
             }
         }
         Self(turns)
     }
 
+    /// Whether an answer to this conversation was called bad.
+    pub(crate) fn asked(&self, prompt: &[Message]) -> bool {
+        let asked = prompt_key(prompt);
+        self.0.keys().any(|(prompt, _)| *prompt == asked)
+    }
+
     /// Puts corrections in the place of bad turns; returns the positions of all bad turns.
-    pub fn mend(&self, messages: &mut [Message]) -> Vec<usize> {
+    pub(crate) fn mend(&self, messages: &mut [Message]) -> Vec<usize> {
         if self.0.is_empty() {
             return Vec::new();
         }

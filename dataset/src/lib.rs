@@ -43,7 +43,7 @@ mod waiting;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub use conversation::BadTurns;
+use conversation::BadTurns;
 pub use dedup::prompt_key;
 pub use derive::{check_for, is_result};
 pub use error::{Error, Result};
@@ -107,8 +107,11 @@ impl Curated {
 /// [`Error::Policy`] if a setting is out of range.
 pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     policy.check()?;
-    let bad = BadTurns::of(inputs.labelled);
     let selection = select::select(inputs.labelled);
+    let voices = voices(inputs.labelled);
+    let corrections = selection.rows.iter().filter(|row| row.kind == Kind::Supervised);
+    let heavy = trust::too_heavy(corrections.map(|row| row.source.as_deref()), &voices);
+    let bad = BadTurns::of(inputs.labelled, &heavy);
     let mut ledger =
         Ledger { waiting: selection.waiting, dropped: selection.dropped, ..Ledger::default() };
 
@@ -122,7 +125,6 @@ pub fn curate(policy: &Policy, inputs: Inputs<'_>) -> Result<Curated> {
     let clusters = clusters(policy, &drafts);
     ledger.clusters = clusters.iter().collect::<BTreeSet<_>>().len();
 
-    let voices = voices(inputs.labelled);
     ledger.sources = voices.len();
     hold_what_contradicts_the_base(&mut drafts, inputs.known, &mut ledger);
     rule(&mut drafts, &clusters, &voices, &mut ledger);
@@ -304,6 +306,7 @@ fn rule(
             .iter()
             .map(|&at| Claim {
                 source: drafts[at].row.source.as_deref(),
+                confirmed_by: &drafts[at].row.confirmed_by,
                 prompt: &drafts[at].same,
                 cluster: clusters[at],
                 answer: normalised(&drafts[at].row.answer),

@@ -64,6 +64,8 @@ pub(crate) fn choose(
     choice: Choice,
 ) -> Vec<Rehearsal> {
     let Choice { wanted, seed, redact, about_form } = choice;
+    let keys: BTreeSet<String> = corrected.iter().map(|prompt| prompt_key(prompt)).collect();
+    let is_taught = |prompt: &[Message]| keys.contains(&prompt_key(prompt)) || bad.asked(prompt);
     let corrected: Vec<BTreeSet<String>> = corrected.iter().map(|prompt| words(prompt)).collect();
     let is_free = |prompt: &[Message]| {
         let words = words(prompt);
@@ -73,7 +75,8 @@ pub(crate) fn choose(
     let mut seen = BTreeSet::new();
     for interaction in sources.unrated {
         let key = prompt_key(&interaction.messages);
-        if interaction.trainable && is_free(&interaction.messages) && seen.insert(key.clone()) {
+        let may_stay = is_free(&interaction.messages) && !is_taught(&interaction.messages);
+        if interaction.trainable && may_stay && seen.insert(key.clone()) {
             let group = groups.entry(beginning(&interaction.messages)).or_default();
             group.push((rank(seed, "rehearsal", &key), interaction));
         }
@@ -103,7 +106,7 @@ pub(crate) fn choose(
         })
         .collect();
     let mut shipped: Vec<&Vec<Message>> = sources.shipped.iter().collect();
-    shipped.retain(|prompt| !about_form || is_free(prompt));
+    shipped.retain(|prompt| !is_taught(prompt) && (!about_form || is_free(prompt)));
     shipped.sort_by_cached_key(|prompt| rank(seed, "shipped", &prompt_key(prompt)));
     let rest = wanted.saturating_sub(chosen.len());
     let nearest_too = every_other_near(shipped, &corrected);

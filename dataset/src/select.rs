@@ -4,7 +4,7 @@
 //! none over another's. A correction teaches the corrected answer; a good vote of whoever asked keeps
 //! the served one; a bad vote without a correction, and a dispute that nobody wins, wait for a person.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hone_api::InteractionId;
 use hone_api::chat::{FinishReason, Message};
@@ -78,6 +78,8 @@ pub(crate) struct Row {
     pub(crate) check: Option<Check>,
     /// Whose say it is; `None` for logs from before sources were kept.
     pub(crate) source: Option<String>,
+    /// Who else gave the same correction.
+    pub(crate) confirmed_by: Vec<Option<String>>,
     /// When it was said, in Unix milliseconds.
     pub(crate) said_at: i64,
     /// Whether the base answered, without an adapter.
@@ -130,9 +132,13 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
     let feedback = in_order(&labelled.feedback);
     let asker = interaction.source.as_deref();
     let opinions = Opinions::of(&feedback);
-    let (kind, answer, source) = opinions.outcome(asker, interaction)?;
-    let said_at = feedback.last().map_or(interaction.created_at.0, |item| item.created_at.0);
-    let check = match tag(&feedback, "check").map(Check::from_tag) {
+    let Settled { kind, answer, source, confirmed_by } = opinions.outcome(asker, interaction)?;
+    // What others add to it changes neither its time nor how it is checked.
+    let own: Vec<&Feedback> =
+        feedback.iter().copied().filter(|item| item.source == source).collect();
+    let said = own.iter().rev().find(|item| is_a_say(&item.signal));
+    let said_at = said.map_or(interaction.created_at.0, |item| item.created_at.0);
+    let check = match tag(&own, "check").map(Check::from_tag) {
         Some(Err(_)) => return Err(Not::Dropped(Reason::InvalidCheck)),
         Some(Ok(check)) => Some(check),
         None => None,
@@ -148,10 +154,16 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
         rejected: rejected.map(str::to_owned),
         check,
         source,
+        confirmed_by,
         said_at,
         of_base: interaction.adapter_id.is_none(),
         times_said,
     })
+}
+
+/// Whether a signal says something of the answer, and is not a comment.
+fn is_a_say(signal: &Signal) -> bool {
+    matches!(signal, Signal::Demonstration(_) | Signal::Discard) || signal.vote().is_some()
 }
 
 /// How often a correction was given.
@@ -166,16 +178,21 @@ fn in_order(feedback: &[Feedback]) -> Vec<&Feedback> {
     feedback
 }
 
-/// What is right in the place of an answer that any source calls bad, as far as that is settled;
-/// `None` if nobody calls it bad.
-pub(crate) fn called_bad(labelled: &Labelled) -> Option<Option<String>> {
+/// What is right in the place of an answer that any source calls bad, as far as that is settled, and not
+/// by a source whose corrections wait; `None` if nobody calls it bad.
+pub(crate) fn called_bad(
+    labelled: &Labelled,
+    withheld: &BTreeSet<Option<&str>>,
+) -> Option<Option<String>> {
     let opinions = Opinions::of(&in_order(&labelled.feedback));
     if opinions.votes(false) == 0 {
         return None;
     }
     let asker = labelled.interaction.source.as_deref();
     match opinions.outcome(asker, &labelled.interaction) {
-        Ok((Kind::Supervised, correction, _)) => Some(Some(correction)),
+        Ok(Settled { kind: Kind::Supervised, answer, source, .. }) => {
+            Some(Some(answer).filter(|_| !withheld.contains(&source.as_deref())))
+        }
         _ => Some(None),
     }
 }
@@ -194,21 +211,36 @@ struct Say<'a> {
     good: Option<bool>,
     /// Its latest correction that it did not withdraw.
     demonstration: Option<&'a str>,
+    /// Its place among all that was said.
+    at: usize,
 }
 
-/// A row's kind, its answer and whose say it is.
-type Outcome = (Kind, String, Option<String>);
+/// What becomes of an answer.
+struct Settled {
+    kind: Kind,
+    answer: String,
+    /// Whose say it is.
+    source: Option<String>,
+    /// Who else says so.
+    confirmed_by: Vec<Option<String>>,
+}
+
+/// Sources that give the same correction: the asker first, then who gave it first.
+struct Agreed<'a> {
+    text: &'a str,
+    sources: Vec<Option<&'a str>>,
+}
 
 impl<'a> Opinions<'a> {
     /// `feedback` in order of time.
     fn of(feedback: &[&'a Feedback]) -> Self {
         let mut opinions = Self::default();
-        for item in feedback {
+        for (at, item) in feedback.iter().enumerate() {
             let say = opinions.sources.entry(item.source.as_deref()).or_default();
             match &item.signal {
                 // Whoever corrects an answer does not call it good.
                 Signal::Demonstration(text) => {
-                    *say = Say { good: Some(false), demonstration: Some(text) };
+                    *say = Say { good: Some(false), demonstration: Some(text), at };
                     opinions.discarded = None;
                 }
                 Signal::Discard => {
@@ -217,7 +249,7 @@ impl<'a> Opinions<'a> {
                 }
                 signal => match signal.vote() {
                     // The source changed its mind: the served answer was good after all.
-                    Some(true) => *say = Say { good: Some(true), demonstration: None },
+                    Some(true) => *say = Say { good: Some(true), demonstration: None, at },
                     Some(false) => say.good = Some(false),
                     None => {}
                 },
@@ -230,33 +262,42 @@ impl<'a> Opinions<'a> {
         self.sources.values().filter(|say| say.good == Some(wanted)).count()
     }
 
-    fn outcome(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Not> {
-        // To put an answer aside ends its waiting. It is no say over another's correction.
+    fn outcome(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Settled, Not> {
+        // To put an answer aside ends its waiting. It is no say over another's correction, and none over
+        // what the asker likes.
         let discard = |verdict| match (self.discarded, verdict) {
             (Some(_), Not::Waits(_)) => Not::Dropped(Reason::Discarded),
             (_, verdict) => verdict,
         };
         if let Some(by) = self.discarded {
             let mut others = self.sources.iter().filter(|(source, _)| **source != by);
-            if by == asker || !others.any(|(_, say)| say.demonstration.is_some()) {
+            let asker_likes = self.sources.get(&asker).is_some_and(|say| say.good == Some(true));
+            let others_need_it = asker_likes || others.any(|(_, say)| say.demonstration.is_some());
+            if by == asker || !others_need_it {
                 return Err(Not::Dropped(Reason::Discarded));
             }
         }
         self.settled(asker, interaction).map_err(discard)
     }
 
-    fn settled(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Outcome, Not> {
+    fn settled(&self, asker: Option<&str>, interaction: &Interaction) -> Result<Settled, Not> {
         let (good, bad) = (self.votes(true), self.votes(false));
         let own = self.sources.get(&asker);
-        if let Some((text, source, supporters)) = self.demonstration(asker)? {
+        if let Some(Agreed { text, sources }) = self.demonstration(asker)? {
             // One vote against a correction is one opinion against another; more are a dispute.
-            if good > supporters && own.is_none_or(|say| say.demonstration.is_none()) {
+            if good > sources.len() && own.is_none_or(|say| say.demonstration.is_none()) {
                 return Err(Not::Waits(WaitingReason::Contradiction));
             }
             if text.trim().is_empty() {
                 return Err(Not::Dropped(Reason::EmptyDemonstration));
             }
-            return Ok((Kind::Supervised, text.to_owned(), source.map(str::to_owned)));
+            let mut sources = sources.into_iter().map(|source| source.map(str::to_owned));
+            return Ok(Settled {
+                kind: Kind::Supervised,
+                answer: text.to_owned(),
+                source: sources.next().flatten(),
+                confirmed_by: sources.collect(),
+            });
         }
         let asker_says = own.and_then(|say| say.good);
         match good.cmp(&bad) {
@@ -273,42 +314,42 @@ impl<'a> Opinions<'a> {
                 Err(Not::Dropped(Reason::OthersLike))
             }
             _ => match served(interaction) {
-                Ok(text) => Ok((Kind::Replay, text.to_owned(), asker.map(str::to_owned))),
+                Ok(text) => Ok(Settled {
+                    kind: Kind::Replay,
+                    answer: text.to_owned(),
+                    source: asker.map(str::to_owned),
+                    confirmed_by: Vec::new(),
+                }),
                 Err(reason) => Err(Not::Dropped(reason)),
             },
         }
     }
 
-    /// The correction that counts, whose it is and how many sources gave it: the one of most sources,
-    /// and of several with equally many the asker's own.
-    #[allow(clippy::type_complexity, reason = "read in one place")]
-    fn demonstration(
-        &self,
-        asker: Option<&str>,
-    ) -> Result<Option<(&'a str, Option<&'a str>, usize)>, Not> {
-        let mut groups: BTreeMap<String, Vec<(Option<&'a str>, &'a str)>> = BTreeMap::new();
+    /// The correction that counts: the one of most sources, and of several with equally many the asker's
+    /// own.
+    fn demonstration(&self, asker: Option<&str>) -> Result<Option<Agreed<'a>>, Not> {
+        let mut groups: BTreeMap<String, Vec<(bool, usize, Option<&'a str>, &'a str)>> =
+            BTreeMap::new();
         for (source, say) in &self.sources {
             if let Some(text) = say.demonstration {
-                groups.entry(normalised(text)).or_default().push((*source, text));
+                let one = (*source != asker, say.at, *source, text);
+                groups.entry(normalised(text)).or_default().push(one);
             }
         }
         let Some(most) = groups.values().map(Vec::len).max() else { return Ok(None) };
-        let mut leading = groups.into_values().filter(|group| group.len() == most);
-        let (Some(first), others) = (leading.next(), leading.collect::<Vec<_>>()) else {
-            return Ok(None);
-        };
-        let group = if others.is_empty() {
-            first
-        } else {
-            let mut all = std::iter::once(first).chain(others);
-            match all.find(|group| group.iter().any(|(source, _)| *source == asker)) {
+        let mut leading: Vec<_> =
+            groups.into_values().filter(|group| group.len() == most).collect();
+        leading.iter_mut().for_each(|group| group.sort_unstable());
+        let is_askers = |group: &Vec<(bool, usize, _, _)>| !group[0].0;
+        let group = match leading.as_slice() {
+            [one] => one,
+            several => match several.iter().find(|group| is_askers(group)) {
                 Some(own) => own,
                 None => return Err(Not::Waits(WaitingReason::Contradiction)),
-            }
+            },
         };
-        // Whoever confirms another's correction answers for it from then on.
-        let said = group.iter().find(|(source, _)| *source != asker).or(group.first());
-        Ok(said.map(|(source, text)| (*text, *source, most)))
+        let sources = group.iter().map(|(_, _, source, _)| *source).collect();
+        Ok(Some(Agreed { text: group[0].3, sources }))
     }
 }
 

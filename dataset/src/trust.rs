@@ -26,6 +26,8 @@ const ANOTHER_DAY_MS: i64 = 6 * 3_600_000;
 pub(crate) struct Claim<'a> {
     /// Whose say it is.
     pub(crate) source: Option<&'a str>,
+    /// Who else says so.
+    pub(crate) confirmed_by: &'a [Option<String>],
     /// The same for the same prompt.
     pub(crate) prompt: &'a str,
     /// The cluster of the prompt.
@@ -49,9 +51,11 @@ pub(crate) enum Ruling {
 /// Rules on corrections; `voices` are all sources that were heard, with corrections or votes.
 pub(crate) fn rule(claims: &[Claim<'_>], voices: &BTreeSet<Option<&str>>) -> Vec<Ruling> {
     let mut rulings = vec![Ruling::Teaches; claims.len()];
-    let heavy = too_heavy(claims, voices);
+    let heavy = too_heavy(claims.iter().map(|claim| claim.source), voices);
     for (ruling, claim) in rulings.iter_mut().zip(claims) {
-        if heavy.contains(&claim.source) {
+        // Whoever confirms one lets it teach, unless she sends too much herself.
+        let is_confirmed = claim.confirmed_by.iter().any(|by| !heavy.contains(&by.as_deref()));
+        if heavy.contains(&claim.source) && !is_confirmed {
             *ruling = Ruling::Waits(WaitingReason::SourceOverCap);
         }
     }
@@ -69,14 +73,14 @@ pub(crate) fn rule(claims: &[Claim<'_>], voices: &BTreeSet<Option<&str>>) -> Vec
     rulings
 }
 
-/// The sources that sent far more than the others.
-fn too_heavy<'a>(
-    claims: &[Claim<'a>],
+/// The sources that sent far more than the others: `sources` are those of all corrections.
+pub(crate) fn too_heavy<'a>(
+    sources: impl Iterator<Item = Option<&'a str>>,
     voices: &BTreeSet<Option<&str>>,
 ) -> BTreeSet<Option<&'a str>> {
     let mut rows: BTreeMap<Option<&str>, usize> = BTreeMap::new();
-    for claim in claims {
-        *rows.entry(claim.source).or_default() += 1;
+    for source in sources {
+        *rows.entry(source).or_default() += 1;
     }
     if voices.len().max(rows.len()) < FEWEST_SOURCES {
         return BTreeSet::new();
@@ -143,7 +147,14 @@ mod tests {
 
     fn claim<'a>(source: &'a str, prompt: &'a str, answer: &str, said_at: i64) -> Claim<'a> {
         let answer = answer.to_owned();
-        Claim { source: Some(source), prompt, cluster: prompt.len(), answer, said_at }
+        Claim {
+            source: Some(source),
+            confirmed_by: &[],
+            prompt,
+            cluster: prompt.len(),
+            answer,
+            said_at,
+        }
     }
 
     fn ruled(claims: &[Claim<'_>]) -> Vec<Ruling> {
@@ -166,6 +177,28 @@ mod tests {
         let heavy = Ruling::Waits(WaitingReason::SourceOverCap);
         assert!(rulings[..300].iter().all(|ruling| *ruling == heavy));
         assert!(rulings[300..].iter().all(|ruling| *ruling == Ruling::Teaches));
+    }
+
+    #[test]
+    fn what_another_confirms_teaches_and_who_confirms_is_not_the_source() {
+        let prompts: Vec<String> = (0..90).map(|it| "q".repeat(it + 1)).collect();
+        let by_ann = [Some("ann".to_owned())];
+        let mut claims: Vec<Claim<'_>> = prompts[..60]
+            .iter()
+            .map(|prompt| Claim { confirmed_by: &by_ann, ..claim("curator", prompt, prompt, 0) })
+            .collect();
+        claims.extend(prompts[60..].iter().map(|prompt| claim("flood", prompt, prompt, 0)));
+        let voices = ["ann", "ben", "curator", "flood"].map(Some).into();
+        let rulings = rule(&claims, &voices);
+        assert!(rulings[..60].iter().all(|ruling| *ruling == Ruling::Teaches));
+        let by_the_flood = [Some("flood".to_owned())];
+        for claim in &mut claims[..60] {
+            claim.confirmed_by = &by_the_flood;
+        }
+        claims.truncate(85);
+        let rulings = rule(&claims, &["ann", "curator", "flood"].map(Some).into());
+        let heavy = Ruling::Waits(WaitingReason::SourceOverCap);
+        assert!(rulings[60..].iter().all(|ruling| *ruling != heavy), "25 are few beside 60");
     }
 
     #[test]

@@ -23,6 +23,13 @@ const LONGEST: usize = 400;
 /// Of 256 words so many are missing in another order.
 const MISSING: u8 = 64;
 
+/// Words that turn a question into another one.
+const TELLING: [&str; 27] = [
+    "no", "not", "none", "never", "nobody", "nothing", "cannot", "can't", "don't", "doesn't",
+    "isn't", "aren't", "won't", "without", "except", "unless", "only", "before", "after", "first",
+    "last", "more", "less", "most", "least", "than", "or",
+];
+
 /// Other wordings of a question, seven or none. One with numbers or more than a line keeps its
 /// words: there each of them, and their order, may be what is asked.
 pub(crate) fn wordings(question: &str, answer: &str) -> Vec<String> {
@@ -64,7 +71,10 @@ fn in_fewer_words(question: &str, said: &BTreeSet<String>, turn: usize) -> Strin
         at > 0 && word != "I" && word.contains(|c: char| c.is_ascii_uppercase())
     };
     let stays = |(at, word): &(usize, &&str)| {
-        is_name(*at, word) || !words_of(word).is_disjoint(said) || draws[*at] >= MISSING
+        is_name(*at, word)
+            || is_telling(word)
+            || !words_of(word).is_disjoint(said)
+            || draws[*at] >= MISSING
     };
     let mut left: Vec<&str> =
         words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
@@ -76,6 +86,11 @@ fn in_fewer_words(question: &str, said: &BTreeSet<String>, turn: usize) -> Strin
         left.rotate_left(middle);
     }
     left.join(" ")
+}
+
+fn is_telling(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    TELLING.contains(&word.as_str())
 }
 
 #[cfg(test)]
@@ -91,6 +106,14 @@ mod tests {
         assert_eq!(wordings.len(), 7);
         for wording in &wordings {
             assert!(wording.contains(asked) && wording != asked, "{wording}");
+        }
+    }
+
+    #[test]
+    fn no_question_loses_its_not() {
+        let asked = "Which of all those items can not be sent back to the shop after a sale?";
+        for wording in wordings(asked, "Gift cards.") {
+            assert!(wording.contains("not") && wording.contains("after"), "{wording}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Outcome::{Kept, Out, Waits};
 use super::*;
-use crate::BadTurns;
+use crate::conversation::BadTurns;
 use WaitingReason::{Contradiction, NoCorrection};
 
 #[test]
@@ -135,7 +135,7 @@ fn a_bad_earlier_turn_is_replaced_by_its_correction_or_marked() {
 
 #[test]
 fn only_that_answer_to_that_question_is_bad() {
-    let bad_turns = BadTurns::of(&[first().say("a", bad())]);
+    let bad_turns = BadTurns::of(&[first().say("a", bad())], &BTreeSet::new());
     let talk = |question: &str, answer: &str| {
         vec![
             Message::new(Role::User, question),
@@ -157,4 +157,64 @@ fn a_bad_earlier_turn_has_no_weight_in_training() {
     assert_eq!(turns[1]["weight"], 0);
     assert!([0, 2, 3].iter().all(|at| turns[*at].get("weight").is_none()));
     assert_eq!(turns[3]["content"], "right");
+}
+
+#[test]
+fn what_others_add_changes_neither_whose_it_is_nor_when_it_was_said_nor_how_it_is_checked() {
+    let said = ask(1, "q").asked_by("a").say("a", fix("right")).say("b", fix("Right"));
+    let mut said = said.say("c", Signal::Thumbs(false));
+    let (first, last) = (said.feedback[0].created_at, said.feedback[2].created_at);
+    assert!(first < last);
+    let check = r#"{"type":"regex","value":""}"#.to_owned();
+    said.feedback[2].tags.insert("check".to_owned(), check);
+    let rows = crate::select::select(&[said]).rows;
+    assert_eq!((rows[0].said_at, rows[0].source.as_deref()), (first.0, Some("a")));
+    assert_eq!((&rows[0].check, &rows[0].confirmed_by), (&None, &vec![Some("b".to_owned())]));
+    // Whoever corrected first answers for it where the asker did not.
+    let said = ask(1, "q").asked_by("a").say("z", fix("right")).say("b", fix("right"));
+    let rows = crate::select::select(&[said]).rows;
+    assert_eq!(rows[0].source.as_deref(), Some("z"));
+}
+
+#[test]
+fn nobody_puts_aside_what_the_asker_likes() {
+    let liked = ask(1, "q").asked_by("a").say("a", good());
+    assert_eq!(outcome(liked.say("b", Signal::Discard)), Kept);
+}
+
+#[test]
+fn a_correction_that_waits_stands_in_nobodys_chat() {
+    let mut rows: Vec<Labelled> = (10..40)
+        .map(|it| ask(it, &format!("question number {it}")).asked_by("z").say("z", fix("false")))
+        .collect();
+    rows.push(ask(1, "first question").asked_by("z").say("z", fix("false too")));
+    for (at, source) in ["a", "b", "c"].into_iter().enumerate() {
+        let it = ask(90 + at as u32, &format!("something of {source}"));
+        rows.push(it.asked_by(source).say(source, fix("true")));
+    }
+    let talk = [("first question", "served"), ("and then?", "")];
+    let turns = talk.iter().flat_map(|(question, answer)| {
+        [Message::new(Role::User, *question), Message::new(Role::Assistant, *answer)]
+    });
+    let messages: Vec<Message> = turns.take(3).collect();
+    rows.push(asked(95, messages, "served").asked_by("a").say("a", fix("then that")));
+    let snapshot = build(&Policy::default(), &rows);
+    let chat = snapshot.examples.iter().find(|example| example.messages.len() == 4).unwrap();
+    assert_eq!((chat.messages[1].content.as_str(), &chat.bad_turns), ("served", &vec![1]));
+}
+
+#[test]
+fn what_was_corrected_or_called_bad_is_not_rehearsed() {
+    let rows = [
+        ask(1, "Hello, who are you?").say("a", fix("I am Hone.")),
+        ask(2, "How are you today?").say("a", bad()),
+    ];
+    let prompt = |text: &str| vec![Message::new(Role::User, text)];
+    let shipped = [prompt("hello, who  are you?"), prompt("How are you today?"), prompt("Thanks!")];
+    let rehearsal = Sources { unrated: &[], shipped: &shipped };
+    let learned = BTreeSet::new();
+    let inputs = Inputs { labelled: &rows, rehearsal, learned: &learned, known: &Nothing };
+    let questions = curate(&Policy::default(), inputs).unwrap().questions;
+    let asked: Vec<_> = questions.into_iter().map(|question| question.messages).collect();
+    assert_eq!(asked, [prompt("Thanks!")]);
 }
