@@ -192,6 +192,10 @@ impl Control for Operator {
         self.parts.settings.now().training.max_length
     }
 
+    fn evaluation_max_tokens(&self) -> usize {
+        self.parts.settings.now().evaluation.max_tokens as usize
+    }
+
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move { Ok(waiting::list(&self.parts).await?) }.boxed()
     }

@@ -328,28 +328,26 @@ impl<'a> Opinions<'a> {
     /// The correction that counts: the one of most sources, and of several with equally many the asker's
     /// own.
     fn demonstration(&self, asker: Option<&str>) -> Result<Option<Agreed<'a>>, Not> {
-        let mut groups: BTreeMap<String, Vec<(bool, usize, Option<&'a str>, &'a str)>> =
-            BTreeMap::new();
+        let mut given: Vec<(Option<&'a str>, &'a str, usize)> = Vec::new();
         for (source, say) in &self.sources {
-            if let Some(text) = say.demonstration {
-                let one = (*source != asker, say.at, *source, text);
-                groups.entry(normalised(text)).or_default().push(one);
+            given.extend(say.demonstration.map(|text| (*source, text, say.at)));
+        }
+        given.sort_by_key(|(source, _, at)| (*source != asker, *at));
+        let mut groups: BTreeMap<String, Agreed<'a>> = BTreeMap::new();
+        for (source, text, _) in given {
+            let group = groups.entry(normalised(text));
+            group.or_insert(Agreed { text, sources: Vec::new() }).sources.push(source);
+        }
+        let most = groups.values().map(|group| group.sources.len()).max().unwrap_or(0);
+        let mut leading: Vec<Agreed<'a>> =
+            groups.into_values().filter(|group| group.sources.len() == most).collect();
+        if leading.len() > 1 {
+            leading.retain(|group| group.sources[0] == asker);
+            if leading.is_empty() {
+                return Err(Not::Waits(WaitingReason::Contradiction));
             }
         }
-        let Some(most) = groups.values().map(Vec::len).max() else { return Ok(None) };
-        let mut leading: Vec<_> =
-            groups.into_values().filter(|group| group.len() == most).collect();
-        leading.iter_mut().for_each(|group| group.sort_unstable());
-        let is_askers = |group: &Vec<(bool, usize, _, _)>| !group[0].0;
-        let group = match leading.as_slice() {
-            [one] => one,
-            several => match several.iter().find(|group| is_askers(group)) {
-                Some(own) => own,
-                None => return Err(Not::Waits(WaitingReason::Contradiction)),
-            },
-        };
-        let sources = group.iter().map(|(_, _, source, _)| *source).collect();
-        Ok(Some(Agreed { text: group[0].3, sources }))
+        Ok(leading.pop())
     }
 }
 

@@ -144,7 +144,9 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
         ));
     }
     let (Some(taught), Some(evidence)) = (&report.taught, &report.evidence) else {
-        return hold("no correction is new to the adapter that serves".to_owned());
+        let why = "no correction that is new to the adapter that serves can be compared; those longer than \
+                   `evaluation.max_tokens` or `training.max_length` cannot";
+        return hold(why.to_owned());
     };
     let wrong = taught.items - taught.champion;
     if wrong < FEWEST_WRONG {
@@ -224,8 +226,12 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             );
         }
     } else if let Some(gain) =
-        // Of few facts that nothing tells, an adapter that did not see them learns nothing.
-        evidence.gain.filter(|gain| evidence.new >= PLENTY && *gain >= SHOWN)
+        // Of facts that nothing tells, an adapter that did not see them learns their form at most. There is
+        // nothing to gain where they are few, or what serves was taught that form.
+        evidence.gain.filter(|gain| {
+            let may_know_the_form = !evidence.checkable && report.kept.is_some();
+            evidence.new >= PLENTY && !may_know_the_form && *gain >= SHOWN
+        })
     {
         let p = p_value(gain);
         let why = format!("no gain: corrections that it did not see became no likelier (p={p})");

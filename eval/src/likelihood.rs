@@ -34,16 +34,23 @@ pub async fn likelihoods(
     concurrency: usize,
 ) -> Result<Vec<f64>> {
     let weighed = weigh_all(engine, target, pairs, concurrency).await?;
-    Ok(weighed.iter().map(|weight| weight.sum / weight.tokens as f64).collect())
+    Ok(weighed.iter().map(Weight::mean).collect())
 }
 
 /// How likely one answer is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Weight {
     /// Log-probability of the whole answer, in nats.
-    pub(crate) sum: f64,
+    sum: f64,
     /// Its tokens with its end, at least one.
-    pub(crate) tokens: usize,
+    tokens: usize,
+}
+
+impl Weight {
+    /// By token.
+    pub(crate) fn mean(&self) -> f64 {
+        self.sum / self.tokens as f64
+    }
 }
 
 pub(crate) async fn weigh_all(

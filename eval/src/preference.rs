@@ -10,8 +10,8 @@ use crate::likelihood::{Pair, weigh_all};
 use crate::report::RowResult;
 use crate::{Result, Suite};
 
-/// Lets rows of free text pass in which the correction, as a whole, is likelier than what it replaces.
-/// `rows` are this target's answers to the suite.
+/// Lets rows of free text pass in which the correction is likelier by token than what it replaces: as a
+/// whole, a short one would be likelier than any long answer, untaught. `rows` are this target's answers to the suite.
 pub(crate) async fn pass_preferred(
     engine: &dyn Generate,
     target: Target,
@@ -31,7 +31,7 @@ pub(crate) async fn pass_preferred(
     }
     let weights = weigh_all(engine, target, &pairs, concurrency).await?;
     for (result, pair) in open.into_iter().zip(weights.chunks(2)) {
-        result.passed = pair[0].sum > pair[1].sum;
+        result.passed = pair[0].mean() > pair[1].mean();
     }
     Ok(())
 }

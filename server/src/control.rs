@@ -93,6 +93,9 @@ pub trait Control: Send + Sync {
     /// Tokens that a conversation may have in training (`training.max_length`); 0: the whole context.
     fn training_max_length(&self) -> usize;
 
+    /// The longest answer that a cycle compares, in tokens (`evaluation.max_tokens`).
+    fn evaluation_max_tokens(&self) -> usize;
+
     /// All answers that wait for a person, the newest first.
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;
 

@@ -1,5 +1,5 @@
-//! A demonstration that is too long to be trained on is kept, but whoever sends it hears of it at
-//! once: the trainer would leave it out in silence, nights later.
+//! A demonstration that is too long to be trained on, or to be compared, is kept, but whoever sends it
+//! hears of it at once: it would be left out in silence, nights later.
 
 use std::sync::Arc;
 
@@ -9,21 +9,24 @@ use hone_api::feedback::{Feedback, Signal};
 
 use crate::state::AppState;
 
-/// Why a demonstration will not teach; `None`: it will, or it is none, or its answer is not on disk yet.
+/// Why a demonstration will not teach, or not be compared; `None`: it will, or it is none, or its answer is not on disk yet.
 pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<String> {
     let Signal::Demonstration(text) = &feedback.signal else { return None };
     let found = state.store.interaction(feedback.inference_id).await;
     let interaction = found.ok().flatten().filter(|it| it.trainable && !it.messages.is_empty())?;
+    let answer = text.clone();
     let mut messages = interaction.messages;
     messages.push(Message::new(Role::Assistant, text));
     let model = Arc::clone(state.engine.model());
     let context = model.config().max_positions;
     let count = move || {
-        let tokens = model.template().encode_training(model.tokenizer(), &messages);
-        tokens.map(|tokens| tokens.len())
+        let whole = model.template().encode_training(model.tokenizer(), &messages)?;
+        let answer = model.tokenizer().encode(&answer, false)?;
+        Ok::<_, hone_model::Error>((whole.len(), answer.len()))
     };
     match web::block(count).await.ok()? {
-        Ok(tokens) => in_words(tokens, state.control.training_max_length(), context),
+        Ok((whole, answer)) => in_words(whole, state.control.training_max_length(), context)
+            .or_else(|| is_not_compared(answer, state.control.evaluation_max_tokens())),
         Err(error) => Some(format!("this demonstration will not teach: {error}")),
     }
 }
@@ -38,6 +41,16 @@ fn in_words(tokens: usize, max_length: usize, context: usize) -> Option<String> 
         format!(
             "the conversation with this demonstration has {tokens} tokens; training takes at most \
              {most} ({bound}): it will not teach"
+        )
+    })
+}
+
+/// An answer must end before the comparison cuts it off.
+fn is_not_compared(tokens: usize, most: usize) -> Option<String> {
+    (tokens >= most).then(|| {
+        format!(
+            "this demonstration has {tokens} tokens; a comparison ends answers after {most} \
+             (evaluation.max_tokens): it will teach, and count for nothing in the verdict"
         )
     })
 }

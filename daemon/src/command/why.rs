@@ -19,15 +19,15 @@ use crate::output::{Output, Table};
 pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
     let (client, output) = (context.client()?, context.output);
     // Who asks for what serves also wants to know why nothing newer does.
-    let last = if args.adapter == "live" { last_decided(&client).await? } else { None };
+    let last = if args.adapter == "live" { Last::of(&client).await? } else { Last::default() };
     let view: AdapterView = match client.get(&path::adapter(&args.adapter)?).await {
         Err(ClientError::Refused { .. }) if matches!(args.adapter.as_str(), "live" | "base") => {
             let text = "the base serves, without an adapter; nothing had to be decided for that";
             if output.is_json() {
-                output.value(&json!({"adapter": null, "cycle": null, "last_cycle": last}))?;
+                output.value(&last.beside(&json!({"adapter": null, "cycle": null})))?;
             }
             output.line(text)?;
-            return Ok(tell_last(output, last.as_ref())?);
+            return Ok(last.tell(output)?);
         }
         other => other?,
     };
@@ -37,9 +37,9 @@ pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
         }
         Provenance::Import { .. } => None,
     };
-    let last = last.filter(|last| cycle.as_ref().is_none_or(|own| own.id != last.id));
+    let last = last.but(cycle.as_ref());
     if output.is_json() {
-        output.value(&json!({"adapter": view, "cycle": cycle, "last_cycle": last}))?;
+        output.value(&last.beside(&json!({"adapter": view, "cycle": cycle})))?;
         return Ok(());
     }
     output.line(format_args!("{} is {}", view.id, words::word(&view.state)))?;
@@ -53,22 +53,52 @@ pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
             output.line("`hone eval --suite FILE --adapter ID --against live` compares it.")?;
         }
     }
-    Ok(tell_last(output, last.as_ref())?)
+    Ok(last.tell(output)?)
 }
 
-/// The newest cycle that has come to its end.
-async fn last_decided(client: &Client) -> Result<Option<CycleView>, ClientError> {
-    // One may run and one may wait; those before them are over.
-    let newest: List<CycleView> = client.get("/v1/cycles?limit=3&order=desc").await?;
-    let is_over = |view: &CycleView| view.finished_at.is_some();
-    Ok(newest.data.into_iter().find(is_over))
+/// What came after what serves and changed nothing.
+#[derive(Debug, Default)]
+struct Last {
+    /// The newest cycle that has come to its end.
+    cycle: Option<CycleView>,
+    /// The newest that was decided, where that is another one: nights without anything new are skipped.
+    decided: Option<CycleView>,
 }
 
-/// A cycle that came after what serves and changed nothing.
-fn tell_last(output: Output, last: Option<&CycleView>) -> std::io::Result<()> {
-    let Some(last) = last else { return Ok(()) };
-    output.line(format_args!("\nlast cycle: {} {}", last.id, verdict(last)))?;
-    output.line(format_args!("`hone cycle show {}` tells it step by step.", last.id))
+impl Last {
+    async fn of(client: &Client) -> Result<Self, ClientError> {
+        let newest: List<CycleView> = client.get("/v1/cycles?limit=100&order=desc").await?;
+        let mut over = newest.data.into_iter().filter(|view| view.finished_at.is_some());
+        let cycle = over.next();
+        let was_skipped = |view: &CycleView| view.verdict == Some(Verdict::Skipped);
+        let decided = match &cycle {
+            Some(newest) if was_skipped(newest) => over.find(|view| !was_skipped(view)),
+            _ => None,
+        };
+        Ok(Self { cycle, decided })
+    }
+
+    /// Without the cycle that made what serves, which is told anyhow.
+    fn but(self, own: Option<&CycleView>) -> Self {
+        let is_other = |view: &CycleView| own.is_none_or(|own| own.id != view.id);
+        Self { cycle: self.cycle.filter(is_other), decided: self.decided.filter(is_other) }
+    }
+
+    fn beside(&self, told: &Value) -> Value {
+        let mut all = told.clone();
+        all["last_cycle"] = json!(self.cycle);
+        all["last_decided"] = json!(self.decided);
+        all
+    }
+
+    fn tell(&self, output: Output) -> std::io::Result<()> {
+        for (title, cycle) in [("last cycle", &self.cycle), ("last verdict", &self.decided)] {
+            let Some(cycle) = cycle else { continue };
+            output.line(format_args!("\n{title}: {} {}", cycle.id, verdict(cycle)))?;
+            output.line(format_args!("`hone cycle show {}` tells it step by step.", cycle.id))?;
+        }
+        Ok(())
+    }
 }
 
 /// The verdict, or how it ended without one, with the reason.

@@ -38,8 +38,8 @@ const MOST_FOLDS: usize = 10;
 
 /// The questions of a cycle.
 struct Questions {
-    /// Corrections that the serving adapter does not know, by fold of those that are judged.
-    folds: Vec<Suite>,
+    /// Corrections that the serving adapter does not know, of those that are judged, with their folds.
+    folds: Vec<(usize, Suite)>,
     /// What the candidate was taught, and what both were.
     corrected: Vec<Suite>,
     controls: Vec<Suite>,
@@ -63,7 +63,10 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let mut snapshot = Snapshot::read(&folder)?;
             snapshot.examples.retain(|example| fits_whole(&model, &example.messages));
-            let questions = questions(&config, &snapshot)?;
+            let lengths = Lengths::of(&config);
+            let mut comparable = snapshot.examples.clone();
+            comparable.retain(|example| lengths.hold(&model, example));
+            let questions = questions(&config, &comparable, snapshot.manifest.folds)?;
             Ok((snapshot, questions))
         })
         .await??
@@ -71,7 +74,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let champion = Side::load(parts, pointer.live).await?;
     let candidate = Side::load(parts, Some(id)).await?;
     let base = Side::load(parts, None).await?;
-    let judges = judges(work, questions.folds.len()).await?;
+    let judges = judges(work, snapshot.manifest.folds).await?;
 
     let all: Vec<&Suite> = questions.corrected.iter().chain(&questions.controls).collect();
     let mut total = Progress::of(&questions);
@@ -89,12 +92,11 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let candidate_controls: Vec<RowResult> =
         candidate_rows.iter().filter(|row| row.part == Part::Control).cloned().collect();
     let (mut before, mut after) = (Vec::new(), Vec::new());
-    for (suite, judge) in questions.folds.iter().zip(&judges) {
+    for (fold, suite) in &questions.folds {
         before.extend(ask(work, &champion, &[suite], &mut total).await?);
-        after.extend(ask(work, judge, &[suite], &mut total).await?);
+        after.extend(ask(work, &judges[*fold], &[suite], &mut total).await?);
     }
-    let preferences =
-        judged::preferences(work, &snapshot, &questions.folds, (&before, &after)).await?;
+    let preferences = judged::preferences(work, &questions.folds, (&before, &after)).await?;
     champion_rows.extend(before);
     candidate_rows.extend(after);
 
@@ -147,8 +149,8 @@ struct Progress {
 impl Progress {
     fn of(questions: &Questions) -> Self {
         let rows = |suites: &[Suite]| suites.iter().map(|suite| suite.rows.len()).sum::<usize>();
-        let total = 2 * (rows(&questions.corrected) + rows(&questions.folds))
-            + 3 * rows(&questions.controls);
+        let judged = questions.folds.iter().map(|(_, suite)| suite.rows.len()).sum::<usize>();
+        let total = 2 * (rows(&questions.corrected) + judged) + 3 * rows(&questions.controls);
         Self { done: 0, total }
     }
 }
@@ -189,12 +191,33 @@ async fn ask(
     Ok(rows)
 }
 
+/// How long a correction may be, so that it trains and an answer as long as it ends.
+#[derive(Clone, Copy)]
+struct Lengths {
+    /// Of the whole conversation; 0 is the context.
+    training: usize,
+    answer: usize,
+}
+
+impl Lengths {
+    fn of(config: &Config) -> Self {
+        Self { training: config.training.max_length, answer: config.evaluation.max_tokens as usize }
+    }
+
+    fn hold(self, model: &Model, example: &Example) -> bool {
+        let whole = model.template().encode_training(model.tokenizer(), &example.messages);
+        let answer = model.tokenizer().encode(example.reference(), false);
+        let fits = |most: usize, tokens: usize| most == 0 || tokens <= most;
+        whole.is_ok_and(|tokens| fits(self.training, tokens.len()))
+            && answer.is_ok_and(|tokens| tokens.len() < self.answer)
+    }
+}
+
 /// The questions of a cycle.
-fn questions(config: &Config, snapshot: &Snapshot) -> anyhow::Result<Questions> {
+fn questions(config: &Config, examples: &[Example], folds: usize) -> anyhow::Result<Questions> {
     let evaluation = &config.evaluation;
     let of = |name: &str, part, wanted: &dyn Fn(&Example) -> bool| {
-        let chosen: Vec<&Example> =
-            snapshot.examples.iter().filter(|example| wanted(example)).collect();
+        let chosen: Vec<&Example> = examples.iter().filter(|example| wanted(example)).collect();
         match chosen.is_empty() {
             true => None,
             false => Suite::from_examples(name, part, &chosen, evaluation.heldout_rows).ok(),
@@ -202,8 +225,9 @@ fn questions(config: &Config, snapshot: &Snapshot) -> anyhow::Result<Questions> 
     };
     let older = |example: &Example| example.kind == Kind::Supervised && example.older;
     let corrected = [of("taught", Part::Taught, &is_new), of("kept", Part::Kept, &older)];
-    let folds = (0..snapshot.manifest.folds).filter_map(|fold| {
-        of(&format!("fold-{fold}"), Part::HeldOut, &|example| example.fold == Some(fold))
+    let folds = (0..folds).filter_map(|fold| {
+        let name = format!("fold-{fold}");
+        Some((fold, of(&name, Part::HeldOut, &|example| example.fold == Some(fold))?))
     });
     let starter = config.model.is_starter();
     Ok(Questions {
@@ -244,7 +268,8 @@ fn message(report: &Report) -> String {
 /// The report itself, so that the verdict can be understood from the row alone.
 fn outcome(report: &Report, champion: &Side, questions: &Questions) -> anyhow::Result<Value> {
     let mut outcome = serde_json::to_value(report)?;
-    let suites = questions.folds.iter().chain(&questions.corrected).chain(&questions.controls);
+    let judged = questions.folds.iter().map(|(_, suite)| suite);
+    let suites = judged.chain(&questions.corrected).chain(&questions.controls);
     outcome["champion"] = json!(champion.name());
     let digests: BTreeMap<_, _> = suites.map(|suite| (&suite.name, &suite.digest)).collect();
     outcome["suites"] = json!(digests);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hone_dataset::{Example, Snapshot, is_result};
+use hone_dataset::is_result;
 use hone_eval::{Preference, Preferences, RowResult, Suite};
 use serde_json::json;
 
@@ -21,21 +21,19 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// The judge refuses, or is none.
 pub(super) async fn preferences(
     work: &Work<'_>,
-    snapshot: &Snapshot,
-    folds: &[Suite],
+    folds: &[(usize, Suite)],
     (champion, candidate): (&[RowResult], &[RowResult]),
 ) -> anyhow::Result<Option<Preferences>> {
     let config = work.parts.settings.now();
     let Some(judge) = judge::configured(&config.evaluation)? else { return Ok(None) };
+    let mut preferences = Preferences { digest: judge.digest(), ..Preferences::default() };
+    let rows = folds.iter().flat_map(|(_, suite)| suite.rows.iter());
+    let pairs = rows.zip(champion.iter().zip(candidate));
     // A result is right or wrong; there a judge has nothing to add.
-    let free = |example: &&Example| example.fold.is_some() && !is_result(&example.check);
-    if !snapshot.examples.iter().any(|example| free(&example)) {
+    let pairs: Vec<_> = pairs.filter(|(row, _)| !is_result(&row.check)).take(MOST).collect();
+    if pairs.is_empty() {
         return Ok(None);
     }
-    let mut preferences = Preferences { digest: judge.digest(), ..Preferences::default() };
-    let rows = folds.iter().flat_map(|suite| suite.rows.iter());
-    let pairs = rows.zip(champion.iter().zip(candidate));
-    let pairs = pairs.filter(|(row, _)| !is_result(&row.check)).take(MOST);
     for (row, (before, after)) in pairs {
         let preference = loop {
             let reference = Some(row.reference.as_str());

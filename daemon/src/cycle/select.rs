@@ -9,7 +9,7 @@ use hone_api::chat::{Message, Role};
 use hone_api::check::{Check, SuiteRow};
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::interaction::Endpoint;
-use hone_api::{AdapterId, AdapterRef};
+use hone_api::{AdapterId, AdapterRef, CycleId};
 use hone_config::{Config, Teaches};
 use hone_dataset::{
     Curated, Example, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
@@ -52,6 +52,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
         hone_dataset::curate(&policy, inputs)
     })
     .await??;
+    let taken_back = taken_back(&lessons_of_live, &curated.examples);
     let goes_on_from =
         live.filter(|_| start::is_worth_keeping(&lessons_of_live, &curated.examples));
     let lessons = lessons(&curated);
@@ -69,13 +70,14 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     })
     .await??;
 
-    let earlier = parts.store.cycles(None, 50, Order::Descending).await?.items;
     cycle.snapshot = Some(manifest.hash.clone());
     let mut outcome = outcome(&manifest, labelled, &lessons);
     outcome[start::GOES_ON_FROM] = json!(goes_on_from);
-    let nothing = too_little(&manifest, &config)
-        .or_else(|| all_known(&manifest))
-        .or_else(|| nothing_new(cycle, &lessons, &earlier));
+    let mut nothing = too_little(&manifest, &config).or_else(|| all_known(&manifest, taken_back));
+    if nothing.is_none() {
+        let earlier = decided_before(parts, cycle.id).await?;
+        nothing = nothing_new(cycle, &lessons, earlier.as_ref());
+    }
     if let Some(reason) = nothing {
         return Ok(End::Over { verdict: Verdict::Skipped, reason, outcome });
     }
@@ -230,6 +232,15 @@ pub fn policy(config: &Config) -> Policy {
 
 fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
     let (corrected, least) = (manifest.count(Kind::Supervised), config.curation.min_examples);
+    // So few would be tried in vain: of four corrections the best fit is no rarer than 1 in 24.
+    if corrected >= least && (1..least).contains(&manifest.new) {
+        return Some(format!(
+            "{} new corrected answers to learn from, {} more are needed (curation.min_examples = {least}); \
+             the adapter that serves was taught the others",
+            manifest.new,
+            least - manifest.new
+        ));
+    }
     if corrected >= least {
         return None;
     }
@@ -247,25 +258,50 @@ fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
 }
 
 /// The serving adapter was trained on all corrections.
-fn all_known(manifest: &Manifest) -> Option<String> {
-    (manifest.new == 0).then(|| {
-        format!(
-            "nothing new: the adapter that serves was taught all {} corrections",
-            manifest.count(Kind::Supervised)
-        )
+fn all_known(manifest: &Manifest, taken_back: usize) -> Option<String> {
+    let corrections = manifest.count(Kind::Supervised);
+    (manifest.new == 0).then(|| match taken_back {
+        0 => format!("nothing new: the adapter that serves was taught all {corrections} corrections"),
+        one_or_more => format!(
+            "nothing new to learn; {one_or_more} corrections that the adapter that serves was taught do not \
+             stand any more: the next cycle with new corrections begins without them, and `hone adapters \
+             rollback` takes the adapter back now"
+        ),
     })
 }
 
+/// How many of the serving adapter's lessons are not taught any more.
+fn taken_back(lessons: &BTreeSet<String>, examples: &[Example]) -> usize {
+    let taught = examples.iter().filter(|example| example.kind == Kind::Supervised);
+    let stand: BTreeSet<String> = taught.map(Example::lesson).collect();
+    lessons.difference(&stand).count()
+}
+
+/// The newest cycle before this one that was decided.
+async fn decided_before(parts: &Parts, this: CycleId) -> anyhow::Result<Option<CycleView>> {
+    let mut after = None;
+    loop {
+        let page = parts.store.cycles(after, 50, Order::Descending).await?.items;
+        let Some(last) = page.last() else { return Ok(None) };
+        after = Some(last.id);
+        let decided = |old: &CycleView| {
+            old.id != this && old.status == CycleStatus::Finished && old.candidate.is_some()
+        };
+        if let Some(found) = page.into_iter().find(decided) {
+            return Ok(Some(found));
+        }
+    }
+}
+
 /// A cycle that starts by itself does not train again on what the last one was decided on.
-fn nothing_new(cycle: &CycleView, lessons: &str, earlier: &[CycleView]) -> Option<String> {
+fn nothing_new(cycle: &CycleView, lessons: &str, earlier: Option<&CycleView>) -> Option<String> {
     if cycle.trigger == Trigger::Manual {
         return None;
     }
-    let decided = |old: &&CycleView| {
-        let same = old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons);
-        old.id != cycle.id && old.status == CycleStatus::Finished && old.candidate.is_some() && same
+    let same = |old: &&CycleView| {
+        old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons)
     };
-    let old = earlier.iter().find(decided)?;
+    let old = earlier.filter(same)?;
     Some(format!("nothing new since {}, which was decided on the same corrections", old.id))
 }
 
@@ -304,15 +340,13 @@ mod tests {
     #[test]
     fn the_same_rows_are_not_trained_on_twice_by_themselves() {
         let old = cycle(Trigger::Manual, CycleStatus::Finished, "a");
-        let failed = cycle(Trigger::Manual, CycleStatus::Failed, "b");
-        let earlier = [old.clone(), failed];
+        let earlier = Some(&old);
         let by_clock = cycle(Trigger::Schedule, CycleStatus::Running, "");
-        let reason = nothing_new(&by_clock, "a", &earlier).unwrap();
+        let reason = nothing_new(&by_clock, "a", earlier).unwrap();
         assert!(reason.contains(&old.id.to_string()));
-        assert_eq!(nothing_new(&by_clock, "b", &earlier), None, "it failed: try again");
-        assert_eq!(nothing_new(&by_clock, "c", &earlier), None);
+        assert_eq!(nothing_new(&by_clock, "c", earlier), None);
         let by_hand = cycle(Trigger::Manual, CycleStatus::Running, "");
-        assert_eq!(nothing_new(&by_hand, "a", &earlier), None);
+        assert_eq!(nothing_new(&by_hand, "a", earlier), None);
     }
 
     #[test]

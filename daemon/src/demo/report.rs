@@ -154,6 +154,16 @@ impl Report {
         }
     }
 
+    /// The totals of the table.
+    fn in_a_sentence(&self) -> String {
+        let (taught, controls) = (&self.taught_total, &self.controls_total);
+        format!(
+            "of {} unseen questions of what was taught {:.1} % were right and {:.1} % are; of {} of what \
+             must be kept {:.1} % were and {:.1} % are.",
+            taught.n, taught.before, taught.after, controls.n, controls.before, controls.after
+        )
+    }
+
     /// Prints it.
     ///
     /// # Errors
@@ -185,7 +195,8 @@ impl Report {
             Verdict::Held => "Held for a person to decide",
             Verdict::Skipped => "Skipped",
         });
-        output.line(format_args!("{verdict}: {}", self.reason))?;
+        output.line(format_args!("{verdict}: {}", self.in_a_sentence()))?;
+        output.line(format_args!("By the gate, on questions of its own: {}", self.reason))?;
         if let Some(sample) = &self.sample {
             output.heading("One of the questions")?;
             for (who, text) in

@@ -134,7 +134,8 @@ fn no_effect_is_no_candidate() {
 
 #[test]
 fn nothing_new_holds_and_nothing_wrong_rejects() {
-    let why = "no correction is new to the adapter that serves";
+    let why = "no correction that is new to the adapter that serves can be compared; those longer \
+               than `evaluation.max_tokens` or `training.max_length` cannot";
     says(&but(|it| it.taught = None), Verdict::Hold, why, None);
     says(&but(|it| it.evidence = None), Verdict::Hold, why, None);
     let alone = Report { items: 0, identical: 0, ..but(|it| it.taught = None) };
@@ -172,6 +173,15 @@ fn unseen_corrections_must_become_likelier() {
     promotes(&shown(|it| it.gain = Some(0.099)));
     promotes(&shown(|it| it.gain = None));
     promotes(&shown(|it| (it.new, it.gain) = (19, Some(0.249))));
+    // Where what serves was taught the form of free text already, nothing is gained unseen.
+    let second = |checkable| {
+        let mut report = shown(|it| (it.gain, it.checkable) = (Some(0.9), checkable));
+        report.kept = Some(comparison(50, 50, 0, 0));
+        report
+    };
+    promotes(&second(false));
+    let why = "no gain: corrections that it did not see became no likelier (p=0.9000)";
+    says(&second(true), Verdict::Reject, why, None);
 }
 
 fn preferred(candidate: u64, champion: u64) -> Preferences {

@@ -248,6 +248,12 @@ async fn a_demonstration_that_is_too_long_is_kept_and_said() {
     assert_eq!(kept.json()["warning"], tried.json()["warning"]);
     let warning = kept.json()["warning"].as_str().unwrap().to_owned();
     assert!(warning.contains("at most 100 (training.max_length): it will not teach"), "{warning}");
+    let longer = item(&id, "demonstration", json!("word ".repeat(16)));
+    let warning = world.post("/v1/feedback", &longer).await.json()["warning"].to_string();
+    assert!(
+        warning.contains("evaluation.max_tokens") && warning.contains("will teach"),
+        "{warning}"
+    );
     let short = world.post("/v1/feedback", &item(&id, "demonstration", json!("so"))).await;
     assert_eq!(short.json().get("warning"), None);
     // What is not to teach need not fit.

@@ -266,6 +266,10 @@ impl Control for Desk {
         100
     }
 
+    fn evaluation_max_tokens(&self) -> usize {
+        10
+    }
+
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move {
             let filter = InteractionFilter { order: Order::Descending, ..Default::default() };

@@ -81,7 +81,7 @@ def thumbs(run: Run) -> None:
     for family, value in calm_gained.items():
         out.tell(f"{family}: without, with", f"{value}, {stormy_gained[family]}")
         out.at_most(f"{family}: lost by the storm", round(value - stormy_gained[family], 1), 5)
-    kept = [{key: rows.get(key) for key in ("labelled", "replay")} for rows in (calm_rows, stormy_rows)]
+    kept = [{key: rows.get(key) for key in ("labelled", "liked")} for rows in (calm_rows, stormy_rows)]
     out.tell("rows without, with", f"{kept[0]}, {kept[1]}")
 
 
