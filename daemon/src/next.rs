@@ -98,7 +98,10 @@ fn needed(count: u64) -> String {
 /// `missing`: how many failures are missing, if their number starts a cycle; `at`: when the clock does.
 fn starts(missing: Option<u64>, at: Option<String>) -> String {
     let by_number = match missing {
-        Some(0) => return "enough corrections have come, and a cycle starts soon".to_owned(),
+        Some(0) => {
+            return "enough corrections have come: a cycle starts as soon as the schedule allows"
+                .to_owned();
+        }
         Some(1) => Some("1 more correction starts a cycle".to_owned()),
         Some(count) => Some(format!("{count} more corrections start a cycle")),
         None => None,
@@ -163,7 +166,10 @@ mod tests {
         let one = message(|_| (), at_noon(9, 5));
         assert_eq!(one, "1 more correction starts a cycle, or tonight at 03:00");
         let enough = tell(&config(|_| ()), &at_noon(10, 5));
-        assert_eq!(enough.message, "enough corrections have come, and a cycle starts soon");
+        assert_eq!(
+            enough.message,
+            "enough corrections have come: a cycle starts as soon as the schedule allows"
+        );
         assert_eq!(enough.missing, None);
     }
 

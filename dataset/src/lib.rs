@@ -318,6 +318,7 @@ fn rule(
             drafts[at].out = match ruling {
                 Ruling::Teaches => None,
                 Ruling::Copy => Some(Reason::ExactDuplicate),
+                Ruling::Outvoted => Some(Reason::Outvoted),
                 Ruling::Waits(reason) => {
                     // A good vote needs nobody's answer.
                     if kind == Kind::Supervised {

@@ -55,6 +55,8 @@ pub enum Reason {
     NearDuplicate,
     /// Sources differ about what is right, and none of their answers has the majority.
     Contradiction,
+    /// Another answer to the same prompt has more sources, or is what its source said on a later day.
+    Outvoted,
     /// Its source sent far more than the others.
     SourceOverCap,
     /// The base and a control say otherwise, and this was said once.

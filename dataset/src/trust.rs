@@ -44,6 +44,8 @@ pub(crate) enum Ruling {
     Teaches,
     /// Another row says the same.
     Copy,
+    /// Another answer to the same prompt has more sources, or is what its source says now.
+    Outvoted,
     /// A person must look at it.
     Waits(WaitingReason),
 }
@@ -133,7 +135,8 @@ fn settle(claims: &[Claim<'_>], rulings: &mut [Ruling]) {
                     kept = true;
                     Ruling::Teaches
                 }
-                Some(_) => Ruling::Copy,
+                Some(winner) if claims[at].answer == winner => Ruling::Copy,
+                Some(_) => Ruling::Outvoted,
             };
         }
     }
@@ -214,7 +217,7 @@ mod tests {
         let two = [claim("a", "q", "x", 2), claim("b", "q", "y", 1)];
         assert_eq!(ruled(&two), [WAITS, WAITS]);
         let three = [claim("a", "q", "x", 2), claim("b", "q", "y", 1), claim("c", "q", "y", 0)];
-        assert_eq!(ruled(&three), [Ruling::Copy, Ruling::Teaches, Ruling::Copy]);
+        assert_eq!(ruled(&three), [Ruling::Outvoted, Ruling::Teaches, Ruling::Copy]);
     }
 
     #[test]
@@ -222,7 +225,7 @@ mod tests {
         let at_once = [claim("a", "q", "x", 60_000), claim("a", "q", "y", 0)];
         assert_eq!(ruled(&at_once), [WAITS, WAITS]);
         let later = [claim("a", "q", "x", DAY), claim("a", "q", "y", 0)];
-        assert_eq!(ruled(&later), [Ruling::Teaches, Ruling::Copy]);
+        assert_eq!(ruled(&later), [Ruling::Teaches, Ruling::Outvoted]);
     }
 
     #[test]

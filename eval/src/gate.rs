@@ -320,17 +320,20 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             -liked
         ));
     }
-    let beyond = |line: &&FamilyLine| {
+    let beyond = |line: &FamilyLine| {
         let c = &line.comparison;
         line.part == Part::Control
             && c.items >= policy.min_items
             && -c.gain > policy.family_margin + TOLERANCE
     };
-    let fallen = report.families.iter().filter(beyond);
-    let worst = fallen.min_by(|a, b| a.comparison.gain.total_cmp(&b.comparison.gain))?;
+    let lines = report.families.iter().map(|line| (line, ""));
+    let of_base = report.families_against_base.iter().map(|line| (line, " against the base"));
+    let fallen = lines.chain(of_base).filter(|(line, _)| beyond(line));
+    let by_gain = |line: &FamilyLine| line.comparison.gain;
+    let (worst, against) = fallen.min_by(|(a, _), (b, _)| by_gain(a).total_cmp(&by_gain(b)))?;
     let c = &worst.comparison;
     Some(format!(
-        "control family `{}` fell from {:.1} % to {:.1} % (n={}, margin {:.1} points)",
+        "control family `{}` fell from {:.1} % to {:.1} %{against} (n={}, margin {:.1} points)",
         worst.family,
         c.champion_percent(),
         c.candidate_percent(),

@@ -85,6 +85,9 @@ pub struct Report {
     /// The controls once more, the base's answers against the candidate's.
     #[serde(default)]
     pub against_base: Option<Comparison>,
+    /// And by family.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families_against_base: Vec<FamilyLine>,
     /// What shows that the corrections teach something.
     #[serde(default)]
     pub evidence: Option<Evidence>,
@@ -130,6 +133,7 @@ pub fn compare(
         kept: of_part(Part::Kept),
         controls: of_part(Part::Control),
         against_base: None,
+        families_against_base: Vec::new(),
         evidence: None,
         families: families.into_iter().map(line).collect(),
         items: pairs.len(),

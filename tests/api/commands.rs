@@ -134,7 +134,8 @@ async fn what_comes_next_is_the_daemons_own() -> Result<()> {
 async fn why_tells_the_last_verdict_though_nothing_changed() -> Result<()> {
     let hone = Hone::start().await?;
     let none = json_of(&hone.cli(&["why", "--json"])?)?;
-    assert_eq!(none, json!({"adapter": null, "cycle": null, "last_cycle": null}));
+    let nothing = json!({"adapter": null, "cycle": null, "last_cycle": null, "last_decided": null});
+    assert_eq!(none, nothing);
     let cycle = hone.run_cycle().await?;
     let told = hone.cli(&["why"])?;
     let text = String::from_utf8_lossy(&told.stdout).into_owned();

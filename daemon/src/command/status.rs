@@ -24,6 +24,8 @@ pub async fn run(context: &Context) -> Outcome {
     let models: List<Value> = client.get("/v1/models").await?;
     let adapters: List<AdapterView> = client.get("/v1/adapters").await?;
     let cycles: Cycles = client.get("/v1/cycles?limit=5&order=desc").await?;
+    let waiting: List<Value> = client.get("/v1/feedback/waiting?limit=100").await?;
+    let waiting = waiting.data.len();
     let ready = client.is_ready().await;
     let live = adapters.data.iter().find(|view| view.state == AdapterState::Live);
     let model = models.data.first().and_then(|model| model["id"].as_str()).unwrap_or("-");
@@ -34,7 +36,7 @@ pub async fn run(context: &Context) -> Outcome {
     if output.is_json() {
         output.value(&json!({
             "url": client.url(), "ready": ready, "model": model, "live": live, "running": running,
-            "last_cycle": last, "next": cycles.next, "adapters": adapters.data.len(),
+            "last_cycle": last, "next": cycles.next, "adapters": adapters.data.len(), "waiting": waiting,
         }))?;
         return Ok(());
     }
@@ -66,8 +68,20 @@ pub async fn run(context: &Context) -> Outcome {
         None => output.line("last     no cycle yet; `hone cycle run` starts one")?,
     }
     output.line(format_args!("came     {}", came(cycles.next.came)))?;
+    if waiting > 0 {
+        output.line(format_args!("waiting  {}: `hone feedback waiting`", for_a_person(waiting)))?;
+    }
     output.line(format_args!("next     {}", cycles.next.message))?;
     Ok(())
+}
+
+/// Answers that wait; the list ends with a hundred.
+fn for_a_person(waiting: usize) -> String {
+    match waiting {
+        1 => "1 answer for a person to look at".to_owned(),
+        100.. => "100 answers or more for a person to look at".to_owned(),
+        _ => format!("{waiting} answers for a person to look at"),
+    }
 }
 
 fn came(failures: u64) -> String {
@@ -83,5 +97,7 @@ mod tests {
     fn one_is_not_many() {
         assert!(came(1).starts_with("1 answer called bad"));
         assert!(came(0).starts_with("0 answers called bad"));
+        assert!(for_a_person(1).starts_with("1 answer for"));
+        assert!(for_a_person(100).starts_with("100 answers or more"));
     }
 }

@@ -68,14 +68,19 @@ struct Last {
 impl Last {
     async fn of(client: &Client) -> Result<Self, ClientError> {
         let newest: List<CycleView> = client.get("/v1/cycles?limit=100&order=desc").await?;
-        let mut over = newest.data.into_iter().filter(|view| view.finished_at.is_some());
+        Ok(Self::among(newest.data))
+    }
+
+    /// `cycles` are the newest first.
+    fn among(cycles: Vec<CycleView>) -> Self {
+        let mut over = cycles.into_iter().filter(|view| view.finished_at.is_some());
         let cycle = over.next();
         let was_skipped = |view: &CycleView| view.verdict == Some(Verdict::Skipped);
         let decided = match &cycle {
             Some(newest) if was_skipped(newest) => over.find(|view| !was_skipped(view)),
             _ => None,
         };
-        Ok(Self { cycle, decided })
+        Self { cycle, decided }
     }
 
     /// Without the cycle that made what serves, which is told anyhow.
@@ -211,6 +216,22 @@ mod tests {
         let broken =
             CycleView { verdict: None, reason: None, status: CycleStatus::Failed, ..cycle };
         assert_eq!(verdict(&broken), "failed: no reason is recorded");
+    }
+
+    #[test]
+    fn nights_that_were_skipped_hide_no_verdict() {
+        let ended = |verdict| CycleView {
+            verdict: Some(verdict),
+            finished_at: Some(UnixMillis(2)),
+            ..CycleView::queued(Trigger::Schedule, UnixMillis(1))
+        };
+        let running = CycleView::queued(Trigger::Manual, UnixMillis(3));
+        let (skipped, rejected) = (ended(Verdict::Skipped), ended(Verdict::Rejected));
+        let nights = vec![running, skipped.clone(), ended(Verdict::Skipped), rejected.clone()];
+        let last = Last::among(nights);
+        assert_eq!((last.cycle, last.decided), (Some(skipped), Some(rejected.clone())));
+        let last = Last::among(vec![rejected.clone(), ended(Verdict::Skipped)]);
+        assert_eq!((last.cycle, last.decided), (Some(rejected), None));
     }
 
     #[test]

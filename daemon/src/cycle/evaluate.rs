@@ -104,6 +104,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     if !base_rows.is_empty() {
         let compared = compare(&base_rows, &candidate_controls, Bootstrap::default())?;
         report.against_base = compared.controls;
+        report.families_against_base = compared.families;
     }
     if snapshot.examples.iter().any(is_new) {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;

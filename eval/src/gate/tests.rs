@@ -46,6 +46,7 @@ fn good() -> Report {
         controls: Some(comparison(1200, 1180, 4, 4)),
         against_base: Some(comparison(1200, 1181, 3, 5)),
         evidence: Some(evidence()),
+        families_against_base: Vec::new(),
         families: Vec::new(),
         items: 1280,
         identical: 900,
@@ -354,6 +355,11 @@ fn no_family_of_controls_may_fall_far() {
     worse(&of(Part::Control, 7), why);
     let mut two = of(Part::Control, 7);
     two.families.push(family(Part::Control, "worst", comparison(50, 50, 0, 8)));
+    let mut slid = of(Part::Control, 0);
+    slid.families_against_base = vec![family(Part::Control, "slid", comparison(50, 50, 0, 7))];
+    let slides = "control family `slid` fell from 100.0 % to 86.0 % against the base (n=50, margin 12.0 \
+                  points)";
+    worse(&slid, slides);
     let why = "control family `worst` fell from 100.0 % to 84.0 % (n=50, margin 12.0 points)";
     worse(&two, why);
 }

@@ -80,6 +80,7 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
         taught: Some(counted(truth.rows, passed, learned, 0)),
         kept: None,
         against_base: controls.clone(),
+        families_against_base: Vec::new(),
         controls,
         evidence: Some(evidence),
         families: Vec::new(),
