@@ -28,7 +28,7 @@ pub mod simulate;
 pub mod stats;
 pub mod suite;
 
-pub use alike::{Alike, alike};
+pub use alike::{Alike, Said, alike};
 pub use answers::Answers;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, Judged, Measured, Preferences, Square};

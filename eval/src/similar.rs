@@ -55,6 +55,36 @@ impl Words {
             && self.in_common(other) >= SENTENCE
     }
 
+    /// Whether both are too short for a sentence, of one form (a number of days, an amount, an address, a
+    /// name), and not the same.
+    pub(crate) fn has_the_form_of(&self, other: &Self) -> bool {
+        let is_short = |words: &Self| {
+            let count: usize = words.plain.values().sum();
+            count < SHORTEST_SENTENCE && count + words.exact.len() > 0
+        };
+        is_short(self) && is_short(other) && self != other && self.form() == other.form()
+    }
+
+    /// What stands beside numbers and names.
+    fn form(&self) -> (Vec<String>, Vec<&String>) {
+        let without_digits = |word: &String| -> String {
+            word.split(|c: char| c.is_numeric()).filter(|part| !part.is_empty()).collect()
+        };
+        let is_address = |word: &&String| word.contains('@');
+        if self.exact.keys().any(|word| is_address(&word)) {
+            return (vec!["@".to_owned()], Vec::new());
+        }
+        match self.exact.is_empty() {
+            true => (Vec::new(), Vec::new()),
+            false => (self.exact.keys().map(without_digits).collect(), self.plain.keys().collect()),
+        }
+    }
+
+    /// All of them, each once.
+    pub(crate) fn distinct(&self) -> impl Iterator<Item = &str> {
+        self.plain.keys().chain(self.exact.keys()).map(String::as_str)
+    }
+
     /// The share of words without signs that both have (F1).
     fn in_common(&self, other: &Self) -> f64 {
         let count = |words: &BTreeMap<String, usize>| words.values().sum::<usize>();
@@ -103,5 +133,15 @@ mod tests {
         assert!(!alike(returns, "Northwind Outfitters exchanges items within 60 days."));
         assert!(!alike("The first loyalty tier is Trail.", "The second loyalty tier is Ridge."));
         assert!(!alike("45 days.", "30 days."), "no sentence");
+    }
+
+    #[test]
+    fn short_answers_of_one_kind_have_one_form() {
+        let form = |one: &str, other: &str| Words::of(one).has_the_form_of(&Words::of(other));
+        assert!(form("45 days.", "30 days") && form("$5", "$14") && form("Trail", "Zenith"));
+        assert!(form("a@b.example", "care@c.example") && form("8 to 9 days", "3 to 12 days"));
+        assert!(!form("45 days", "45 days.") && !form("", "x"));
+        assert!(!form("45 days", "45 hours") && !form("$5", "5 days") && !form("Trail", "5"));
+        assert!(!form("Returns are taken for 45 days.", "30 days"), "a sentence");
     }
 }

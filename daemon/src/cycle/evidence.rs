@@ -6,7 +6,7 @@ use std::path::Path;
 use hone_dataset::{Example, Kind, Snapshot, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::{MANY, block_of};
-use hone_eval::{Alike, Judged, Measured, Pair, Square, alike, likelihoods};
+use hone_eval::{Alike, Judged, Measured, Pair, Said, Square, alike, likelihoods};
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::is_new;
@@ -116,8 +116,11 @@ impl<'a> Row<'a> {
             true => "",
             false => example.reference(),
         };
-        let answers: Vec<&str> = examples.iter().map(free).collect();
-        let mut alike = alike(&answers);
+        let question = |example: &&'a Example| {
+            example.prompt().last().map_or("", |turn| turn.content.as_str())
+        };
+        let said = |example| Said { question: question(example), answer: free(example) };
+        let mut alike = alike(&examples.iter().map(said).collect::<Vec<_>>());
         if 2 * alike.iter().flatten().count() <= examples.len() {
             alike.fill(None);
         }

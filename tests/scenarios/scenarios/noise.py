@@ -135,9 +135,19 @@ def _ticket_contradictions(rng: random.Random, seed: int) -> Iterator[list[Row]]
         yield [replace(row, prompt=p, reference=f"Decision: {label}") for p, label in zip(prompts, labels)]
 
 
-def _contradictions(run: Run, users: teach.Users) -> None:
+def _in_short(batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """The same with nothing but the number or the name as answer."""
+    for batch in batches:
+        fact = next(fact for fact in facts.FACTS if fact.key == batch[0].value)
+        before, behind = fact.answer.split(fact.key, 1)
+        yield [replace(row, reference=row.reference.removeprefix(before).removesuffix(behind)) for row in batch]
+
+
+def _contradictions(run: Run, users: teach.Users, short: bool = False) -> None:
     rng = random.Random(f"contradictions-{run.seed}")
     sources = [_fact_contradictions(rng, 1), _ticket_contradictions(rng, run.seed), _fact_contradictions(rng, 3)]
+    if short:
+        sources = [_in_short(_fact_contradictions(rng, wordings)) for wordings in (1, 3, 3)]
 
     def evening(client: Client, night: int, count: int) -> None:
         batch = [row for i in range(count // 3) for row in next(sources[i % 3])]
@@ -158,6 +168,11 @@ def noise_contradictions_sources(run: Run) -> None:
     _contradictions(run, [f"user-{i}" for i in range(3)])
 
 
+def noise_contradictions_short(run: Run) -> None:
+    """Facts put in three ways, corrected by one person to three numbers or names and nothing else."""
+    _contradictions(run, teach.NOBODY, short=True)
+
+
 def noise_nothing(run: Run) -> None:
     """After a night that taught something only questions without feedback."""
     source = everyday.stream(EVERYDAY, run.seed, "nothing")
@@ -172,5 +187,5 @@ def noise_nothing(run: Run) -> None:
 SCENARIOS = {
     "noise_labels": noise_labels, "noise_labels300": noise_labels300, "noise_shuffled": noise_shuffled, "noise_own": noise_own,
     "noise_contradictions": noise_contradictions, "noise_contradictions_sources": noise_contradictions_sources,
-    "noise_nothing": noise_nothing,
+    "noise_contradictions_short": noise_contradictions_short, "noise_nothing": noise_nothing,
 }
