@@ -42,6 +42,11 @@ pub struct Said<'a> {
 pub fn alike(corrections: &[Said<'_>]) -> Vec<Option<Alike>> {
     let words: Vec<Words> = corrections.iter().map(|it| Words::of(it.answer)).collect();
     let questions = Questions::of(corrections);
+    let are_neighbours = |one: usize, other: usize| {
+        let of_one_form = words[one].has_the_form_of(&words[other]);
+        words[one].look_like(&words[other])
+            || of_one_form && questions.in_common(one, other) >= ABOUT_THE_SAME
+    };
     let mut sentence: Vec<usize> = (0..words.len()).collect();
     let mut says = sentence.clone();
     let mut has_neighbour = vec![false; words.len()];
@@ -49,10 +54,7 @@ pub fn alike(corrections: &[Said<'_>]) -> Vec<Option<Alike>> {
         for earlier in 0..at {
             if words[at] == words[earlier] {
                 says[at] = says[at].min(says[earlier]);
-            } else if !words[at].look_like(&words[earlier])
-                && !(words[at].has_the_form_of(&words[earlier])
-                    && questions.in_common(at, earlier) >= ABOUT_THE_SAME)
-            {
+            } else if !are_neighbours(at, earlier) {
                 continue;
             } else {
                 has_neighbour[at] = true;
