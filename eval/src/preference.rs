@@ -11,7 +11,8 @@ use crate::report::RowResult;
 use crate::{Result, Suite};
 
 /// Lets rows of free text pass in which the correction is likelier by token than what it replaces: as a
-/// whole, a short one would be likelier than any long answer, untaught. `rows` are this target's answers to the suite.
+/// whole, a short one would be likelier than any long answer, untaught. `rows` are this target's answers
+/// to the suite.
 pub(crate) async fn pass_preferred(
     engine: &dyn Generate,
     target: Target,

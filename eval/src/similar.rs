@@ -67,17 +67,14 @@ impl Words {
 
     /// What stands beside numbers and names.
     fn form(&self) -> (Vec<String>, Vec<&String>) {
-        let without_digits = |word: &String| -> String {
-            word.split(|c: char| c.is_numeric()).filter(|part| !part.is_empty()).collect()
-        };
-        let is_address = |word: &&String| word.contains('@');
-        if self.exact.keys().any(|word| is_address(&word)) {
+        if self.exact.is_empty() {
+            return (Vec::new(), Vec::new());
+        }
+        if self.exact.keys().any(|word| word.contains('@')) {
             return (vec!["@".to_owned()], Vec::new());
         }
-        match self.exact.is_empty() {
-            true => (Vec::new(), Vec::new()),
-            false => (self.exact.keys().map(without_digits).collect(), self.plain.keys().collect()),
-        }
+        let without_digits = |word: &String| word.replace(char::is_numeric, "");
+        (self.exact.keys().map(without_digits).collect(), self.plain.keys().collect())
     }
 
     /// All of them, each once.

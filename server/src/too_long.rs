@@ -9,7 +9,8 @@ use hone_api::feedback::{Feedback, Signal};
 
 use crate::state::AppState;
 
-/// Why a demonstration will not teach, or not be compared; `None`: it will, or it is none, or its answer is not on disk yet.
+/// Why a demonstration will not teach, or not be compared; `None`: it will, or it is none, or its answer
+/// is not on disk yet.
 pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<String> {
     let Signal::Demonstration(text) = &feedback.signal else { return None };
     let found = state.store.interaction(feedback.inference_id).await;

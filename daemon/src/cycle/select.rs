@@ -9,7 +9,7 @@ use hone_api::chat::{Message, Role};
 use hone_api::check::{Check, SuiteRow};
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::interaction::Endpoint;
-use hone_api::{AdapterId, AdapterRef, CycleId};
+use hone_api::{AdapterId, AdapterRef};
 use hone_config::{Config, Teaches};
 use hone_dataset::{
     Curated, Example, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
@@ -75,8 +75,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     outcome[start::GOES_ON_FROM] = json!(goes_on_from);
     let mut nothing = too_little(&manifest, &config).or_else(|| all_known(&manifest, taken_back));
     if nothing.is_none() {
-        let earlier = decided_before(parts, cycle.id).await?;
-        nothing = nothing_new(cycle, &lessons, earlier.as_ref());
+        nothing = decided_before(parts, cycle, &lessons).await?;
     }
     if let Some(reason) = nothing {
         return Ok(End::Over { verdict: Verdict::Skipped, reason, outcome });
@@ -277,32 +276,34 @@ fn taken_back(lessons: &BTreeSet<String>, examples: &[Example]) -> usize {
     lessons.difference(&stand).count()
 }
 
-/// The newest cycle before this one that was decided.
-async fn decided_before(parts: &Parts, this: CycleId) -> anyhow::Result<Option<CycleView>> {
-    let mut after = None;
-    loop {
-        let page = parts.store.cycles(after, 50, Order::Descending).await?.items;
-        let Some(last) = page.last() else { return Ok(None) };
-        after = Some(last.id);
-        let decided = |old: &CycleView| {
-            old.id != this && old.status == CycleStatus::Finished && old.candidate.is_some()
-        };
-        if let Some(found) = page.into_iter().find(decided) {
-            return Ok(Some(found));
-        }
-    }
-}
-
 /// A cycle that starts by itself does not train again on what the last one was decided on.
-fn nothing_new(cycle: &CycleView, lessons: &str, earlier: Option<&CycleView>) -> Option<String> {
+fn nothing_new(cycle: &CycleView, lessons: &str, earlier: &[CycleView]) -> Option<String> {
     if cycle.trigger == Trigger::Manual {
         return None;
     }
-    let same = |old: &&CycleView| {
-        old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons)
+    let decided = |old: &&CycleView| {
+        let same = old.outcomes.get(&Step::Select).is_some_and(|it| it["lessons"] == lessons);
+        old.id != cycle.id && old.status == CycleStatus::Finished && old.candidate.is_some() && same
     };
-    let old = earlier.filter(same)?;
+    let old = earlier.iter().find(decided)?;
     Some(format!("nothing new since {}, which was decided on the same corrections", old.id))
+}
+
+/// The same, looked up among all earlier cycles: nights that were skipped are many.
+async fn decided_before(
+    parts: &Parts,
+    cycle: &CycleView,
+    lessons: &str,
+) -> anyhow::Result<Option<String>> {
+    let mut after = None;
+    loop {
+        let page = parts.store.cycles(after, 50, Order::Descending).await?.items;
+        let found = nothing_new(cycle, lessons, &page);
+        match page.last() {
+            Some(last) if found.is_none() => after = Some(last.id),
+            _ => return Ok(found),
+        }
+    }
 }
 
 fn outcome(manifest: &Manifest, labelled: usize, lessons: &str) -> Value {
@@ -340,13 +341,15 @@ mod tests {
     #[test]
     fn the_same_rows_are_not_trained_on_twice_by_themselves() {
         let old = cycle(Trigger::Manual, CycleStatus::Finished, "a");
-        let earlier = Some(&old);
+        let failed = cycle(Trigger::Manual, CycleStatus::Failed, "b");
+        let earlier = [old.clone(), failed];
         let by_clock = cycle(Trigger::Schedule, CycleStatus::Running, "");
-        let reason = nothing_new(&by_clock, "a", earlier).unwrap();
+        let reason = nothing_new(&by_clock, "a", &earlier).unwrap();
         assert!(reason.contains(&old.id.to_string()));
-        assert_eq!(nothing_new(&by_clock, "c", earlier), None);
+        assert_eq!(nothing_new(&by_clock, "b", &earlier), None, "it failed: try again");
+        assert_eq!(nothing_new(&by_clock, "c", &earlier), None);
         let by_hand = cycle(Trigger::Manual, CycleStatus::Running, "");
-        assert_eq!(nothing_new(&by_hand, "a", earlier), None);
+        assert_eq!(nothing_new(&by_hand, "a", &earlier), None);
     }
 
     #[test]
