@@ -52,7 +52,7 @@ pub use known::{Known, Nothing};
 pub use mix::Mix;
 pub use policy::Policy;
 pub use rehearse::{Rehearsal, Sources};
-pub use select::{Labelled, Reason};
+pub use select::{Labelled, Reason, UNTAGGED};
 pub use snapshot::{Manifest, Snapshot};
 pub use waiting::{Waiting, WaitingReason};
 

@@ -370,11 +370,14 @@ pub(crate) fn served(interaction: &Interaction) -> Result<&str, Reason> {
     }
 }
 
+/// The family of corrections that nobody tagged.
+pub const UNTAGGED: &str = "feedback";
+
 fn family(interaction: &Interaction, feedback: &[&Feedback], kind: Kind) -> String {
     let named = tag(feedback, "family").or(interaction.metadata.get("family").map(String::as_str));
     match named.map(str::trim) {
         Some(name) if !name.is_empty() => name.to_owned(),
-        _ if kind == Kind::Supervised => "feedback".to_owned(),
+        _ if kind == Kind::Supervised => UNTAGGED.to_owned(),
         _ => "replay".to_owned(),
     }
 }

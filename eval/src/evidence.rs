@@ -7,8 +7,11 @@
 //!
 //! Where most answers have a neighbour that says something else in the same sentence
 //! ([`crate::alike()`]), they must fit better than those neighbours: of contradictions none does.
+//!
+//! Answers are dealt out within their group ([`crate::groups()`]) and each large group is looked at alone:
+//! what one skill shows says nothing of labels at random beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +25,10 @@ use crate::signed_rank::wilcoxon_signed_rank;
 const CELLS: usize = 6000;
 /// With so many corrections the serving adapter is not asked whether they fit: those that judge tell.
 pub const MANY: usize = 100;
+/// So many corrections can tell alone.
+const ENOUGH: usize = 20;
+/// Where there are two sources, the lighter one is asked alone if it sent so many corrections.
+const ENOUGH_OF_TWO: usize = 8;
 /// Draws of the permutation test.
 const DRAWS: usize = 100_000;
 
@@ -56,6 +63,8 @@ pub struct Square {
     pub sources: Vec<Option<String>>,
     /// Of each row its neighbours among the answers.
     pub alike: Vec<Option<Alike>>,
+    /// The group of all rows; `None` for the rest, or where there is one group only.
+    pub group: Option<String>,
 }
 
 /// What was measured.
@@ -106,18 +115,37 @@ pub struct Evidence {
     pub fit: f64,
     /// By how many nats a token the answers fit their questions better than others'.
     pub fit_nats: f64,
-    /// The same without the corrections of the heaviest source; `None` with one or two sources.
+    /// The same of each large group alone, where there is more than one group.
+    #[serde(default)]
+    pub groups: Vec<GroupFit>,
+    /// The same without the corrections of the heaviest source; `None` with one source, or with two of
+    /// which the other said too little.
     pub fit_without_heaviest: Option<f64>,
     /// The probability that unseen corrections become as much likelier by chance; `None` if none was
     /// judged.
     pub gain: Option<f64>,
     /// By how many nats a token they become likelier.
     pub gain_nats: f64,
+    /// The gain without the corrections of the heaviest source; `None` where the others said too
+    /// little.
+    #[serde(default)]
+    pub gain_without_heaviest: Option<f64>,
     /// Mean change of liked answers in nats a token; `None` without any.
     pub liked: Option<f64>,
     /// What the judge preferred; `None` where none is configured or nothing is left to its taste.
     #[serde(default)]
     pub judge: Option<Preferences>,
+}
+
+/// How well the answers of one group fit their questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GroupFit {
+    /// The group; `None` for the rest.
+    pub name: Option<String>,
+    /// Corrections, copies counted once.
+    pub rows: usize,
+    /// The probability that answers assigned by chance fit as well.
+    pub fit: f64,
 }
 
 /// How often a judge preferred an answer in both orders.
@@ -162,11 +190,20 @@ impl Evidence {
 
     /// The same with so many draws of the permutation test: fewer are faster and no less honest.
     pub(crate) fn with_draws(measured: &Measured, seed: u64, draws: usize) -> Result<Self> {
-        let fits = |without| fits(measured, (seed, draws), without);
-        let (p, nats) = fits(None)?;
-        let without = |source| fits(Some(source));
+        let fits = |of| fits(measured, (seed, draws), of);
+        let (p, nats) = fits(Rows::All)?;
         let heaviest = heaviest(measured);
+        let without = |source| fits(Rows::Without(source));
+        let groups = large_groups(measured).into_iter().map(|(name, rows)| {
+            let (fit, _) = fits(Rows::Of(name))?;
+            Ok(GroupFit { name: name.clone(), rows, fit })
+        });
         let gains = by_cluster(&measured.judged);
+        let of_others = heaviest.map(|heaviest| {
+            let others = measured.judged.iter().filter(|row| row.source != *heaviest);
+            by_cluster(&others.cloned().collect::<Vec<_>>())
+        });
+        let of_others = of_others.filter(|gains| gains.len() >= ENOUGH);
         let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
         Ok(Self {
             new: measured.new,
@@ -178,9 +215,11 @@ impl Evidence {
             alike: measured.alike,
             fit: p,
             fit_nats: nats,
+            groups: groups.collect::<Result<_>>()?,
             fit_without_heaviest: heaviest.map(without).transpose()?.map(|(p, _)| p),
             gain: (!gains.is_empty()).then(|| wilcoxon_signed_rank(&gains)),
             gain_nats: mean(&gains),
+            gain_without_heaviest: of_others.map(|gains| wilcoxon_signed_rank(&gains)),
             liked: (!measured.liked.is_empty()).then(|| mean(&measured.liked)),
             judge: None,
         })
@@ -200,19 +239,25 @@ impl Evidence {
     }
 }
 
+/// Whose corrections are looked at.
+#[derive(Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    All,
+    /// Those that this source did not send.
+    Without(&'a Option<String>),
+    /// Those of one group.
+    Of(&'a Option<String>),
+}
+
 /// How well answers fit, under either of the two that do not know them. Where both are asked, the
 /// smaller probability counts twice (Bonferroni).
-fn fits(
-    measured: &Measured,
-    (seed, draws): (u64, usize),
-    without: Option<&Option<String>>,
-) -> Result<(f64, f64)> {
+fn fits(measured: &Measured, (seed, draws): (u64, usize), of: Rows<'_>) -> Result<(f64, f64)> {
     let test = |squares: &[Square]| -> Result<_> {
         let mut blocks = Vec::new();
         for square in squares {
             match measured.alike {
-                true => blocks.extend(square.blocks_of_neighbours(without)?),
-                false => blocks.push(square.block(without)?),
+                true => blocks.extend(square.blocks_of_neighbours(of)?),
+                false => blocks.push(square.block(of)?),
             }
         }
         Ok(fit(&blocks, seed, draws))
@@ -230,17 +275,17 @@ fn fits(
 
 impl Square {
     /// Copies of one question count as one.
-    pub(crate) fn block(&self, without: Option<&Option<String>>) -> Result<Block> {
-        let rows = self.rows_but(without);
+    pub(crate) fn block(&self, of: Rows<'_>) -> Result<Block> {
+        let rows = self.rows(of);
         let clusters = rows.iter().map(|at| self.clusters[*at]).collect();
         Ok(Block::new(self.scores_of(&rows), clusters)?.merged())
     }
 
     /// One block for each sentence: its answers are dealt out among its own questions only. Copies of
     /// one question with the same answer count as one.
-    fn blocks_of_neighbours(&self, without: Option<&Option<String>>) -> Result<Vec<Block>> {
+    fn blocks_of_neighbours(&self, of: Rows<'_>) -> Result<Vec<Block>> {
         let mut sentences: BTreeMap<usize, Vec<(usize, Alike)>> = BTreeMap::new();
-        for at in self.rows_but(without) {
+        for at in self.rows(of) {
             if let Some(alike) = self.alike[at] {
                 sentences.entry(alike.sentence).or_default().push((at, alike));
             }
@@ -258,9 +303,12 @@ impl Square {
         sentences.into_values().map(block).collect()
     }
 
-    /// The rows that this source did not send.
-    fn rows_but(&self, without: Option<&Option<String>>) -> Vec<usize> {
-        let stays = |at: &usize| without.is_none_or(|source| self.sources[*at] != *source);
+    fn rows(&self, of: Rows<'_>) -> Vec<usize> {
+        let stays = |at: &usize| match of {
+            Rows::All => true,
+            Rows::Without(source) => self.sources[*at] != *source,
+            Rows::Of(group) => self.group == *group,
+        };
         (0..self.clusters.len()).filter(stays).collect()
     }
 
@@ -271,17 +319,38 @@ impl Square {
     }
 }
 
-/// The source with the most judged corrections, if there are three or more.
+/// The squares of those that did not see them, or else of the adapter that serves.
+fn squares(measured: &Measured) -> &[Square] {
+    if measured.unseen.is_empty() { &measured.champion } else { &measured.unseen }
+}
+
+/// The source with the most judged corrections, if there are three or more, or two of which the other
+/// said enough.
 fn heaviest(measured: &Measured) -> Option<&Option<String>> {
     let mut rows: BTreeMap<&Option<String>, usize> = BTreeMap::new();
-    let squares = if measured.unseen.is_empty() { &measured.champion } else { &measured.unseen };
-    for source in squares.iter().flat_map(|square| &square.sources) {
+    for source in squares(measured).iter().flat_map(|square| &square.sources) {
         *rows.entry(source).or_default() += 1;
     }
-    if rows.len() < 3 {
-        return None;
+    let can_tell = match rows.len() {
+        0 | 1 => false,
+        2 => rows.values().all(|count| *count >= ENOUGH_OF_TWO),
+        _ => true,
+    };
+    let heaviest = rows.into_iter().max_by_key(|(_, count)| *count);
+    heaviest.filter(|_| can_tell).map(|(source, _)| source)
+}
+
+/// The groups that can tell alone, with their rows; none where there is one group only.
+fn large_groups(measured: &Measured) -> Vec<(&Option<String>, usize)> {
+    let mut clusters: BTreeMap<&Option<String>, BTreeSet<usize>> = BTreeMap::new();
+    for square in squares(measured) {
+        clusters.entry(&square.group).or_default().extend(&square.clusters);
     }
-    rows.into_iter().max_by_key(|(_, count)| *count).map(|(source, _)| source)
+    if clusters.len() < 2 {
+        return Vec::new();
+    }
+    let sizes = clusters.into_iter().map(|(group, clusters)| (group, clusters.len()));
+    sizes.filter(|(_, rows)| *rows >= ENOUGH).collect()
 }
 
 /// The mean gain of each cluster: copies count as one.
@@ -313,6 +382,7 @@ mod tests {
             clusters: (0..rows).collect(),
             sources: vec![None; rows],
             alike: vec![None; rows],
+            group: None,
         }
     }
 
@@ -372,6 +442,7 @@ mod tests {
             clusters: (0..12).collect(),
             sources: vec![None; 12],
             alike: (0..12).map(says).collect(),
+            group: None,
         };
         let mut measured = measured(0.0, 0.1);
         (measured.unseen, measured.champion) = (vec![contradictions], Vec::new());
@@ -404,6 +475,7 @@ mod tests {
             clusters: (0..12).collect(),
             sources: vec![None; 12],
             alike: vec![None; 12],
+            group: None,
         };
         (same.unseen, same.champion) = (vec![rows(-2.0)], vec![rows(-3.0)]);
         assert_eq!(evidence(&same).fit, 1.0);
@@ -436,7 +508,70 @@ mod tests {
         for square in [&mut one_source.unseen[0], &mut one_source.champion[0]] {
             square.sources[10..].fill(Some("b".to_owned()));
         }
-        assert_eq!(evidence(&one_source).fit_without_heaviest, None, "two are too few to tell");
+        assert_eq!(evidence(&one_source).fit_without_heaviest, None, "the other said too little");
+        // of two who both said enough, each must show alone
+        let named = |name: &str, count| vec![Some(name.to_owned()); count];
+        let mut two = measured(0.0, 0.1);
+        let (mut unseen, mut champion) = (square(20, 0.0, 1), square(20, 0.0, 2));
+        for square in [&mut unseen, &mut champion] {
+            (0..12).for_each(|row| square.scores[row * 21] += 2.0);
+            square.sources = [named("a", 12), named("b", 8)].concat();
+        }
+        (two.unseen, two.champion) = (vec![unseen], vec![champion]);
+        let heavy = evidence(&two);
+        assert!(heavy.fit < 0.001 && heavy.fit_without_heaviest.unwrap() > 0.05, "{heavy:?}");
+    }
+
+    #[test]
+    fn the_gain_is_asked_without_the_heaviest_source_too() {
+        let said = |source: &str, rows: usize, gain: f64| {
+            let row = move |row: usize| Judged {
+                source: Some(source.to_owned()),
+                ..judged(row, gain * (1.0 + row as f64))
+            };
+            (0..rows).map(row).collect::<Vec<_>>()
+        };
+        let mut measured = measured(0.0, 0.1);
+        let of = |measured: &mut Measured, others: usize, gain: f64| {
+            measured.judged = [said("a", 60, 0.1), said("b", others, gain)].concat();
+            (0..measured.judged.len()).for_each(|row| measured.judged[row].cluster = row);
+            let sources = measured.judged.iter().map(|row| row.source.clone()).collect();
+            let rows = measured.judged.len();
+            measured.unseen = vec![Square { sources, ..square(rows, 0.0, 1) }];
+            evidence(measured)
+        };
+        let alone = of(&mut measured, 20, -0.1);
+        assert!(
+            alone.gain.unwrap() < 0.01 && alone.gain_without_heaviest.unwrap() > 0.9,
+            "{alone:?}"
+        );
+        assert!(of(&mut measured, 20, 0.1).gain_without_heaviest.unwrap() < 0.001);
+        assert_eq!(of(&mut measured, 19, -0.1).gain_without_heaviest, None, "too few to tell");
+    }
+
+    #[test]
+    fn each_large_group_is_looked_at_alone() {
+        let of = |name: Option<&str>, rows: usize, own: f64, seed: u64| Square {
+            group: name.map(str::to_owned),
+            clusters: (100 * seed as usize..).take(rows).collect(),
+            ..square(rows, own, seed)
+        };
+        let mut mixed = measured(0.0, 0.1);
+        mixed.champion.clear();
+        mixed.unseen = vec![
+            of(Some("averages"), 12, 2.0, 1),
+            of(Some("averages"), 12, 2.0, 2),
+            of(Some("tickets"), 12, 0.0, 13),
+            of(Some("tickets"), 12, 0.0, 14),
+            of(None, 12, 2.0, 5),
+        ];
+        let found = evidence(&mixed);
+        assert!(found.fit < 0.001, "together they fit");
+        let [averages, tickets] = &found.groups[..] else { panic!("{:?}", found.groups) };
+        assert_eq!((averages.name.as_deref(), averages.rows), (Some("averages"), 24));
+        assert!(averages.fit < 0.001 && tickets.fit > 0.1, "{:?}", found.groups);
+        mixed.unseen.truncate(2);
+        assert_eq!(evidence(&mixed).groups, [], "one group is all there is");
     }
 
     #[test]
@@ -454,6 +589,7 @@ mod tests {
             clusters: (0..12).map(|row| row / 4).collect(),
             sources: vec![None; 12],
             alike: vec![None; 12],
+            group: None,
         };
         (copied.unseen, copied.champion) = (vec![twelve], Vec::new());
         assert!((evidence(&copied).fit - 1.0 / 6.0).abs() < 1e-9);

@@ -7,6 +7,7 @@ use hone_api::cycle;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
+use crate::conduct::Conduct;
 use crate::evidence::Evidence;
 use crate::report::{Comparison, FamilyLine, Report, p_value, percent};
 use crate::shares::binomial_greater;
@@ -68,7 +69,11 @@ const LATER_MARGINS: f64 = 2.0;
 const KEPT_MARGIN: f64 = 3.0;
 /// Liked answers may become less likely by so many nats a token.
 const LIKED_MARGIN: f64 = 0.1;
-/// A change for the worse, or evidence without its heaviest source, is sure below this.
+/// Answers to controls may become so many times as long, or as short.
+const LENGTH_FACTOR: f64 = 1.5;
+/// Of the controls so many points more or fewer may be refused.
+const REFUSAL_MARGIN: f64 = 5.0;
+/// A change for the worse, and the fit of one group or without the heaviest source, is sure below this.
 const SURE: f64 = 0.05;
 /// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
 /// belong to their questions is asked for at the night's level.
@@ -214,6 +219,19 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             &format!("{} {few} {asked_for}; about {missing} more would", evidence.new),
         );
     }
+    // What fits beside them does not speak for a group of which nothing fits.
+    if let Some(group) = evidence.groups.iter().find(|group| group.fit >= SURE) {
+        let name = match &group.name {
+            Some(name) => format!("in the group `{name}`"),
+            None => "in those without a group".to_owned(),
+        };
+        let (rows, p) = (group.rows, p_value(group.fit));
+        let why = format!(
+            "the form was learned, not the content, {name} (n={rows}): other answers fit these questions as \
+             well (p={p}); look at those corrections, they seem to be at random"
+        );
+        return Some((Verdict::Reject, why, None));
+    }
     // A judge that sees differences has the last word on free text, else the corrections' likelihood.
     if let Some(judge) = evidence.deciding_judge() {
         if judge.p() >= policy.level {
@@ -226,12 +244,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             );
         }
     } else if let Some(gain) =
-        // Of facts that nothing tells, an adapter that did not see them learns their form at most. There is
-        // nothing to gain where they are few, or what serves was taught that form.
-        evidence.gain.filter(|gain| {
-            let may_know_the_form = !evidence.checkable && report.kept.is_some();
-            evidence.new >= PLENTY && !may_know_the_form && *gain >= SHOWN
-        })
+        evidence.gain.filter(|gain| must_gain(evidence, report) && *gain >= SHOWN)
     {
         let p = p_value(gain);
         let why = format!("no gain: corrections that it did not see became no likelier (p={p})");
@@ -245,9 +258,32 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             None,
         ));
     }
+    let of_others = evidence.gain_without_heaviest.filter(|_| evidence.deciding_judge().is_none());
+    if of_others.is_some_and(|gain| must_gain(evidence, report) && gain >= SHOWN) {
+        return Some((
+            Verdict::Hold,
+            "all rests on one source: without its corrections nothing became likelier; others must say \
+             so too"
+                .to_owned(),
+            None,
+        ));
+    }
     let heldout = report.heldout.as_ref()?;
     if heldout.gain < 0.0 && heldout.p < SURE {
         return Some((Verdict::Reject, "questions that it did not see got worse".to_owned(), None));
+    }
+    let of_heldout = report.families.iter().filter(|line| line.part == Part::HeldOut);
+    let mut of_heldout = of_heldout.filter(|line| line.comparison.gain < 0.0);
+    if let Some(line) = of_heldout.find(|line| line.comparison.p < SURE) {
+        let c = &line.comparison;
+        let why = format!(
+            "questions of `{}` that it did not see got worse, from {:.1} % to {:.1} % (n={})",
+            line.family,
+            c.champion_percent(),
+            c.candidate_percent(),
+            c.items
+        );
+        return Some((Verdict::Reject, why, None));
     }
     if !evidence.checkable {
         return None;
@@ -279,6 +315,14 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     None
 }
 
+/// Whether unseen corrections must become likelier. Of facts that nothing tells, an adapter that did not
+/// see them learns their form at most: there is nothing to gain where they are few, or what serves was
+/// taught that form.
+fn must_gain(evidence: &Evidence, report: &Report) -> bool {
+    let may_know_the_form = !evidence.checkable && report.kept.is_some();
+    evidence.new >= PLENTY && !may_know_the_form
+}
+
 /// The first thing that fell beyond its margin, in words.
 fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
     let stopped = percent(report.champion_stopped, report.items)
@@ -290,6 +334,14 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             percent(report.candidate_stopped, report.items),
             policy.stop_margin
         ));
+    }
+    if let Some(conduct) = report.conduct {
+        let base = conduct.base.map(|base| (base, "the base"));
+        let before = std::iter::once((conduct.champion, "the adapter that serves")).chain(base);
+        let mut changes = before.filter_map(|it| out_of_character(it, conduct.candidate, policy));
+        if let Some(change) = changes.next() {
+            return Some(change);
+        }
     }
     for (controls, against) in
         [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
@@ -313,6 +365,22 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             kept.items
         ));
     }
+    let far = |line: &&FamilyLine| {
+        let c = &line.comparison;
+        c.items >= policy.min_items && -c.gain > policy.family_margin + TOLERANCE
+    };
+    let of_kept = report.families.iter().filter(|line| line.part == Part::Kept);
+    if let Some(line) = of_kept.filter(far).min_by(|a, b| by_gain(a).total_cmp(&by_gain(b))) {
+        let c = &line.comparison;
+        return Some(format!(
+            "what was taught before of `{}` fell from {:.1} % to {:.1} % (n={}, margin {:.1} points)",
+            line.family,
+            c.champion_percent(),
+            c.candidate_percent(),
+            c.items,
+            policy.family_margin
+        ));
+    }
     let liked = report.evidence.as_ref().and_then(|evidence| evidence.liked);
     if let Some(liked) = liked.filter(|liked| *liked < -LIKED_MARGIN) {
         return Some(format!(
@@ -320,16 +388,10 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
             -liked
         ));
     }
-    let beyond = |line: &FamilyLine| {
-        let c = &line.comparison;
-        line.part == Part::Control
-            && c.items >= policy.min_items
-            && -c.gain > policy.family_margin + TOLERANCE
-    };
     let lines = report.families.iter().map(|line| (line, ""));
     let of_base = report.families_against_base.iter().map(|line| (line, " against the base"));
-    let fallen = lines.chain(of_base).filter(|(line, _)| beyond(line));
-    let by_gain = |line: &FamilyLine| line.comparison.gain;
+    let controls = lines.chain(of_base).filter(|(line, _)| line.part == Part::Control);
+    let fallen = controls.filter(|(line, _)| far(line));
     let (worst, against) = fallen.min_by(|(a, _), (b, _)| by_gain(a).total_cmp(&by_gain(b)))?;
     let c = &worst.comparison;
     Some(format!(
@@ -340,6 +402,50 @@ fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
         c.items,
         policy.family_margin
     ))
+}
+
+fn by_gain(line: &FamilyLine) -> f64 {
+    line.comparison.gain
+}
+
+/// What about the answers to the controls became other than `before`, beyond its margin.
+fn out_of_character(
+    (before, whose): (Conduct, &str),
+    after: Conduct,
+    policy: &GatePolicy,
+) -> Option<String> {
+    let fall = before.stopped_percent() - after.stopped_percent();
+    if fall > policy.stop_margin + TOLERANCE {
+        return Some(format!(
+            "answers to controls that end by themselves fell below those of {whose}, from {:.1} % to {:.1} % \
+             (margin {:.1} points)",
+            before.stopped_percent(),
+            after.stopped_percent(),
+            policy.stop_margin
+        ));
+    }
+    let (short, long) = (before.mean_tokens(), after.mean_tokens());
+    let changed = match (long / short.max(1.0), short / long.max(1.0)) {
+        (longer, _) if longer > LENGTH_FACTOR + TOLERANCE => Some("longer"),
+        (_, shorter) if shorter > LENGTH_FACTOR + TOLERANCE => Some("shorter"),
+        _ => None,
+    };
+    if let Some(changed) = changed {
+        return Some(format!(
+            "answers to controls became {changed} than those of {whose}: {short:.0} to {long:.0} tokens on \
+             average"
+        ));
+    }
+    let more = after.refusal_percent() - before.refusal_percent();
+    let some = after.refusals.abs_diff(before.refusals) > FEW_LOST;
+    (some && more.abs() > REFUSAL_MARGIN + TOLERANCE).then(|| {
+        format!(
+            "it refuses {} than {whose}: {:.1} % to {:.1} % of the controls",
+            if more > 0.0 { "more" } else { "less" },
+            before.refusal_percent(),
+            after.refusal_percent()
+        )
+    })
 }
 
 /// The probability that chance alone gains as many answers, of those that changed (one-sided exact

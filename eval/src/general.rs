@@ -1,13 +1,14 @@
 //! What ships for models that nothing was made for: questions of everyday use.
 //!
 //! Nobody wrote down right answers to them, so the base itself is the measure: a side keeps a row while
-//! it finds the base's own answer nearly as likely as the base does.
+//! it says the same, or finds the base's own answer nearly as likely as the base does.
 
 use hone_api::chat::Message;
 use hone_api::check::{Check, SuiteRow};
 use serde::Deserialize;
 
 use crate::report::RowResult;
+use crate::similar::Words;
 use crate::{Error, Part, Result, Suite};
 
 /// Prompts that the base answers itself before it trains, to keep what it can do: JSON lines with
@@ -49,15 +50,24 @@ pub fn suite() -> Result<Suite> {
     Suite::new(NAME, Part::Control, rows.collect::<Result<_>>()?)
 }
 
-/// The base's answers as another side sees them: kept, or become unlikely. `base` and `side` are the
-/// mean log-probabilities of each answer by token.
+/// The questions that the base answered to the end, with a likelihood for each.
+#[derive(Debug, Clone, Copy)]
+pub struct BaseAnswers<'a> {
+    /// What the base says.
+    pub answers: &'a [RowResult],
+    /// Mean log-probability of each by token, under the base itself.
+    pub likelihoods: &'a [f64],
+}
+
+/// What a side answers to the same questions; it passes where it keeps what the base says. `likelihoods`
+/// are those of the base's answers under this side.
 #[must_use]
-pub fn kept(answers: &[RowResult], base: &[f64], side: &[f64]) -> Vec<RowResult> {
-    let rows = answers.iter().zip(base.iter().zip(side));
-    rows.map(|(answer, (base, side))| {
-        let passed = *side >= base - MARGIN;
-        let text = if passed { answer.text.clone() } else { String::new() };
-        RowResult { passed, text, ..answer.clone() }
+pub fn kept(base: BaseAnswers<'_>, own: &[RowResult], likelihoods: &[f64]) -> Vec<RowResult> {
+    let of_base = base.answers.iter().zip(base.likelihoods);
+    let rows = of_base.zip(own.iter().zip(likelihoods));
+    rows.map(|((answer, before), (own, after))| {
+        let says_the_same = Words::of(&own.text).say_the_same_as(&Words::of(&answer.text));
+        RowResult { passed: says_the_same || *after >= before - MARGIN, ..own.clone() }
     })
     .collect()
 }
@@ -65,6 +75,27 @@ pub fn kept(answers: &[RowResult], base: &[f64], side: &[f64]) -> Vec<RowResult>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_side_keeps_what_it_says_too_or_finds_nearly_as_likely() {
+        let row = |text: &str, tokens| RowResult {
+            suite: NAME.to_owned(),
+            part: Part::Control,
+            family: String::new(),
+            row: 0,
+            hash: String::new(),
+            text: text.to_owned(),
+            passed: true,
+            stopped: true,
+            tokens,
+        };
+        let answers = [row("It is 45.", 4), row("Paris.", 2), row("Yes.", 2)];
+        let base = BaseAnswers { answers: &answers, likelihoods: &[-1.0, -1.0, -1.0] };
+        let own = [row("It is 45!", 5), row("Rome.", 2), row("No.", 1)];
+        let rows = kept(base, &own, &[-2.0, -1.2, -1.3]);
+        assert_eq!(rows.iter().map(|row| row.passed).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(rows[0].tokens, 5, "its own answer");
+    }
 
     #[test]
     fn what_ships_can_be_asked() {

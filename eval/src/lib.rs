@@ -8,10 +8,12 @@
 
 mod alike;
 mod answers;
+pub mod conduct;
 mod error;
 pub mod evidence;
 pub mod gate;
 pub mod general;
+mod group;
 pub mod judge;
 pub mod ledger;
 mod likelihood;
@@ -30,13 +32,15 @@ pub mod suite;
 
 pub use alike::{Alike, Said, alike};
 pub use answers::Answers;
+pub use conduct::Conduct;
 pub use error::{Error, Result};
-pub use evidence::{Evidence, Judged, Measured, Preferences, Square};
+pub use evidence::{Evidence, GroupFit, Judged, Measured, Preferences, Square};
 pub use gate::{Decision, GatePolicy, Remedy, Verdict, decide};
+pub use group::{Asked, groups};
 pub use judge::{Judge, JudgeError, Preference};
 pub use likelihood::{Pair, likelihoods};
 pub use permutation::{Block, Fit, fit};
-pub use report::{Comparison, FamilyLine, Report, RowResult, compare};
+pub use report::{Comparison, Conducts, FamilyLine, Report, RowResult, compare};
 pub use run::{Options, answer_suite, answer_suites};
 pub use score::{Scorer, score};
 pub use shares::{binomial_greater, clopper_pearson_lower};

@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conduct::Conduct;
 use crate::evidence::Evidence;
 use crate::stats::{Bootstrap, mcnemar_exact, paired_bootstrap};
 use crate::{Error, Part, Result};
@@ -69,6 +70,17 @@ pub struct FamilyLine {
     pub comparison: Comparison,
 }
 
+/// How each side answers the controls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conducts {
+    /// The adapter that serves.
+    pub champion: Conduct,
+    /// The new one.
+    pub candidate: Conduct,
+    /// The base; `None` when it was not asked.
+    pub base: Option<Conduct>,
+}
+
 /// The whole comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -88,6 +100,9 @@ pub struct Report {
     /// And by family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families_against_base: Vec<FamilyLine>,
+    /// How the sides answer the controls.
+    #[serde(default)]
+    pub conduct: Option<Conducts>,
     /// What shows that the corrections teach something.
     #[serde(default)]
     pub evidence: Option<Evidence>,
@@ -126,6 +141,7 @@ pub fn compare(
         part,
         comparison: comparison(&pairs, bootstrap),
     };
+    let conduct = Conduct::of(champion).zip(Conduct::of(candidate));
     let stopped = |rows: &[RowResult]| rows.iter().filter(|row| row.stopped).count();
     Ok(Report {
         heldout: of_part(Part::HeldOut),
@@ -134,6 +150,7 @@ pub fn compare(
         controls: of_part(Part::Control),
         against_base: None,
         families_against_base: Vec::new(),
+        conduct: conduct.map(|(champion, candidate)| Conducts { champion, candidate, base: None }),
         evidence: None,
         families: families.into_iter().map(line).collect(),
         items: pairs.len(),

@@ -188,6 +188,7 @@ fn block(
         clusters: clusters.to_vec(),
         sources: vec![None; clusters.len()],
         alike: vec![None; clusters.len()],
+        group: None,
     };
     (seen.collect(), block)
 }
@@ -264,8 +265,11 @@ mod tests {
     }
 
     fn has_fit(night: &Night) -> bool {
-        let blocks: Vec<Block> =
-            night.blocks.iter().map(|square| square.block(None).unwrap()).collect();
+        let blocks: Vec<Block> = night
+            .blocks
+            .iter()
+            .map(|square| square.block(crate::evidence::Rows::All).unwrap())
+            .collect();
         fit(&blocks, 1, 999).p <= 0.05
     }
 

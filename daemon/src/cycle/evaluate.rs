@@ -10,7 +10,7 @@ use hone_api::chat::Message;
 use hone_api::cycle::Verdict;
 use hone_config::Config;
 use hone_dataset::{Example, Kind, Snapshot};
-use hone_eval::{Bootstrap, Evidence, Part, Report, RowResult, Suite, compare};
+use hone_eval::{Bootstrap, Conducts, Evidence, Part, Report, RowResult, Suite, compare, groups};
 use hone_model::Model;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -66,6 +66,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
             let lengths = Lengths::of(&config);
             let mut comparable = snapshot.examples.clone();
             comparable.retain(|example| lengths.hold(&model, example));
+            name_groups(&mut comparable);
             let questions = questions(&config, &comparable, snapshot.manifest.folds)?;
             Ok((snapshot, questions))
         })
@@ -105,6 +106,9 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let compared = compare(&base_rows, &candidate_controls, Bootstrap::default())?;
         report.against_base = compared.controls;
         report.families_against_base = compared.families;
+        report.conduct = report
+            .conduct
+            .map(|conduct| Conducts { base: compared.conduct.map(|it| it.champion), ..conduct });
     }
     if snapshot.examples.iter().any(is_new) {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
@@ -211,6 +215,19 @@ impl Lengths {
         let fits = |most: usize, tokens: usize| most == 0 || tokens <= most;
         whole.is_ok_and(|tokens| fits(self.training, tokens.len()))
             && answer.is_ok_and(|tokens| tokens.len() < self.answer)
+    }
+}
+
+/// Gives corrections that nobody tagged the name of their group in place of a family.
+fn name_groups(examples: &mut [Example]) {
+    let corrections: Vec<usize> =
+        (0..examples.len()).filter(|at| examples[*at].kind == Kind::Supervised).collect();
+    let asked: Vec<_> = corrections.iter().map(|at| evidence::asked(&examples[*at])).collect();
+    let names = groups(&asked);
+    for (at, name) in corrections.into_iter().zip(names) {
+        if let Some(name) = name {
+            examples[at].family = name;
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hone_dataset::{Example, Kind, Snapshot, is_result};
+use hone_dataset::{Example, Kind, Snapshot, UNTAGGED, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::{MANY, block_of};
-use hone_eval::{Alike, Judged, Measured, Pair, Said, Square, alike, likelihoods};
+use hone_eval::{Alike, Asked, Judged, Measured, Pair, Said, Square, alike, groups, likelihoods};
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::is_new;
@@ -85,8 +85,7 @@ async fn corrections(
         ..Measured::default()
     };
     for (fold, judge) in judges.folds.iter().enumerate() {
-        let rows: Vec<Row<'_>> =
-            rows.iter().copied().filter(|it| it.example.fold == Some(fold)).collect();
+        let rows: Vec<&Row<'_>> = rows.iter().filter(|it| it.example.fold == Some(fold)).collect();
         let examples: Vec<&Example> = rows.iter().map(|row| row.example).collect();
         let champion = weigh(parts, judges.champion, &own(&examples)).await?;
         let candidate = weigh(parts, judge, &own(&examples)).await?;
@@ -97,40 +96,56 @@ async fn corrections(
         measured.unseen.extend(squares(parts, judge, &rows, block_of(new.len())).await?);
     }
     if new.len() < MANY {
-        measured.champion = squares(parts, judges.champion, &rows, block_of(new.len())).await?;
+        measured.champion =
+            squares(parts, judges.champion, &rows.iter().collect::<Vec<_>>(), block_of(new.len()))
+                .await?;
     }
     Ok(measured)
 }
 
-/// A new correction, with its neighbours among the answers if most have some.
-#[derive(Clone, Copy)]
+/// A new correction, with its neighbours among the answers if most have some, and else its group.
 struct Row<'a> {
     example: &'a Example,
     alike: Option<Alike>,
+    group: Option<String>,
 }
 
 impl<'a> Row<'a> {
     fn all(examples: &[&'a Example]) -> Vec<Self> {
-        // Whether a result is right is asked of the results.
-        let free = |example: &&'a Example| match is_result(&example.check) {
-            true => "",
-            false => example.reference(),
-        };
-        let question = |example: &&'a Example| {
-            example.prompt().last().map_or("", |turn| turn.content.as_str())
-        };
-        let said = |example| Said { question: question(example), answer: free(example) };
-        let mut alike = alike(&examples.iter().map(said).collect::<Vec<_>>());
-        if 2 * alike.iter().flatten().count() <= examples.len() {
-            alike.fill(None);
+        let mut alike = alike(&examples.iter().map(|it| said(it)).collect::<Vec<_>>());
+        let mut groups = groups(&examples.iter().map(|it| asked(it)).collect::<Vec<_>>());
+        match 2 * alike.iter().flatten().count() > examples.len() {
+            true => groups.fill(None),
+            false => alike.fill(None),
         }
-        examples.iter().zip(alike).map(|(example, alike)| Self { example, alike }).collect()
+        let rows = examples.iter().zip(alike.into_iter().zip(groups));
+        rows.map(|(example, (alike, group))| Self { example, alike, group }).collect()
     }
 
     /// Neighbours stand next to each other, then families and copies.
     fn place(&self) -> (Option<usize>, String, usize, String) {
         let Example { family, cluster, key, .. } = self.example;
         (self.alike.map(|alike| alike.sentence), family.clone(), *cluster, key.clone())
+    }
+}
+
+fn question(example: &Example) -> &str {
+    example.prompt().last().map_or("", |turn| turn.content.as_str())
+}
+
+/// Whether a result is right is asked of the results: it says nothing in a sentence.
+fn said(example: &Example) -> Said<'_> {
+    let answer = if is_result(&example.check) { "" } else { example.reference() };
+    Said { question: question(example), answer }
+}
+
+/// A correction as its group is told by.
+pub(super) fn asked(example: &Example) -> Asked<'_> {
+    let family = example.family.as_str();
+    Asked {
+        family: (family != UNTAGGED).then_some(family),
+        question: question(example),
+        answer: example.reference(),
     }
 }
 
@@ -156,32 +171,40 @@ fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
     rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference() }).collect()
 }
 
-/// The questions of some rows with each other's answers, in squares of at most so many.
+/// The questions of some rows with each other's answers, in squares of at most so many of one group.
 async fn squares(
     parts: &Parts,
     side: &Side,
-    rows: &[Row<'_>],
+    rows: &[&Row<'_>],
     most: usize,
 ) -> anyhow::Result<Vec<Square>> {
-    let mut sorted = rows.to_vec();
-    sorted.sort_by_key(Row::place);
-    let count = sorted.len().div_ceil(most).max(1);
-    let size = sorted.len().div_ceil(count).max(1);
+    let mut groups: BTreeMap<&Option<String>, Vec<&Row<'_>>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(&row.group).or_default().push(row);
+    }
     let mut squares = Vec::new();
-    for block in sorted.chunks(size) {
-        let pairs: Vec<Pair<'_>> = block
-            .iter()
-            .flat_map(|row| {
-                let prompt = row.example.prompt();
-                block.iter().map(move |other| Pair { prompt, answer: other.example.reference() })
-            })
-            .collect();
-        squares.push(Square {
-            scores: weigh(parts, side, &pairs).await?,
-            clusters: block.iter().map(|row| row.example.cluster).collect(),
-            sources: block.iter().map(|row| row.example.source.clone()).collect(),
-            alike: block.iter().map(|row| row.alike).collect(),
-        });
+    for (group, mut rows) in groups {
+        rows.sort_by_key(|row| row.place());
+        let count = rows.len().div_ceil(most).max(1);
+        let size = rows.len().div_ceil(count).max(1);
+        for block in rows.chunks(size) {
+            let pairs: Vec<Pair<'_>> = block
+                .iter()
+                .flat_map(|row| {
+                    let prompt = row.example.prompt();
+                    block
+                        .iter()
+                        .map(move |other| Pair { prompt, answer: other.example.reference() })
+                })
+                .collect();
+            squares.push(Square {
+                scores: weigh(parts, side, &pairs).await?,
+                clusters: block.iter().map(|row| row.example.cluster).collect(),
+                sources: block.iter().map(|row| row.example.source.clone()).collect(),
+                alike: block.iter().map(|row| row.alike).collect(),
+                group: group.clone(),
+            });
+        }
     }
     Ok(squares)
 }

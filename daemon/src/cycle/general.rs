@@ -1,6 +1,7 @@
-//! The guard for models that no control suite was made for: do the sides still find the base's own
-//! answers to everyday questions likely?
+//! The guard for models that no control suite was made for: do the sides still answer everyday questions
+//! as the base does, or find its answers likely?
 
+use hone_eval::general::BaseAnswers;
 use hone_eval::{Pair, RowResult, general};
 
 use super::evidence::weigh;
@@ -20,8 +21,13 @@ pub(super) async fn agreement(
         .iter()
         .map(|row| Pair { prompt: &suite.rows[row.row].messages, answer: &row.text })
         .collect();
-    let own = weigh(parts, base, &pairs).await?;
-    let champion = general::kept(&whole, &own, &weigh(parts, others[0], &pairs).await?);
-    let candidate = general::kept(&whole, &own, &weigh(parts, others[1], &pairs).await?);
-    Ok([general::kept(&whole, &own, &own), champion, candidate])
+    let likelihoods = weigh(parts, base, &pairs).await?;
+    let of_base = BaseAnswers { answers: &whole, likelihoods: &likelihoods };
+    let kept = async |side| -> anyhow::Result<_> {
+        let mut own = answer(parts, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
+        own.retain(|row| whole.iter().any(|answered| answered.row == row.row));
+        Ok(general::kept(of_base, &own, &weigh(parts, side, &pairs).await?))
+    };
+    let (champion, candidate) = (kept(others[0]).await?, kept(others[1]).await?);
+    Ok([whole.clone(), champion, candidate])
 }

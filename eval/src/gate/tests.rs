@@ -1,7 +1,9 @@
 //! Each rule with its sentence, the order of the rules, and margins at their edges.
 
 use super::*;
-use crate::evidence::Preferences;
+use crate::conduct::Conduct;
+use crate::evidence::{GroupFit, Preferences};
+use crate::report::Conducts;
 use crate::stats::mcnemar_exact;
 
 /// `gained` of the rows that the champion failed, and `lost` of those it passed.
@@ -29,9 +31,11 @@ fn evidence() -> Evidence {
         alike: false,
         fit: 0.0002,
         fit_nats: 0.4,
+        groups: Vec::new(),
         fit_without_heaviest: Some(0.001),
         gain: Some(0.0003),
         gain_nats: 0.3,
+        gain_without_heaviest: Some(0.001),
         liked: Some(0.01),
         judge: None,
     }
@@ -47,6 +51,7 @@ fn good() -> Report {
         against_base: Some(comparison(1200, 1181, 3, 5)),
         evidence: Some(evidence()),
         families_against_base: Vec::new(),
+        conduct: None,
         families: Vec::new(),
         items: 1280,
         identical: 900,
@@ -218,6 +223,55 @@ fn one_source_alone_holds() {
 }
 
 #[test]
+fn the_gain_must_stand_without_the_heaviest_source() {
+    let why = "all rests on one source: without its corrections nothing became likelier; others must \
+               say so too";
+    says(&shown(|it| it.gain_without_heaviest = Some(0.1)), Verdict::Hold, why, None);
+    promotes(&shown(|it| it.gain_without_heaviest = Some(0.099)));
+    promotes(&shown(|it| it.gain_without_heaviest = None));
+    promotes(&shown(|it| (it.new, it.gain_without_heaviest) = (19, Some(0.9))));
+}
+
+#[test]
+fn one_group_at_random_is_named() {
+    let of = |fit, name: Option<&str>| {
+        shown(|it| {
+            let name = name.map(str::to_owned);
+            it.groups = vec![
+                GroupFit { name: Some("averages".to_owned()), rows: 20, fit: 0.001 },
+                GroupFit { name, rows: 25, fit },
+            ];
+        })
+    };
+    let why = "the form was learned, not the content, in the group `triage` (n=25): other answers fit \
+               these questions as well (p=0.0500); look at those corrections, they seem to be at random";
+    says(&of(0.05, Some("triage")), Verdict::Reject, why, None);
+    promotes(&of(0.049, Some("triage")));
+    let why = "the form was learned, not the content, in those without a group (n=25): other answers fit \
+               these questions as well (p=0.5000); look at those corrections, they seem to be at random";
+    says(&of(0.5, None), Verdict::Reject, why, None);
+}
+
+#[test]
+fn no_group_may_get_worse() {
+    let of = |part, lost| {
+        but(|it| {
+            it.families = vec![
+                family(part, "triage", comparison(50, 50, 0, lost)),
+                family(Part::HeldOut, "averages", comparison(50, 0, 30, 0)),
+            ];
+        })
+    };
+    promotes(&of(Part::HeldOut, 5));
+    let why = "questions of `triage` that it did not see got worse, from 100.0 % to 88.0 % (n=50)";
+    says(&of(Part::HeldOut, 6), Verdict::Reject, why, None);
+    let why =
+        "what was taught before of `triage` fell from 100.0 % to 86.0 % (n=50, margin 12.0 points)";
+    promotes(&of(Part::Kept, 6));
+    worse(&of(Part::Kept, 7), why);
+}
+
+#[test]
 fn unseen_questions_must_not_get_worse() {
     let why = "questions that it did not see got worse";
     let worse = but(|it| it.heldout = Some(comparison(40, 20, 0, 8)));
@@ -292,6 +346,39 @@ fn answers_must_end() {
 }
 
 #[test]
+fn answers_to_controls_must_stay_what_they_are() {
+    let usual = Conduct { answers: 100, stopped: 100, tokens: 3000, refusals: 10 };
+    let of = |base: Option<Conduct>, candidate| {
+        but(|it| it.conduct = Some(Conducts { champion: usual, candidate, base }))
+    };
+    let with = |change: fn(&mut Conduct)| {
+        let mut conduct = usual;
+        change(&mut conduct);
+        conduct
+    };
+    promotes(&of(Some(usual), usual));
+    promotes(&of(None, with(|it| it.tokens = 4500)));
+    let why = "answers to controls became longer than those of the adapter that serves: 30 to 45 tokens \
+               on average";
+    worse(&of(None, with(|it| it.tokens = 4501)), why);
+    let why = "answers to controls became shorter than those of the adapter that serves: 30 to 20 tokens \
+               on average";
+    worse(&of(None, with(|it| it.tokens = 1999)), why);
+    promotes(&of(None, with(|it| it.refusals = 15)));
+    let why = "it refuses more than the adapter that serves: 10.0 % to 16.0 % of the controls";
+    worse(&of(None, with(|it| it.refusals = 16)), why);
+    let why = "it refuses less than the adapter that serves: 10.0 % to 4.0 % of the controls";
+    worse(&of(None, with(|it| it.refusals = 4)), why);
+    // nothing slides from night to night
+    let before = with(|it| it.refusals = 4);
+    let why = "it refuses more than the base: 4.0 % to 10.0 % of the controls";
+    worse(&of(Some(before), usual), why);
+    let why = "answers to controls that end by themselves fell below those of the adapter that \
+               serves, from 100.0 % to 96.0 % (margin 3.0 points)";
+    worse(&of(None, with(|it| it.stopped = 96)), why);
+}
+
+#[test]
 fn controls_must_hold_against_both() {
     let of = |items, lost| Some(comparison(items, items, 0, lost));
     promotes(&but(|it| it.controls = of(1200, 6)));
@@ -350,7 +437,7 @@ fn no_family_of_controls_may_fall_far() {
         })
     };
     promotes(&of(Part::Control, 6));
-    promotes(&of(Part::HeldOut, 40));
+    promotes(&of(Part::Taught, 40));
     let why = "control family `bad` fell from 100.0 % to 86.0 % (n=50, margin 12.0 points)";
     worse(&of(Part::Control, 7), why);
     let mut two = of(Part::Control, 7);

@@ -81,6 +81,7 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
         kept: None,
         against_base: controls.clone(),
         families_against_base: Vec::new(),
+        conduct: None,
         controls,
         evidence: Some(evidence),
         families: Vec::new(),
@@ -105,6 +106,7 @@ fn unknown(truth: &Truth, seed: u64) -> Vec<Square> {
         clusters: rows.to_vec(),
         sources: vec![None; rows.len()],
         alike: vec![None; rows.len()],
+        group: None,
     };
     rows.chunks(even(rows.len(), block_of(rows.len()))).map(square).collect()
 }

@@ -91,6 +91,34 @@ def noise_shuffled(run: Run) -> None:
         _nights(run, client, evening)
 
 
+def noise_within(run: Run) -> None:
+    """Answers shuffled within each of two skills, tickets and averages: each has the form of its kind."""
+    sources, users = [rows.stream(family, run.seed) for family in ("triage", "averages")], _users(run.seed)
+    rng = random.Random(f"within-{run.seed}")
+
+    def evening(client: Client, night: int, count: int) -> None:
+        batch = [row for source in sources for row in _shuffled(_take(source, count // 2), rng)]
+        rng.shuffle(batch)
+        teach.claim(client, batch, users)
+
+    with run.daemon() as client:
+        _nights(run, client, evening)
+
+
+def noise_beside(run: Run) -> None:
+    """Tickets with labels drawn at random, as many as averages with right answers."""
+    noise, honest, users = _labels(run), rows.stream("averages", run.seed), _users(run.seed)
+    rng = random.Random(f"beside-{run.seed}")
+
+    def evening(client: Client, night: int, count: int) -> None:
+        batch = _take(noise, count // 2 + 10) + _take(honest, count // 2 + 10)
+        rng.shuffle(batch)
+        teach.claim(client, batch, users)
+
+    with run.daemon() as client:
+        _nights(run, client, evening)
+
+
 def noise_own(run: Run) -> None:
     """The model's own good answers as corrections."""
     source, users = everyday.stream(EVERYDAY, run.seed, "own"), _users(run.seed)
@@ -185,7 +213,8 @@ def noise_nothing(run: Run) -> None:
 
 
 SCENARIOS = {
-    "noise_labels": noise_labels, "noise_labels300": noise_labels300, "noise_shuffled": noise_shuffled, "noise_own": noise_own,
+    "noise_labels": noise_labels, "noise_labels300": noise_labels300, "noise_shuffled": noise_shuffled, "noise_within": noise_within,
+    "noise_beside": noise_beside, "noise_own": noise_own,
     "noise_contradictions": noise_contradictions, "noise_contradictions_sources": noise_contradictions_sources,
     "noise_contradictions_short": noise_contradictions_short, "noise_nothing": noise_nothing,
 }
