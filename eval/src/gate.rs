@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Part;
 use crate::conduct::Conduct;
 use crate::evidence::Evidence;
+use crate::power::rows_missing;
 use crate::report::{Comparison, FamilyLine, Report, p_value, percent};
 use crate::shares::binomial_greater;
 
@@ -194,7 +195,8 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             false => (Verdict::Reject, why.to_owned(), None),
         })
     };
-    let missing = (PLENTY.saturating_sub(evidence.new)).clamp(5, 10);
+    // With plenty it can be told in any case.
+    let missing = PLENTY.saturating_sub(evidence.new).max(1);
     let p = p_value(evidence.fit);
     if evidence.fit >= policy.level {
         let (why, few) = match evidence.alike {
@@ -210,13 +212,19 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             ),
         };
         let asked_for = format!("(p={p}, below {:.4} is asked for)", policy.level);
+        let to_fit =
+            rows_missing(evidence.fit, policy.level, evidence.new).unwrap_or(missing).max(1);
         let ask = match evidence.alike {
             true => "look at the corrections: to one question one answer may be right",
             false => "look at the corrections, they seem to be at random",
         };
         return unsure(
             &format!("{why} {asked_for}; {ask}"),
-            &format!("{} {few} {asked_for}; about {missing} more would", evidence.new),
+            &format!(
+                "{} {few} {asked_for}; about {} more would",
+                evidence.new,
+                to_fit.min(missing)
+            ),
         );
     }
     // What fits beside them does not speak for a group of which nothing fits.

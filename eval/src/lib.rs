@@ -18,6 +18,7 @@ pub mod judge;
 pub mod ledger;
 mod likelihood;
 pub mod permutation;
+pub mod power;
 mod preference;
 pub mod report;
 pub mod run;

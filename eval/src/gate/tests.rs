@@ -109,7 +109,7 @@ fn what_is_held_and_rejected_has_its_figures() {
     };
     let held = decide(&shown(few), &GatePolicy::default());
     let expected = format!(
-        "too little to tell: the judge's preference may be chance (p=0.1875); about 10 more would \
+        "too little to tell: the judge's preference may be chance (p=0.1875); about 11 more would \
          tell; taught questions 4 to 38 of 40 right; held-out: 4 to 24 of 40 \
          right by adapters that did not see them (p=2e-6); {}",
         SHOWS.replacen("; ", "; a judge decided on free text: 4 times for the candidate, 1 times for what serves, 3 ties; ", 1)
@@ -159,8 +159,11 @@ fn answers_that_fit_any_question_are_only_form() {
     says(&shown(|it| it.fit = 0.02), Verdict::Reject, why, None);
     promotes(&shown(|it| it.fit = 0.0199));
     let why = "too little to tell: 19 corrections do not show that their answers belong to their \
-               questions (p=0.3000, below 0.0200 is asked for); about 5 more would";
+               questions (p=0.3000, below 0.0200 is asked for); about 1 more would";
     says(&shown(|it| (it.new, it.fit) = (19, 0.3)), Verdict::Hold, why, None);
+    // what is nearly sure needs fewer than plenty
+    let near = decide(&shown(|it| (it.new, it.fit) = (8, 0.04)), &GatePolicy::default());
+    assert!(near.reason.contains("; about 4 more would;"), "{}", near.reason);
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn a_judge_has_the_last_word_on_free_text() {
     promotes(&of(40, preferred(7, 0)));
     let why = "the judge does not prefer the candidate's answers (p=0.0312)";
     says(&of(40, preferred(5, 0)), Verdict::Reject, why, None);
-    let why = "too little to tell: the judge's preference may be chance (p=0.1875); about 10 more \
+    let why = "too little to tell: the judge's preference may be chance (p=0.1875); about 11 more \
                would tell";
     says(&of(9, preferred(4, 1)), Verdict::Hold, why, None);
     // it saw too few differences, and so few corrections need no gain
@@ -316,7 +319,7 @@ fn the_commonest_answer_alone_is_no_skill() {
     let mut few = labels(75.0);
     few.evidence.as_mut().unwrap().new = 8;
     let why = "too little to tell: the commonest answer alone would be right as often (75 %); \
-               about 10 more corrections would tell";
+               about 12 more corrections would tell";
     says(&few, Verdict::Hold, why, None);
 }
 
@@ -471,7 +474,7 @@ fn contradictions_are_called_by_their_name() {
     says(&contradicted(40), Verdict::Reject, why, None);
     let why = "too little to tell: 9 corrections say different things in the same sentence, and do \
                not show which belongs to which question (p=0.4000, below 0.0200 is asked for); about \
-               10 more would";
+               11 more would";
     says(&contradicted(9), Verdict::Hold, why, None);
 }
 
