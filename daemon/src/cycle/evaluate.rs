@@ -300,6 +300,43 @@ mod tests {
 
     use super::*;
 
+    fn example(kind: Kind, question: String, answer: &str) -> Example {
+        Example {
+            id: hone_api::InteractionId::new(),
+            kind,
+            fold: None,
+            older: false,
+            cluster: 0,
+            source: None,
+            of_base: true,
+            family: hone_dataset::UNTAGGED.to_owned(),
+            messages: vec![
+                Message::new(Role::User, question),
+                Message::new(Role::Assistant, answer),
+            ],
+            rejected: None,
+            bad_turns: Vec::new(),
+            check: hone_api::check::Check::Exact(answer.to_owned()),
+            key: String::new(),
+        }
+    }
+
+    #[test]
+    fn corrections_that_nobody_tagged_are_reported_by_group() {
+        let average = |at| format!("What is the average of {at} and 7?");
+        let ticket = |at| format!("Triage this ticket about order {at}, please.");
+        let mut examples: Vec<Example> = (0..8)
+            .map(|at| example(Kind::Supervised, average(at), "#### 5"))
+            .chain((0..8).map(|at| example(Kind::Supervised, ticket(at), "Decision: Elm")))
+            .chain([example(Kind::Replay, average(9), "#### 8")])
+            .collect();
+        examples[15].family = "mine".to_owned();
+        name_groups(&mut examples);
+        let named: Vec<&str> = examples.iter().map(|it| it.family.as_str()).collect();
+        assert_eq!(named[..8], ["average, what, and"; 8]);
+        assert_eq!(named[8..], [&["feedback"; 7][..], &["mine", "feedback"]].concat());
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn a_conversation_that_the_context_does_not_hold_is_not_asked() {
         let rig = crate::testing::Rig::new().await;
