@@ -1,8 +1,9 @@
 //! What comes next, for those who have just said something and for those who ask: when a cycle
 //! starts, and what is missing for it.
 
-use hone_api::UnixMillis;
+use hone_api::adapter::Provenance;
 use hone_api::cycle::{CycleStatus, NextCycle};
+use hone_api::{AdapterRef, UnixMillis};
 use hone_config::{Config, Zone};
 use hone_store::Order;
 
@@ -25,7 +26,7 @@ struct Situation {
     cycle: Cycle,
     /// Failures since the last cycle began.
     came: u64,
-    /// Answers with a correction, counted up to what a cycle needs.
+    /// Answers corrected since what serves was taught, counted up to what a cycle needs.
     corrected: u64,
 }
 
@@ -55,8 +56,21 @@ pub async fn look(parts: &Parts, count: Count) -> hone_store::Result<NextCycle> 
         Count::Enough => config.schedule.failures,
     };
     let came = store.failures_since_up_to(since, most).await?;
-    let corrected = store.corrected_up_to(least(&config)).await?;
+    let taught = taught_at(parts).await?;
+    let corrected = store.corrected_since_up_to(taught, least(&config)).await?;
     Ok(tell(&config, &Situation { now: UnixMillis::now(), cycle, came, corrected }))
+}
+
+/// When the corrections were looked through that the serving adapter was taught; the beginning of time for the
+/// base and for an import, to whom all are new.
+async fn taught_at(parts: &Parts) -> hone_store::Result<UnixMillis> {
+    let live = parts.registry.live().live;
+    let view = live.and_then(|id| parts.registry.get(&AdapterRef::Id(id)).ok());
+    let Some(Provenance::Cycle { cycle_id, .. }) = view.map(|view| view.provenance) else {
+        return Ok(UnixMillis(0));
+    };
+    let cycle = parts.store.cycle(cycle_id).await?;
+    Ok(cycle.map_or(UnixMillis(0), |cycle| cycle.created_at))
 }
 
 /// Corrections that a cycle needs to learn anything.

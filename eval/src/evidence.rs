@@ -78,7 +78,7 @@ pub struct Measured {
     pub checkable: bool,
     /// The share of the commonest answer, and how many corrections share theirs with another.
     pub commonest: f64,
-    /// Whether most answers are given more than once, as labels are.
+    /// Whether answers are given three times on average or more, as labels are.
     pub repeated: bool,
     /// Whether most answers have a neighbour that says something else in the same sentence.
     pub alike: bool,
@@ -105,7 +105,7 @@ pub struct Evidence {
     pub checkable: bool,
     /// The share of the commonest answer, in percent.
     pub commonest: f64,
-    /// Whether most answers are given more than once.
+    /// Whether answers are given three times on average or more.
     pub repeated: bool,
     /// Whether most answers have a neighbour that says something else in the same sentence, so that
     /// the fit is against those.

@@ -8,7 +8,8 @@ use statrs::distribution::{ContinuousCDF, Normal};
 #[must_use]
 pub fn rows_missing(p: f64, level: f64, rows: usize) -> Option<usize> {
     let distance = |p: f64| Normal::standard().inverse_cdf(1.0 - p);
-    if !(p > 0.0 && p < 0.5) || !(level > 0.0 && level < 0.5) {
+    let shows = |p: f64| p > 0.0 && p < 0.5;
+    if !shows(p) || !shows(level) {
         return None;
     }
     let times = (distance(level) / distance(p)).powi(2);

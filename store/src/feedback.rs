@@ -165,16 +165,21 @@ pub(crate) fn failures_since(connection: &Connection, since: UnixMillis, most: u
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-/// How many answers that may teach have a correction; counted up to `most`.
-pub(crate) fn corrected(connection: &Connection, most: u64) -> Result<u64> {
+/// How many answers that may teach were corrected after an instant; counted up to `most`.
+pub(crate) fn corrected_since(
+    connection: &Connection,
+    since: UnixMillis,
+    most: u64,
+) -> Result<u64> {
     let count: i64 = connection
         .prepare_cached(
             "SELECT count(*) FROM (
                  SELECT DISTINCT inference_id FROM feedback
                  JOIN interactions ON interactions.id = feedback.inference_id AND trainable = 1
-                 WHERE metric_name = 'demonstration' LIMIT ?1)",
+                 WHERE failure = 1 AND metric_name = 'demonstration' AND feedback.created_at > ?1
+                 LIMIT ?2)",
         )?
-        .query_row([i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
+        .query_row([since.0, i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?;
     Ok(u64::try_from(count).unwrap_or(0))
 }
 

@@ -225,12 +225,12 @@ impl Store {
         self.readers.read(move |c| feedback::failures_since(c, since, most)).await
     }
 
-    /// How many answers that may teach have a correction, counted no further than `most`.
+    /// How many answers that may teach were corrected after an instant, counted no further than `most`.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn corrected_up_to(&self, most: u64) -> Result<u64> {
-        self.readers.read(move |c| feedback::corrected(c, most)).await
+    pub async fn corrected_since_up_to(&self, since: UnixMillis, most: u64) -> Result<u64> {
+        self.readers.read(move |c| feedback::corrected_since(c, since, most)).await
     }
 
     /// Chats that may teach and of which nobody has said anything, with their one whole answer; the

@@ -13,6 +13,9 @@ use super::evaluate::is_new;
 use crate::compare::Side;
 use crate::parts::Parts;
 
+/// Answers that are given so many times on average are labels. Of ten small numbers some are equal by
+/// chance.
+const LABEL_SHOWINGS: usize = 3;
 /// Liked answers that are weighed.
 const LIKED: usize = 60;
 
@@ -72,7 +75,6 @@ async fn corrections(
 ) -> anyhow::Result<Measured> {
     let new: Vec<&Example> = snapshot.examples.iter().filter(|it| is_new(it)).collect();
     let answers = answers(&new);
-    let shared = new.iter().filter(|it| answers[&word(it)] > 1).count();
     let checked = new.iter().filter(|it| is_result(&it.check)).count();
     let rows = Row::all(&new);
     let mut measured = Measured {
@@ -80,7 +82,7 @@ async fn corrections(
         sources: snapshot.manifest.sources,
         checkable: 2 * checked > new.len(),
         commonest: answers.values().max().copied().unwrap_or(0) as f64 / new.len().max(1) as f64,
-        repeated: 2 * shared > new.len(),
+        repeated: LABEL_SHOWINGS * answers.len() <= new.len(),
         alike: rows.iter().any(|row| row.alike.is_some()),
         ..Measured::default()
     };

@@ -73,7 +73,8 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     cycle.snapshot = Some(manifest.hash.clone());
     let mut outcome = outcome(&manifest, labelled, &lessons);
     outcome[start::GOES_ON_FROM] = json!(goes_on_from);
-    let mut nothing = too_little(&manifest, &config).or_else(|| all_known(&manifest, taken_back));
+    let mut nothing =
+        too_little(&manifest, &config, taken_back).or_else(|| all_known(&manifest, taken_back));
     if nothing.is_none() {
         nothing = decided_before(parts, cycle, &lessons).await?;
     }
@@ -229,15 +230,16 @@ pub fn policy(config: &Config) -> Policy {
     }
 }
 
-fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
+fn too_little(manifest: &Manifest, config: &Config, taken_back: usize) -> Option<String> {
     let (corrected, least) = (manifest.count(Kind::Supervised), config.curation.min_examples);
     // So few would be tried in vain: of four corrections the best fit is no rarer than 1 in 24.
     if corrected >= least && (1..least).contains(&manifest.new) {
         return Some(format!(
             "{} new corrected answers to learn from, {} more are needed (curation.min_examples = {least}); \
-             the adapter that serves was taught the others",
+             the adapter that serves was taught the others{}",
             manifest.new,
-            least - manifest.new
+            least - manifest.new,
+            no_longer_stand(taken_back)
         ));
     }
     if corrected >= least {
@@ -260,13 +262,26 @@ fn too_little(manifest: &Manifest, config: &Config) -> Option<String> {
 fn all_known(manifest: &Manifest, taken_back: usize) -> Option<String> {
     let corrections = manifest.count(Kind::Supervised);
     (manifest.new == 0).then(|| match taken_back {
-        0 => format!("nothing new: the adapter that serves was taught all {corrections} corrections"),
-        one_or_more => format!(
-            "nothing new to learn; {one_or_more} corrections that the adapter that serves was taught do not \
-             stand any more: the next cycle with new corrections begins without them, and `hone adapters \
-             rollback` takes the adapter back now"
-        ),
+        0 => {
+            format!("nothing new: the adapter that serves was taught all {corrections} corrections")
+        }
+        _ => {
+            format!("nothing new for the adapter that serves{}", no_longer_stand(taken_back))
+        }
     })
+}
+
+/// What to do where corrections were taught that were taken back, or amended, since.
+fn no_longer_stand(taken_back: usize) -> String {
+    let (corrections, do_not) = match taken_back {
+        0 => return String::new(),
+        1 => ("correction", "does not"),
+        _ => ("corrections", "do not"),
+    };
+    format!(
+        "; {taken_back} {corrections} that it was taught {do_not} stand any more: the next cycle that trains \
+         begins without them, and `hone adapters rollback` takes the adapter back now"
+    )
 }
 
 /// How many of the serving adapter's lessons are not taught any more.
@@ -353,6 +368,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_back_can_be_rolled_back() {
+        assert_eq!(no_longer_stand(0), "");
+        let one = no_longer_stand(1);
+        assert!(
+            one.starts_with("; 1 correction that it was taught does not stand any more"),
+            "{one}"
+        );
+        assert!(no_longer_stand(2).contains("2 corrections that it was taught do not"));
+        assert!(one.contains("`hone adapters rollback`"));
+    }
+
+    #[test]
     fn the_reason_says_what_is_missing() {
         let config = Config::defaults(std::path::Path::new("d")).unwrap();
         let sources = Sources { unrated: &[], shipped: &[] };
@@ -364,7 +391,7 @@ mod tests {
             known: &hone_dataset::Nothing,
         };
         let curated = hone_dataset::curate(&policy(&config), inputs).unwrap();
-        let reason = too_little(&curated.seal(Vec::new()).unwrap().manifest, &config).unwrap();
+        let reason = too_little(&curated.seal(Vec::new()).unwrap().manifest, &config, 0).unwrap();
         assert!(reason.contains("0 corrected answers") && reason.contains("min_examples"));
     }
 }

@@ -114,8 +114,11 @@ async fn labelled_rows_and_failures_are_those_that_may_teach() {
     assert_eq!(store.failures_since_up_to(UnixMillis(0), 1).await.unwrap(), 1);
     say(0, Signal::Demonstration("y".to_owned()), 40).await.unwrap();
     say(3, Signal::Demonstration("z".to_owned()), 40).await.unwrap();
-    assert_eq!(store.corrected_up_to(9).await.unwrap(), 2, "one of them may not teach");
-    assert_eq!(store.corrected_up_to(1).await.unwrap(), 1);
+    let corrected =
+        async |since, most| store.corrected_since_up_to(UnixMillis(since), most).await.unwrap();
+    assert_eq!(corrected(0, 9).await, 2, "one of them may not teach");
+    assert_eq!(corrected(0, 1).await, 1);
+    assert_eq!((corrected(20, 9).await, corrected(40, 9).await), (1, 0));
 }
 
 #[tokio::test]
