@@ -3,6 +3,7 @@
 //! Prevents a full disk after many cycles, and a collector that deletes what is needed for a
 //! rollback or what an import is just writing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use fs_err as fs;
@@ -13,18 +14,27 @@ use crate::fs::DOOMED;
 use crate::import::{STAGING, lock_dir};
 use crate::{LivePointer, Manifest, Result};
 
-/// Which adapters go: retired and rejected ones but for the newest `keep_last`.
+/// Which adapters go: of those that cycles made, the retired ones but for the newest `keep_last`, and the
+/// rejected ones but for as many. So what was refused pushes out nothing that one could roll back to. What a
+/// person brought, named or made serve stays.
 pub(crate) fn doomed<'a>(
     manifests: impl DoubleEndedIterator<Item = &'a Manifest>,
     pointer: &LivePointer,
     keep_last: usize,
 ) -> Vec<AdapterId> {
     let in_use = [pointer.live, pointer.previous, pointer.canary];
-    let over = |m: &&Manifest| {
-        matches!(m.state(), AdapterState::Retired | AdapterState::Rejected)
-            && !in_use.contains(&Some(m.id))
-    };
-    let mut doomed: Vec<_> = manifests.rev().filter(over).skip(keep_last).map(|m| m.id).collect();
+    let mut kept = BTreeMap::new();
+    let mut doomed: Vec<_> = manifests
+        .rev()
+        .filter(|m| !in_use.contains(&Some(m.id)) && !m.belongs_to_a_person())
+        .filter(|m| matches!(m.state(), AdapterState::Retired | AdapterState::Rejected))
+        .filter(|m| {
+            let newer: &mut usize = kept.entry(m.state() == AdapterState::Retired).or_default();
+            *newer += 1;
+            *newer > keep_last
+        })
+        .map(|m| m.id)
+        .collect();
     doomed.reverse();
     doomed
 }
@@ -54,11 +64,10 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
 mod tests {
     use super::*;
     use crate::Verified;
-    use hone_api::UnixMillis;
     use hone_api::adapter::Provenance;
+    use hone_api::{CycleId, UnixMillis};
 
-    #[test]
-    fn live_previous_waiting_and_the_newest_stay() {
+    fn of_a_cycle() -> Manifest {
         let verified = Verified {
             rank: 1,
             alpha: 1.0,
@@ -68,31 +77,53 @@ mod tests {
             config_blake3: String::new(),
             bytes: 0,
         };
-        let manifests: Vec<Manifest> = (0..6)
-            .map(|_| {
-                Manifest::of_candidate(
-                    AdapterId::new(),
-                    None,
-                    Provenance::Import { folder: "x".to_owned() },
-                    "base".to_owned(),
-                    &verified,
-                    UnixMillis(0),
-                )
-            })
-            .enumerate()
-            .map(|(i, mut m)| {
-                if i != 5 {
-                    m.step(AdapterState::Rejected, UnixMillis(1), "worse").unwrap();
-                }
-                m
-            })
-            .collect();
+        let provenance = Provenance::Cycle { cycle_id: CycleId::new(), snapshot: String::new() };
+        let base = "base".to_owned();
+        Manifest::of_candidate(AdapterId::new(), None, provenance, base, &verified, UnixMillis(0))
+    }
+
+    fn rejected() -> Manifest {
+        let mut manifest = of_a_cycle();
+        manifest.step(AdapterState::Rejected, UnixMillis(1), "worse").unwrap();
+        manifest
+    }
+
+    fn retired() -> Manifest {
+        let mut manifest = of_a_cycle();
+        manifest.note_pointer(true, UnixMillis(1), "promoted", 1);
+        manifest.note_pointer(false, UnixMillis(2), "replaced", 2);
+        manifest
+    }
+
+    #[test]
+    fn live_previous_waiting_and_the_newest_stay() {
+        let mut manifests: Vec<Manifest> = (0..5).map(|_| rejected()).collect();
+        manifests.push(of_a_cycle());
         let pointer = LivePointer::of_base(UnixMillis(0))
             .moved(Some(manifests[0].id), UnixMillis(1))
             .moved(Some(manifests[1].id), UnixMillis(2));
         let gone = doomed(manifests.iter(), &pointer, 1);
         assert_eq!(gone, [manifests[2].id, manifests[3].id]);
         assert!(doomed(manifests.iter(), &pointer, 3).is_empty());
+    }
+
+    #[test]
+    fn what_was_refused_pushes_out_nothing_to_roll_back_to() {
+        let manifests = [retired(), retired(), rejected(), rejected(), rejected()];
+        let pointer = LivePointer::of_base(UnixMillis(0));
+        let gone = doomed(manifests.iter(), &pointer, 2);
+        assert_eq!(gone, [manifests[2].id]);
+    }
+
+    #[test]
+    fn what_a_person_brought_named_or_chose_stays() {
+        let (mut imported, mut named, mut chosen) = (rejected(), rejected(), retired());
+        imported.provenance = Provenance::Import { folder: "x".to_owned() };
+        named.name = Some("mine".to_owned());
+        chosen.chosen = true;
+        let manifests = [imported, named, chosen, rejected()];
+        let pointer = LivePointer::of_base(UnixMillis(0));
+        assert_eq!(doomed(manifests.iter(), &pointer, 0), [manifests[3].id]);
     }
 
     #[test]

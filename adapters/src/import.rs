@@ -84,19 +84,20 @@ impl Registry {
         manifest.write(staging)?;
         sync_dir(staging)?;
 
-        let mut inner = self.write();
-        if let Some(there) = inner.manifests.get(&id) {
+        let _one_at_a_time = self.changing();
+        let there = self.read().manifests.get(&id).cloned();
+        if let Some(there) = there {
             let same = there.sha256 == manifest.sha256;
             return if same { Ok(there.view()) } else { Err(Error::Exists(id)) };
         }
-        if let Some((name, holder)) =
-            manifest.name.as_ref().and_then(|name| Some((name, inner.lookalike(name, id)?)))
-        {
-            let same = holder.name.as_ref() == Some(name) && holder.sha256 == manifest.sha256;
+        let name = manifest.name.as_deref();
+        let holder = name.and_then(|name| self.read().lookalike(name, id).cloned());
+        if let (Some(name), Some(holder)) = (name, holder) {
+            let same = holder.name.as_deref() == Some(name) && holder.sha256 == manifest.sha256;
             if same && holder.base_digest == manifest.base_digest {
                 return Ok(holder.view());
             }
-            return Err(Error::NameTaken { name: name.clone(), holder: holder.id });
+            return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
         }
         let target = self.dir(id);
         if target.exists() {
@@ -104,9 +105,7 @@ impl Registry {
         }
         fs::rename(staging, target)?;
         sync_dir(&self.root)?;
-        let view = manifest.view();
-        inner.manifests.insert(id, manifest);
-        Ok(view)
+        Ok(self.insert(manifest))
     }
 }
 

@@ -78,9 +78,24 @@ pub struct Manifest {
     pub scores: BTreeMap<String, f64>,
     /// When it was imported.
     pub created_at: UnixMillis,
+    /// Whether a person made it serve: retention leaves it alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub chosen: bool,
 }
 
 impl Manifest {
+    /// Whether a cycle of this daemon made it.
+    #[must_use]
+    pub const fn is_of_a_cycle(&self) -> bool {
+        matches!(self.provenance, Provenance::Cycle { .. })
+    }
+
+    /// Whether a person brought it, named it, or made it serve.
+    #[must_use]
+    pub const fn belongs_to_a_person(&self) -> bool {
+        self.chosen || self.name.is_some() || !self.is_of_a_cycle()
+    }
+
     /// The manifest of weights that have just been verified: a candidate.
     #[must_use]
     pub fn of_candidate(
@@ -116,6 +131,7 @@ impl Manifest {
             provenance,
             scores: BTreeMap::new(),
             created_at: now,
+            chosen: false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
@@ -25,6 +25,11 @@ pub struct Registry {
     live_path: PathBuf,
     pub(crate) base: BaseShape,
     inner: RwLock<Inner>,
+    /// Held by whoever changes something, for as long as the disk takes: `inner` is then locked only to
+    /// swap what is in memory, and a request that names an adapter never waits for a disk.
+    changing: Mutex<()>,
+    /// Read by whoever reads an adapter's files; a deletion waits for them.
+    files: RwLock<()>,
     /// Held while a folder is staged, so that the collector leaves it alone.
     pub(crate) staging: Mutex<()>,
     warnings: Vec<String>,
@@ -44,7 +49,8 @@ impl Inner {
             AdapterRef::Live => Ok(self.pointer.live),
             AdapterRef::Previous => Ok(self.pointer.previous),
             AdapterRef::Candidate => {
-                let waiting = |m: &&Manifest| m.state() == AdapterState::Candidate;
+                let waiting =
+                    |m: &&Manifest| m.state() == AdapterState::Candidate && m.is_of_a_cycle();
                 let newest = self.manifests.values().rev().find(waiting);
                 newest.map(|m| Some(m.id)).ok_or_else(unknown)
             }
@@ -87,6 +93,8 @@ impl Registry {
             live_path: data_dir.join(LIVE),
             base,
             inner: RwLock::new(Inner { pointer: opened.pointer, manifests: opened.manifests }),
+            changing: Mutex::new(()),
+            files: RwLock::new(()),
             staging: Mutex::new(()),
             warnings: opened.warnings,
         })
@@ -114,8 +122,20 @@ impl Registry {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The right to change something: one caller at a time.
+    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a manifest into memory that is on disk already.
+    pub(crate) fn insert(&self, manifest: Manifest) -> AdapterView {
+        let view = manifest.view();
+        self.write().manifests.insert(manifest.id, manifest);
+        view
     }
 
     /// All adapters, oldest first.
@@ -211,8 +231,8 @@ impl Registry {
         now: UnixMillis,
         reason: &str,
     ) -> Result<LivePointer> {
-        let mut inner = self.write();
-        let old = inner.pointer;
+        let _one_at_a_time = self.changing();
+        let old = self.live();
         if let Some(expected) = expected_live.filter(|expected| *expected != old.live) {
             return Err(Error::Conflict { expected: label(expected), actual: label(old.live) });
         }
@@ -221,21 +241,23 @@ impl Registry {
             return Ok(old);
         }
         if let Some(id) = to {
-            let manifest = inner.manifest(id)?;
+            let manifest = self.read().manifest(id)?.clone();
             state::check(id, manifest.state(), AdapterState::Live)?;
-            check_servable(&self.dir(id), manifest, &self.base)?;
+            check_servable(&self.dir(id), &manifest, &self.base)?;
         }
         let new = old.moved(to, now);
         new.write(&self.live_path)?;
-        inner.pointer = new;
+        self.write().pointer = new;
         // From here on the move has happened; should the rest fail, `open` catches up with it.
         let replaced = format!("replaced by {}", label(to));
         for (id, serves, reason) in [(old.live, false, replaced.as_str()), (to, true, reason)] {
-            let Some(manifest) = id.and_then(|id| inner.manifests.get_mut(&id)) else { continue };
+            let known = id.and_then(|id| self.read().manifests.get(&id).cloned());
+            let Some(mut manifest) = known else { continue };
             manifest.note_pointer(serves, now, reason, new.epoch);
-            if let Err(error) = manifest.write(&self.root.join(manifest.id.to_string())) {
+            if let Err(error) = manifest.write(&self.dir(manifest.id)) {
                 tracing::warn!(adapter = %manifest.id, %error, "the manifest lags behind live.json");
             }
+            self.insert(manifest);
         }
         Ok(new)
     }
@@ -267,19 +289,30 @@ impl Registry {
         })
     }
 
+    /// Notes that a person made an adapter serve: retention leaves it alone from now on.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; the disk's.
+    pub fn choose(&self, id: AdapterId) -> Result<AdapterView> {
+        self.change(id, |manifest| {
+            manifest.chosen = true;
+            Ok(())
+        })
+    }
+
     /// Gives an adapter a name, or takes it away.
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::NameTaken`], [`Error::Unknown`]; the disk's.
     pub fn set_name(&self, id: AdapterId, name: Option<&str>) -> Result<AdapterView> {
         name.map_or(Ok(()), check_adapter_name)?;
-        let mut inner = self.write();
+        let _one_at_a_time = self.changing();
         if let Some(name) = name
-            && let Some(holder) = inner.lookalike(name, id)
+            && let Some(holder) = self.read().lookalike(name, id)
         {
             return Err(Error::NameTaken { name: name.to_owned(), holder: holder.id });
         }
-        self.change_in(&mut inner, id, |manifest| {
+        self.change_alone(id, |manifest| {
             manifest.name = name.map(str::to_owned);
             Ok(())
         })
@@ -291,30 +324,37 @@ impl Registry {
         id: AdapterId,
         edit: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<AdapterView> {
-        self.change_in(&mut self.write(), id, edit)
+        let _one_at_a_time = self.changing();
+        self.change_alone(id, edit)
     }
 
-    fn change_in(
+    /// The same for who holds the right to change already.
+    fn change_alone(
         &self,
-        inner: &mut Inner,
         id: AdapterId,
         edit: impl FnOnce(&mut Manifest) -> Result<()>,
     ) -> Result<AdapterView> {
-        let mut manifest = inner.manifest(id)?.clone();
+        let mut manifest = self.read().manifest(id)?.clone();
         edit(&mut manifest)?;
         manifest.write(&self.dir(id))?;
-        let view = manifest.view();
-        inner.manifests.insert(id, manifest);
-        Ok(view)
+        Ok(self.insert(manifest))
     }
 
-    /// Whether the adapter's files are the ones that were verified, for this base.
+    /// Lets `read` have the folder of an adapter whose files are the ones that were verified, for this base.
+    /// It is not deleted meanwhile.
     ///
     /// # Errors
-    /// [`Error::Damaged`], [`Error::OtherBase`], [`Error::Unknown`].
-    pub fn check(&self, id: AdapterId) -> Result<()> {
+    /// [`Error::Damaged`], [`Error::OtherBase`], [`Error::Unknown`]; those of `read`.
+    pub fn with_verified<T, E: From<Error>>(
+        &self,
+        id: AdapterId,
+        read: impl FnOnce(&Path) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let _not_deleted = self.files.read().unwrap_or_else(PoisonError::into_inner);
         let manifest = self.read().manifest(id)?.clone();
-        check_servable(&self.dir(id), &manifest, &self.base)
+        let dir = self.dir(id);
+        check_servable(&dir, &manifest, &self.base)?;
+        read(&dir)
     }
 
     /// Removes an adapter for good; never the live one, nor the one to roll back to.
@@ -322,22 +362,24 @@ impl Registry {
     /// # Errors
     /// [`Error::InUse`], [`Error::Unknown`]; the disk's.
     pub fn delete(&self, id: AdapterId) -> Result<()> {
-        let mut inner = self.write();
-        inner.manifest(id)?;
-        let pointer = inner.pointer;
+        let _one_at_a_time = self.changing();
+        let _nobody_reads = self.files.write().unwrap_or_else(PoisonError::into_inner);
+        self.read().manifest(id)?;
+        let pointer = self.live();
         if [pointer.live, pointer.previous, pointer.canary].contains(&Some(id)) {
             return Err(Error::InUse(id));
         }
         let removed = remove_dir(&self.dir(id));
         if !self.dir(id).exists() {
-            inner.manifests.remove(&id);
+            self.write().manifests.remove(&id);
         }
         sync_dir(&self.root)?;
         Ok(removed?)
     }
 
-    /// Deletes retired and rejected adapters but for the newest `keep_last`, and sweeps what killed
-    /// imports left. Never the live adapter, the previous one, or one that waits for a verdict.
+    /// Deletes of the adapters that cycles made the retired ones but for the newest `keep_last`, and the
+    /// rejected ones but for as many, and sweeps what killed imports left. Never the live adapter, the
+    /// previous one, one that waits for a verdict, or one that a person brought, named or made serve.
     ///
     /// # Errors
     /// The disk's.

@@ -84,6 +84,13 @@ impl Operator {
         };
         let before = self.parts.registry.live().epoch;
         let pointer = self.parts.promoter.carry_out(order).await?;
+        if let Change::Promote(Some(id)) = change {
+            let registry = self.parts.registry.clone();
+            let chosen = tokio::task::spawn_blocking(move || registry.choose(id)).await;
+            if let Err(error) = chosen.map_err(Error::from)? {
+                tracing::warn!(adapter = %id, %error, "retention may take it once it is replaced");
+            }
+        }
         if pointer.epoch != before {
             self.parts.metrics.promotion(match change {
                 Change::Promote(_) => Outcome::Manual,

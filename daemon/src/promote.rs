@@ -62,6 +62,18 @@ pub struct Order {
     pub reason: String,
 }
 
+impl Order {
+    /// Whether it asks for what is so already: that is no event, and leaves no trace.
+    fn changes_nothing(&self, now: &LivePointer) -> bool {
+        let is_expected = self.expected_live.is_none_or(|expected| expected == now.live);
+        let asks_for_it = match self.change {
+            Change::Promote(to) | Change::RollBack(Some(to)) => to == now.live,
+            Change::RollBack(None) => false,
+        };
+        is_expected && asks_for_it
+    }
+}
+
 /// Moves the pointer and takes the engine along; one order at a time.
 pub struct Promoter {
     registry: Arc<Registry>,
@@ -93,6 +105,9 @@ impl Promoter {
             Change::Promote(to) | Change::RollBack(Some(to)) => to,
             Change::RollBack(None) => old.previous,
         };
+        if order.changes_nothing(&old) {
+            return Ok(old);
+        }
         self.note(INTENDED, &order, to, old.epoch).await?;
         match self.move_pointer(&order, to).await {
             Ok(new) => {
@@ -138,8 +153,7 @@ impl Promoter {
         }
         let (engine, registry) = (self.engine.clone(), self.registry.clone());
         let loaded = blocking(move || -> Result<_, Error> {
-            registry.check(id)?;
-            Ok(engine.load(id, &registry.dir(id))?)
+            registry.with_verified(id, |dir| Ok(engine.load(id, dir)?))
         });
         Ok(Some(loaded.await??))
     }

@@ -73,9 +73,10 @@ async fn load(state: &web::Data<AppState>, id: AdapterId) -> Result<(), ApiError
     let (engine, registry) = (Arc::clone(&state.engine), Arc::clone(&state.registry));
     let load = move || {
         // The weights that were verified, and for this base: another one may have the same shapes.
-        registry.check(id)?;
-        engine.load(id, &registry.dir(id))?;
-        Ok(())
+        registry.with_verified(id, |dir| {
+            engine.load(id, dir)?;
+            Ok(())
+        })
     };
     web::block(load).await.map_err(ApiError::internal)?
 }

@@ -28,15 +28,31 @@ impl Place {
     }
 
     fn import(&self, name: Option<&str>, seed: u64) -> Result<AdapterView> {
+        self.import_from(Provenance::Import { folder: "source".to_owned() }, name, seed)
+    }
+
+    fn import_from(
+        &self,
+        provenance: Provenance,
+        name: Option<&str>,
+        seed: u64,
+    ) -> Result<AdapterView> {
         let source = self.dir.path().join("drop/source");
         write_random_adapter(&source, &tiny_base(), 2, seed);
         self.registry.import(Import {
             id: AdapterId::new(),
             source,
             name: name.map(str::to_owned),
-            provenance: Provenance::Import { folder: "source".to_owned() },
+            provenance,
             now: UnixMillis(1),
         })
+    }
+
+    /// As a cycle registers what it trained.
+    fn train(&self, seed: u64) -> AdapterId {
+        let provenance =
+            Provenance::Cycle { cycle_id: hone_api::CycleId::new(), snapshot: "s".to_owned() };
+        self.import_from(provenance, None, seed).unwrap().id
     }
 
     fn add(&self, seed: u64) -> AdapterId {
@@ -72,9 +88,12 @@ fn the_first_start_serves_the_base() {
 fn imported_promoted_rolled_back() {
     let place = Place::new();
     let one = place.import(Some("one"), 1).unwrap();
-    let two = place.add(2);
+    assert!(matches!(place.registry.resolve(&AdapterRef::Candidate), Err(Error::Unknown(_))));
+    let two = place.train(2);
+    place.add(3);
     assert_eq!(one.state, AdapterState::Candidate);
-    assert_eq!(place.registry.resolve(&AdapterRef::Candidate).unwrap(), Some(two));
+    let candidate = place.registry.resolve(&AdapterRef::Candidate).unwrap();
+    assert_eq!(candidate, Some(two), "what a cycle made, and not the newest import");
     assert_eq!(place.registry.resolve(&AdapterRef::Name("one".into())).unwrap(), Some(one.id));
     place.promote(Some(one.id));
     let pointer = place.promote(Some(two));
@@ -225,8 +244,53 @@ fn live_and_previous_cannot_be_deleted() {
     place.registry.delete(three).unwrap();
     assert!(!place.registry.dir(three).exists());
     place.registry.reject(place.add(4), "worse", UnixMillis(5)).unwrap();
+    place.registry.reject(place.train(5), "worse", UnixMillis(5)).unwrap();
     assert_eq!(place.registry.gc(0).unwrap().len(), 1);
-    assert_eq!(place.registry.list().len(), 2);
+    assert_eq!(place.registry.list().len(), 3, "what a person brought stays");
+}
+
+#[test]
+fn what_a_person_made_serve_stays() {
+    let place = Place::new();
+    let (one, two) = (place.train(1), place.train(2));
+    place.promote(Some(one));
+    place.registry.choose(one).unwrap();
+    for seed in [3, 4] {
+        place.promote(Some(place.train(seed)));
+    }
+    place.promote(Some(two));
+    place.promote(None);
+    let gone = place.registry.gc(0).unwrap();
+    assert_eq!(gone.len(), 2, "three and four; two is the previous one");
+    assert!(place.registry.dir(one).exists() && place.reopen().registry.dir(one).exists());
+}
+
+#[test]
+fn who_asks_for_an_adapter_does_not_wait_for_a_change() {
+    let place = Place::new();
+    let one = place.import(Some("one"), 1).unwrap().id;
+    let _somebody_waits_for_the_disk = place.registry.changing();
+    assert_eq!(place.registry.resolve(&AdapterRef::Name("one".into())).unwrap(), Some(one));
+    assert_eq!(place.registry.list().len(), 1);
+    place.registry.with_verified(one, |_| Ok::<_, Error>(())).unwrap();
+}
+
+#[test]
+fn what_is_being_read_is_not_deleted_meanwhile() {
+    let place = Place::new();
+    let one = place.add(1);
+    std::thread::scope(|scope| {
+        let deleted = place.registry.with_verified(one, |dir| {
+            let deletion = scope.spawn(|| place.registry.delete(one));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(dir.exists(), "not while it is read");
+            Ok::<_, Error>(deletion)
+        });
+        deleted.unwrap().join().unwrap().unwrap();
+    });
+    assert!(!place.registry.dir(one).exists());
+    let gone = place.registry.with_verified(one, |_| Ok(()));
+    assert!(matches!(gone, Err(Error::Unknown(_))), "and is not read afterwards");
 }
 
 #[test]
@@ -359,7 +423,7 @@ fn the_configuration_counts_as_weights() {
     let mut config = peft_config(&tiny_base(), 2);
     config["lora_alpha"] = 64.into();
     fs::write(place.registry.dir(one).join(crate::CONFIG), config.to_string()).unwrap();
-    assert!(matches!(place.registry.check(one), Err(Error::Damaged { .. })));
+    assert!(matches!(place.registry.with_verified(one, |_| Ok(())), Err(Error::Damaged { .. })));
 }
 
 /// What a caller can do.

@@ -65,6 +65,22 @@ async fn who_compares_with_the_past_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_so_already_leaves_no_trace() {
+    let rig = Rig::new().await;
+    let promoter = &rig.parts.promoter;
+    promoter.carry_out(order(Change::Promote(None), Some(None))).await.unwrap();
+    promoter.carry_out(order(Change::RollBack(Some(None)), None)).await.unwrap();
+    assert_eq!(actions(&rig.parts).await, [""; 0]);
+    let first = rig.adapter(1).await;
+    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    assert_eq!(actions(&rig.parts).await, [INTENDED, "adapter.promoted"]);
+    // who expects something else is told
+    let stale = order(Change::Promote(Some(first)), Some(None));
+    promoter.carry_out(stale).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_verified_is_loaded() {
     let rig = Rig::new().await;
     let id = rig.adapter(1).await;
