@@ -41,6 +41,7 @@ mod sentence;
 mod serve;
 mod settings;
 mod source_key;
+mod systemd;
 mod telemetry;
 #[cfg(test)]
 mod testing;

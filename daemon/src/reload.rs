@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
+use crate::systemd;
 
 /// Editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(300);
@@ -56,7 +57,7 @@ impl Reload {
                 Some(()) = self.changes.recv() => while self.changes.try_recv().is_ok() {},
                 () = stop.cancelled() => return,
             }
-            self.settings.reload_and_tell();
+            systemd::while_reloading(|| self.settings.reload_and_tell());
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::lock::DataLock;
 use crate::parts::Parts;
 use crate::reload::Reload;
 use crate::settings::Settings;
-use crate::{drop_folder, trigger};
+use crate::{drop_folder, systemd, trigger};
 
 /// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
 /// about to say that it is ready must not end the process with requests open.
@@ -131,9 +131,15 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
         }
     });
     tracing::info!(%address, model = config.model.name(), "ready");
+    // Two that are not among the tasks: one goes on while these end, the other waits for them.
+    let apart = TaskTracker::new();
+    apart.spawn(systemd::accompany(
+        Arc::clone(&parts.engine),
+        format!("{} answers at http://{address}/v1", config.model.name()),
+        stop.clone(),
+    ));
     let end = End { http, parts, engine, tasks: tasks.clone(), _lock: lock };
-    // Not among the tasks: it waits for them.
-    let ended = TaskTracker::new().spawn(end.when(stop.clone()));
+    let ended = apart.spawn(end.when(stop.clone()));
     Ok(Running { address, stop, tasks, ended })
 }
 

@@ -58,6 +58,26 @@ pub struct Health {
     pub epoch: u64,
 }
 
+/// A worker that has work but makes no step for so long hangs.
+const STUCK: Duration = Duration::from_secs(30);
+
+impl Health {
+    /// Why the process should not live on, if there is a reason: its engine has ended, or has work
+    /// and makes no step. Neither the disk nor training is one.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let busy = self.running + self.waiting > 0;
+        let stuck = busy && self.last_step_age.is_some_and(|age| age > STUCK);
+        if !self.alive {
+            Some("the engine's thread has ended")
+        } else if stuck {
+            Some("the engine makes no steps")
+        } else {
+            None
+        }
+    }
+}
+
 /// What the worker writes.
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -156,6 +176,19 @@ mod tests {
         }
         assert_eq!(counters.retry_after(64, 32), Duration::from_secs(16));
         assert_eq!(counters.retry_after(1 << 20, 1), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn only_work_without_steps_is_a_fault() {
+        let long = Some(STUCK + Duration::from_secs(1));
+        let idle = Health { alive: true, last_step_age: long, ..Health::default() };
+        assert_eq!(idle.fault(), None);
+        let busy = Health { waiting: 1, ..idle.clone() };
+        assert_eq!(busy.fault(), Some("the engine makes no steps"));
+        let at_work = Health { last_step_age: Some(STUCK), ..busy };
+        assert_eq!(at_work.fault(), None);
+        let ended = Health { alive: false, ..idle };
+        assert_eq!(ended.fault(), Some("the engine's thread has ended"));
     }
 
     #[test]

@@ -1,15 +1,10 @@
 //! Probes. They mean three different things; liveness never depends on the disk or on training.
 
-use std::time::Duration;
-
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::state::AppState;
-
-/// A worker that has work but makes no step for so long hangs.
-const STUCK: Duration = Duration::from_secs(30);
 
 /// The answer of a probe.
 #[derive(Serialize, ToSchema)]
@@ -30,16 +25,7 @@ fn answer(wrong: Option<&'static str>) -> HttpResponse {
     responses((status = 200, description = "Yes", body = Probe),
         (status = 503, description = "Restart it", body = Probe)))]
 pub(crate) async fn live(state: web::Data<AppState>) -> HttpResponse {
-    let health = state.engine.health();
-    let busy = health.running + health.waiting > 0;
-    let stuck = busy && health.last_step_age.is_some_and(|age| age > STUCK);
-    answer(if !health.alive {
-        Some("the engine's thread has ended")
-    } else if stuck {
-        Some("the engine makes no steps")
-    } else {
-        None
-    })
+    answer(state.engine.health().fault())
 }
 
 /// Whether it may take traffic.

@@ -7,3 +7,4 @@ mod feedback;
 mod models;
 mod service;
 mod stream;
+mod systemd;

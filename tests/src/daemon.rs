@@ -1,5 +1,6 @@
 //! A real daemon of its own for each test: started, killed, started again on the same data.
 
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,7 @@ use crate::hone_binary;
 pub struct Builder {
     config: String,
     arguments: Vec<String>,
+    environment: Vec<(String, OsString)>,
 }
 
 impl Builder {
@@ -34,6 +36,13 @@ impl Builder {
         self
     }
 
+    /// Adds a variable to the daemon's environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
     /// Starts the daemon and waits until it is ready.
     ///
     /// # Errors
@@ -42,7 +51,8 @@ impl Builder {
         let folder = tempfile::tempdir()?;
         fs_err::write(folder.path().join("hone.toml"), &self.config)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
-        let mut hone = Hone { folder, arguments: self.arguments, http, port: 0, child: None };
+        let Self { arguments, environment, .. } = self;
+        let mut hone = Hone { folder, arguments, environment, http, port: 0, child: None };
         hone.restart().await?;
         Ok(hone)
     }
@@ -53,6 +63,7 @@ impl Builder {
 pub struct Hone {
     folder: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(String, OsString)>,
     http: reqwest::Client,
     port: u16,
     child: Option<Child>,
@@ -90,6 +101,7 @@ impl Hone {
             .arg(self.folder.path().join("hone.toml"))
             .args(["serve", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -121,6 +133,15 @@ impl Hone {
         kill_process_group(Pid::from_child(&child), Signal::KILL)?;
         child.wait()?;
         Ok(())
+    }
+
+    /// SIGTERM, without waiting for anything; [`Self::terminate`] then waits for the end.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn signal_stop(&self) -> Result<()> {
+        let child = self.child.as_ref().context("not running")?;
+        Ok(kill_process(Pid::from_child(child), Signal::TERM)?)
     }
 
     /// SIGTERM; waits for the end. The exit code.

@@ -49,7 +49,7 @@ pub fn plan(
     Ok(Plan { keep, bytes })
 }
 
-/// Bytes that can be had now: of the machine, or of the control group if that is tighter. Unknown
+/// Bytes that can be had now: of the machine, or of a control group if that is tighter. Unknown
 /// (not Linux) counts as plenty.
 pub fn available() -> u64 {
     let machine = fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -57,9 +57,5 @@ pub fn available() -> u64 {
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kibibytes << 10)
     });
-    let number = |path: &str| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let group = number("/sys/fs/cgroup/memory.max").map(|limit| {
-        limit.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or_default())
-    });
-    machine.unwrap_or(u64::MAX).min(group.unwrap_or(u64::MAX))
+    machine.unwrap_or(u64::MAX).min(crate::cgroup::available().unwrap_or(u64::MAX))
 }

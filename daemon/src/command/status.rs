@@ -5,7 +5,7 @@ use hone_api::cycle::{CycleStatus, CycleView, NextCycle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Context, Outcome, words};
+use super::{Context, Failure, Outcome, words};
 use crate::client::List;
 
 /// The newest cycles, and what comes next by the daemon's own settings.
@@ -18,7 +18,7 @@ struct Cycles {
 /// Asks the daemon and tells.
 ///
 /// # Errors
-/// The daemon is not there.
+/// The daemon is not there, or it is not ready.
 pub async fn run(context: &Context) -> Outcome {
     let (client, output) = (context.client()?, context.output);
     let models: List<Value> = client.get("/v1/models").await?;
@@ -38,7 +38,7 @@ pub async fn run(context: &Context) -> Outcome {
             "url": client.url(), "ready": ready, "model": model, "live": live, "running": running,
             "last_cycle": last, "next": cycles.next, "adapters": adapters.data.len(), "waiting": waiting,
         }))?;
-        return Ok(());
+        return healthy(ready);
     }
     let state = if ready { "ready" } else { "not ready" };
     output.line(format_args!("daemon   {}  {state}", client.url()))?;
@@ -72,7 +72,12 @@ pub async fn run(context: &Context) -> Outcome {
         output.line(format_args!("waiting  {}: `hone feedback waiting`", for_a_person(waiting)))?;
     }
     output.line(format_args!("next     {}", cycles.next.message))?;
-    Ok(())
+    healthy(ready)
+}
+
+/// A daemon that takes no requests is a failure, for those who only look at the exit status.
+const fn healthy(ready: bool) -> Outcome {
+    if ready { Ok(()) } else { Err(Failure::Told) }
 }
 
 /// Answers that wait; the list ends with a hundred.
