@@ -3,14 +3,16 @@
 //! Prevents a promotion by luck, and a gain that is paid for elsewhere. The rules, in their order,
 //! and the words for them are in `docs/gate.md`; keep the two together.
 
+mod figures;
+mod worse;
+
 use hone_api::cycle;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
-use crate::conduct::Conduct;
 use crate::evidence::Evidence;
 use crate::power::rows_missing;
-use crate::report::{Comparison, FamilyLine, Report, p_value, percent};
+use crate::report::{Comparison, Report, p_value};
 use crate::shares::binomial_greater;
 
 /// When a candidate may serve. Margins in points: hundredths of all rows.
@@ -61,19 +63,9 @@ const LEARNED: f64 = 0.7;
 const FEWEST_WRONG: usize = 3;
 /// With so many corrections chance has little to say: what does not show then is not there.
 const PLENTY: usize = 20;
-/// So many lost answers are within chance, however small the suites are.
-const FEW_LOST: usize = 2;
 /// In a later try all controls together may fall by so many margins. To keep still more costs more of
 /// what was taught than it keeps.
 const LATER_MARGINS: f64 = 2.0;
-/// Of what was taught before, so many points may be lost, and one answer in any case.
-const KEPT_MARGIN: f64 = 3.0;
-/// Liked answers may become less likely by so many nats a token.
-const LIKED_MARGIN: f64 = 0.1;
-/// Answers to controls may become so many times as long, or as short.
-const LENGTH_FACTOR: f64 = 1.5;
-/// Of the controls so many points more or fewer may be refused.
-const REFUSAL_MARGIN: f64 = 5.0;
 /// A change for the worse, and the fit of one group or without the heaviest source, is sure below this.
 const SURE: f64 = 0.05;
 /// Where many rows can tell, a gain in results must be this unlikely to be chance. That the answers
@@ -131,7 +123,7 @@ const TOLERANCE: f64 = 1e-9;
 #[must_use]
 pub fn decide(report: &Report, policy: &GatePolicy) -> Decision {
     let (verdict, why, remedy) = rule(report, policy);
-    let reason = match figures(report, policy) {
+    let reason = match figures::of(report, policy) {
         figures if figures.is_empty() => why,
         figures => format!("{why}; {figures}"),
     };
@@ -172,7 +164,7 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
         );
         return (Verdict::Reject, why, Some(Remedy::TrainLonger));
     }
-    if let Some(worse) = what_got_worse(report, policy) {
+    if let Some(worse) = worse::what_got_worse(report, policy) {
         return (Verdict::Reject, worse, Some(Remedy::KeepMore));
     }
     let scored = match evidence.checkable {
@@ -331,194 +323,10 @@ fn must_gain(evidence: &Evidence, report: &Report) -> bool {
     evidence.new >= PLENTY && !may_know_the_form
 }
 
-/// The first thing that fell beyond its margin, in words.
-fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
-    let stopped = percent(report.champion_stopped, report.items)
-        - percent(report.candidate_stopped, report.items);
-    if stopped > policy.stop_margin + TOLERANCE {
-        return Some(format!(
-            "answers that end by themselves fell from {:.1} % to {:.1} % (margin {:.1} points)",
-            percent(report.champion_stopped, report.items),
-            percent(report.candidate_stopped, report.items),
-            policy.stop_margin
-        ));
-    }
-    if let Some(conduct) = report.conduct {
-        let base = conduct.base.map(|base| (base, "the base"));
-        let before = std::iter::once((conduct.champion, "the adapter that serves")).chain(base);
-        let mut changes = before.filter_map(|it| out_of_character(it, conduct.candidate, policy));
-        if let Some(change) = changes.next() {
-            return Some(change);
-        }
-    }
-    for (controls, against) in
-        [(&report.controls, "the adapter that serves"), (&report.against_base, "the base")]
-    {
-        let Some(controls) = controls else { continue };
-        let (fall, margin) = (-controls.gain, policy.controls_may_fall());
-        let some = controls.lost > controls.gained + FEW_LOST;
-        if some && fall > margin + TOLERANCE {
-            return Some(format!(
-                "controls fell by {fall:.1} points against {against} (margin {margin:.1})"
-            ));
-        }
-    }
-    let lost =
-        |kept: &Comparison| -kept.gain > KEPT_MARGIN + TOLERANCE && kept.lost > kept.gained + 1;
-    if let Some(kept) = report.kept.as_ref().filter(|kept| lost(kept)) {
-        return Some(format!(
-            "what was taught before fell from {:.1} % to {:.1} % (n={})",
-            kept.champion_percent(),
-            kept.candidate_percent(),
-            kept.items
-        ));
-    }
-    let far = |line: &&FamilyLine| {
-        let c = &line.comparison;
-        c.items >= policy.min_items && -c.gain > policy.family_margin + TOLERANCE
-    };
-    let of_kept = report.families.iter().filter(|line| line.part == Part::Kept);
-    if let Some(line) = of_kept.filter(far).min_by(|a, b| by_gain(a).total_cmp(&by_gain(b))) {
-        let c = &line.comparison;
-        return Some(format!(
-            "what was taught before of `{}` fell from {:.1} % to {:.1} % (n={}, margin {:.1} points)",
-            line.family,
-            c.champion_percent(),
-            c.candidate_percent(),
-            c.items,
-            policy.family_margin
-        ));
-    }
-    let liked = report.evidence.as_ref().and_then(|evidence| evidence.liked);
-    if let Some(liked) = liked.filter(|liked| *liked < -LIKED_MARGIN) {
-        return Some(format!(
-            "liked answers became less likely, by {:.2} nats a token (margin {LIKED_MARGIN})",
-            -liked
-        ));
-    }
-    let lines = report.families.iter().map(|line| (line, ""));
-    let of_base = report.families_against_base.iter().map(|line| (line, " against the base"));
-    let controls = lines.chain(of_base).filter(|(line, _)| line.part == Part::Control);
-    let fallen = controls.filter(|(line, _)| far(line));
-    let (worst, against) = fallen.min_by(|(a, _), (b, _)| by_gain(a).total_cmp(&by_gain(b)))?;
-    let c = &worst.comparison;
-    Some(format!(
-        "control family `{}` fell from {:.1} % to {:.1} %{against} (n={}, margin {:.1} points)",
-        worst.family,
-        c.champion_percent(),
-        c.candidate_percent(),
-        c.items,
-        policy.family_margin
-    ))
-}
-
-fn by_gain(line: &FamilyLine) -> f64 {
-    line.comparison.gain
-}
-
-/// What about the answers to the controls became other than `before`, beyond its margin.
-fn out_of_character(
-    (before, whose): (Conduct, &str),
-    after: Conduct,
-    policy: &GatePolicy,
-) -> Option<String> {
-    let fall = before.stopped_percent() - after.stopped_percent();
-    if fall > policy.stop_margin + TOLERANCE {
-        return Some(format!(
-            "answers to controls that end by themselves fell below those of {whose}, from {:.1} % to {:.1} % \
-             (margin {:.1} points)",
-            before.stopped_percent(),
-            after.stopped_percent(),
-            policy.stop_margin
-        ));
-    }
-    let (short, long) = (before.mean_tokens(), after.mean_tokens());
-    let changed = match (long / short.max(1.0), short / long.max(1.0)) {
-        (longer, _) if longer > LENGTH_FACTOR + TOLERANCE => Some("longer"),
-        (_, shorter) if shorter > LENGTH_FACTOR + TOLERANCE => Some("shorter"),
-        _ => None,
-    };
-    if let Some(changed) = changed {
-        return Some(format!(
-            "answers to controls became {changed} than those of {whose}: {short:.0} to {long:.0} tokens on \
-             average"
-        ));
-    }
-    let more = after.refusal_percent() - before.refusal_percent();
-    let some = after.refusals.abs_diff(before.refusals) > FEW_LOST;
-    (some && more.abs() > REFUSAL_MARGIN + TOLERANCE).then(|| {
-        format!(
-            "it refuses {} than {whose}: {:.1} % to {:.1} % of the controls",
-            if more > 0.0 { "more" } else { "less" },
-            before.refusal_percent(),
-            after.refusal_percent()
-        )
-    })
-}
-
 /// The probability that chance alone gains as many answers, of those that changed (one-sided exact
 /// McNemar test).
 fn p_of_more(c: &Comparison) -> f64 {
     binomial_greater(c.gained as u64, (c.gained + c.lost) as u64, 0.5)
-}
-
-/// The groups apart, never a mixture.
-fn figures(report: &Report, policy: &GatePolicy) -> String {
-    let share = |name: &str, c: &Comparison| {
-        format!("{name} {} to {} of {} right", c.champion, c.candidate, c.items)
-    };
-    let mut parts = Vec::new();
-    if let Some(taught) = &report.taught {
-        parts.push(share("taught questions", taught));
-    }
-    if let Some(heldout) = &report.heldout {
-        parts.push(format!(
-            "{} by adapters that did not see them (p={})",
-            share("held-out:", heldout),
-            p_value(heldout.p)
-        ));
-    }
-    if let Some(evidence) = &report.evidence {
-        let owner = if evidence.sources <= 1 { ", one source: its owner" } else { "" };
-        parts.push(format!(
-            "answers belong to their questions (p={}{owner})",
-            p_value(evidence.fit)
-        ));
-    }
-    if let Some(judge) = report.evidence.as_ref().and_then(|evidence| evidence.judge.as_ref()) {
-        let who =
-            if judge.decide() { "a judge" } else { "the likelihood, for a judge saw too little," };
-        parts.push(format!(
-            "{who} decided on free text: {} times for the candidate, {} times for what serves, {} ties",
-            judge.candidate, judge.champion, judge.ties
-        ));
-    }
-    if let Some(kept) = &report.kept {
-        parts.push(share("taught before:", kept));
-    }
-    if report.taught.is_some() || report.controls.is_some() {
-        parts.push(controls_in_words(report, policy));
-    }
-    parts.join("; ")
-}
-
-fn controls_in_words(report: &Report, policy: &GatePolicy) -> String {
-    let Some(controls) = report.against_base.as_ref().or(report.controls.as_ref()) else {
-        return "no control suite is configured".to_owned();
-    };
-    let against = if report.against_base.is_some() { " against the base" } else { "" };
-    let moved = match -controls.gain {
-        fall if fall > 0.0 => format!("fell by {fall:.1} points"),
-        fall if fall < 0.0 => format!("rose by {:.1} points", -fall),
-        _ => "stayed".to_owned(),
-    };
-    format!(
-        "controls {moved}{against} (n={}, 95 % interval {:+.1} to {:+.1}, margin {:.1})",
-        controls.items,
-        controls.interval.0,
-        controls.interval.1,
-        policy.controls_may_fall()
-    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::conduct::Conduct;
 use crate::evidence::{GroupFit, Preferences};
-use crate::report::Conducts;
+use crate::report::{Conducts, FamilyLine};
 use crate::stats::mcnemar_exact;
 
 /// `gained` of the rows that the champion failed, and `lost` of those it passed.
