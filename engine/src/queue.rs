@@ -80,21 +80,22 @@ impl<T> Queue<T> {
     }
 
     /// Takes the next item if it `fits`. One that does not fit holds its class back until it
-    /// does: were smaller ones let past, it would never run. `background` says whether that class
-    /// may have a place at all.
+    /// does: were smaller ones let past, it would never run. People wait for no evaluation, though: when its
+    /// turn comes and it does not fit, they go on, and it has the first place that is large enough.
+    /// `background` says whether that class may have a place at all.
     pub(crate) fn pop(&mut self, background: bool, fits: impl Fn(&T) -> bool) -> Option<T> {
         let background_waits = background && !self.background.is_empty();
         let background_turn =
             background_waits && (self.interactive.is_empty() || self.turns >= INTERACTIVE_TURNS);
-        let class = if background_turn { &mut self.background } else { &mut self.interactive };
-        if !fits(&class.front()?.1) {
+        if background_turn && self.background.front().is_some_and(|(_, item)| fits(item)) {
+            self.turns = 0;
+            return self.background.pop_front().map(|(_, item)| item);
+        }
+        if !fits(&self.interactive.front()?.1) {
             return None;
         }
-        self.turns = match (background_turn, background_waits) {
-            (true, _) | (_, false) => 0,
-            (false, true) => self.turns + 1,
-        };
-        class.pop_front().map(|(_, item)| item)
+        self.turns = if background_waits { self.turns.saturating_add(1) } else { 0 };
+        self.interactive.pop_front().map(|(_, item)| item)
     }
 
     /// Takes everything.
@@ -140,6 +141,20 @@ mod tests {
         queue.push(Priority::Interactive, 1).unwrap();
         assert_eq!(queue.pop(true, |size| *size < 10), None);
         assert_eq!(queue.pop(true, |size| *size < 60), Some(50));
+    }
+
+    #[test]
+    fn people_do_not_wait_for_an_evaluation_that_does_not_fit() {
+        let mut queue = Queue::new(100);
+        queue.push(Priority::Background, 1000).unwrap();
+        for i in 0..20 {
+            queue.push(Priority::Interactive, i).unwrap();
+        }
+        let few = |item: &i32| *item < 1000;
+        let first: Vec<i32> = std::iter::from_fn(|| queue.pop(true, few)).take(12).collect();
+        assert_eq!(first, (0..12).collect::<Vec<_>>());
+        assert_eq!(queue.pop(true, |_| true), Some(1000), "its turn came long ago");
+        assert_eq!(queue.pop(true, |_| true), Some(12));
     }
 
     #[test]
