@@ -4,6 +4,7 @@
 //! hone-data/live.json            which adapter serves: the single truth
 //! hone-data/adapters/<id>/       adapter_config.json, adapter_model.safetensors, manifest.json
 //! hone-data/drop/                where operators put folders to import
+//! hone-data/reserve              room that is given back for a rollback on a full disk
 //! ```
 //! A folder appears under `adapters/` in one rename, complete and verified, and never changes but
 //! for its manifest. A kill at any instant leaves a state that [`Registry::open`] understands.
@@ -21,6 +22,7 @@ mod peft;
 pub mod pointer;
 mod refusal;
 mod registry;
+mod reserve;
 mod shape;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]

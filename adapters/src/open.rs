@@ -96,7 +96,7 @@ impl Opened {
             }
             (Ok(None), None) => {
                 self.pointer = LivePointer::of_base(now);
-                return self.pointer.write(path);
+                return Ok(self.pointer.write(path)?);
             }
             (Ok(None), Some(_)) => "it is missing".to_owned(),
             (Err(why), _) => why,
@@ -114,7 +114,7 @@ impl Opened {
             "{LIVE} could not be used ({why}); by the manifests {} serves",
             label(self.pointer.live)
         ));
-        self.pointer.write(path)
+        Ok(self.pointer.write(path)?)
     }
 
     /// The newest epoch that any manifest knows, and what served from then on.
@@ -146,7 +146,7 @@ impl Opened {
             self.pointer.previous = None;
             self.pointer.epoch = old.epoch.saturating_add(1);
         }
-        if self.pointer == old { Ok(()) } else { self.pointer.write(path) }
+        if self.pointer == old { Ok(()) } else { Ok(self.pointer.write(path)?) }
     }
 
     fn problem(&self, id: AdapterId, base: &BaseShape) -> Option<Error> {

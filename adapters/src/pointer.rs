@@ -4,13 +4,13 @@
 //! is replaced in one step, carries a checksum, and its epoch only ever grows. It is the single
 //! truth; the states in the manifests follow it.
 
+use std::io;
 use std::path::Path;
 
 use hone_api::adapter::LiveView;
 use hone_api::{AdapterId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::fs::{atomic_write, read_bounded};
 
 /// The file's name within the data directory.
@@ -115,7 +115,7 @@ impl LivePointer {
     ///
     /// # Errors
     /// The disk's; the old pointer then stays.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub fn write(&self, path: &Path) -> io::Result<()> {
         let file = File {
             epoch: self.epoch,
             live: self.live,
@@ -124,8 +124,8 @@ impl LivePointer {
             changed_at: self.changed_at,
             checksum: self.checksum(),
         };
-        let bytes = serde_json::to_vec_pretty(&file).map_err(std::io::Error::from)?;
-        Ok(atomic_write(path, &bytes)?)
+        let bytes = serde_json::to_vec_pretty(&file).map_err(io::Error::from)?;
+        atomic_write(path, &bytes)
     }
 }
 

@@ -12,6 +12,7 @@ use hone_api::{AdapterId, AdapterRef, UnixMillis};
 
 use crate::fs::{check_adapter_name, confine, open_plain, remove_dir, sync_dir};
 use crate::pointer::LIVE;
+use crate::reserve::Reserve;
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, WEIGHTS, gc, state};
 
 /// The adapters of one data directory. Only one process may have it open for writing.
@@ -23,6 +24,7 @@ pub struct Registry {
     pub(crate) root: PathBuf,
     drop_dir: PathBuf,
     live_path: PathBuf,
+    reserve: Reserve,
     pub(crate) base: BaseShape,
     inner: RwLock<Inner>,
     /// Held by whoever changes something, for as long as the disk takes: `inner` is then locked only to
@@ -91,6 +93,7 @@ impl Registry {
             root: opened.root,
             drop_dir: opened.drop_dir,
             live_path: data_dir.join(LIVE),
+            reserve: Reserve::of(data_dir),
             base,
             inner: RwLock::new(Inner { pointer: opened.pointer, manifests: opened.manifests }),
             changing: Mutex::new(()),
@@ -202,11 +205,14 @@ impl Registry {
         expected_live: Option<Option<AdapterId>>,
         now: UnixMillis,
     ) -> Result<LivePointer> {
-        self.point_to(|_| Ok(to), expected_live, now, "promoted")
+        let move_to =
+            Move { expected_live, now, reason: "promoted", urgent: false, is_held: &|_| false };
+        self.point_to(|_| Ok(to), move_to)
     }
 
     /// Returns to the adapter that served before, or to `to`. As [`Registry::promote`] otherwise;
-    /// a second rollback undoes the first.
+    /// a second rollback undoes the first. Of an adapter whose verified weights are in memory (`is_held`) the
+    /// files are not looked at: it can serve without them. On a full disk the reserve is given back for it.
     ///
     /// # Errors
     /// Those of [`Registry::promote`], and [`Error::NothingToRollBack`].
@@ -215,21 +221,21 @@ impl Registry {
         to: Option<Option<AdapterId>>,
         expected_live: Option<Option<AdapterId>>,
         now: UnixMillis,
+        is_held: &dyn Fn(AdapterId) -> bool,
     ) -> Result<LivePointer> {
         let choose = |pointer: &LivePointer| match to {
             Some(to) => Ok(to),
             None if pointer.live == pointer.previous => Err(Error::NothingToRollBack),
             None => Ok(pointer.previous),
         };
-        self.point_to(choose, expected_live, now, "rolled back to")
+        let back = Move { expected_live, now, reason: "rolled back to", urgent: true, is_held };
+        self.point_to(choose, back)
     }
 
     fn point_to(
         &self,
         choose: impl Fn(&LivePointer) -> Result<Option<AdapterId>>,
-        expected_live: Option<Option<AdapterId>>,
-        now: UnixMillis,
-        reason: &str,
+        Move { expected_live, now, reason, urgent, is_held }: Move<'_>,
     ) -> Result<LivePointer> {
         let _one_at_a_time = self.changing();
         let old = self.live();
@@ -243,10 +249,13 @@ impl Registry {
         if let Some(id) = to {
             let manifest = self.read().manifest(id)?.clone();
             state::check(id, manifest.state(), AdapterState::Live)?;
-            check_servable(&self.dir(id), &manifest, &self.base)?;
+            if !is_held(id) {
+                check_servable(&self.dir(id), &manifest, &self.base)?;
+            }
         }
         let new = old.moved(to, now);
-        new.write(&self.live_path)?;
+        let write = || new.write(&self.live_path);
+        if urgent { self.reserve.lend(write) } else { write() }?;
         self.write().pointer = new;
         // From here on the move has happened; should the rest fail, `open` catches up with it.
         let replaced = format!("replaced by {}", label(to));
@@ -400,8 +409,22 @@ impl Registry {
                 Err(error) => return Err(error),
             }
         }
+        self.reserve.fill();
         Ok(deleted)
     }
+}
+
+/// How the pointer is moved.
+struct Move<'a> {
+    /// What must serve now, if given.
+    expected_live: Option<Option<AdapterId>>,
+    now: UnixMillis,
+    /// For the manifest's history.
+    reason: &'a str,
+    /// Whether it may have the room that is reserved on the disk.
+    urgent: bool,
+    /// Whether an adapter's verified weights are in memory.
+    is_held: &'a dyn Fn(AdapterId) -> bool,
 }
 
 fn label(id: Option<AdapterId>) -> String {

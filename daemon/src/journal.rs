@@ -4,21 +4,30 @@
 //! A follower of a cycle reads the stored events and is woken when there are more. It can neither
 //! miss one nor see one that a crash would take back.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use futures_util::Stream;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 use hone_api::{CycleId, UnixMillis};
 use hone_store::{AuditEntry, Result, Store};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// Kinds of events after which there are no more.
 const LAST: [&str; 3] = ["finished", "failed", "cancelled"];
+
+/// How long until rows that the store refused are offered again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// The store's tables for cycles and audit, with a bell.
 #[derive(Debug, Clone)]
 pub struct Journal {
     store: Store,
     bell: watch::Sender<u64>,
+    /// Rows of what is done already and that the store has refused so far, oldest first.
+    owed: Arc<Mutex<VecDeque<AuditEntry>>>,
 }
 
 /// A decision, for the audit trail.
@@ -39,7 +48,7 @@ pub struct Decision {
 impl Journal {
     /// A journal in this store.
     pub fn new(store: Store) -> Self {
-        Self { store, bell: watch::Sender::new(0) }
+        Self { store, bell: watch::Sender::new(0), owed: Arc::default() }
     }
 
     /// Writes where a cycle stands.
@@ -90,11 +99,41 @@ impl Journal {
     /// # Errors
     /// The store's.
     pub async fn audit(&self, decision: Decision) -> Result<()> {
-        let Decision { actor, action, subject, reason, data } = decision;
-        let at = UnixMillis::now();
-        tracing::info!(actor, action, subject, reason, "decided");
-        let action = action.to_owned();
-        self.store.append_audit(AuditEntry { at, actor, action, subject, reason, data }).await
+        self.pay().await?;
+        self.store.append_audit(entry(decision)).await
+    }
+
+    /// Notes what is done already, or must not wait: what the store refuses now is offered to it again until
+    /// it takes it.
+    pub async fn audit_or_owe(&self, decision: Decision) {
+        let first = {
+            let mut owed = self.owed.lock().await;
+            owed.push_back(entry(decision));
+            owed.len() == 1
+        };
+        let Err(error) = self.pay().await else { return };
+        tracing::error!(%error, "the audit trail lags behind: what is owed is written when it can be");
+        if first {
+            let journal = self.clone();
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(AGAIN).await;
+                    if journal.pay().await.is_ok() {
+                        break;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Writes what is owed, oldest first.
+    async fn pay(&self) -> Result<()> {
+        let mut owed = self.owed.lock().await;
+        while let Some(oldest) = owed.front() {
+            self.store.append_audit(oldest.clone()).await?;
+            owed.pop_front();
+        }
+        Ok(())
     }
 
     /// The events of a cycle behind `after`, as they come, to its end.
@@ -106,14 +145,14 @@ impl Journal {
         struct Follower {
             journal: Journal,
             bell: watch::Receiver<u64>,
-            ready: std::collections::VecDeque<CycleEvent>,
+            ready: VecDeque<CycleEvent>,
             after: u64,
             ended: bool,
         }
         let follower = Follower {
             journal: self.clone(),
             bell: self.bell.subscribe(),
-            ready: std::collections::VecDeque::new(),
+            ready: VecDeque::new(),
             after,
             ended: false,
         };
@@ -143,6 +182,13 @@ impl Journal {
     fn ring(&self) {
         self.bell.send_modify(|count| *count += 1);
     }
+}
+
+fn entry(decision: Decision) -> AuditEntry {
+    let Decision { actor, action, subject, reason, data } = decision;
+    tracing::info!(actor, action, subject, reason, "decided");
+    let (at, action) = (UnixMillis::now(), action.to_owned());
+    AuditEntry { at, actor, action, subject, reason, data }
 }
 
 fn event(

@@ -108,18 +108,28 @@ impl Promoter {
         if order.changes_nothing(&old) {
             return Ok(old);
         }
-        self.note(INTENDED, &order, to, old.epoch).await?;
-        match self.move_pointer(&order, to).await {
-            Ok(new) => {
-                self.note(done(order.change), &order, new.live, new.epoch).await?;
-                Ok(new)
+        let intended = Self::decision(INTENDED, &order, to, old.epoch);
+        match order.change {
+            Change::Promote(_) => self.journal.audit(intended).await?,
+            // Going back cannot wait until the disk has room.
+            Change::RollBack(_) => self.journal.audit_or_owe(intended).await,
+        }
+        let moved = self.move_pointer(&order, to).await;
+        let now = self.registry.live();
+        let end = match &moved {
+            Ok(new) => Self::decision(done(order.change), &order, new.live, new.epoch),
+            Err(error) if now.epoch > old.epoch => {
+                let reason = format!("{}; the engine does not follow: {error}", order.reason);
+                let order = Order { reason, ..order.clone() };
+                Self::decision(done(order.change), &order, now.live, now.epoch)
             }
             Err(error) => {
-                let order = Order { reason: error.to_string(), ..order };
-                self.note(ABANDONED, &order, to, old.epoch).await?;
-                Err(error)
+                let order = Order { reason: error.to_string(), ..order.clone() };
+                Self::decision(ABANDONED, &order, to, old.epoch)
             }
-        }
+        };
+        self.journal.audit_or_owe(end).await;
+        moved
     }
 
     async fn move_pointer(
@@ -131,11 +141,14 @@ impl Promoter {
             self.registry.get(&AdapterRef::Id(id))?; // unknown: a clearer word than the engine's
             self.load(id).await?;
         }
-        let (registry, expected, change) =
-            (self.registry.clone(), order.expected_live, order.change);
+        let (registry, engine) = (self.registry.clone(), self.engine.clone());
+        let (expected, change) = (order.expected_live, order.change);
         let moved = blocking(move || match change {
             Change::Promote(to) => registry.promote(to, expected, UnixMillis::now()),
-            Change::RollBack(to) => registry.rollback(to, expected, UnixMillis::now()),
+            Change::RollBack(to) => {
+                let is_held = |id| engine.is_loaded(id);
+                registry.rollback(to, expected, UnixMillis::now(), &is_held)
+            }
         });
         let new = moved.await??;
         self.follow(new).await?;
@@ -198,11 +211,9 @@ impl Promoter {
 
     async fn complete_last_intention(&self, store: &Store) -> Result<(), Error> {
         let actions = store.audit(LOOK_BACK).await?;
-        let Some(open) = open_intention(actions.iter().map(|entry| (&*entry.action, &entry.data)))
-        else {
-            return Ok(());
-        };
         let pointer = self.registry.live();
+        let trail = actions.iter().map(|entry| (&*entry.action, &entry.data));
+        let Some(open) = untold(trail, pointer.epoch) else { return Ok(()) };
         let moved = pointer.epoch > open.epoch;
         let change =
             if open.rollback { Change::RollBack(None) } else { Change::Promote(pointer.live) };
@@ -211,7 +222,8 @@ impl Promoter {
             change,
             expected_live: None,
             actor: "daemon".to_owned(),
-            reason: "completed at the start: the daemon ended in between".to_owned(),
+            reason: "completed at the start: the daemon ended before it was written down"
+                .to_owned(),
         };
         self.note(action, &order, pointer.live, pointer.epoch).await
     }
@@ -223,20 +235,26 @@ impl Promoter {
         to: Option<AdapterId>,
         epoch: u64,
     ) -> Result<(), Error> {
+        Ok(self.journal.audit(Self::decision(action, order, to, epoch)).await?)
+    }
+
+    fn decision(
+        action: &'static str,
+        order: &Order,
+        to: Option<AdapterId>,
+        epoch: u64,
+    ) -> Decision {
         let name =
             |id: Option<AdapterId>| id.map_or_else(|| "base".to_owned(), |id| id.to_string());
         let rollback = matches!(order.change, Change::RollBack(_));
-        self.journal
-            .audit(Decision {
-                actor: order.actor.clone(),
-                action,
-                subject: name(to),
-                reason: order.reason.clone(),
-                data: json!({ "epoch": epoch, "to": name(to), "rollback": rollback,
-                    "expected_live": order.expected_live.map(name) }),
-            })
-            .await?;
-        Ok(())
+        Decision {
+            actor: order.actor.clone(),
+            action,
+            subject: name(to),
+            reason: order.reason.clone(),
+            data: json!({ "epoch": epoch, "to": name(to), "rollback": rollback,
+                "expected_live": order.expected_live.map(name) }),
+        }
     }
 
     /// Whether an adapter's weights shall be in memory: what may be asked for by name, which is
@@ -270,23 +288,28 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await
 }
 
-/// An intention without an end.
+/// An order of which the audit trail does not say how it ended.
 #[derive(Debug, PartialEq, Eq)]
 struct Open {
-    /// The pointer's epoch when it was written.
+    /// The pointer's epoch before it.
     epoch: u64,
     rollback: bool,
 }
 
-/// The last intention in an audit trail (newest first), if nothing says how it ended.
-fn open_intention<'a>(trail: impl Iterator<Item = (&'a str, &'a Value)>) -> Option<Open> {
+/// The last intention in an audit trail (newest first), if nothing says how it ended, or a move to this epoch
+/// that the trail does not know: the store refused its rows, and only going back does not wait for them.
+fn untold<'a>(trail: impl Iterator<Item = (&'a str, &'a Value)>, epoch: u64) -> Option<Open> {
     for (action, data) in trail {
+        let told = data["epoch"].as_u64();
         match action {
             INTENDED => {
-                let epoch = data["epoch"].as_u64()?;
-                return Some(Open { epoch, rollback: data["rollback"].as_bool().unwrap_or(false) });
+                let rollback = data["rollback"].as_bool().unwrap_or(false);
+                return Some(Open { epoch: told?, rollback });
             }
-            ABANDONED | "adapter.promoted" | "adapter.rolled_back" => return None,
+            ABANDONED | "adapter.promoted" | "adapter.rolled_back" => {
+                let told = told.filter(|told| *told < epoch)?;
+                return Some(Open { epoch: told, rollback: true });
+            }
             _ => {}
         }
     }

@@ -80,7 +80,7 @@ fn the_first_start_serves_the_base() {
     assert!(place.registry.warnings().is_empty());
     assert_eq!(place.registry.resolve(&AdapterRef::Live).unwrap(), None);
     assert!(matches!(place.registry.get(&AdapterRef::Live), Err(Error::IsBase(_))));
-    let nothing = place.registry.rollback(None, None, UnixMillis(1));
+    let nothing = place.registry.rollback(None, None, UnixMillis(1), &|_| false);
     assert!(matches!(nothing, Err(Error::NothingToRollBack)));
 }
 
@@ -100,12 +100,12 @@ fn imported_promoted_rolled_back() {
     assert_eq!((pointer.epoch, pointer.live, pointer.previous), (2, Some(two), Some(one.id)));
     assert_eq!(place.state(one.id), AdapterState::Retired);
     assert_eq!(place.state(two), AdapterState::Live);
-    let back = place.registry.rollback(None, Some(Some(two)), UnixMillis(3)).unwrap();
+    let back = place.registry.rollback(None, Some(Some(two)), UnixMillis(3), &|_| false).unwrap();
     assert_eq!((back.epoch, back.live, back.previous), (3, Some(one.id), Some(two)));
     let place = place.reopen();
     assert_eq!(place.registry.live(), back);
     assert_eq!(place.state(one.id), AdapterState::Live);
-    let base = place.registry.rollback(Some(None), None, UnixMillis(4)).unwrap();
+    let base = place.registry.rollback(Some(None), None, UnixMillis(4), &|_| false).unwrap();
     assert_eq!(base.live, None);
 }
 
@@ -266,6 +266,22 @@ fn what_a_person_made_serve_stays() {
 }
 
 #[test]
+fn what_is_in_memory_can_be_gone_back_to_without_its_files() {
+    let place = Place::new();
+    let (one, two) = (place.train(1), place.train(2));
+    place.promote(Some(one));
+    place.promote(Some(two));
+    fs::remove_dir_all(place.registry.dir(one)).unwrap();
+    let back = |held: bool| place.registry.rollback(None, None, UnixMillis(5), &|_| held);
+    assert!(matches!(back(false), Err(Error::Damaged { .. })));
+    assert_eq!(back(true).unwrap().live, Some(one));
+    // After a restart nothing is in memory: what served before that does.
+    let place = place.reopen();
+    assert_eq!(place.registry.live().live, Some(two));
+    assert!(!place.registry.warnings().is_empty());
+}
+
+#[test]
 fn who_asks_for_an_adapter_does_not_wait_for_a_change() {
     let place = Place::new();
     let one = place.import(Some("one"), 1).unwrap().id;
@@ -364,9 +380,12 @@ fn another_base_serves_itself_and_the_adapter_waits() {
     let other = BaseShape { digest: "other".to_owned(), ..tiny_base() };
     let registry = Registry::open(place.dir.path(), other).unwrap();
     assert_eq!(registry.live().live, None);
-    assert!(matches!(registry.rollback(None, None, UnixMillis(5)), Err(Error::OtherBase { .. })));
+    assert!(matches!(
+        registry.rollback(None, None, UnixMillis(5), &|_| false),
+        Err(Error::OtherBase { .. })
+    ));
     let place = place.reopen();
-    let back = place.registry.rollback(None, None, UnixMillis(6)).unwrap();
+    let back = place.registry.rollback(None, None, UnixMillis(6), &|_| false).unwrap();
     assert_eq!(back.live, Some(one));
 }
 
@@ -524,7 +543,7 @@ proptest! {
                     paper.go(None);
                 }
                 Operation::Rollback => {
-                    let back = place.registry.rollback(None, None, now);
+                    let back = place.registry.rollback(None, None, now, &|_| false);
                     prop_assert_eq!(back.is_ok(), paper.live != paper.previous);
                     paper.go(paper.previous);
                 }

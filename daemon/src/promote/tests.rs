@@ -3,10 +3,12 @@ use crate::parts::Parts;
 use crate::testing::Rig;
 
 #[test]
-fn only_an_intention_without_an_end_is_open() {
+fn only_an_order_without_an_end_is_untold() {
     let data = json!({ "epoch": 7, "rollback": true });
-    let open =
-        |actions: &[&str]| open_intention(actions.iter().rev().map(|action| (*action, &data)));
+    let at = |epoch, actions: &[&str]| {
+        untold(actions.iter().rev().map(|action| (*action, &data)), epoch)
+    };
+    let open = |actions: &[&str]| at(7, actions);
     assert_eq!(open(&[]), None);
     assert_eq!(open(&["cycle.started"]), None);
     assert_eq!(open(&[INTENDED, "adapter.promoted"]), None);
@@ -14,6 +16,13 @@ fn only_an_intention_without_an_end_is_open() {
     let expected = Some(Open { epoch: 7, rollback: true });
     assert_eq!(open(&[INTENDED]), expected);
     assert_eq!(open(&["adapter.promoted", INTENDED, "adapter.imported"]), expected);
+    assert_eq!(
+        at(8, &["adapter.promoted", "cycle.failed"]),
+        expected,
+        "the store refused its rows"
+    );
+    assert_eq!(at(8, &[INTENDED, ABANDONED]), expected);
+    assert_eq!(at(8, &["cycle.failed"]), None);
 }
 
 async fn actions(parts: &Parts) -> Vec<String> {
@@ -78,6 +87,64 @@ async fn what_is_so_already_leaves_no_trace() {
     // who expects something else is told
     let stale = order(Change::Promote(Some(first)), Some(None));
     promoter.carry_out(stale).await.unwrap_err();
+}
+
+/// Has the store's database refuse or take audit rows, as another program would.
+fn audit_rows_are(parts: &Parts, refused: bool) {
+    let path = parts.settings.now().server.data_dir.join("hone.db");
+    let sql = match refused {
+        true => {
+            "CREATE TRIGGER full BEFORE INSERT ON audit
+             BEGIN SELECT RAISE(ABORT, 'as a full disk would'); END"
+        }
+        false => "DROP TRIGGER full",
+    };
+    rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_waits_for_no_database_and_is_written_down_later() {
+    let rig = Rig::new().await;
+    let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
+    let parts = &rig.parts;
+    parts.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    audit_rows_are(parts, true);
+    parts.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap_err();
+    assert_eq!(parts.engine.live(), Some(first), "what may wait is refused");
+    let back = parts.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    assert_eq!((back.live, parts.engine.live()), (None, None));
+    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted"]);
+
+    audit_rows_are(parts, false);
+    parts.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap();
+    let told = [INTENDED, "adapter.promoted", INTENDED, "adapter.rolled_back"];
+    assert_eq!(actions(parts).await, [&told[..], &told[..2]].concat(), "in their order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_that_the_database_never_heard_of_is_told_at_the_next_start() {
+    let rig = Rig::new().await;
+    let first = rig.adapter(1).await;
+    let parts = &rig.parts;
+    parts.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    parts.registry.rollback(None, None, UnixMillis::now(), &|_| true).unwrap();
+    parts.promoter.recover(&parts.store).await.unwrap();
+    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted", "adapter.rolled_back"]);
+    parts.promoter.recover(&parts.store).await.unwrap();
+    assert_eq!(actions(parts).await.len(), 3, "once is enough");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn going_back_needs_no_files_of_what_is_in_memory() {
+    let rig = Rig::new().await;
+    let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
+    let parts = &rig.parts;
+    for id in [first, second] {
+        parts.promoter.carry_out(order(Change::Promote(Some(id)), None)).await.unwrap();
+    }
+    fs_err::remove_dir_all(parts.registry.dir(first)).unwrap();
+    let back = parts.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    assert_eq!((back.live, parts.engine.live()), (Some(first), Some(first)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

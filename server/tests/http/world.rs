@@ -324,7 +324,12 @@ impl Control for Desk {
     fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = change.to.map(|to| self.id(&to)).transpose()?;
-            self.swap(self.registry.rollback(to, change.expected_live, UnixMillis::now())?)
+            self.swap(self.registry.rollback(
+                to,
+                change.expected_live,
+                UnixMillis::now(),
+                &|_| false,
+            )?)
         }
         .boxed()
     }
