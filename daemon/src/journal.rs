@@ -13,7 +13,8 @@ use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 use hone_api::{CycleId, UnixMillis};
 use hone_store::{AuditEntry, Result, Store};
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 /// Kinds of events after which there are no more.
 const LAST: [&str; 3] = ["finished", "failed", "cancelled"];
@@ -28,6 +29,7 @@ pub struct Journal {
     bell: watch::Sender<u64>,
     /// Rows of what is done already and that the store has refused so far, oldest first.
     owed: Arc<Mutex<VecDeque<AuditEntry>>>,
+    owing: Arc<Notify>,
 }
 
 /// A decision, for the audit trail.
@@ -48,7 +50,8 @@ pub struct Decision {
 impl Journal {
     /// A journal in this store.
     pub fn new(store: Store) -> Self {
-        Self { store, bell: watch::Sender::new(0), owed: Arc::default() }
+        let (owed, owing) = (Arc::default(), Arc::default());
+        Self { store, bell: watch::Sender::new(0), owed, owing }
     }
 
     /// Writes where a cycle stands.
@@ -106,23 +109,21 @@ impl Journal {
     /// Notes what is done already, or must not wait: what the store refuses now is offered to it again until
     /// it takes it.
     pub async fn audit_or_owe(&self, decision: Decision) {
-        let first = {
-            let mut owed = self.owed.lock().await;
-            owed.push_back(entry(decision));
-            owed.len() == 1
-        };
-        let Err(error) = self.pay().await else { return };
-        tracing::error!(%error, "the audit trail lags behind: what is owed is written when it can be");
-        if first {
-            let journal = self.clone();
-            tokio::spawn(async move {
-                loop {
-                    tokio::time::sleep(AGAIN).await;
-                    if journal.pay().await.is_ok() {
-                        break;
-                    }
+        self.owed.lock().await.push_back(entry(decision));
+        if let Err(error) = self.pay().await {
+            tracing::error!(%error, "the audit trail lags behind: what is owed is written when it can be");
+            self.owing.notify_one();
+        }
+    }
+
+    /// Offers what is owed to the store until it takes it, or until `stop`.
+    pub async fn settle(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(self.owing.notified()).await.is_some() {
+            while self.pay().await.is_err() {
+                if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
+                    break;
                 }
-            });
+            }
         }
     }
 

@@ -122,6 +122,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     });
     tasks.spawn(trigger::run(Arc::clone(&parts), cycles, feedback, stop.clone()));
     tasks.spawn(reload.run(stop.clone()));
+    tasks.spawn(parts.journal.clone().settle(stop.clone()));
     tasks.spawn({
         let (parts, stop) = (Arc::clone(&parts), stop.clone());
         async move {

@@ -115,8 +115,14 @@ async fn going_back_waits_for_no_database_and_is_written_down_later() {
     assert_eq!((back.live, parts.engine.live()), (None, None));
     assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted"]);
 
+    let stop = tokio_util::sync::CancellationToken::new();
+    let settled = tokio_util::task::TaskTracker::new();
+    settled.spawn(parts.journal.clone().settle(stop.clone()));
     audit_rows_are(parts, false);
     parts.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap();
+    stop.cancel();
+    settled.close();
+    settled.wait().await;
     let told = [INTENDED, "adapter.promoted", INTENDED, "adapter.rolled_back"];
     assert_eq!(actions(parts).await, [&told[..], &told[..2]].concat(), "in their order");
 }
