@@ -11,7 +11,7 @@ use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
-use crate::{Error, Tokenizer};
+use crate::{Effort, Error, Tokenizer};
 
 /// Instructions of the template machine for one rendering; about a thousand turns' worth.
 const FUEL: u64 = 5_000_000;
@@ -134,7 +134,23 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, Error> {
-        tokenizer.encode(&self.render(messages, add_generation_prompt)?, false)
+        self.encode_chat_within(tokenizer, messages, add_generation_prompt, &Effort::unbounded())
+    }
+
+    /// As [`Self::encode_chat`], with bounds.
+    ///
+    /// # Errors
+    /// As [`Self::render`] and [`Tokenizer::encode_within`].
+    pub fn encode_chat_within(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
+        effort.check()?;
+        let prompt = self.render(messages, add_generation_prompt)?;
+        tokenizer.encode_within(&prompt, false, effort)
     }
 
     /// The token ids to train a conversation on, which ends with an assistant's turn; each with
@@ -156,17 +172,30 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<(u32, bool)>, Error> {
+        self.encode_training_within(tokenizer, messages, &Effort::unbounded())
+    }
+
+    /// As [`Self::encode_training`], with bounds.
+    ///
+    /// # Errors
+    /// As [`Self::encode_training`] and [`Tokenizer::encode_within`].
+    pub fn encode_training_within(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        effort: &Effort,
+    ) -> Result<Vec<(u32, bool)>, Error> {
         let Some(last) = messages.len().checked_sub(1).filter(|l| is_assistant(&messages[*l]))
         else {
             return Err(Error::Template(
                 "a training conversation must end with an assistant's turn".to_owned(),
             ));
         };
-        let last = self.turn(tokenizer, messages, last)?;
+        let last = self.turn(tokenizer, messages, last, effort)?;
         let mut supervised = vec![false; last.ids.len()];
         supervised[last.start..].fill(true);
         for index in (0..messages.len() - 1).filter(|i| is_assistant(&messages[*i])) {
-            let turn = self.turn(tokenizer, messages, index)?;
+            let turn = self.turn(tokenizer, messages, index, effort)?;
             if last.ids.starts_with(&turn.ids) {
                 supervised[turn.start..turn.ids.len()].fill(true);
             }
@@ -180,6 +209,7 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
         index: usize,
+        effort: &Effort,
     ) -> Result<Turn, Error> {
         let prompt = self.render(&messages[..index], true)?;
         let whole = self.render(&messages[..=index], false)?;
@@ -191,14 +221,14 @@ impl ChatTemplate {
                 index + 1
             )));
         };
-        let mut ids = tokenizer.encode(&prompt, false)?;
+        let mut ids = tokenizer.encode_within(&prompt, false, effort)?;
         let start = ids.len();
-        let together = tokenizer.encode(&whole, false)?;
+        let together = tokenizer.encode_within(&whole, false, effort)?;
         match together.strip_prefix(ids.as_slice()) {
             Some(rest) => ids.extend_from_slice(rest),
             // The answer begins with something that merges with the prompt's end. Generation
             // cannot merge backwards, so the answer is encoded alone.
-            None => ids.extend(tokenizer.encode(answer, false)?),
+            None => ids.extend(tokenizer.encode_within(answer, false, effort)?),
         }
         let end =
             ids[start..].iter().rposition(|id| tokenizer.is_special(*id)).ok_or_else(|| {
