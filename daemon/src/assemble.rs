@@ -101,10 +101,11 @@ pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<PathBuf> {
 /// Maps a packed model.
 ///
 /// # Errors
-/// Its tokenizer or its template is broken, or the packed folder is; the words name the model's own
-/// folder.
+/// Its tokenizer or its template is broken, or the packed folder is, or it cannot answer a plain
+/// question; the words name the model's own folder.
 pub fn open_packed(config: &Config, packed: &Path) -> anyhow::Result<Arc<Model>> {
     let model = Model::open(packed, config.model.cores()).with_context(|| unusable(config))?;
+    model.try_out().with_context(|| unusable(config))?;
     Ok(Arc::new(model))
 }
 

@@ -6,9 +6,12 @@
 
 mod effort;
 mod fewest;
+mod outline;
+mod probe;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 
 use tokenizers::tokenizer::pre_tokenizer::OffsetType;
 use tokenizers::{DecoderWrapper, Model as _, PreTokenizer as _};
@@ -25,7 +28,12 @@ pub struct Tokenizer {
     ends: Vec<u32>,
     special: BTreeSet<u32>,
     fewest: Fewest,
+    /// Bytes that the normalizers make of one byte at most.
+    growth: usize,
 }
+
+/// Bytes that the normalizers may make of one text; the tokenizer needs many times as much for them.
+const NORMALIZED: usize = 32 << 20;
 
 /// How the vocabulary writes bytes as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +49,10 @@ impl Tokenizer {
     /// switched off: a prompt that is too long is an error further up, not a shorter prompt.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it does not parse or its decoder is not byte-level or SentencePiece.
+    /// [`Error::Tokenizer`] if it does not parse, its decoder is not byte-level or SentencePiece, or it has no bounds: ids
+    /// beyond any vocabulary, a normalizer that multiplies, a pattern that does not come to an end.
     pub fn from_bytes(json: &[u8]) -> Result<Self, Error> {
+        let growth = outline::check(json)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| Error::Tokenizer(format!("tokenizer.json does not parse: {error}")))?;
         inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
@@ -76,7 +86,7 @@ impl Tokenizer {
                 });
             Fewest::new(pieces, &inner, added.values().any(|token| token.lstrip || token.rstrip))
         };
-        Ok(Self { inner, bytes, ends, special, fewest })
+        probe::probe(Self { inner, bytes, ends, special, fewest, growth })
     }
 
     /// The ids of a text. Special tokens written out in the text become their ids, as in
@@ -102,7 +112,27 @@ impl Tokenizer {
     ) -> Result<Vec<u32>, Error> {
         effort.check_tokens(self.fewest_tokens(text))?;
         effort.check()?;
-        // What `tokenizers` does in its own `encode_fast`, step by step.
+        if text.len().saturating_mul(self.growth) > NORMALIZED {
+            return Err(Error::Tokenizer(format!(
+                "a text of {} bytes is too long for this model's normalizer; send less text",
+                text.len()
+            )));
+        }
+        // A pattern that gives up on a text panics in the library that runs it.
+        let work = AssertUnwindSafe(|| self.encode_step_by_step(text, add_special, effort));
+        std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            let message = "this model's tokenizer gives up on this text; send other text";
+            Err(Error::Tokenizer(message.to_owned()))
+        })
+    }
+
+    /// What `tokenizers` does in its own `encode_fast`, with a look at the bounds after each step.
+    fn encode_step_by_step(
+        &self,
+        text: &str,
+        add_special: bool,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
         let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
         let vocabulary = self.inner.get_added_vocabulary();
         let mut words = vocabulary.extract_and_normalize(self.inner.get_normalizer(), text);
@@ -325,6 +355,52 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_has_no_bounds_is_refused_by_name() {
+        let starter: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../starter/tokenizer.json")).unwrap();
+        let mut model = starter["model"].clone();
+        model["vocab"]["zz"] = u32::MAX.into();
+        let mut added = starter["added_tokens"].clone();
+        added[0]["id"] = u32::MAX.into();
+        let replace = |content: &str| {
+            serde_json::json!({
+                "type": "Replace", "pattern": {"String": "a"}, "content": content,
+            })
+        };
+        let thousands = serde_json::json!({
+            "type": "Sequence", "normalizers": vec![replace(&"a".repeat(1000)); 4],
+        });
+        let split = |pattern: &str| {
+            serde_json::json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+                starter["pre_tokenizer"],
+            ]})
+        };
+        for (part, value, word) in [
+            ("model", model, "the id 4294967295"),
+            ("added_tokens", added, "the id 4294967295"),
+            ("normalizer", thousands, "normalizer"),
+            (
+                "normalizer",
+                serde_json::json!({"type": "Prepend", "prepend": "a".repeat(9999)}),
+                "normalizer",
+            ),
+            ("pre_tokenizer", split("(?=a)(?:(?:a{1000}){1000}){1000}"), "pattern"),
+            ("pre_tokenizer", split("(?:(?=a)a+)+(?=b)|(?:(?=.).)+(?=z)"), "pattern"),
+        ] {
+            let error = starter_with(serde_json::json!({ part: value })).unwrap_err().to_string();
+            assert!(error.contains(word), "{part}: {error}");
+        }
+        let spaces = serde_json::json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            {"type": "NFKC"},
+        ]});
+        assert!(starter_with(serde_json::json!({ "normalizer": spaces })).is_ok());
+        assert!(starter_with(serde_json::json!({ "pre_tokenizer": split("\\p{N}{1,3}") })).is_ok());
+    }
+
+    #[test]
     fn an_encoding_ends_where_its_bounds_are() {
         let text = "some words and more".repeat(20);
         let whole = STARTER.encode(&text, false).unwrap();
@@ -346,18 +422,21 @@ pub(crate) mod tests {
         assert!(STARTER.fewest_tokens(&text) <= 1000);
     }
 
+    /// The starter's tokenizer with no Unicode form, and with each.
+    static FORMS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+        let forms = ["NFC", "NFD", "NFKC", "NFKD"].map(|form| serde_json::json!({ "type": form }));
+        let all = std::iter::once(serde_json::Value::Null).chain(forms);
+        all.map(|form| starter_with(serde_json::json!({ "normalizer": form })).unwrap()).collect()
+    });
+
     proptest! {
         /// Whatever the normalizer makes of the text.
         #[test]
         fn no_text_has_fewer_tokens_than_its_bytes_say(
             text in "(\\PC|[a-e ]|\u{301}|\u{1d41e}|<\\|im_end\\|>|0){0,200}",
-            normalizer in prop::sample::select(vec!["null", "NFC", "NFD", "NFKC", "NFKD"]),
+            form in 0..FORMS.len(),
         ) {
-            let normalizer = match normalizer {
-                "null" => serde_json::Value::Null,
-                name => serde_json::json!({ "type": name }),
-            };
-            let tokenizer = starter_with(serde_json::json!({ "normalizer": normalizer })).unwrap();
+            let tokenizer = &FORMS[form];
             let tokens = tokenizer.encode(&text, false).unwrap().len();
             prop_assert!(tokenizer.fewest_tokens(&text) <= tokens, "{tokens}");
         }

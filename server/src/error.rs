@@ -245,9 +245,12 @@ impl From<hone_model::Error> for ApiError {
         use hone_model::Error as E;
         let message = error.to_string();
         match error {
-            E::Sampling(_) | E::Template(_) | E::Tokenizer(_) | E::TokenRange { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, message)
-            }
+            E::Sampling(_)
+            | E::Template(_)
+            | E::Tokenizer(_)
+            | E::TokenRange { .. }
+            | E::TooManyTokens { .. }
+            | E::TookTooLong => Self::new(StatusCode::BAD_REQUEST, message),
             E::ContextFull { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
             }
