@@ -387,6 +387,7 @@ pub(crate) mod tests {
             ),
             ("pre_tokenizer", split("(?=a)(?:(?:a{1000}){1000}){1000}"), "pattern"),
             ("pre_tokenizer", split("(?:(?=a)a+)+(?=b)|(?:(?=.).)+(?=z)"), "pattern"),
+            ("pre_tokenizer", split("(a+)+$"), "pattern"),
         ] {
             let error = starter_with(serde_json::json!({ part: value })).unwrap_err().to_string();
             assert!(error.contains(word), "{part}: {error}");

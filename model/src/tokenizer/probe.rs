@@ -6,7 +6,7 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use super::Tokenizer;
+use super::{Effort, Tokenizer};
 use crate::Error;
 
 /// For all texts together; a good tokenizer needs some milliseconds.
@@ -22,8 +22,8 @@ pub(super) fn probe(tokenizer: Tokenizer) -> Result<Tokenizer, Error> {
     let (sender, receiver) = channel();
     let work = move || {
         for text in texts() {
-            // A word without tokens is no fault of time.
-            drop(tokenizer.encode(&text, false));
+            // A word without tokens is no fault of time; a pattern that gives up panics, and ends the thread.
+            drop(tokenizer.encode_step_by_step(&text, false, &Effort::unbounded()));
         }
         // Nobody listens any more if it took too long.
         drop(sender.send(tokenizer));
