@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::dirs::Dirs;
 use crate::journal::{Decision, Journal};
+use crate::memory;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
@@ -140,7 +141,8 @@ fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {
         max_sequences: engine.max_sequences,
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
-        kv_bytes: engine.kv_memory.len(),
+        kv_bytes: memory::kv_bytes(engine),
+        adapter_bytes: engine.adapter_memory.len(),
         pressure: Some(dirs.pressure()),
     }
 }

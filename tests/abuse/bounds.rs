@@ -201,3 +201,95 @@ async fn a_byte_order_mark_is_no_fault() -> Result<()> {
     assert_eq!(hone.chat("hone", "922 times 8?").await?.text, "922 * 8 = 7376");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_kept_has_limits() -> Result<()> {
+    let limits = "[feedback]\nmax_text = \"2 KiB\"\nmax_tags = 3\nmax_tag_text = 64\n\
+                  [evaluation]\non_demand = 2\non_demand_rows = 400\n[retention]\nadapters = 1";
+    let hone = Hone::builder().config(limits).start().await?;
+
+    let id = hone.chat("hone", "Hi").await?.id;
+    let item = |value: &str, tags: Value| json!({"inference_id": id, "metric_name": "comment", "value": value, "tags": tags});
+    let many: std::collections::BTreeMap<_, _> =
+        (0..50_000).map(|index| (index.to_string(), "x")).collect();
+    for (body, param) in [
+        (item(&"x".repeat(1_900_000), json!({})), "value"),
+        (item("x", json!(many)), "tags"),
+        (item("x", json!({"a": "x".repeat(100)})), "tags"),
+    ] {
+        let reply = hone.post("/v1/feedback", &body).await?;
+        assert_eq!((reply.status, &reply.body["error"]["param"]), (400, &json!(param)));
+    }
+    hone.post("/v1/feedback", &item("fine", json!({"a": "b"}))).await?.expect(201)?;
+
+    let row = json!({"messages": [{"role": "user", "content": "1+1"}], "reference": "2",
+        "check": {"type": "final_number", "value": 2}});
+    let lines = |count: usize| format!("{row}\n").repeat(count);
+    let eval = |count: usize| json!({"suite": "mine", "lines": lines(count)});
+    assert_eq!(hone.post("/v1/evals", &eval(500)).await?.status, 429);
+    let replies = join_all((0..20).map(|_| {
+        let body = eval(150);
+        let hone = &hone;
+        async move { hone.post("/v1/evals", &body).await }
+    }));
+    let statuses = replies.await.into_iter().map(|reply| Ok(reply?.status));
+    let statuses = statuses.collect::<Result<Vec<_>>>()?;
+    assert!(statuses.iter().all(|status| [201, 429].contains(status)), "{statuses:?}");
+    let taken = statuses.iter().filter(|status| **status == 201).count();
+    assert!((1..20).contains(&taken), "{statuses:?}");
+
+    let good = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/golden/peft_adapter");
+    for (name, status) in [("first", 200), ("second", 429)] {
+        let target = hone.drop_folder().join(name);
+        fs_err::create_dir_all(&target)?;
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            fs_err::copy(Path::new(good).join(file), target.join(file))?;
+        }
+        let body = json!({"lora_name": name, "lora_path": name});
+        let reply = hone.post("/v1/load_lora_adapter", &body).await?;
+        assert_eq!(reply.status, status, "{name}: {}", reply.body);
+    }
+    Ok(())
+}
+
+#[test]
+fn more_memory_than_there_is_is_refused_with_the_figure() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let config = data.path().join("hone.toml");
+    fs_err::write(&config, "[engine]\nkv_memory = \"500000 GiB\"")?;
+    let said = refusal(&["--config", &config.display().to_string()])?;
+    assert!(said.contains("engine.kv_memory is 512000000 MiB"), "{said}");
+
+    let output = Command::new(hone_binary())
+        .args(["bench", "train", "--batch-size", "2000000", "--length", "2000"])
+        .arg("--data-dir")
+        .arg(data.path().join("data"))
+        .current_dir(data.path())
+        .stdin(Stdio::null())
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("MiB are free"), "{said}");
+    Ok(())
+}
+
+/// With a few files a daemon could start and answer nobody, and a healthy adapter would look damaged.
+#[test]
+fn too_few_open_files_are_refused_at_the_start() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    for files in [17, 20, 24, 100] {
+        let command = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .arg(hone_binary())
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path().join("data"))
+            .current_dir(data.path())
+            .stdin(Stdio::null())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{files}: {said}");
+        assert!(said.contains("ulimit -n 1024") && said.contains("128"), "{files}: {said}");
+    }
+    Ok(())
+}
