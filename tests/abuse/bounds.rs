@@ -118,11 +118,11 @@ async fn a_template_that_grows_is_stopped() -> Result<()> {
     })?;
     let hone = Hone::builder().argument("--model").argument(model.path()).start().await?;
     let before = peak(&hone)?;
-    for index in 0..bombs.len() {
+    for (index, bomb) in bombs.iter().enumerate() {
         let messages = json!([{"role": "user", "content": format!("bomb {index}")}]);
         let body = json!({"model": "hone", "messages": messages, "max_tokens": 2});
         let reply = hone.post("/v1/chat/completions", &body).await?;
-        assert_eq!(reply.status, 400, "{}: {}", bombs[index], reply.body);
+        assert_eq!(reply.status, 400, "{bomb}: {}", reply.body);
         assert_eq!(reply.body["error"]["param"], "messages");
     }
     let grown = peak(&hone)? - before;

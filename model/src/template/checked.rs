@@ -33,7 +33,7 @@ pub(super) fn checked(source: &str) -> Result<Checked, Error> {
     let whitespace =
         // As transformers sets up jinja2.
         WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
-    let tree = parse(source, "chat", SyntaxConfig::default(), whitespace)?;
+    let tree = parse(source, "chat", SyntaxConfig, whitespace)?;
     let mut writer = Writer { out: String::with_capacity(source.len() * 2), constants: Vec::new() };
     writer.statement(&tree)?;
     Ok(Checked { source: writer.out, constants: writer.constants })
