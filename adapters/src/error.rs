@@ -10,7 +10,7 @@ use crate::Refusal;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The disk said no.
-    #[error("the disk refused ({0}); check space and permissions of the data directory")]
+    #[error("{}", disk(.0))]
     Io(#[from] io::Error),
     /// The folder does not hold an adapter that may be loaded.
     #[error("`{folder}` is refused: {refusal}")]
@@ -106,6 +106,15 @@ pub enum Error {
     /// The drop folder cannot be watched.
     #[error("the drop folder cannot be watched: {0}")]
     Watch(#[from] notify::Error),
+}
+
+fn disk(error: &io::Error) -> String {
+    if crate::registry::is_shortage(error) {
+        return format!(
+            "the system has no more to give ({error}); raise the limit (`ulimit -n`, memory) and try again"
+        );
+    }
+    format!("the disk refused ({error}); check space and permissions of the data directory")
 }
 
 /// A result of this crate.

@@ -72,13 +72,18 @@ impl Registry {
         let Import { id, source, name, provenance, now } = import;
         let folder = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
         let refused = |refusal| Error::Refused { folder: folder.clone().into_owned(), refusal };
-        refuse_pickles(&source).map_err(refused)?;
+        // What the system lacks is not the folder's fault.
+        let fault = |refusal| match refusal {
+            Refusal::Shortage(errno) => Error::Io(std::io::Error::from_raw_os_error(errno)),
+            refusal => refused(refusal),
+        };
+        refuse_pickles(&source).map_err(fault)?;
         for (file, limit) in [(CONFIG, MAX_CONFIG), (WEIGHTS, max_weight_file(&self.base))] {
             copy_bounded(&source.join(file), &staging.join(file), limit)
                 .map_err(|error| copy_error(file, limit, error, refused))?;
         }
-        let verified = verify_within(staging, &self.base, &crate::verify::Limits::default())
-            .map_err(refused)?;
+        let verified =
+            verify_within(staging, &self.base, &crate::verify::Limits::default()).map_err(fault)?;
         let base_digest = self.base.digest.clone();
         let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
         manifest.write(staging)?;

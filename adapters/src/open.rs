@@ -13,7 +13,7 @@ use hone_api::{AdapterId, UnixMillis};
 use crate::fs::{remove_unfinished, sync_dir};
 use crate::manifest::MANIFEST;
 use crate::pointer::LIVE;
-use crate::registry::check_servable;
+use crate::registry::{check_servable, is_shortage};
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc};
 
 /// A data directory, made consistent.
@@ -64,6 +64,7 @@ fn read_manifests(
             Ok(manifest) => {
                 manifests.insert(id, manifest);
             }
+            Err(Error::Io(error)) if is_shortage(&error) => return Err(Error::Io(error)),
             Err(error) => warnings.push(format!("left out: {error}")),
         }
     }
@@ -131,8 +132,8 @@ impl Opened {
     /// Falls back from a live adapter that cannot serve to the previous one, else to the base.
     fn check_live(&mut self, base: &BaseShape, path: &Path) -> Result<()> {
         let old = self.pointer;
-        let live_problem = old.live.and_then(|id| self.problem(id, base));
-        let previous_problem = old.previous.and_then(|id| self.problem(id, base));
+        let live_problem = old.live.map(|id| self.problem(id, base)).transpose()?.flatten();
+        let previous_problem = old.previous.map(|id| self.problem(id, base)).transpose()?.flatten();
         if let Some(error) = live_problem {
             let to = old.previous.filter(|_| previous_problem.is_none());
             self.pointer = old.moved(to, UnixMillis::now());
@@ -149,10 +150,15 @@ impl Opened {
         if self.pointer == old { Ok(()) } else { Ok(self.pointer.write(path)?) }
     }
 
-    fn problem(&self, id: AdapterId, base: &BaseShape) -> Option<Error> {
-        match self.manifests.get(&id) {
-            Some(manifest) => check_servable(&self.root.join(id.to_string()), manifest, base).err(),
-            None => Some(Error::Unknown(id.to_string())),
+    /// What keeps an adapter from serving. A shortage of the system's is an error: the pointer must not move for it.
+    fn problem(&self, id: AdapterId, base: &BaseShape) -> Result<Option<Error>> {
+        let Some(manifest) = self.manifests.get(&id) else {
+            return Ok(Some(Error::Unknown(id.to_string())));
+        };
+        match check_servable(&self.root.join(id.to_string()), manifest, base) {
+            Ok(()) => Ok(None),
+            Err(Error::Io(error)) => Err(Error::Io(error)),
+            Err(problem) => Ok(Some(problem)),
         }
     }
 

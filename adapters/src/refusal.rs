@@ -19,6 +19,9 @@ pub enum Refusal {
         /// What the system said.
         why: String,
     },
+    /// The system had too few open files or too little memory to read it; nothing is known of the folder.
+    #[error("it cannot be read now: {}", std::io::Error::from_raw_os_error(*.0))]
+    Shortage(i32),
     /// A file is larger than any adapter for this base.
     #[error("`{file}` is too large; an adapter for this model has at most {limit} bytes")]
     TooLarge {

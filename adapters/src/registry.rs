@@ -431,6 +431,15 @@ fn label(id: Option<AdapterId>) -> String {
     id.map_or_else(|| "base".to_owned(), |id| id.to_string())
 }
 
+/// Whether the system had too little of something, which says nothing of the file: files that may be open (EMFILE, ENFILE), or
+/// memory.
+pub(crate) fn is_shortage(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
+        .iter()
+        .any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
+}
+
 /// Whether an adapter may serve: made for this base, and its weights are the verified ones.
 pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) -> Result<()> {
     let id = manifest.id;
@@ -446,6 +455,9 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
             Ok(())
         });
         if let Err(error) = hashed {
+            if is_shortage(&error) {
+                return Err(Error::Io(error));
+            }
             return Err(Error::Damaged { id, what: error.to_string() });
         }
         if hasher.finalize().to_hex().as_str() != expected {

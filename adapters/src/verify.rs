@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::fs::{open_plain, read_bounded};
 use crate::header::{self, Dtype, Entry, MAX_HEADER};
 use crate::peft::{self, CONFIG, MAX_CONFIG, PeftConfig};
+use crate::registry::is_shortage;
 use crate::{BaseShape, Error, Refusal, Result};
 
 /// The weights' file name.
@@ -117,7 +118,7 @@ pub(crate) fn refuse_pickles(dir: &Path) -> Result<(), Refusal> {
     match pickle_in(dir) {
         Ok(None) => Ok(()),
         Ok(Some(name)) => Err(Refusal::Pickle(name)),
-        Err(error) => Err(Refusal::File { file: ".".to_owned(), why: error.to_string() }),
+        Err(error) => Err(file_refusal(".", 0, &error)),
     }
 }
 
@@ -128,6 +129,9 @@ pub(crate) fn max_weight_file(base: &BaseShape) -> u64 {
 
 pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Refusal {
     let file = file.to_owned();
+    if let Some(errno) = error.raw_os_error().filter(|_| is_shortage(error)) {
+        return Refusal::Shortage(errno);
+    }
     match error.kind() {
         std::io::ErrorKind::FileTooLarge => Refusal::TooLarge { file, limit },
         std::io::ErrorKind::NotFound => Refusal::File { file, why: "it is missing".to_owned() },

@@ -67,7 +67,10 @@ fn model(config: &Config) -> Rule {
         "engine.max_step_tokens",
         "must be at least engine.max_sequences, or some sequence gets no token in a step",
     )?;
-    ensure(engine.kv_memory.0 >= 1 << 20, "engine.kv_memory", "must be at least 1 MiB")
+    ensure(engine.kv_memory.0 >= 1 << 20, "engine.kv_memory", "must be at least 1 MiB")?;
+    ensure(engine.adapter_memory.0 >= 1 << 20, "engine.adapter_memory", "must be at least 1 MiB")?;
+    at_least_one(config.feedback.max_text.len(), "feedback.max_text")?;
+    at_least_one(config.retention.adapters, "retention.adapters")
 }
 
 fn curation(config: &Config) -> Rule {

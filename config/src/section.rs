@@ -123,6 +123,8 @@ section! {
         max_step_tokens: usize,
         /// Memory for attention's caches.
         kv_memory: Bytes,
+        /// Memory for loaded adapters.
+        adapter_memory: Bytes,
     }
 }
 
@@ -141,6 +143,12 @@ section! {
     Feedback {
         /// Feedback on answers of these endpoints teaches.
         endpoints: Vec<Teaches>,
+        /// Longest demonstration or comment.
+        max_text: Bytes,
+        /// Tags of one item.
+        max_tags: usize,
+        /// All tags of one item, names and values.
+        max_tag_text: Bytes,
     }
 }
 
@@ -233,6 +241,10 @@ section! {
         max_tokens: u32,
         /// Questions under way at once.
         concurrency: usize,
+        /// Evaluations that are asked for and may run at once.
+        on_demand: usize,
+        /// Their questions together.
+        on_demand_rows: usize,
         /// Address of an OpenAI-compatible judge; empty is none.
         judge: String,
         /// The judge's model.
@@ -287,6 +299,8 @@ section! {
         runs: usize,
         /// Snapshots without an adapter.
         snapshots: usize,
+        /// Adapters at which imports are refused.
+        adapters: usize,
     }
 }
 

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::dirs::Dirs;
 use crate::journal::{Decision, Journal};
+use crate::memory;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
@@ -101,10 +102,11 @@ pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<PathBuf> {
 /// Maps a packed model.
 ///
 /// # Errors
-/// Its tokenizer or its template is broken, or the packed folder is; the words name the model's own
-/// folder.
+/// Its tokenizer or its template is broken, or the packed folder is, or it cannot answer a plain
+/// question; the words name the model's own folder.
 pub fn open_packed(config: &Config, packed: &Path) -> anyhow::Result<Arc<Model>> {
     let model = Model::open(packed, config.model.cores()).with_context(|| unusable(config))?;
+    model.try_out().with_context(|| unusable(config))?;
     Ok(Arc::new(model))
 }
 
@@ -139,7 +141,8 @@ fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {
         max_sequences: engine.max_sequences,
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
-        kv_bytes: engine.kv_memory.len(),
+        kv_bytes: memory::kv_bytes(engine),
+        adapter_bytes: engine.adapter_memory.len(),
         pressure: Some(dirs.pressure()),
     }
 }

@@ -11,7 +11,9 @@ use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
-use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::control::{
+    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
+};
 use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -203,6 +205,16 @@ impl Control for Operator {
         self.parts.settings.now().evaluation.max_tokens as usize
     }
 
+    fn feedback_limits(&self) -> FeedbackLimits {
+        let settings = self.parts.settings.now();
+        let feedback = &settings.feedback;
+        FeedbackLimits {
+            text: feedback.max_text.len(),
+            tags: feedback.max_tags,
+            tag_text: feedback.max_tag_text.len(),
+        }
+    }
+
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move { Ok(waiting::list(&self.parts).await?) }.boxed()
     }
@@ -318,6 +330,7 @@ impl From<Error> for ControlError {
             Error::Registry(error) => error.into(),
             Error::Engine(error) => of_engine(&error, text),
             Error::Store(error) => error.into(),
+            Error::TooMany(_) => Self::TooMany(text),
             Error::Stopping(_) => Self::Busy { message: text, retry_after: Duration::from_secs(5) },
         }
     }
@@ -326,7 +339,9 @@ impl From<Error> for ControlError {
 fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
     use hone_engine::Error as E;
     match error {
-        E::NoEffect(_) | E::Broken(_) | E::Model(_) => ControlError::Refused(text),
+        E::NoEffect(_) | E::Broken(_) | E::Model(_) | E::AdapterMemory { .. } => {
+            ControlError::Refused(text)
+        }
         E::UnknownAdapter(_) => ControlError::NotFound(text),
         E::StaleEpoch { .. } => ControlError::Conflict(text),
         E::ShuttingDown | E::QueueFull { .. } => {

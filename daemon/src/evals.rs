@@ -42,6 +42,8 @@ impl Evals {
     /// The suite or an adapter is unknown.
     pub async fn start(&self, mut request: EvalRequest) -> ControlResult<EvalView> {
         let suite = self.suite(&request).await?;
+        let sides = if request.against.is_some() { 2 } else { 1 };
+        self.admit(suite.rows.len() * sides)?;
         // Whoever follows the evaluation need not read the questions each time.
         request.lines = None;
         let live = AdapterRef::Live;
@@ -85,6 +87,29 @@ impl Evals {
             });
         });
         Ok(view)
+    }
+
+    /// Whether one more may run beside those that do.
+    fn admit(&self, questions: usize) -> ControlResult<()> {
+        let settings = self.parts.settings.now();
+        let limits = &settings.evaluation;
+        let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = views.values().filter(|view| view.status == EvalStatus::Running);
+        let (count, asked) =
+            running.fold((0, 0), |(count, asked), view| (count + 1, asked + view.total));
+        if count >= limits.on_demand {
+            return Err(ControlError::TooMany(format!(
+                "{count} evaluations run (evaluation.on_demand); start this one when one has ended"
+            )));
+        }
+        if asked + questions > limits.on_demand_rows {
+            return Err(ControlError::TooMany(format!(
+                "{asked} questions are under way and this evaluation has {questions}; at most {} are \
+                 taken (evaluation.on_demand_rows): set a `limit`",
+                limits.on_demand_rows
+            )));
+        }
+        Ok(())
     }
 
     /// One of them.

@@ -46,6 +46,10 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
 }
 
 async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+    let kept = parts.registry.list().len();
+    if kept >= parts.settings.now().retention.adapters {
+        return Err(Error::TooMany(kept));
+    }
     if let Some(name) = &request.name {
         check_not_served(&parts.settings.now().model.name(), name)?;
     }

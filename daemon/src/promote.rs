@@ -35,6 +35,11 @@ pub enum Error {
     /// The store could not note it.
     #[error(transparent)]
     Store(#[from] hone_store::Error),
+    /// As many adapters are kept as may be.
+    #[error(
+        "{0} adapters are kept, and retention.adapters lets no more in; delete some, or raise it"
+    )]
+    TooMany(usize),
     /// The daemon is stopping.
     #[error("the daemon is stopping; try again when it is back")]
     Stopping(#[from] tokio::task::JoinError),
@@ -173,7 +178,15 @@ impl Promoter {
 
     async fn follow(&self, pointer: LivePointer) -> Result<(), Error> {
         let engine = self.engine.clone();
-        Ok(blocking(move || engine.set_live(pointer.live, pointer.epoch)).await??)
+        let set = blocking(move || engine.set_live(pointer.live, pointer.epoch)).await?;
+        self.keep(pointer);
+        Ok(set?)
+    }
+
+    /// Going back must not wait for the disk.
+    fn keep(&self, pointer: LivePointer) {
+        let ids: Vec<AdapterId> = pointer.live.into_iter().chain(pointer.previous).collect();
+        self.engine.keep(&ids);
     }
 
     /// At the start: the engine holds what the pointer names, and what may be asked for by name. An
@@ -183,6 +196,7 @@ impl Promoter {
     /// The store's or the disk's.
     pub async fn recover(&self, store: &Store) -> Result<LivePointer, Error> {
         self.complete_last_intention(store).await?;
+        self.keep(self.registry.live());
         for view in self.registry.list() {
             if self.is_wanted(view.id)
                 && let Err(error) = self.load(view.id).await

@@ -24,7 +24,7 @@ use crate::lock::DataLock;
 use crate::parts::Parts;
 use crate::reload::Reload;
 use crate::settings::Settings;
-use crate::{drop_folder, systemd, trigger};
+use crate::{drop_folder, files, memory, systemd, trigger};
 
 /// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
 /// about to say that it is ready must not end the process with requests open.
@@ -96,6 +96,8 @@ impl Running {
 /// One sentence that says what to do: the directory is in use, the model is not there, the address
 /// is taken.
 pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> {
+    files::take()?;
+    memory::check(&loaded)?;
     let config = loaded.config.clone();
     let lock = DataLock::take(&config.server.data_dir)?;
     let dirs = Dirs::open(&config.server.data_dir)?;

@@ -15,6 +15,8 @@ pub struct EngineConfig {
     pub max_step_tokens: usize,
     /// Bytes for the caches of all running sequences.
     pub kv_bytes: usize,
+    /// Bytes for all resident adapters.
+    pub adapter_bytes: usize,
     /// Where to publish how busy serving is; see [`crate::pressure`].
     pub pressure: Option<PathBuf>,
 }
@@ -26,6 +28,7 @@ impl Default for EngineConfig {
             max_queue: 256,
             max_step_tokens: 512,
             kv_bytes: 1 << 30,
+            adapter_bytes: 1 << 30,
             pressure: None,
         }
     }
@@ -39,6 +42,7 @@ impl EngineConfig {
             ("max_queue", self.max_queue),
             ("max_step_tokens", self.max_step_tokens),
             ("kv_memory", self.kv_bytes),
+            ("adapter_memory", self.adapter_bytes),
         ];
         match figures.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(Error::Config { name, reason: "must be at least 1".to_owned() }),

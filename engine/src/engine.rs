@@ -186,10 +186,15 @@ impl Generate for Engine {
                 if effect == 0.0 {
                     return Err(Error::NoEffect(id));
                 }
-                self.shared.slots.publish(id, adapter, effect)
+                let limit = self.shared.config.adapter_bytes;
+                self.shared.slots.publish(id, adapter, effect, limit)?
             }
         };
         Ok(Loaded { digest: slot.adapter.digest().to_owned(), effect: slot.effect })
+    }
+
+    fn keep(&self, ids: &[AdapterId]) {
+        self.shared.slots.keep(ids.to_vec());
     }
 
     fn unload(&self, id: AdapterId) -> bool {

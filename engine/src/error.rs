@@ -50,6 +50,17 @@ pub enum Error {
     /// An adapter whose logits are NaN or infinite.
     #[error("adapter {0} gives logits that are not finite; its weights are broken")]
     Broken(AdapterId),
+    /// Adapters have no more memory.
+    #[error(
+        "the adapters that must stay loaded and this one need {needed} bytes and have {limit}; raise \
+         engine.adapter_memory, or use a smaller rank"
+    )]
+    AdapterMemory {
+        /// Bytes of all of them.
+        needed: usize,
+        /// Bytes that adapters may have.
+        limit: usize,
+    },
     /// A newer live pointer is in force; this one lost the race.
     #[error("the live pointer of epoch {given} is older than epoch {current}, which is in force")]
     StaleEpoch {

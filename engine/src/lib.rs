@@ -74,8 +74,13 @@ pub trait Generate: Send + Sync {
     /// blocking is allowed. One that is loaded already stays as it is.
     ///
     /// # Errors
-    /// The folder is not an adapter of this model; [`Error::NoEffect`]; [`Error::Broken`].
+    /// The folder is not an adapter of this model; [`Error::NoEffect`]; [`Error::Broken`];
+    /// [`Error::AdapterMemory`].
     fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error>;
+
+    /// These stay loaded, whoever else needs room. Others leave when they were not asked for longest, and may be loaded
+    /// again.
+    fn keep(&self, _ids: &[AdapterId]) {}
 
     /// Takes an adapter out; sequences that began with it finish with it. Returns false if it was
     /// not loaded, or is live.

@@ -5,6 +5,7 @@
 //! what it began, and its memory goes with the last sequence.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -22,6 +23,8 @@ pub(crate) struct Slot {
     /// Largest change of a logit on the probe prompts.
     pub(crate) effect: f32,
     pub(crate) adapter: Arc<Adapter>,
+    /// When it was asked for last, by the table's clock.
+    used: AtomicU64,
 }
 
 /// What serves.
@@ -38,6 +41,10 @@ pub(crate) struct Slots {
     live: ArcSwap<Live>,
     /// Held while either changes; counts serial numbers.
     writer: Mutex<u64>,
+    /// What stays resident whoever else comes: live, and what to go back to.
+    kept: ArcSwap<Vec<AdapterId>>,
+    /// Counts what is asked for, so that slots can tell who was asked for last.
+    clock: AtomicU64,
 }
 
 impl Slots {
@@ -46,8 +53,21 @@ impl Slots {
         match target {
             Target::Base => Ok(None),
             Target::Live => Ok(self.live.load().slot.clone()),
-            Target::Exact(id) => self.get(id).map(Some).ok_or(Error::UnknownAdapter(id)),
+            Target::Exact(id) => {
+                let slot = self.get(id).ok_or(Error::UnknownAdapter(id))?;
+                slot.used.store(self.tick(), Ordering::Relaxed);
+                Ok(Some(slot))
+            }
         }
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// These stay resident whoever else comes.
+    pub(crate) fn keep(&self, ids: Vec<AdapterId>) {
+        self.kept.store(Arc::new(ids));
     }
 
     pub(crate) fn get(&self, id: AdapterId) -> Option<Arc<Slot>> {
@@ -65,18 +85,54 @@ impl Slots {
     }
 
     /// Makes an adapter selectable. An id stands for the same weights for ever, so one that is
-    /// there already stays.
-    pub(crate) fn publish(&self, id: AdapterId, adapter: Arc<Adapter>, effect: f32) -> Arc<Slot> {
+    /// there already stays. Whoever was not asked for longest makes room, if all together have more than `limit` bytes.
+    ///
+    /// # Errors
+    /// [`Error::AdapterMemory`]: there is no room beside those that stay.
+    pub(crate) fn publish(
+        &self,
+        id: AdapterId,
+        adapter: Arc<Adapter>,
+        effect: f32,
+        limit: usize,
+    ) -> Result<Arc<Slot>, Error> {
         let mut serial = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = self.get(id) {
-            return slot;
+            return Ok(slot);
         }
-        *serial += 1;
-        let slot = Arc::new(Slot { id, serial: *serial, effect, adapter });
         let mut table = BTreeMap::clone(&self.table.load());
+        self.make_room(&mut table, adapter.bytes(), limit)?;
+        *serial += 1;
+        let used = AtomicU64::new(self.tick());
+        let slot = Arc::new(Slot { id, serial: *serial, effect, adapter, used });
         table.insert(id, Arc::clone(&slot));
         self.table.store(Arc::new(table));
-        slot
+        Ok(slot)
+    }
+
+    fn make_room(
+        &self,
+        table: &mut BTreeMap<AdapterId, Arc<Slot>>,
+        more: usize,
+        limit: usize,
+    ) -> Result<(), Error> {
+        let (kept, live) = (self.kept.load(), self.live.load().slot.as_ref().map(|slot| slot.id));
+        loop {
+            let held: usize = table.values().map(|slot| slot.adapter.bytes()).sum();
+            if held.saturating_add(more) <= limit {
+                return Ok(());
+            }
+            let leaves = table
+                .values()
+                .filter(|slot| Some(slot.id) != live && !kept.contains(&slot.id))
+                .min_by_key(|slot| slot.used.load(Ordering::Relaxed))
+                .map(|slot| slot.id);
+            let Some(leaves) = leaves else {
+                return Err(Error::AdapterMemory { needed: held.saturating_add(more), limit });
+            };
+            tracing::info!(adapter = %leaves, "unloaded to make room; it is loaded again when asked for");
+            table.remove(&leaves);
+        }
     }
 
     /// Takes an adapter out of the table, unless it is live. Whether it was taken out.

@@ -656,3 +656,42 @@ fn events_come_as_a_stream() {
     }
     assert_eq!(events.len(), 6);
 }
+
+#[test]
+fn who_was_not_asked_for_longest_makes_room() {
+    let one = {
+        let engine = start(EngineConfig::default());
+        adapter(&engine, 1);
+        engine.health().adapter_bytes
+    };
+    let engine = start(EngineConfig { adapter_bytes: one * 3, ..EngineConfig::default() });
+    let live = adapter(&engine, 1);
+    engine.set_live(Some(live), 1).unwrap();
+    let (kept, other) = (adapter(&engine, 2), adapter(&engine, 3));
+    engine.keep(&[live, kept]);
+    let next = adapter(&engine, 4);
+    assert!(engine.is_loaded(live) && engine.is_loaded(kept) && engine.is_loaded(next));
+    assert!(!engine.is_loaded(other));
+    assert_eq!(engine.health().adapter_bytes, one * 3);
+    // What stays leaves no room: the one that comes is refused, and nothing is thrown out for it.
+    engine.keep(&[live, kept, next]);
+    let folder = tempfile::tempdir().unwrap();
+    random_adapter(folder.path(), engine.model().config(), 8, 2.0, 5).unwrap();
+    let refused = engine.load(AdapterId::new(), folder.path()).unwrap_err();
+    assert!(matches!(refused, Error::AdapterMemory { .. }), "{refused}");
+    assert_eq!(engine.health().adapters, 3);
+}
+
+#[test]
+fn who_is_asked_for_stays() {
+    let one = {
+        let engine = start(EngineConfig::default());
+        adapter(&engine, 1);
+        engine.health().adapter_bytes
+    };
+    let engine = start(EngineConfig { adapter_bytes: one * 2, ..EngineConfig::default() });
+    let (old, young) = (adapter(&engine, 1), adapter(&engine, 2));
+    drop(engine.submit(on(Target::Exact(old), request("a", 1))).unwrap());
+    adapter(&engine, 3);
+    assert!(engine.is_loaded(old) && !engine.is_loaded(young));
+}

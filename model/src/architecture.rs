@@ -159,6 +159,7 @@ impl ModelConfig {
         let raw: Raw = serde_json::from_value(names).map_err(|e| bad(e.to_string()))?;
         refuse_unsupported(&raw)?;
 
+        check_ranges(&raw)?;
         let (rope_theta, rope_scaling) = rope(&raw)?;
         let num_kv_heads = raw.num_key_value_heads.unwrap_or(raw.num_attention_heads);
         if raw.num_attention_heads == 0 || num_kv_heads == 0 || raw.num_hidden_layers == 0 {
@@ -272,6 +273,31 @@ fn refuse_unsupported(raw: &Raw) -> Result<(), Error> {
     Ok(())
 }
 
+/// Numbers that no model has, and with which nothing could be computed: refused before anything is made as large.
+fn check_ranges(raw: &Raw) -> Result<(), Error> {
+    for (key, value, most) in [
+        ("vocab_size", Some(raw.vocab_size), 1 << 22),
+        ("hidden_size", Some(raw.hidden_size), 1 << 18),
+        ("intermediate_size", Some(raw.intermediate_size), 1 << 20),
+        ("num_hidden_layers", Some(raw.num_hidden_layers), 1 << 12),
+        ("num_attention_heads", Some(raw.num_attention_heads), 1 << 12),
+        ("num_key_value_heads", raw.num_key_value_heads, 1 << 12),
+        ("head_dim", raw.head_dim, 1 << 12),
+        ("max_position_embeddings", Some(raw.max_position_embeddings), 1 << 26),
+    ] {
+        if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
+            let reason = format!("{key} is {value}; it must be from 1 to {most}");
+            return Err(Error::invalid("config.json", reason));
+        }
+    }
+    if !(raw.rms_norm_eps > 0.0 && raw.rms_norm_eps < 1.0) {
+        let reason =
+            format!("rms_norm_eps is {}; it must be above 0 and below 1", raw.rms_norm_eps);
+        return Err(Error::invalid("config.json", reason));
+    }
+    Ok(())
+}
+
 fn rope(raw: &Raw) -> Result<(f32, RopeScaling), Error> {
     let parameters = raw.rope_parameters.as_ref();
     let theta = parameters
@@ -280,6 +306,10 @@ fn rope(raw: &Raw) -> Result<(f32, RopeScaling), Error> {
         .map(|theta| theta as f32)
         .or(raw.rope_theta)
         .unwrap_or(10_000.0);
+    if !(theta.is_finite() && theta >= 1.0) {
+        let reason = format!("rope_theta is {theta}; it must be a finite number of at least 1");
+        return Err(Error::invalid("config.json", reason));
+    }
     let scaling = RopeScaling::parse(parameters.or(raw.rope_scaling.as_ref()))?;
     Ok((theta, scaling))
 }
@@ -339,6 +369,31 @@ mod tests {
             ("head_dim", serde_json::json!(20), "head_dim 20"),
             ("rope_scaling", serde_json::json!({"rope_type": "yarn"}), "yarn"),
             ("num_key_value_heads", serde_json::json!(3), "no multiple"),
+            (
+                "num_hidden_layers",
+                serde_json::json!(1_000_000_000_000_000_000u64),
+                "num_hidden_layers",
+            ),
+            ("num_hidden_layers", serde_json::json!(0), "num_hidden_layers is 0"),
+            ("hidden_size", serde_json::json!(1u64 << 40), "hidden_size"),
+            ("vocab_size", serde_json::json!(u64::MAX), "vocab_size"),
+            ("num_attention_heads", serde_json::json!(1u64 << 60), "num_attention_heads"),
+            ("head_dim", serde_json::json!(1u64 << 60), "head_dim"),
+            ("max_position_embeddings", serde_json::json!(1u64 << 60), "max_position_embeddings"),
+            ("rms_norm_eps", serde_json::json!(-1e-5), "rms_norm_eps"),
+            ("rms_norm_eps", serde_json::json!(0), "rms_norm_eps"),
+            ("rms_norm_eps", serde_json::json!(1e300), "rms_norm_eps"),
+            ("rope_theta", serde_json::json!(0), "rope_theta"),
+            ("rope_theta", serde_json::json!(1e300), "rope_theta"),
+            ("rope_scaling", serde_json::json!({"type": "linear", "factor": 0}), "factor"),
+            ("rope_scaling", serde_json::json!({"type": "linear", "factor": -2}), "factor"),
+            (
+                "rope_scaling",
+                serde_json::json!({"rope_type": "llama3", "factor": 8,
+                "low_freq_factor": 4, "high_freq_factor": 4,
+                "original_max_position_embeddings": 8192}),
+                "high_freq_factor",
+            ),
         ] {
             let mut config = base();
             config[key] = value;

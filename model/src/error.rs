@@ -82,6 +82,20 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A text has more tokens than were allowed.
+    #[error("the text has {at_least} tokens or more; at most {most} are taken: send less text")]
+    TooManyTokens {
+        /// So many it has at least; the rest was not counted.
+        at_least: usize,
+        /// So many were allowed.
+        most: usize,
+    },
+    /// The time for a text was up.
+    #[error("the text takes too long to tokenise; send less text")]
+    TookTooLong,
+    /// Nobody waits for the result any more.
+    #[error("cancelled: nobody waits for it any more")]
+    Cancelled,
     /// The tokenizer failed.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

@@ -43,4 +43,4 @@ pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};
 pub use template::ChatTemplate;
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Effort, Tokenizer};

@@ -10,7 +10,10 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-use crate::{Error, Source};
+use crate::{Error, Source, source::read_file};
+
+/// Bytes of an index of shards; that of a model with a hundred thousand tensors is about 10 MiB.
+const INDEX_FILE: u64 = 32 << 20;
 
 /// The tensor files of a model, opened.
 pub(crate) struct Checkpoint {
@@ -80,6 +83,11 @@ impl Checkpoint {
 
 /// Maps a file read-only.
 pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
+    // Opening a pipe would wait for whoever writes into it.
+    if !fs_err::metadata(path).map_err(Error::io(path))?.is_file() {
+        let source = std::io::Error::other("not a regular file; copy the model again");
+        return Err(Error::Io { path: path.to_owned(), source });
+    }
     let file = fs_err::File::open(path).map_err(Error::io(path))?;
     // SAFETY: the map is read-only. Model files are not changed in place: packed ones are written aside and renamed, and
     // a source is only read while it is packed.
@@ -93,7 +101,7 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {
     }
     let name = "model.safetensors.index.json";
     let path = folder.join(name);
-    let bytes = match fs_err::read(&path) {
+    let bytes = match read_file(&path, INDEX_FILE) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::invalid(

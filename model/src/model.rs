@@ -2,6 +2,8 @@
 
 use std::{ops::Range, path::Path};
 
+use hone_api::chat::{Message, Role};
+
 use crate::{
     Adapter, ChatTemplate, Error, KvCache, ModelConfig, Tokenizer, WeightFormat,
     layer::{Buffers, LoraRun, Span, Step, norm_rows},
@@ -10,6 +12,9 @@ use crate::{
     pack::{Manifest, Packed},
     rope::{Angles, Rope},
 };
+
+/// Tokens of the question that a model is tried with, at most.
+const TRIED_TOKENS: usize = 64;
 
 /// A model ready to run. The weights are mapped read-only, so several processes share them.
 pub struct Model {
@@ -134,6 +139,30 @@ impl Model {
             config,
             manifest,
         })
+    }
+
+    /// Asks it one plain question, as far as the first logits: a model that could answer nothing but errors must not start
+    /// to serve.
+    ///
+    /// # Errors
+    /// The template refuses a plain question, the tokenizer makes ids that the model does not have, or the logits are not
+    /// finite, which says that a number of `config.json` does not belong to these weights.
+    pub fn try_out(&self) -> Result<(), Error> {
+        let question = [Message::new(Role::User, "Hello")];
+        let mut tokens = self.template.encode_chat(&self.tokenizer, &question, true)?;
+        tokens.truncate(self.config.max_positions.min(TRIED_TOKENS));
+        let mut cache = KvCache::new(&self.config);
+        let segment =
+            Segment { tokens: &tokens, cache: &mut cache, adapter: None, logits: LogitsFor::Last };
+        let logits = self.forward(&mut [segment], &mut Scratch::new())?;
+        if logits.data.iter().all(|logit| logit.is_finite()) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "config.json",
+            "with these numbers the model computes nothing finite; copy config.json again from where \
+             the weights are from",
+        ))
     }
 
     /// Sizes and constants.

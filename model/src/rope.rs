@@ -38,19 +38,37 @@ impl RopeScaling {
         let Some(value) = value.filter(|v| !v.is_null()) else { return Ok(Self::None) };
         let kind = value.get("rope_type").or_else(|| value.get("type")).and_then(Value::as_str);
         let number = |key: &str| {
-            value.get(key).and_then(Value::as_f64).map(|v| v as f32).ok_or_else(|| {
-                Error::invalid("config.json", format!("rope scaling lacks the number {key:?}"))
-            })
+            let found = value.get(key).and_then(Value::as_f64).map(|v| v as f32);
+            match found {
+                Some(number) if number.is_finite() && number > 0.0 => Ok(number),
+                Some(number) => Err(Error::invalid(
+                    "config.json",
+                    format!("{key:?} of the rope scaling is {number}; it must be above 0"),
+                )),
+                None => Err(Error::invalid(
+                    "config.json",
+                    format!("rope scaling lacks the number {key:?}"),
+                )),
+            }
         };
         match kind.unwrap_or("default") {
             "default" => Ok(Self::None),
             "linear" => Ok(Self::Linear { factor: number("factor")? }),
-            "llama3" => Ok(Self::Llama3 {
-                factor: number("factor")?,
-                low_freq_factor: number("low_freq_factor")?,
-                high_freq_factor: number("high_freq_factor")?,
-                original_max_positions: number("original_max_position_embeddings")?,
-            }),
+            "llama3" => {
+                let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
+                // The ramp between them would divide by zero.
+                if high <= low {
+                    let reason =
+                        format!("high_freq_factor {high} must be above low_freq_factor {low}");
+                    return Err(Error::invalid("config.json", reason));
+                }
+                Ok(Self::Llama3 {
+                    factor: number("factor")?,
+                    low_freq_factor: low,
+                    high_freq_factor: high,
+                    original_max_positions: number("original_max_position_embeddings")?,
+                })
+            }
             other => Err(Error::Unsupported {
                 what: format!("rope scaling {other:?}"),
                 supported: "default, linear, llama3".into(),

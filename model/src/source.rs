@@ -9,6 +9,37 @@ use serde_json::Value;
 
 use crate::Error;
 
+/// Bytes of the small files of a model; those of the largest models are some hundred kilobytes.
+const SMALL_FILE: u64 = 8 << 20;
+/// Bytes of `tokenizer.json`; the largest vocabularies need about half of it.
+const TOKENIZER_FILE: u64 = 64 << 20;
+
+/// Reads a whole file of a model's folder, but nothing that has no end. A byte order mark, which some editors put before
+/// the text, is left out.
+///
+/// # Errors
+/// The file is not there, no regular file, or longer than `most` bytes.
+pub(crate) fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
+    use std::io::Read as _;
+    let other = |message: String| Err(std::io::Error::other(message));
+    let metadata = fs_err::metadata(path)?;
+    if !metadata.is_file() {
+        return other(format!("{} is not a regular file; copy the model again", path.display()));
+    }
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return other(format!("{} is longer than {most} bytes", path.display()));
+    }
+    if let Some(text) = bytes.strip_prefix(b"\xef\xbb\xbf") {
+        bytes = text.to_vec();
+    }
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return other(format!("{} is UTF-16; save it as UTF-8", path.display()));
+    }
+    Ok(bytes)
+}
+
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -67,7 +98,8 @@ impl Source {
             Self::Starter => Ok(crate::starter::file(name)?.map(Cow::Borrowed)),
             Self::Folder(folder) => {
                 let path = folder.join(name);
-                match fs_err::read(&path) {
+                let most = if name == "tokenizer.json" { TOKENIZER_FILE } else { SMALL_FILE };
+                match read_file(&path, most) {
                     Ok(bytes) => Ok(Some(Cow::Owned(bytes))),
                     Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
                     Err(source) => Err(Error::Io { path, source }),

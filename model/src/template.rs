@@ -2,7 +2,11 @@
 //!
 //! One renderer for serving and for training: a template that differs by one newline between the
 //! two costs most of what training gained. Templates come with the model and are run with limits:
-//! fuel, nesting and size of the output.
+//! fuel, nesting, all that is made on the way ([`allowance`]) and size of the output.
+
+mod allowance;
+mod bounded;
+mod checked;
 
 use std::io::{self, Write};
 
@@ -11,10 +15,10 @@ use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
-use crate::{Error, Tokenizer};
+use crate::{Effort, Error, Tokenizer};
 
-/// Instructions of the template machine for one rendering; about a thousand turns' worth.
-const FUEL: u64 = 5_000_000;
+/// Instructions of the template machine for one rendering, the checks among them; about a thousand turns' worth.
+const FUEL: u64 = 10_000_000;
 /// Nested calls of macros and includes.
 const RECURSION: usize = 64;
 /// Bytes of a rendered prompt.
@@ -75,18 +79,15 @@ impl ChatTemplate {
             hasher.update(format!("\0{name}={token}").as_bytes());
         }
         let mut environment = Environment::new();
-        // As transformers sets up jinja2.
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(RECURSION);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_filter("tojson", tojson);
-        environment.add_template_owned("chat", source.to_owned()).map_err(to_error)?;
+        let checked = checked::checked(source).map_err(to_error)?;
+        bounded::install(&mut environment, checked.constants);
+        environment.add_template_owned("chat", checked.source).map_err(to_error)?;
         Ok(Self { environment, digest: hasher.finalize().to_hex().to_string(), tokens })
     }
 
@@ -107,6 +108,15 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
+        self.render_within(messages, add_generation_prompt, &Effort::unbounded())
+    }
+
+    fn render_within(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        effort: &Effort,
+    ) -> Result<String, Error> {
         let messages: Vec<_> = messages.iter().map(as_json).collect();
         let mut context = self.tokens.clone();
         context.insert("messages".to_owned(), json!(messages));
@@ -115,13 +125,15 @@ impl ChatTemplate {
         context.insert("documents".to_owned(), serde_json::Value::Null);
         let mut output = Capped { bytes: Vec::new(), over: false };
         let template = self.environment.get_template("chat").map_err(to_error)?;
-        match template.render_captured_to(&context, &mut output) {
-            _ if output.over => Err(Error::Template(format!(
+        let render = || template.render_captured_to(&context, &mut output).map(drop);
+        let rendered = allowance::within(effort, render, to_error);
+        if output.over {
+            return Err(Error::Template(format!(
                 "the prompt is longer than {MAX_OUTPUT} bytes; send less text"
-            ))),
-            Err(error) => Err(to_error(error)),
-            Ok(_) => String::from_utf8(output.bytes).map_err(|e| Error::Template(e.to_string())),
+            )));
         }
+        rendered?;
+        String::from_utf8(output.bytes).map_err(|e| Error::Template(e.to_string()))
     }
 
     /// The prompt's token ids.
@@ -134,7 +146,22 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, Error> {
-        tokenizer.encode(&self.render(messages, add_generation_prompt)?, false)
+        self.encode_chat_within(tokenizer, messages, add_generation_prompt, &Effort::unbounded())
+    }
+
+    /// As [`Self::encode_chat`], with bounds.
+    ///
+    /// # Errors
+    /// As [`Self::render`] and [`Tokenizer::encode_within`].
+    pub fn encode_chat_within(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
+        let prompt = self.render_within(messages, add_generation_prompt, effort)?;
+        tokenizer.encode_within(&prompt, false, effort)
     }
 
     /// The token ids to train a conversation on, which ends with an assistant's turn; each with
@@ -156,17 +183,30 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
     ) -> Result<Vec<(u32, bool)>, Error> {
+        self.encode_training_within(tokenizer, messages, &Effort::unbounded())
+    }
+
+    /// As [`Self::encode_training`], with bounds.
+    ///
+    /// # Errors
+    /// As [`Self::encode_training`] and [`Tokenizer::encode_within`].
+    pub fn encode_training_within(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        effort: &Effort,
+    ) -> Result<Vec<(u32, bool)>, Error> {
         let Some(last) = messages.len().checked_sub(1).filter(|l| is_assistant(&messages[*l]))
         else {
             return Err(Error::Template(
                 "a training conversation must end with an assistant's turn".to_owned(),
             ));
         };
-        let last = self.turn(tokenizer, messages, last)?;
+        let last = self.turn(tokenizer, messages, last, effort)?;
         let mut supervised = vec![false; last.ids.len()];
         supervised[last.start..].fill(true);
         for index in (0..messages.len() - 1).filter(|i| is_assistant(&messages[*i])) {
-            let turn = self.turn(tokenizer, messages, index)?;
+            let turn = self.turn(tokenizer, messages, index, effort)?;
             if last.ids.starts_with(&turn.ids) {
                 supervised[turn.start..turn.ids.len()].fill(true);
             }
@@ -180,9 +220,10 @@ impl ChatTemplate {
         tokenizer: &Tokenizer,
         messages: &[Message],
         index: usize,
+        effort: &Effort,
     ) -> Result<Turn, Error> {
-        let prompt = self.render(&messages[..index], true)?;
-        let whole = self.render(&messages[..=index], false)?;
+        let prompt = self.render_within(&messages[..index], true, effort)?;
+        let whole = self.render_within(&messages[..=index], false, effort)?;
         let Some(answer) = whole.strip_prefix(&prompt) else {
             return Err(Error::Template(format!(
                 "turn {} does not continue its own prompt: the template writes finished turns \
@@ -191,14 +232,14 @@ impl ChatTemplate {
                 index + 1
             )));
         };
-        let mut ids = tokenizer.encode(&prompt, false)?;
+        let mut ids = tokenizer.encode_within(&prompt, false, effort)?;
         let start = ids.len();
-        let together = tokenizer.encode(&whole, false)?;
+        let together = tokenizer.encode_within(&whole, false, effort)?;
         match together.strip_prefix(ids.as_slice()) {
             Some(rest) => ids.extend_from_slice(rest),
             // The answer begins with something that merges with the prompt's end. Generation
             // cannot merge backwards, so the answer is encoded alone.
-            None => ids.extend(tokenizer.encode(answer, false)?),
+            None => ids.extend(tokenizer.encode_within(answer, false, effort)?),
         }
         let end =
             ids[start..].iter().rposition(|id| tokenizer.is_special(*id)).ok_or_else(|| {
@@ -277,7 +318,7 @@ fn tojson(
     let indent: Option<usize> = options.get("indent")?;
     let failed =
         |e: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string());
-    let mut out = Vec::new();
+    let mut out = bounded::Priced(Vec::new());
     let result = match indent {
         Some(width) => {
             let spaces = " ".repeat(width.min(16));
@@ -293,7 +334,7 @@ fn tojson(
         ),
     };
     result.map_err(failed)?;
-    Ok(String::from_utf8_lossy(&out).into_owned())
+    String::from_utf8(out.0).map_err(bounded::refuse)
 }
 
 /// `", "` and `": "` between things, as Python writes JSON.
@@ -441,7 +482,7 @@ mod tests {
     #[test]
     fn endless_templates_end() {
         let slow = template(
-            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}",
         )
         .unwrap();
         assert!(slow.render(&[], false).unwrap_err().to_string().contains("too long"));
@@ -451,6 +492,108 @@ mod tests {
         let text = "x".repeat(10_000);
         let error = wide.unwrap().render(&conversation(&[(Role::User, &text)]), false).unwrap_err();
         assert!(error.to_string().contains("longer than"), "{error}");
+    }
+
+    /// Each of these takes gigabytes, or hours, where only instructions are counted.
+    #[test]
+    fn what_makes_much_of_little_is_stopped() {
+        for source in [
+            "{{ ('x' * 1000000) | replace('x', 'y' * 1000000) }}",
+            "{{ ('x' * 1000000).replace('', 'y' * 1000000) }}",
+            "{% set x = 'x' * 100000000 %}",
+            "{% set ns = namespace(s='xx') %}{% for i in range(60) %}\
+             {% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s | length }}",
+            "{% set ns = namespace(s='xx') %}{% for i in range(60) %}\
+             {% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}\
+             {% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s | join }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}\
+             {% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+            "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}\
+             {% set ns.s = {'a': ns.s, 'b': ns.s} %}{% endfor %}{{ ns.s == ns.s }}",
+            "{% set ns = namespace(s='xx') %}{% for i in range(60) %}\
+             {% set t %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = t %}{% endfor %}",
+            "{% macro m(x, n) %}{% if n %}{{ m(x ~ x, n - 1) }}{% endif %}{% endmacro %}\
+             {{ m('xxxxxxxxxxxxxxxx' * 65536, 14) }}",
+            "{{ range(100000) | join('x' * 100000) }}",
+            "{{ ('x' * 100000).join(range(100000)) }}",
+            "{{ ([1] * 1000000000000) | join }}",
+            "{{ 'x' | indent(10000000000, true) }}",
+            "{{ 'x' | indent(width=10000000000, first=true) }}",
+            "{{ '%10000000000s' | format('x') }}",
+            "{{ '%*s' | format(1000000000, 'x') }}",
+            "{{ '{:>1000000000}'.format('x') }}",
+            "{{ '{:>{}}'.format('x', 1000000000) }}",
+            "{{ [1] | batch(10000000000, 'x') | list | length }}",
+            "{{ [1] | slice(10000000000) | list | length }}",
+            "{% set ns = namespace(l=[1]) %}{% for i in range(90000) %}\
+             {% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
+            "{% set ns = namespace() %}{% set ns.l = ns %}{{ ns }}",
+            "{% set ns = namespace() %}{% set ns.l = [ns] %}{{ ns }}",
+            "{% set big = 'x' * 4000000 %}{% for i in range(90000) %}\
+             {{ big | upper | length }}{% endfor %}",
+            "{% set l = range(90000) | list %}{% for i in l %}{% set x = l | sort %}{% endfor %}",
+            "{% set l = ('x,' * 20000000).split(',') %}",
+            "{{ range(90000) | map('replace', '', 'x' * 100000) | list | length }}",
+            "{% filter replace('x', 'y' * 1000000) %}{{ 'x' * 1000000 }}{% endfilter %}",
+            "{% set t | replace('x', 'y' * 1000000) %}{{ 'x' * 1000000 }}{% endset %}",
+        ] {
+            let source = format!("{source}{{# #}}");
+            let error = template(&source).unwrap().render(&conversation(HELLO), true).unwrap_err();
+            assert!(matches!(error, Error::Template(_)), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rendering_ends_with_its_client() {
+        let slow = template("{% for a in range(9999) %}{{ a ~ a }}{% endfor %}").unwrap();
+        let left = Effort::unbounded();
+        left.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        let error = slow.encode_chat_within(&STARTER, &[], true, &left).unwrap_err();
+        assert!(matches!(error, Error::Cancelled), "{error}");
+        assert!(slow.render(&[], true).is_ok(), "and the next one does not hear of it");
+    }
+
+    /// The steps are checked and otherwise the same.
+    #[test]
+    fn a_checked_template_writes_what_it_says() {
+        for (source, expected) in [
+            ("{% if 1 > 2 %}a{% elif 2 > 1 and not false %}b{% else %}c{% endif %}", "b"),
+            ("{% for k, v in {'a': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% endfor %}", "a1b2"),
+            ("{% for x in [1, 2, 3] if x is odd %}{{ x }}{% else %}none{% endfor %}", "13"),
+            ("{% set a, b = 'x', \"y\\n\" %}{{ a ~ b ~ -1 ~ 2 ** 3 }}", "xy\n-18"),
+            (
+                "{% macro m(a, b='z') %}{{ a }}{{ b }}{{ caller() }}{% endmacro %}\
+              {% call m('q') %}in{% endcall %}",
+                "qzin",
+            ),
+            ("{{ 'abc'[::-1] }}{{ 'abc'[1:] }}{{ [1, 2][-1] }}{{ 'a' if false }}", "cbabc2"),
+            (
+                "{% set ns = namespace(n=0) %}{% for x in 'ab' | list %}{% set ns.n = ns.n + 1 %}\
+              {% endfor %}{{ ns.n }}",
+                "2",
+            ),
+            (
+                "{{ 'x' in 'xyz' and 'a' not in 'b' }}{{ 1 < 2 < 3 }}{{ none is none }}",
+                "TrueTrueTrue",
+            ),
+            (
+                "{% for x in [1, [2, [3]]] recursive %}{% if x is number %}{{ x }}{% else %}\
+              {{ loop(x) }}{% endif %}{% endfor %}",
+                "123",
+            ),
+            ("{% set t %}a {{ 1 }}{% endset %}{{ t | upper | replace('A', 'b') }}", "b 1"),
+            (
+                "{{ 'a' ~ 1 ~ 2 ~ 3 ~ 4 ~ 5 ~ 6 ~ 7 ~ 8 ~ 9 ~ 0 ~ 1 ~ 2 ~ 3 ~ 4 ~ 5 ~ 6 ~ 7 ~ 8 }}",
+                "a123456789012345678",
+            ),
+            ("{{ (1, 2) | join('-') }}{{ dict(a=1).a }}{{ '%s-%d' | format('x', 3) }}", "1-21x-3"),
+            ("{% with a = 1, b = 2 %}{{ a + b }}{% endwith %}{{ missing is defined }}", "3False"),
+            ("  {% if true %}\n  a\n  {%- endif %}\n  b", "  a  b"),
+        ] {
+            let text = template(source).unwrap().render(&[], false).unwrap();
+            assert_eq!(text, expected, "{source}");
+        }
     }
 
     #[test]

@@ -4,10 +4,20 @@
 //! several tokens, and a token may hold half of one. [`crate::Detokenizer`] streams over the same
 //! bytes, so the streamed pieces and [`Tokenizer::decode`] always agree.
 
+mod effort;
+mod fewest;
+mod outline;
+mod probe;
+
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 
-use tokenizers::DecoderWrapper;
+use tokenizers::tokenizer::pre_tokenizer::OffsetType;
+use tokenizers::{DecoderWrapper, Model as _, PreTokenizer as _};
 
+pub use self::effort::Effort;
+use self::fewest::{Fewest, Piece};
 use crate::Error;
 
 /// A tokenizer with the bytes of every token.
@@ -17,7 +27,13 @@ pub struct Tokenizer {
     bytes: Vec<u8>,
     ends: Vec<u32>,
     special: BTreeSet<u32>,
+    fewest: Fewest,
+    /// Bytes that the normalizers make of one byte at most.
+    growth: usize,
 }
+
+/// Bytes that the normalizers may make of one text; the tokenizer needs many times as much for them.
+const NORMALIZED: usize = 32 << 20;
 
 /// How the vocabulary writes bytes as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +49,10 @@ impl Tokenizer {
     /// switched off: a prompt that is too long is an error further up, not a shorter prompt.
     ///
     /// # Errors
-    /// [`Error::Tokenizer`] if it does not parse or its decoder is not byte-level or SentencePiece.
+    /// [`Error::Tokenizer`] if it does not parse, its decoder is not byte-level or SentencePiece, or it has no bounds: ids
+    /// beyond any vocabulary, a normalizer that multiplies, a pattern that does not come to an end.
     pub fn from_bytes(json: &[u8]) -> Result<Self, Error> {
+        let growth = outline::check(json)?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| Error::Tokenizer(format!("tokenizer.json does not parse: {error}")))?;
         inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
@@ -57,7 +75,18 @@ impl Tokenizer {
                 Error::Tokenizer("the vocabulary's text is longer than 4 GiB".to_owned())
             })?);
         }
-        Ok(Self { inner, bytes, ends, special })
+        let fewest = {
+            let starts = std::iter::once(0).chain(ends.iter().copied());
+            let written: Vec<_> = (0..).zip(&ends).map(|(id, _)| inner.id_to_token(id)).collect();
+            let pieces =
+                starts.zip(&ends).zip(&written).zip(0..).map(|(((start, end), text), id)| {
+                    let written = text.as_deref().unwrap_or_default().as_bytes();
+                    let bytes = &bytes[start as usize..*end as usize];
+                    Piece { written, bytes, special: added.get(&id).is_some_and(|t| t.special) }
+                });
+            Fewest::new(pieces, &inner, added.values().any(|token| token.lstrip || token.rstrip))
+        };
+        probe::probe(Self { inner, bytes, ends, special, fewest, growth })
     }
 
     /// The ids of a text. Special tokens written out in the text become their ids, as in
@@ -67,10 +96,75 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Tokenizer`] if a word has no tokens.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, Error> {
-        self.inner
-            .encode_fast(text, add_special)
-            .map(|encoding| encoding.get_ids().to_vec())
-            .map_err(|error| Error::Tokenizer(error.to_string()))
+        self.encode_within(text, add_special, &Effort::unbounded())
+    }
+
+    /// As [`Self::encode`], with bounds: a text that cannot have few enough tokens is refused by its bytes, one that turns
+    /// out to have more as soon as they are found, and between two words it is seen whether time is up.
+    ///
+    /// # Errors
+    /// [`Error::TooManyTokens`], [`Error::TookTooLong`], [`Error::Cancelled`]; as [`Self::encode`].
+    pub fn encode_within(
+        &self,
+        text: &str,
+        add_special: bool,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
+        effort.check_tokens(self.fewest_tokens(text))?;
+        effort.check()?;
+        if text.len().saturating_mul(self.growth) > NORMALIZED {
+            return Err(Error::Tokenizer(format!(
+                "a text of {} bytes is too long for this model's normalizer; send less text",
+                text.len()
+            )));
+        }
+        // A pattern that gives up on a text panics in the library that runs it.
+        let work = AssertUnwindSafe(|| self.encode_step_by_step(text, add_special, effort));
+        std::panic::catch_unwind(work).unwrap_or_else(|_| {
+            let message = "this model's tokenizer gives up on this text; send other text";
+            Err(Error::Tokenizer(message.to_owned()))
+        })
+    }
+
+    /// What `tokenizers` does in its own `encode_fast`, with a look at the bounds after each step.
+    fn encode_step_by_step(
+        &self,
+        text: &str,
+        add_special: bool,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
+        let failed = |error: tokenizers::Error| Error::Tokenizer(error.to_string());
+        let vocabulary = self.inner.get_added_vocabulary();
+        let mut words = vocabulary.extract_and_normalize(self.inner.get_normalizer(), text);
+        effort.check()?;
+        if let Some(splitter) = self.inner.get_pre_tokenizer() {
+            splitter.pre_tokenize(&mut words).map_err(failed)?;
+        }
+        effort.check()?;
+        let (count, stopped) = (Cell::new(0), RefCell::new(None));
+        let tokenized = words.tokenize(|word| {
+            let tokens = self.inner.get_model().tokenize(word.get())?;
+            count.set(count.get() + tokens.len());
+            effort.check().and_then(|()| effort.check_tokens(count.get())).map_err(|error| {
+                *stopped.borrow_mut() = Some(error);
+                "stopped"
+            })?;
+            Ok(tokens)
+        });
+        if let Some(error) = stopped.take() {
+            return Err(error);
+        }
+        tokenized.map_err(failed)?;
+        let encoding = words.into_encoding(None, 0, OffsetType::None).map_err(failed)?;
+        let encoding = self.inner.post_process(encoding, None, add_special).map_err(failed)?;
+        effort.check_tokens(encoding.len())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// No encoding of the text has fewer tokens; told from its bytes, without encoding it.
+    #[must_use]
+    pub fn fewest_tokens(&self, text: &str) -> usize {
+        self.fewest.of(text)
     }
 
     /// The text of a sequence; bytes that are not UTF-8 become U+FFFD. `skip_special` leaves out
@@ -84,6 +178,15 @@ impl Tokenizer {
             }
         }
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// As [`Self::decode`] with special tokens, of at most so many tokens as the bounds allow.
+    ///
+    /// # Errors
+    /// [`Error::TooManyTokens`].
+    pub fn decode_within(&self, tokens: &[u32], effort: &Effort) -> Result<String, Error> {
+        effort.check_tokens(tokens.len())?;
+        Ok(self.decode(tokens, false))
     }
 
     /// The bytes of one token: not always whole characters; empty if the id has no token.
@@ -230,7 +333,121 @@ pub(crate) mod tests {
         assert_eq!(out, b" the\n");
     }
 
+    /// With `parts` merged over the starter's `tokenizer.json`.
+    fn starter_with(parts: serde_json::Value) -> Result<Tokenizer, Error> {
+        let json = include_bytes!("../starter/tokenizer.json");
+        let mut json: serde_json::Value = serde_json::from_slice(json).unwrap();
+        for (key, value) in parts.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+        Tokenizer::from_bytes(json.to_string().as_bytes())
+    }
+
+    #[test]
+    fn megabytes_are_refused_by_their_bytes() {
+        let effort = Effort { tokens: 2048, ..Effort::unbounded() };
+        for text in ["0", " ", "a", "é", "\u{200d}", "the "] {
+            let text = text.repeat((2 << 20) / text.len());
+            let refused = STARTER.encode_within(&text, false, &effort).unwrap_err();
+            assert!(matches!(refused, Error::TooManyTokens { at_least, .. } if at_least > 2048));
+            assert!(STARTER.fewest_tokens(&text) > 2048);
+        }
+    }
+
+    #[test]
+    fn what_has_no_bounds_is_refused_by_name() {
+        let starter: serde_json::Value =
+            serde_json::from_slice(include_bytes!("../starter/tokenizer.json")).unwrap();
+        let mut model = starter["model"].clone();
+        model["vocab"]["zz"] = u32::MAX.into();
+        let mut added = starter["added_tokens"].clone();
+        added[0]["id"] = u32::MAX.into();
+        let replace = |content: &str| {
+            serde_json::json!({
+                "type": "Replace", "pattern": {"String": "a"}, "content": content,
+            })
+        };
+        let thousands = serde_json::json!({
+            "type": "Sequence", "normalizers": vec![replace(&"a".repeat(1000)); 4],
+        });
+        let split = |pattern: &str| {
+            serde_json::json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+                starter["pre_tokenizer"],
+            ]})
+        };
+        for (part, value, word) in [
+            ("model", model, "the id 4294967295"),
+            ("added_tokens", added, "the id 4294967295"),
+            ("normalizer", thousands, "normalizer"),
+            (
+                "normalizer",
+                serde_json::json!({"type": "Prepend", "prepend": "a".repeat(9999)}),
+                "normalizer",
+            ),
+            ("pre_tokenizer", split("(?=a)(?:(?:a{1000}){1000}){1000}"), "pattern"),
+            ("pre_tokenizer", split("(?:(?=a)a+)+(?=b)|(?:(?=.).)+(?=z)"), "pattern"),
+            ("pre_tokenizer", split("(a+)+$"), "pattern"),
+        ] {
+            let error = starter_with(serde_json::json!({ part: value })).unwrap_err().to_string();
+            assert!(error.contains(word), "{part}: {error}");
+        }
+        let spaces = serde_json::json!({"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            {"type": "NFKC"},
+        ]});
+        assert!(starter_with(serde_json::json!({ "normalizer": spaces })).is_ok());
+        assert!(starter_with(serde_json::json!({ "pre_tokenizer": split("\\p{N}{1,3}") })).is_ok());
+    }
+
+    #[test]
+    fn an_encoding_ends_where_its_bounds_are() {
+        let text = "some words and more".repeat(20);
+        let whole = STARTER.encode(&text, false).unwrap();
+        let within = |effort: &Effort| STARTER.encode_within(&text, false, effort);
+        let just = Effort { tokens: whole.len(), ..Effort::unbounded() };
+        assert_eq!(within(&just).unwrap(), whole);
+        let less = Effort { tokens: whole.len() - 1, ..Effort::unbounded() };
+        assert!(matches!(within(&less), Err(Error::TooManyTokens { .. })));
+        let late = Effort { until: Some(std::time::Instant::now()), ..Effort::unbounded() };
+        assert!(matches!(within(&late), Err(Error::TookTooLong)));
+        let left = Effort::unbounded();
+        left.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(matches!(within(&left), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn a_special_token_is_one_token() {
+        let text = "<|im_end|>".repeat(1000);
+        assert!(STARTER.fewest_tokens(&text) <= 1000);
+    }
+
+    /// The starter's tokenizer with no Unicode form, and with each.
+    static FORMS: LazyLock<Vec<Tokenizer>> = LazyLock::new(|| {
+        let forms = ["NFC", "NFD", "NFKC", "NFKD"].map(|form| serde_json::json!({ "type": form }));
+        let all = std::iter::once(serde_json::Value::Null).chain(forms);
+        all.map(|form| starter_with(serde_json::json!({ "normalizer": form })).unwrap()).collect()
+    });
+
     proptest! {
+        /// Whatever the normalizer makes of the text.
+        #[test]
+        fn no_text_has_fewer_tokens_than_its_bytes_say(
+            text in "(\\PC|[a-e ]|\u{301}|\u{1d41e}|<\\|im_end\\|>|0){0,200}",
+            form in 0..FORMS.len(),
+        ) {
+            let tokenizer = &FORMS[form];
+            let tokens = tokenizer.encode(&text, false).unwrap().len();
+            prop_assert!(tokenizer.fewest_tokens(&text) <= tokens, "{tokens}");
+        }
+
+        #[test]
+        fn step_by_step_is_as_at_once(text in "\\PC*", special: bool) {
+            let theirs = STARTER.inner.encode_fast(text.as_str(), special).unwrap();
+            prop_assert_eq!(STARTER.encode(&text, special).unwrap(), theirs.get_ids());
+        }
+
         #[test]
         fn encode_then_decode_is_the_text(text in "\\PC*") {
             let ids = STARTER.encode(&text, false).unwrap();

@@ -100,6 +100,7 @@ pub(crate) struct ImportRequest {
         (status = 404, description = "No such folder", body = ErrorBody),
         (status = 409, description = "The name is taken", body = ErrorBody),
         (status = 422, description = "The folder is refused; the message says why", body = ErrorBody),
+        (status = 429, description = "As many adapters are kept as may be", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn import(
     state: web::Data<AppState>,

@@ -9,6 +9,7 @@ use hone_api::chat::{
 use hone_api::error::ErrorBody;
 use hone_api::interaction::Endpoint;
 use hone_engine::Event;
+use hone_model::{Effort, Model};
 
 use crate::body::Json;
 use crate::error::ApiError;
@@ -16,11 +17,9 @@ use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
 use crate::stream::{Frames, Sse, SseEvent};
+use crate::tokenising::Refused;
 use crate::words::Words;
-use crate::{collect, limits, route, stream};
-
-/// Prompts with more text are tokenised on a thread of their own.
-const LARGE: usize = 16 << 10;
+use crate::{collect, limits, route, stream, tokenising};
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
@@ -40,7 +39,10 @@ pub(crate) async fn create(
     let Accepted { request, ignored } = ChatRequest::from_json(body.0)?;
     request.check(&state.limits)?;
     let target = route::resolve(&state, &request.model).await?;
-    let (messages, tokens) = encode(&state, request.messages.clone(), true).await?;
+    let context = state.limits.context;
+    let encoded = encode(&state, request.messages.clone(), true, tokenising::counted(context));
+    let (messages, tokens) =
+        encoded.await.map_err(|refused| refused.into_api("messages", context))?;
     let max_tokens = limits::room(&state.limits, tokens.len(), request.most_tokens(), "messages")?;
     let ask = Ask {
         endpoint: Endpoint::Chat,
@@ -65,22 +67,21 @@ pub(crate) async fn create(
     collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
 }
 
-/// Renders and tokenises a conversation.
+/// Renders and tokenises a conversation, at most to so many tokens.
 pub(crate) async fn encode(
     state: &AppState,
     messages: Vec<Message>,
     add_generation_prompt: bool,
-) -> Result<(Vec<Message>, Vec<u32>), ApiError> {
-    let model = std::sync::Arc::clone(state.engine.model());
+    most: usize,
+) -> Result<(Vec<Message>, Vec<u32>), Refused> {
     let size: usize = messages.iter().map(|message| message.content.len()).sum();
-    let work = move || {
+    let work = move |model: &Model, effort: &Effort| {
         let (template, tokenizer) = (model.template(), model.tokenizer());
-        let tokens = template.encode_chat(tokenizer, &messages, add_generation_prompt);
-        tokens.map(|tokens| (messages, tokens))
+        let tokens =
+            template.encode_chat_within(tokenizer, &messages, add_generation_prompt, effort)?;
+        Ok((messages, tokens))
     };
-    let encoded =
-        if size > LARGE { web::block(work).await.map_err(ApiError::internal)? } else { work() };
-    encoded.map_err(|error| ApiError::field("messages", error.to_string()))
+    tokenising::run(state, size, most, work).await
 }
 
 fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {

@@ -18,7 +18,7 @@ use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
 use crate::stream::{Frames, Sse, SseEvent};
 use crate::words::Words;
-use crate::{collect, limits, route, stream};
+use crate::{collect, limits, route, stream, tokenising};
 
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
@@ -74,23 +74,27 @@ struct Style {
 
 /// Tokenises text; turns ids into the text that is kept.
 async fn encode(state: &AppState, prompts: Vec<Prompt>) -> Result<Vec<PromptIn>, ApiError> {
-    let model = std::sync::Arc::clone(state.engine.model());
-    let work = move || {
+    let context = state.limits.context;
+    let size = |prompt: &Prompt| match prompt {
+        Prompt::Text(text) => text.len(),
+        Prompt::Tokens(tokens) => tokens.len(),
+    };
+    let size = prompts.iter().map(size).sum();
+    let encoded = tokenising::run(state, size, tokenising::counted(context), |model, effort| {
         let tokenizer = model.tokenizer();
         let prompts = prompts.into_iter().map(|prompt| {
             let (text, tokens) = match prompt {
                 Prompt::Text(text) => {
-                    let tokens = tokenizer.encode(&text, true)?;
+                    let tokens = tokenizer.encode_within(&text, true, effort)?;
                     (text, tokens)
                 }
-                Prompt::Tokens(tokens) => (tokenizer.decode(&tokens, false), tokens),
+                Prompt::Tokens(tokens) => (tokenizer.decode_within(&tokens, effort)?, tokens),
             };
             Ok(PromptIn { messages: vec![Message::new(Role::User, text)], tokens })
         });
         prompts.collect::<Result<Vec<_>, hone_model::Error>>()
-    };
-    let encoded = web::block(work).await.map_err(ApiError::internal)?;
-    let encoded = encoded.map_err(|error| ApiError::field("prompt", error.to_string()))?;
+    });
+    let encoded = encoded.await.map_err(|refused| refused.into_api("prompt", context))?;
     if encoded.iter().any(|prompt| prompt.tokens.is_empty()) {
         return Err(ApiError::field("prompt", "`prompt` has no tokens; send some text"));
     }

@@ -36,12 +36,26 @@ pub enum ControlError {
         /// When to try again.
         retry_after: std::time::Duration,
     },
+    /// As many as may be: 429, not to be retried by itself.
+    #[error("{0}")]
+    TooMany(String),
     /// No space on the disk: 507.
     #[error("{0}")]
     DiskFull(String),
     /// Hone is at fault: 500. The text goes to the log only.
     #[error("{0}")]
     Internal(String),
+}
+
+/// How large a feedback item may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedbackLimits {
+    /// Bytes of a demonstration or comment.
+    pub text: usize,
+    /// Tags.
+    pub tags: usize,
+    /// Bytes of all tags, names and values together.
+    pub tag_text: usize,
 }
 
 /// The answer of a control call.
@@ -95,6 +109,9 @@ pub trait Control: Send + Sync {
 
     /// The longest answer that a cycle compares, in tokens (`evaluation.max_tokens`).
     fn evaluation_max_tokens(&self) -> usize;
+
+    /// How large a feedback item may be (`feedback.max_text`, `max_tags`, `max_tag_text`).
+    fn feedback_limits(&self) -> FeedbackLimits;
 
     /// All answers that wait for a person, the newest first.
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;

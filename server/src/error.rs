@@ -202,6 +202,12 @@ impl From<ControlError> for ApiError {
                 let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code("busy");
                 error.retry_after(retry_after)
             }
+            ControlError::TooMany(message) => {
+                let error = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
+                let mut error = error.code("limit_reached");
+                error.should_retry = Some(false);
+                error
+            }
             ControlError::DiskFull(message) => Self::disk_full(message),
             ControlError::Internal(message) => Self::internal(message),
         }
@@ -222,6 +228,9 @@ impl From<hone_engine::Error> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
             }
             E::EmptyPrompt => Self::new(StatusCode::BAD_REQUEST, message),
+            E::AdapterMemory { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
+            }
             E::OverBudget { .. } => {
                 let error = Self::field("max_tokens", message);
                 error.code("context_length_exceeded")
@@ -245,9 +254,12 @@ impl From<hone_model::Error> for ApiError {
         use hone_model::Error as E;
         let message = error.to_string();
         match error {
-            E::Sampling(_) | E::Template(_) | E::Tokenizer(_) | E::TokenRange { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, message)
-            }
+            E::Sampling(_)
+            | E::Template(_)
+            | E::Tokenizer(_)
+            | E::TokenRange { .. }
+            | E::TooManyTokens { .. }
+            | E::TookTooLong => Self::new(StatusCode::BAD_REQUEST, message),
             E::ContextFull { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
             }
@@ -279,6 +291,10 @@ impl From<hone_adapters::Error> for ControlError {
             | E::NothingToRollBack => Self::Conflict(message),
             E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 Self::DiskFull(message)
+            }
+            // EMFILE, ENFILE: it passes, and is nobody's fault who asks.
+            E::Io(error) if [Some(24), Some(23)].contains(&error.raw_os_error()) => {
+                Self::Busy { message, retry_after: Duration::from_secs(5) }
             }
             E::Io(_) | E::Watch(_) | E::Pointer(_) => Self::Internal(message),
         }

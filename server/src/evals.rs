@@ -14,7 +14,8 @@ use crate::state::AppState;
 #[utoipa::path(post, path = "/v1/evals", tag = "cycles", request_body = EvalRequest,
     responses((status = 201, description = "It runs", body = EvalView),
         (status = 404, description = "No such suite or adapter", body = ErrorBody),
-        (status = 422, description = "The suite or the adapter cannot be used", body = ErrorBody)))]
+        (status = 422, description = "The suite or the adapter cannot be used", body = ErrorBody),
+        (status = 429, description = "As many evaluations or questions are under way as may be", body = ErrorBody)))]
 pub(crate) async fn start(
     state: web::Data<AppState>,
     body: Json,

@@ -89,7 +89,7 @@ pub(crate) async fn create(
     request: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Said { mut feedback, user, dryrun } = read::said(body.0)?;
+    let Said { mut feedback, user, dryrun } = read::said(body.0, &state.control.feedback_limits())?;
     let idempotency_key = idempotency_key(&request)?;
     if let Some(id) = idempotency_key.as_deref().and_then(own_id) {
         feedback.id = id;

@@ -15,6 +15,7 @@
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `tokenising` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
 //! | `health` [`metrics`] `openapi` `pages` | operation |
 #![forbid(unsafe_code)]
@@ -46,6 +47,7 @@ pub mod source;
 pub mod state;
 mod stored;
 mod stream;
+mod tokenising;
 mod tokenize;
 mod too_long;
 mod waiting;

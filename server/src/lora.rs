@@ -61,6 +61,7 @@ pub(crate) struct VllmDetail {
         (status = 400, description = "A field is missing, the name is taken or live, or the folder \
             is refused", body = VllmError),
         (status = 404, description = "No such folder", body = VllmError),
+        (status = 429, description = "As many adapters are kept as may be", body = VllmError),
         (status = 500, description = "Hone is at fault", body = VllmError)))]
 pub(crate) async fn load(
     state: web::Data<AppState>,

@@ -13,6 +13,7 @@ use crate::control::Control;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::source::SourceHasher;
+use crate::tokenising::Tokenising;
 
 /// What the daemon gives to the server.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub struct AppState {
     pub(crate) tasks: TaskTracker,
     /// Where that work runs. HTTP workers' own runtimes end with their worker.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// How many texts become tokens at once.
+    pub(crate) tokenising: Tokenising,
     /// One adapter is loaded at a time.
     pub(crate) loading: tokio::sync::Mutex<()>,
     pub(crate) started: UnixMillis,
@@ -79,6 +82,7 @@ impl AppState {
             gate: Arc::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
+            tokenising: Tokenising::default(),
             loading: tokio::sync::Mutex::default(),
             started: UnixMillis::now(),
         }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::body::Json;
 use crate::error::ApiError;
 use crate::state::AppState;
-use crate::{chat, route};
+use crate::{chat, route, tokenising};
 
 /// The body of `POST /v1/tokenize`.
 #[derive(ToSchema)]
@@ -127,14 +127,18 @@ pub(crate) async fn tokenize(
         fields.unsupported(name, harmless)?;
     }
     fields.finish()?;
+    let most = tokenising::listed(state.limits.context);
     let tokens = match prompt {
         Some(text) => {
-            let model = std::sync::Arc::clone(state.engine.model());
-            let work = move || model.tokenizer().encode(&text, special.unwrap_or(true));
-            let encoded = web::block(work).await.map_err(ApiError::internal)?;
-            encoded.map_err(|error| ApiError::field("prompt", error.to_string()))?
+            let encoded = tokenising::run(&state, text.len(), most, move |model, effort| {
+                model.tokenizer().encode_within(&text, special.unwrap_or(true), effort)
+            });
+            encoded.await.map_err(|refused| refused.into_listing("prompt"))?
         }
-        None => chat::encode(&state, messages, generation).await?.1,
+        None => {
+            let encoded = chat::encode(&state, messages, generation, most).await;
+            encoded.map_err(|refused| refused.into_listing("messages"))?.1
+        }
     };
     let tokenizer = state.engine.model().tokenizer();
     let text = |token: &u32| String::from_utf8_lossy(tokenizer.token_bytes(*token)).into_owned();
@@ -163,7 +167,11 @@ pub(crate) async fn detokenize(
         let message = format!("`tokens` holds {token}; this model's ids are below {below}");
         return Err(ApiError::field("tokens", message));
     }
-    let prompt = state.engine.model().tokenizer().decode(&tokens, false);
+    let most = tokenising::listed(state.limits.context);
+    let decoded = tokenising::run(&state, tokens.len(), most, move |model, effort| {
+        model.tokenizer().decode_within(&tokens, effort)
+    });
+    let prompt = decoded.await.map_err(|refused| refused.into_listing("tokens"))?;
     Ok(HttpResponse::Ok().json(DetokenizeResponse { prompt }))
 }
 

@@ -1,13 +1,12 @@
 //! A demonstration that is too long to be trained on, or to be compared, is kept, but whoever sends it
 //! hears of it at once: it would be left out in silence, nights later.
 
-use std::sync::Arc;
-
-use actix_web::web;
 use hone_api::chat::{Message, Role};
 use hone_api::feedback::{Feedback, Signal};
+use hone_model::Error;
 
 use crate::state::AppState;
+use crate::tokenising::{self, Refused};
 
 /// Why a demonstration will not teach, or not be compared; `None`: it will, or it is none, or its answer
 /// is not on disk yet.
@@ -18,17 +17,28 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
     let answer = text.clone();
     let mut messages = interaction.messages;
     messages.push(Message::new(Role::Assistant, text));
-    let model = Arc::clone(state.engine.model());
-    let context = model.config().max_positions;
-    let count = move || {
-        let whole = model.template().encode_training(model.tokenizer(), &messages)?;
-        let answer = model.tokenizer().encode(&answer, false)?;
-        Ok::<_, hone_model::Error>((whole.len(), answer.len()))
-    };
-    match web::block(count).await.ok()? {
-        Ok((whole, answer)) => in_words(whole, state.control.training_max_length(), context)
-            .or_else(|| is_not_compared(answer, state.control.evaluation_max_tokens())),
-        Err(error) => Some(format!("this demonstration will not teach: {error}")),
+    let context = state.limits.context;
+    let (max_length, compared) =
+        (state.control.training_max_length(), state.control.evaluation_max_tokens());
+    let most = tokenising::counted(context).max(max_length).max(compared);
+    let size = messages.iter().map(|message| message.content.len()).sum();
+    let counted = tokenising::run(state, size, most, move |model, effort| {
+        let (template, tokenizer) = (model.template(), model.tokenizer());
+        let whole = template.encode_training_within(tokenizer, &messages, effort)?;
+        let answer = tokenizer.encode_within(&answer, false, effort)?;
+        Ok((whole.len(), answer.len()))
+    });
+    let context = context as usize;
+    match counted.await {
+        Ok((whole, answer)) => {
+            in_words(whole, max_length, context).or_else(|| is_not_compared(answer, compared))
+        }
+        Err(Refused::Failed(Error::TooManyTokens { at_least, .. })) => {
+            in_words(at_least, max_length, context)
+        }
+        Err(Refused::Failed(error)) => Some(format!("this demonstration will not teach: {error}")),
+        // Its length is not known, which is no reason to warn.
+        Err(Refused::Busy | Refused::Panicked(_)) => None,
     }
 }
 

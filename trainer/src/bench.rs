@@ -11,8 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::job::Hyper;
+use crate::job::{Hyper, Recompute};
 use crate::optim::AdamW;
+use crate::probe;
 
 /// What one measured step holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -65,12 +66,15 @@ pub struct BenchFigures {
 /// Runs `steps` optimizer steps on random tokens.
 ///
 /// # Errors
-/// The shape does not fit the model, or autograd fails.
+/// [`Error::Memory`]: the shape needs more than there is. The shape does not fit the model, or autograd fails.
 pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<BenchFigures, Error> {
     let hyper = Hyper { rank: shape.rank, ..Hyper::default() };
     let alpha = hyper.alpha as f32;
     let layout = LoraLayout::new(model.config(), shape.rank, alpha, &hyper.target_modules)?;
     let trainable = Trainable::new(Arc::clone(model), layout);
+    let recompute = if shape.recompute { Recompute::Always } else { Recompute::Never };
+    let tokens = shape.sequences.saturating_mul(shape.length);
+    probe::plan(&trainable, tokens, recompute, probe::available())?;
     let parameters = trainable.layout().len();
     let layers = model.config().num_layers;
     let variables: Vec<Var> = (0..layers)

@@ -71,7 +71,7 @@ pub enum Error {
     },
     /// The peak would not fit.
     #[error(
-        "training needs about {needed} MiB and {available} MiB are free; lower batch_tokens or max_length, or set recompute to `always`"
+        "training needs about {needed} MiB and {available} MiB are free; lower batch_tokens or max_length (in a bench: --batch-size or --length), or set recompute to `always`"
     )]
     Memory {
         /// Mebibytes of the plan.

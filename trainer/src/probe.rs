@@ -35,7 +35,8 @@ pub fn plan(
 ) -> Result<Plan, Error> {
     let need = |keep| {
         let (token, fixed) = trainable.memory(keep);
-        token * tokens as u64 + fixed + adapter_bytes(trainable)
+        let batch = token.saturating_mul(tokens as u64);
+        batch.saturating_add(fixed).saturating_add(adapter_bytes(trainable))
     };
     let keep = match recompute {
         Recompute::Always => false,

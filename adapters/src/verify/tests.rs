@@ -278,3 +278,15 @@ proptest! {
         prop_assert!(verdict(&dir).is_err());
     }
 }
+
+/// The limit of open files says nothing of an adapter.
+#[test]
+fn a_shortage_of_the_system_is_no_fault_of_the_file() {
+    for (errno, shortage) in [(24, true), (23, true), (12, true), (5, false), (13, false)] {
+        let error = std::io::Error::from_raw_os_error(errno);
+        let refusal = file_refusal(WEIGHTS, 1, &error);
+        assert_eq!(matches!(refusal, Refusal::Shortage(_)), shortage, "{errno}");
+    }
+    let told = crate::Error::Io(std::io::Error::from_raw_os_error(24)).to_string();
+    assert!(told.contains("Too many open files") && told.contains("ulimit -n"), "{told}");
+}

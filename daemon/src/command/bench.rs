@@ -16,6 +16,7 @@ use serde_json::json;
 use super::base::Base;
 use super::{Context, Failure, Outcome};
 use crate::cli::{BenchCommand, RecomputeArg, ServeLoad, TrainLoad};
+use crate::memory;
 
 mod gate;
 
@@ -57,7 +58,9 @@ fn serve(context: &Context, load: &ServeLoad) -> Outcome {
         max_sequences: most.max(base.config.engine.max_sequences),
         max_queue: most.max(base.config.engine.max_queue),
         max_step_tokens: base.config.engine.max_step_tokens,
-        kv_bytes: usize::try_from(base.config.engine.kv_memory.0)?,
+        kv_bytes: memory::kv_bytes(&base.config.engine),
+        // All that are measured side by side.
+        adapter_bytes: usize::MAX,
         pressure: None,
     };
     let engine = Engine::start(Arc::clone(&model), config)?;

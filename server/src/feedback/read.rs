@@ -10,6 +10,8 @@ use hone_api::fields::Fields;
 use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use serde_json::Value;
 
+use crate::control::FeedbackLimits;
+
 /// What a body says.
 #[derive(Debug)]
 pub(super) struct Said {
@@ -25,7 +27,7 @@ pub(super) struct Said {
 ///
 /// # Errors
 /// The first field that is wrong, by name.
-pub(super) fn said(body: Value) -> Result<Said, Invalid> {
+pub(super) fn said(body: Value, limits: &FeedbackLimits) -> Result<Said, Invalid> {
     let mut fields = Fields::new(body)?;
     if fields.value("episode_id").is_some() {
         let message = "`episode_id` is not supported; name one answer with `inference_id`";
@@ -42,6 +44,7 @@ pub(super) fn said(body: Value) -> Result<Said, Invalid> {
     let dryrun = fields.take("dryrun")?.unwrap_or(false);
     let _: Option<bool> = fields.take("internal")?;
     fields.finish()?;
+    check_sizes(&value, &tags, limits)?;
     check_tags(&tags)?;
     let feedback = Feedback {
         id: FeedbackId::new(),
@@ -52,6 +55,33 @@ pub(super) fn said(body: Value) -> Result<Said, Invalid> {
         created_at: UnixMillis::now(),
     };
     Ok(Said { feedback, user, dryrun })
+}
+
+/// What is kept for years, and read as a whole by each cycle, must not be of any size.
+fn check_sizes(
+    value: &Value,
+    tags: &BTreeMap<String, String>,
+    limits: &FeedbackLimits,
+) -> Result<(), Invalid> {
+    let (text, most) = (value.as_str().map_or(0, str::len), limits.text);
+    if text > most {
+        let message =
+            format!("`value` has {text} bytes; at most {most} are taken (feedback.max_text)");
+        return Err(Invalid::field("value", message).code("too_large"));
+    }
+    let (count, most) = (tags.len(), limits.tags);
+    if count > most {
+        let message = format!("`tags` has {count} entries; at most {most} (feedback.max_tags)");
+        return Err(Invalid::field("tags", message).code("too_large"));
+    }
+    let bytes: usize = tags.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let most = limits.tag_text;
+    if bytes > most {
+        let message =
+            format!("`tags` has {bytes} bytes; at most {most} are taken (feedback.max_tag_text)");
+        return Err(Invalid::field("tags", message).code("too_large"));
+    }
+    Ok(())
 }
 
 fn signal(metric: &str, value: Value) -> Result<Signal, Invalid> {
@@ -95,6 +125,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    const LIMITS: FeedbackLimits = FeedbackLimits { text: 1000, tags: 4, tag_text: 200 };
+
+    fn said(body: Value) -> Result<Said, Invalid> {
+        super::said(body, &LIMITS)
+    }
+
+    #[test]
+    fn texts_and_tags_have_limits() {
+        let id = InteractionId::new().to_string();
+        let item = |value: &str, tags: Value| json!({"inference_id": id, "metric_name": "comment", "value": value, "tags": tags});
+        let many: BTreeMap<_, _> = (0..5).map(|index| (index.to_string(), "x")).collect();
+        assert!(said(item(&"x".repeat(1000), json!({}))).is_ok());
+        assert_eq!(param(item(&"x".repeat(1001), json!({}))).as_deref(), Some("value"));
+        assert_eq!(param(item("x", json!(many))).as_deref(), Some("tags"));
+        assert_eq!(param(item("x", json!({"a": "x".repeat(200)}))).as_deref(), Some("tags"));
+        assert!(said(item("x", json!({"a": "x".repeat(199)}))).is_ok());
+    }
 
     fn param(body: Value) -> Option<String> {
         said(body).err().and_then(|error| error.param)

@@ -19,7 +19,9 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
-use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::control::{
+    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
+};
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
@@ -46,6 +48,7 @@ pub(crate) fn engine() -> Arc<Engine> {
         max_queue: 8,
         max_step_tokens: 256,
         kv_bytes: 64 << 20,
+        adapter_bytes: 64 << 20,
         pressure: None,
     };
     Engine::start(tiny(), config).unwrap()
@@ -268,6 +271,10 @@ impl Control for Desk {
 
     fn evaluation_max_tokens(&self) -> usize {
         10
+    }
+
+    fn feedback_limits(&self) -> FeedbackLimits {
+        FeedbackLimits { text: 64 << 10, tags: 8, tag_text: 4 << 10 }
     }
 
     fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
