@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 /// The key of the memory for attention's caches.
 const KV: &str = "engine.kv_memory";
 
-/// Bytes that the process may have: of the machine, of its own limits, or of the control group, whichever is least. Unknown
+/// Bytes that the process may have: of the machine, of its own limits, or of its control groups, whichever is least. Unknown
 /// (not Linux) counts as plenty.
 pub fn limit() -> u64 {
     let machine = fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| {
@@ -15,8 +15,7 @@ pub fn limit() -> u64 {
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kibibytes << 10)
     });
-    let group = fs_err::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group = group.and_then(|text| text.trim().parse().ok());
+    let group = hone_trainer::cgroup::limit();
     let own = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
     machine.into_iter().chain(group).chain(own.into_iter().flatten()).min().unwrap_or(u64::MAX)
 }

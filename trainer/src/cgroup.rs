@@ -6,33 +6,62 @@
 
 use std::path::{Component, Path};
 
-/// Bytes that can be had before the tightest limit of the process's own group and of those above
-/// it. `None`: none of them has a limit.
-pub(crate) fn available() -> Option<u64> {
-    let own = fs_err::read_to_string("/proc/self/cgroup").ok()?;
-    available_below(Path::new("/sys/fs/cgroup"), &own)
+/// The tree, as it is mounted everywhere.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The tightest limit of the process's own group and of those above it, in bytes, whoever uses how much of it.
+/// `None`: none of them has one.
+#[must_use]
+pub fn limit() -> Option<u64> {
+    tightest(Path::new(ROOT), &own()?, bound)
 }
 
-/// The same with the tree mounted at `root`; `own` is the text of `/proc/self/cgroup`.
+/// Bytes that can be had before the tightest limit. `None`: none of the groups has one.
+pub(crate) fn available() -> Option<u64> {
+    available_below(Path::new(ROOT), &own()?)
+}
+
+/// The groups of this process, as the kernel writes them.
+fn own() -> Option<String> {
+    fs_err::read_to_string("/proc/self/cgroup").ok()
+}
+
 fn available_below(root: &Path, own: &str) -> Option<u64> {
+    tightest(root, own, left)
+}
+
+/// The least of a figure over the process's own group and those above it, with the tree mounted at `root`;
+/// `own` is the text of `/proc/self/cgroup`.
+fn tightest(root: &Path, own: &str, figure: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     // Outside of what this namespace shows; its root is all that can be asked.
     let hidden = Path::new(own).components().any(|part| part == Component::ParentDir);
     let group = Path::new(if hidden { "" } else { own });
     // In a container the path may be the host's. What is not there says nothing, and the last of
     // the ancestors is the root itself, where the container's own limit then stands.
-    group.ancestors().filter_map(|group| left(&root.join(group))).min()
+    group.ancestors().filter_map(|group| figure(&root.join(group))).min()
 }
 
-/// Bytes between what a group uses and its limit. Above `memory.high` the kernel slows the group
-/// down until it has given memory back, so that is a limit too.
+fn read(group: &Path, file: &str) -> Option<String> {
+    fs_err::read_to_string(group.join(file)).ok()
+}
+
+fn number(group: &Path, file: &str) -> Option<u64> {
+    read(group, file)?.trim().parse().ok() // `max` is no number: no limit
+}
+
+/// A group's limit. Above `memory.high` the kernel slows it down until it has given memory back, so that is
+/// one too.
+fn bound(group: &Path) -> Option<u64> {
+    [number(group, "memory.max"), number(group, "memory.high")].into_iter().flatten().min()
+}
+
+/// Bytes between what a group uses and its limit.
 fn left(group: &Path) -> Option<u64> {
-    let read = |file| fs_err::read_to_string(group.join(file)).ok();
-    let number = |file| read(file)?.trim().parse::<u64>().ok(); // `max` is no number: no limit
-    let limit = [number("memory.max"), number("memory.high")].into_iter().flatten().min()?;
-    let used = number("memory.current").unwrap_or_default();
+    let limit = bound(group)?;
+    let used = number(group, "memory.current").unwrap_or_default();
     // Pages of files that were not used lately are given back before anything is refused.
-    let cache = read("memory.stat").and_then(|text| {
+    let cache = read(group, "memory.stat").and_then(|text| {
         let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
         line.trim().parse::<u64>().ok()
     });
@@ -82,6 +111,7 @@ mod tests {
             ("system.slice/hone.service/memory.current", "300"),
         ]);
         assert_eq!(available_below(root.path(), UNIT), Some(100));
+        assert_eq!(tightest(root.path(), UNIT, bound), Some(1000));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 pub mod batch;
 mod bench;
-mod cgroup;
+pub mod cgroup;
 pub mod checkpoint;
 mod error;
 pub mod export;
