@@ -42,10 +42,33 @@ fn network(config: &Config) -> Rule {
             server.listen
         ),
     )?;
+    for host in &server.hosts {
+        let is_name = !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let message =
+            format!("`{host}` is no name; write it without scheme and port: \"hone.lan\"");
+        ensure(is_name, "server.hosts", message)?;
+    }
+    for origin in &server.cors_origins {
+        let message = format!(
+            "`{origin}` is no origin; write scheme, name and port and nothing behind them: \
+             \"https://app.example.com\" (each one by name: `*` would let every page in)"
+        );
+        ensure(is_origin(origin), "server.cors_origins", message)?;
+    }
     ensure(server.body_limit.0 >= 1024, "server.body_limit", "must be at least 1 KiB")?;
     at_least_one(server.workers, "server.workers")?;
     threads(server.workers, "server.workers")?;
     ensure(!server.data_dir.as_os_str().is_empty(), "server.data_dir", "must not be empty")
+}
+
+/// `https://name` or `http://name:port`, as browsers send it.
+fn is_origin(origin: &str) -> bool {
+    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:[]".contains(&b))
+    })
 }
 
 fn model(config: &Config) -> Rule {

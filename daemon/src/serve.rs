@@ -159,6 +159,8 @@ fn http_options(config: &Config) -> hone_server::Options {
     hone_server::Options {
         listen: config.server.listen,
         workers: config.server.workers,
+        hosts: config.server.hosts.clone(),
+        cors_origins: config.server.cors_origins.clone(),
         body_limit: config.server.body_limit.len(),
         drain: config.server.drain.0,
     }

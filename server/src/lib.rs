@@ -5,7 +5,8 @@
 //! | [`control`] | what the API may ask of the daemon |
 //! | [`state`] | what every handler can reach |
 //! | [`error`] | every crate's error to a status and OpenAI's envelope |
-//! | `edge` | around every request: id, span, figures, foreign browsers |
+//! | `edge` | around every request: id, span, figures |
+//! | [`door`] | by which names and from which pages requests may come; CORS |
 //! | `body` `query` | bodies and query strings, faults told by name |
 //! | `limits` | the gate that closes at shutdown; the room of a context |
 //! | `route` | which adapter answers to a model name |
@@ -26,6 +27,7 @@ mod collect;
 mod completions;
 pub mod control;
 mod cycles;
+pub mod door;
 mod edge;
 pub mod error;
 mod evals;
@@ -57,13 +59,14 @@ use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, Route, guard, web,
 };
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use door::Door;
 use error::ApiError;
 pub use error::Error;
 use state::{AppState, Parts};
@@ -75,6 +78,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// HTTP threads.
     pub workers: usize,
+    /// Names beside the loopback ones by which requests may call a daemon on loopback.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may use the API.
+    pub cors_origins: Vec<String>,
     /// Longest request body in bytes.
     pub body_limit: usize,
     /// How long answers under way may take when the server stops.
@@ -101,7 +108,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// [`Error::Bind`]: the address is taken, or is none of this machine.
 pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
     let loopback = options.listen.ip().is_loopback();
-    let state = Arc::new(AppState::new(parts, options.body_limit, loopback));
+    let door = Door::new(loopback, &options.hosts, &options.cors_origins);
+    let state = Arc::new(AppState::new(parts, options.body_limit, door));
     let bind = |source| Error::Bind { address: options.listen, source };
     let shared = Arc::clone(&state);
     let server = HttpServer::new(move || app(Arc::clone(&shared)))
@@ -155,12 +163,14 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let cors = Condition::new(state.door.has_pages(), state.door.cors());
     App::new()
         .app_data(web::Data::from(state))
         .configure(openai)
         .configure(own)
         .configure(operation)
         .default_service(web::to(unknown_route))
+        .wrap(cors)
         .wrap(from_fn(edge::edge))
 }
 

@@ -166,7 +166,14 @@ impl Metrics {
         for reason in ["stop", "length", "error", "cancelled"] {
             self.answers.with_label_values(&[reason]).inc_by(0);
         }
-        for reason in ["queue_full", "shutting_down", "foreign_origin", "request_too_large"] {
+        for reason in [
+            "queue_full",
+            "shutting_down",
+            "invalid_host",
+            "foreign_host",
+            "foreign_origin",
+            "request_too_large",
+        ] {
             self.rejected.with_label_values(&[reason]).inc_by(0);
         }
         for step in STEPS {

@@ -85,11 +85,10 @@ impl Modify for CommonErrors {
                 let words = path.replace(['/', '{', '}', '.'], "_");
                 operation.operation_id = Some(format!("{method}{}", words.trim_end_matches('_')));
                 let reads = operation.request_body.is_some();
-                let takes = reads || operation.parameters.is_some() || method == "post";
                 let probe = ["/livez", "/readyz", "/startupz", "/metrics"].contains(&path.as_str());
                 for (status, applies, words) in [
-                    ("400", takes, "The request is wrong; `param` names the field"),
-                    ("403", true, "A browser page of another origin"),
+                    ("400", true, "The request is wrong; `param` names the field, if it is one"),
+                    ("403", true, "A page of another origin, or another name than this machine's"),
                     ("413", reads, "The body is too long"),
                     ("415", reads, "The body has a `content-encoding`"),
                     ("500", true, "An error inside Hone"),

@@ -5,6 +5,7 @@
 mod adapters;
 mod chat;
 mod completions;
+mod door;
 mod feedback;
 mod operation;
 mod refusals;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::test::{self, TestRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -20,6 +21,7 @@ use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
+use hone_server::door::Door;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
@@ -127,13 +129,24 @@ impl World {
             served_name: "tiny".to_owned(),
             sources: SourceHasher::new([1; 32]),
         };
-        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, true));
+        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, Door::new(true, &[], &[])));
         Self { parts, state, folder }
+    }
+
+    /// The same surroundings behind another door.
+    pub(crate) fn behind(mut self, door: Door) -> Self {
+        self.state = Arc::new(AppState::new(self.parts.clone(), 64 << 10, door));
+        self
     }
 
     pub(crate) async fn send(&self, request: TestRequest) -> Reply {
         let service = test::init_service(hone_server::app(Arc::clone(&self.state))).await;
-        let response = test::call_service(&service, request.to_request()).await;
+        let mut request = request.to_request();
+        let headers = &mut request.head_mut().headers;
+        if !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+        }
+        let response = test::call_service(&service, request).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = test::read_body(response).await;
         Reply { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
