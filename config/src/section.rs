@@ -42,7 +42,7 @@ section! {
 section! {
     /// `[auth]`: who may do what.
     Auth {
-        /// Serve everybody on a non-loopback address.
+        /// Serve everybody on a non-loopback address while there are no keys.
         allow_unauthenticated: bool,
     }
 }

@@ -152,6 +152,7 @@ fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
         metrics: Arc::clone(&parts.metrics),
         served_name: parts.settings.now().model.name(),
         sources: parts.sources.clone(),
+        keys: Arc::clone(&parts.keys),
     }
 }
 

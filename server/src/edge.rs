@@ -11,6 +11,7 @@ use actix_web::{Error, ResponseError, web};
 use tracing::Instrument;
 
 use crate::error::ApiError;
+use crate::key_ring::without_secrets;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -25,7 +26,7 @@ pub(crate) async fn edge<B: MessageBody + 'static>(
     let state = request.app_data::<web::Data<AppState>>().cloned();
     let span = tracing::info_span!(
         "request", id = %id.to_str().unwrap_or_default(), method = %request.method(),
-        path = request.path()
+        path = %without_secrets(request.path())
     );
     let mut response = match state.as_ref().and_then(|state| refusal(&request, state)) {
         Some(refusal) => {
@@ -72,7 +73,17 @@ fn refusal(request: &ServiceRequest, state: &AppState) -> Option<ApiError> {
         return Some(refusal);
     }
     // What users say of an answer that is just ending is taken to the last.
-    let always = ["/livez", "/readyz", "/startupz", "/metrics", "/feedback", "/v1/feedback"];
+    let always = [
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/health",
+        "/ping",
+        "/version",
+        "/metrics",
+        "/feedback",
+        "/v1/feedback",
+    ];
     let closed = state.gate.draining.is_cancelled() && !always.contains(&request.path());
     closed.then(ApiError::shutting_down)
 }

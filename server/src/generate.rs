@@ -41,6 +41,8 @@ pub(crate) struct Ask {
     pub(crate) echo_logprobs: bool,
     pub(crate) keep: Keep,
     pub(crate) user: Option<String>,
+    /// The API key that asks.
+    pub(crate) key_id: Option<String>,
     /// Who asks, hashed.
     pub(crate) source: Option<String>,
     pub(crate) metadata: std::collections::BTreeMap<String, String>,

@@ -13,6 +13,8 @@
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` | what was answered goes to the store |
+//! | [`caller`] | who calls, and whether it may |
+//! | [`key_ring`] `keys` | API keys in memory; their endpoint |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
@@ -22,6 +24,7 @@
 
 mod adapters;
 mod body;
+pub mod caller;
 mod chat;
 mod collect;
 mod completions;
@@ -35,6 +38,8 @@ mod feedback;
 mod generate;
 mod health;
 mod interactions;
+pub mod key_ring;
+mod keys;
 mod limits;
 mod lora;
 pub mod metrics;
@@ -189,10 +194,9 @@ fn get() -> Route {
 }
 
 fn openai(config: &mut web::ServiceConfig) {
-    let completions = "/v1/chat/completions";
     config
         .service(
-            resource(completions, "POST, GET, HEAD")
+            resource("/v1/chat/completions", "POST, GET, HEAD")
                 .route(web::post().to(chat::create))
                 .route(get().to(stored::list)),
         )
@@ -212,13 +216,11 @@ fn openai(config: &mut web::ServiceConfig) {
             resource("/v1/models/{id:.+}", "GET, HEAD, DELETE")
                 .route(get().to(models::get))
                 .route(web::delete().to(models::delete)),
-        );
-    for path in ["/v1/tokenize", "/tokenize"] {
-        config.service(resource(path, "POST").route(web::post().to(tokenize::tokenize)));
-    }
-    for path in ["/v1/detokenize", "/detokenize"] {
-        config.service(resource(path, "POST").route(web::post().to(tokenize::detokenize)));
-    }
+        )
+        .service(resource("/v1/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
+        .service(resource("/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
+        .service(resource("/v1/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
+        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)));
 }
 
 fn own(config: &mut web::ServiceConfig) {
@@ -262,6 +264,12 @@ fn own(config: &mut web::ServiceConfig) {
         .service(resource("/v1/cycles/{id}", "GET, HEAD").route(get().to(cycles::get)))
         .service(resource("/v1/cycles/{id}/cancel", "POST").route(web::post().to(cycles::cancel)))
         .service(resource("/v1/cycles/{id}/events", "GET").route(web::get().to(cycles::events)))
+        .service(
+            resource("/v1/keys", "GET, HEAD, POST")
+                .route(get().to(keys::list))
+                .route(web::post().to(keys::create)),
+        )
+        .service(resource("/v1/keys/{id}", "DELETE").route(web::delete().to(keys::revoke)))
         .service(resource("/v1/evals", "POST").route(web::post().to(evals::start)))
         .service(resource("/v1/evals/{id}", "GET, HEAD").route(get().to(evals::get)));
 }
@@ -272,6 +280,9 @@ fn operation(config: &mut web::ServiceConfig) {
         .service(resource("/livez", "GET, HEAD").route(get().to(health::live)))
         .service(resource("/readyz", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/startupz", "GET, HEAD").route(get().to(health::started)))
+        .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
+        .service(resource("/ping", "GET, HEAD").route(get().to(health::ping)))
+        .service(resource("/version", "GET, HEAD").route(get().to(health::version)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
         .service(resource("/docs", "GET, HEAD").route(get().to(pages::docs)))
         .service(resource("/", "GET, HEAD").route(get().to(pages::status)));

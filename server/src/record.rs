@@ -204,7 +204,7 @@ impl Recorder {
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
                     timings: timings(&drafts, elapsed),
                     answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
-                    key_id: None,
+                    key_id: self.ask.key_id.clone(),
                     user: self.ask.user.clone(),
                     source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),

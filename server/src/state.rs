@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::control::Control;
 use crate::door::Door;
+use crate::key_ring::KeyRing;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::source::SourceHasher;
@@ -32,6 +33,8 @@ pub struct Parts {
     pub served_name: String,
     /// Tells who speaks.
     pub sources: SourceHasher,
+    /// Who may call.
+    pub keys: Arc<KeyRing>,
 }
 
 /// What every handler can reach.
@@ -43,6 +46,7 @@ pub struct AppState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) served_name: String,
     pub(crate) sources: SourceHasher,
+    pub(crate) keys: Arc<KeyRing>,
     pub(crate) limits: Limits,
     /// Longest request body in bytes.
     pub(crate) body_limit: usize,
@@ -75,6 +79,7 @@ impl AppState {
             metrics: parts.metrics,
             served_name: parts.served_name,
             sources: parts.sources,
+            keys: parts.keys,
             body_limit,
             door,
             gate: Arc::default(),

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod door;
 mod feedback;
+mod keys;
 mod operation;
 mod refusals;
 mod stream;

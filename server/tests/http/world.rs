@@ -20,8 +20,10 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
+use hone_server::caller::Caller;
 use hone_server::control::{Control, ControlError, ControlResult, ImportAdapter, LoadLora, Move};
 use hone_server::door::Door;
+use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
@@ -120,7 +122,9 @@ impl World {
             store: store.clone(),
             arrived: Mutex::default(),
         });
+        let keys = Arc::new(KeyRing::new(store.clone(), Vec::new()));
         let parts = Parts {
+            keys,
             engine,
             registry,
             store,
@@ -250,7 +254,7 @@ pub(crate) fn cycle(id: CycleId) -> CycleView {
 }
 
 impl Control for Desk {
-    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
+    fn start_cycle(&self, _: &Caller) -> BoxFuture<'_, ControlResult<CycleView>> {
         async {
             let cycle = cycle(CycleId::new());
             self.store.insert_cycle(cycle.clone()).await?;
@@ -259,7 +263,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn next_cycle(&self) -> BoxFuture<'_, NextCycle> {
+    fn next_cycle(&self, _: &Caller) -> BoxFuture<'_, NextCycle> {
         let next = NextCycle {
             enabled: true,
             at: None,
@@ -283,7 +287,7 @@ impl Control for Desk {
         10
     }
 
-    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
+    fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move {
             let filter = InteractionFilter { order: Order::Descending, ..Default::default() };
             let all = self.store.interactions(filter).await?.items.into_iter();
@@ -303,12 +307,13 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
+    fn cancel_cycle(&self, _: &Caller, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
         async move { Err(ControlError::Conflict(format!("{id} has ended"))) }.boxed()
     }
 
     fn cycle_events(
         &self,
+        _: &Caller,
         id: CycleId,
         after: u64,
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
@@ -326,7 +331,7 @@ impl Control for Desk {
         async move { Ok(stream::iter(events).boxed()) }.boxed()
     }
 
-    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn promote(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = self.id(&change.to.unwrap_or(AdapterRef::Base))?;
             self.swap(self.registry.promote(to, change.expected_live, UnixMillis::now())?)
@@ -334,7 +339,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn rollback(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = change.to.map(|to| self.id(&to)).transpose()?;
             self.swap(self.registry.rollback(to, change.expected_live, UnixMillis::now())?)
@@ -342,7 +347,11 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn import_adapter(&self, import: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
+    fn import_adapter(
+        &self,
+        _: &Caller,
+        import: ImportAdapter,
+    ) -> BoxFuture<'_, ControlResult<AdapterView>> {
         async move {
             let source = self.registry.drop_path(&import.folder)?;
             Ok(self.registry.import(Import {
@@ -356,7 +365,11 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
+    fn delete_adapter(
+        &self,
+        _: &Caller,
+        adapter: AdapterRef,
+    ) -> BoxFuture<'_, ControlResult<AdapterId>> {
         async move {
             let id = self.registry.get(&adapter)?.id;
             self.registry.delete(id)?;
@@ -365,22 +378,26 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
+    fn load_lora(&self, _: &Caller, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
         async move {
             if !load.in_place && self.id(&AdapterRef::Name(load.name.clone())).is_ok() {
                 return Err(ControlError::Conflict(format!("`{}` is loaded already", load.name)));
             }
             let import = ImportAdapter { folder: load.path, name: Some(load.name) };
-            self.import_adapter(import).await.map(drop)
+            self.import_adapter(&Caller::operator(), import).await.map(drop)
         }
         .boxed()
     }
 
-    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
-        async move { self.delete_adapter(AdapterRef::Name(name)).await.map(drop) }.boxed()
+    fn unload_lora(&self, _: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>> {
+        async move { self.delete_adapter(&Caller::operator(), AdapterRef::Name(name)).await.map(drop) }.boxed()
     }
 
-    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
+    fn start_eval(
+        &self,
+        _: &Caller,
+        request: EvalRequest,
+    ) -> BoxFuture<'_, ControlResult<EvalView>> {
         async move {
             Ok(EvalView {
                 id: RunId::new(),
@@ -398,7 +415,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
+    fn eval(&self, _: &Caller, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
         async move { Err(ControlError::NotFound(format!("there is no evaluation `{id}`"))) }.boxed()
     }
 
