@@ -15,6 +15,7 @@ use hone_api::key::Scope;
 
 use crate::error::ApiError;
 use crate::key_ring::Key;
+use crate::meter::Allowance;
 use crate::source::{SourceHasher, Speaker};
 use crate::state::AppState;
 
@@ -86,6 +87,16 @@ impl Caller {
         })
     }
 
+    /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.
+    pub(crate) fn answer(&self, prompt: u32) -> Result<Option<Allowance>, ApiError> {
+        Ok(self.key.as_ref().map(|key| key.meter.answer(prompt)).transpose()?)
+    }
+
+    /// Counts one request.
+    fn count(&self) -> Result<(), ApiError> {
+        Ok(self.key.as_ref().map_or(Ok(()), |key| key.meter.request())?)
+    }
+
     fn check(&self, scope: Option<Scope>) -> Result<(), ApiError> {
         match scope {
             Some(scope) if !self.may(scope) => {
@@ -130,6 +141,7 @@ impl<S: Needs> FromRequest for May<S> {
         };
         let caller = Caller::of(request, state).and_then(|caller| {
             caller.check(S::SCOPE)?;
+            caller.count()?;
             Ok(Self { caller, needs: PhantomData })
         });
         ready(caller.inspect_err(|error| {

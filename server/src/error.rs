@@ -12,6 +12,7 @@ use hone_api::interaction::Endpoint;
 
 use crate::control::ControlError;
 use crate::key_ring::without_secrets;
+use crate::meter::Excess;
 
 /// What can go wrong with the server itself.
 #[derive(Debug, thiserror::Error)]
@@ -193,6 +194,16 @@ impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let body = invalid.into();
         Self { status: StatusCode::BAD_REQUEST, body, retry_after: None, should_retry: None }
+    }
+}
+
+impl From<Excess> for ApiError {
+    fn from(excess: Excess) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, excess.message);
+        error.body.error.kind = "rate_limit_error".to_owned();
+        error.retry_after = excess.retry_after;
+        error.should_retry = excess.retry_after.is_none().then_some(false);
+        error.code("rate_limit_exceeded")
     }
 }
 

@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::meter::Meter;
 
 /// What every key begins with.
 const PREFIX: &str = "hone-";
@@ -29,12 +30,14 @@ const SECRET: usize = 32;
 /// A key as requests are held against it.
 pub(crate) struct Key {
     pub(crate) view: KeyView,
+    pub(crate) meter: Arc<Meter>,
     secret_hash: [u8; 32],
 }
 
 impl Key {
     fn new(kept: StoredKey) -> Self {
-        Self { view: kept.view, secret_hash: kept.secret_hash }
+        let meter = Arc::new(Meter::new(&kept.view.limits));
+        Self { view: kept.view, meter, secret_hash: kept.secret_hash }
     }
 
     fn opens_with(&self, secret: &str) -> bool {
@@ -126,7 +129,8 @@ impl KeyRing {
         let view = self.store.revoke_key(id, now, entry).await?;
         let old = self.get(id);
         if let Some(old) = old {
-            self.put(Key { view: view.clone(), secret_hash: old.secret_hash });
+            let kept = StoredKey { view: view.clone(), secret_hash: old.secret_hash };
+            self.put(Key::new(kept));
         }
         Ok(view)
     }

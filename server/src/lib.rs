@@ -14,7 +14,7 @@
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` | what was answered goes to the store |
 //! | [`caller`] | who calls, and whether it may |
-//! | [`key_ring`] `keys` | API keys in memory; their endpoint |
+//! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
@@ -42,6 +42,7 @@ pub mod key_ring;
 mod keys;
 mod limits;
 mod lora;
+mod meter;
 pub mod metrics;
 mod models;
 mod openapi;

@@ -175,6 +175,7 @@ impl Metrics {
             "foreign_origin",
             "invalid_api_key",
             "missing_scope",
+            "rate_limit_exceeded",
             "request_too_large",
         ] {
             self.rejected.with_label_values(&[reason]).inc_by(0);

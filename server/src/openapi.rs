@@ -103,6 +103,7 @@ impl Modify for CommonErrors {
                         true,
                         "The API key lacks the scope; a page of another origin; another name than this machine's",
                     ),
+                    ("429", !public, "The API key's limit, or a full queue; see `retry-after`"),
                     ("413", reads, "The body is too long"),
                     ("415", reads, "The body has a `content-encoding`"),
                     ("500", true, "An error inside Hone"),

@@ -324,3 +324,56 @@ async fn only_keys_that_may_steer_the_gate_do() {
         assert_eq!(newest["data"][0]["tags"], kept);
     }
 }
+
+#[actix_web::test]
+async fn a_keys_limits_hold_for_it_alone_and_tell_when_to_come_back() {
+    let (world, admin) = guarded().await;
+    let limited = async |limit: &str, most: u32| {
+        let mut body = json!({"name": "app", "scopes": ["chat"]});
+        body[limit] = most.into();
+        make(&world, &admin, &body).await.ok()["key"].as_str().unwrap().to_owned()
+    };
+    let refused = |reply: &Reply| {
+        let error = reply.error(429);
+        assert_eq!(
+            (&error["type"], &error["code"]),
+            (&json!("rate_limit_error"), &json!("rate_limit_exceeded"))
+        );
+        let seconds: u64 = reply.header("retry-after").parse().unwrap();
+        let milliseconds: u64 = reply.header("retry-after-ms").parse().unwrap();
+        assert!(seconds * 1000 >= milliseconds && milliseconds > 0);
+        seconds
+    };
+    let few = limited("requests_per_minute", 2).await;
+    let look = |key: &str| world.send(with(key, TestRequest::with_uri("/v1/models")));
+    for _ in 0..2 {
+        look(&few).await.ok();
+    }
+    assert!((1..=30).contains(&refused(&look(&few).await)));
+    look(&admin).await.ok();
+    // Who may not is told that first.
+    world.send(with(&few, TestRequest::with_uri("/v1/keys"))).await.error(403);
+
+    let short = limited("tokens_per_minute", 30).await;
+    let ask = |key: &str, prompt: &str| {
+        let body = json!({"model": "tiny", "prompt": prompt, "max_tokens": 40, "ignore_eos": true});
+        world.send(with(key, TestRequest::post().uri("/v1/completions").set_json(body)))
+    };
+    let used = ask(&short, "Hi").await.ok()["usage"]["total_tokens"].as_u64().unwrap();
+    assert!(used > 40, "an answer that was let in is given to its end");
+    // Thirty a minute: what is missing comes back at one in two seconds.
+    let wait = refused(&ask(&short, "Hi").await);
+    assert!(
+        (2 * (used - 30) - 5..=2 * (used - 30) + 10).contains(&wait),
+        "{wait} s after {used} tokens"
+    );
+    let never = ask(&short, &"word ".repeat(60)).await;
+    never.error(429);
+    assert_eq!((never.header("x-should-retry"), never.header("retry-after")), ("false", ""));
+    ask(&admin, "Hi").await.ok();
+    let figures = world.send(with(&admin, TestRequest::with_uri("/metrics"))).await.text;
+    assert!(
+        figures.contains("hone_requests_rejected_total{reason=\"rate_limit_exceeded\"} 3"),
+        "{figures}"
+    );
+}

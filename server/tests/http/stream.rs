@@ -299,6 +299,34 @@ async fn stopping_lets_streams_finish_and_refuses_new_requests() {
 }
 
 #[actix_web::test]
+async fn answers_under_way_are_bounded_for_each_key() {
+    let engine = Scripted::slow();
+    let world = World::with_engine(engine.clone());
+    let wanted = json!({"name": "app", "scopes": ["admin"], "max_streams": 1});
+    let made = world.post("/v1/keys", &wanted).await.ok();
+    let key = made["key"].as_str().unwrap();
+    let server = serve(&world, Duration::from_secs(60));
+    let url = format!("http://{}/v1/chat/completions", server.address());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = ask(json!({"stream": true}));
+    let send = || client.post(&url).bearer_auth(key).json(&body).send();
+    for _ in 0..2 {
+        let mut open = send().await.unwrap();
+        assert_eq!(open.status(), 200);
+        open.chunk().await.unwrap().unwrap();
+        for _ in 0..2 {
+            let refused = send().await.unwrap();
+            assert_eq!(refused.status(), 429);
+            assert_eq!(refused.headers()["retry-after"], "1");
+        }
+        engine.finish();
+        // Who has read the end finds its place free again.
+        while open.chunk().await.unwrap().is_some() {}
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
 async fn when_the_drain_time_is_over_streams_end_with_an_error() {
     let world = World::with_engine(Scripted::slow());
     let server = serve(&world, Duration::from_millis(30));
