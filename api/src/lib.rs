@@ -29,6 +29,7 @@ pub mod feedback;
 pub mod fields;
 pub mod id;
 pub mod interaction;
+pub mod key;
 pub mod model_card;
 pub mod sampling;
 pub mod time;

@@ -33,19 +33,33 @@ fn between(value: f64, low: f64, high: f64, key: &'static str) -> Rule {
 
 fn network(config: &Config) -> Rule {
     let server = &config.server;
-    ensure(
-        server.listen.ip().is_loopback() || config.auth.allow_unauthenticated,
-        "server.listen",
-        format!(
-            "{} can be reached by others and there are no keys yet; listen on 127.0.0.1, or put a \
-             proxy that checks its callers in front and set auth.allow_unauthenticated = true",
-            server.listen
-        ),
-    )?;
+    for host in &server.hosts {
+        let is_name = !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let message =
+            format!("`{host}` is no name; write it without scheme and port: \"hone.lan\"");
+        ensure(is_name, "server.hosts", message)?;
+    }
+    for origin in &server.cors_origins {
+        let message = format!(
+            "`{origin}` is no origin; write scheme, name and port and nothing behind them: \
+             \"https://app.example.com\" (each one by name: `*` would let every page in)"
+        );
+        ensure(is_origin(origin), "server.cors_origins", message)?;
+    }
     ensure(server.body_limit.0 >= 1024, "server.body_limit", "must be at least 1 KiB")?;
     at_least_one(server.workers, "server.workers")?;
     threads(server.workers, "server.workers")?;
     ensure(!server.data_dir.as_os_str().is_empty(), "server.data_dir", "must not be empty")
+}
+
+/// `https://name` or `http://name:port`, as browsers send it.
+fn is_origin(origin: &str) -> bool {
+    let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.is_empty()
+            && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:[]".contains(&b))
+    })
 }
 
 fn model(config: &Config) -> Rule {

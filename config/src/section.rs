@@ -24,6 +24,10 @@ section! {
         /// Address and port.
         #[serde(deserialize_with = "address")]
         listen: SocketAddr,
+        /// Names beside the loopback ones by which requests may call a daemon on loopback.
+        hosts: Vec<String>,
+        /// Origins whose pages may use the API.
+        cors_origins: Vec<String>,
         /// The data directory.
         data_dir: PathBuf,
         /// Longest request body.
@@ -38,7 +42,7 @@ section! {
 section! {
     /// `[auth]`: who may do what.
     Auth {
-        /// Serve everybody on a non-loopback address.
+        /// Serve everybody on a non-loopback address while there are no keys.
         allow_unauthenticated: bool,
     }
 }

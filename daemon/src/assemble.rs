@@ -9,6 +9,7 @@ use hone_adapters::{BaseShape, Registry, Sizes};
 use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, ModelConfig, Source, WeightFormat, prepare};
+use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_store::Store;
@@ -20,7 +21,7 @@ use crate::memory;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
-use crate::source_key;
+use crate::{exposure, source_key};
 
 /// A daemon's parts, and the engine as what it is, for its shutdown.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub struct Assembled {
 pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Assembled> {
     let config = settings.now();
     let store = Store::open(&dirs.database())?;
+    let kept = store.keys().await?;
+    exposure::check(&config, !kept.is_empty())?;
+    let keys = Arc::new(KeyRing::new(store.clone(), kept));
     let sources = SourceHasher::new(source_key::open(&dirs.source_key())?);
     let began = Instant::now();
     let (base, model) = {
@@ -71,6 +75,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         promoter: Arc::new(promoter),
         metrics: Arc::new(Metrics::new()?),
         sources,
+        keys,
     };
     Ok(Assembled { parts: Arc::new(parts), engine })
 }

@@ -11,7 +11,10 @@ pub use local::{
     BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs, RecomputeArg,
     SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
 };
-pub use remote::{AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, WhyArgs};
+pub use remote::{
+    AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, KeysCommand, KeysCreate,
+    WhyArgs,
+};
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
 ///
@@ -77,6 +80,9 @@ pub enum Command {
     /// Record or move feedback
     #[command(subcommand)]
     Feedback(FeedbackCommand),
+    /// Who may call
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// What serves now, what is running, what comes next
     Status,
     /// The whole decision behind an adapter
@@ -176,6 +182,20 @@ mod tests {
             &["hone", "feedback", "add", "chatcmpl-1", "--good", "--bad"][..],
             &["hone", "feedback", "add", "chatcmpl-1", "--score", "nan"][..],
             &["hone", "feedback", "add", "chatcmpl-1", "--score", "1.5"][..],
+            &["hone", "keys", "create", "--name", "app"][..],
+            &["hone", "keys", "create", "--name", "app", "--scope", "root"][..],
+            &["hone", "keys", "create", "--name", "app", "--scope", "chat", "--expires", "soon"][..],
+            &[
+                "hone",
+                "keys",
+                "create",
+                "--name",
+                "app",
+                "--scope",
+                "chat",
+                "--expires",
+                "1999-01-01",
+            ][..],
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
             &["hone", "models", "pull", "x"][..],

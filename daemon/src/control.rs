@@ -11,6 +11,7 @@ use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
+use hone_server::caller::Caller;
 use hone_server::control::{
     Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
 };
@@ -28,9 +29,6 @@ use crate::next::{self, Count};
 use crate::parts::Parts;
 use crate::promote::{Change, Error, Order};
 use crate::waiting;
-
-/// Who the audit trail names for what comes through the API. Keys will give it a name of its own.
-const OPERATOR: &str = "operator";
 
 /// What comes next when the store does not say.
 const UNKNOWN: &str = "`hone status` says what comes next";
@@ -64,16 +62,22 @@ impl Operator {
     /// dropped then, and half a promotion would leave the engine behind the pointer.
     fn to_the_end<T: Send + 'static, F>(
         &self,
-        order: impl FnOnce(Self) -> F,
+        caller: &Caller,
+        order: impl FnOnce(Self, Caller) -> F,
     ) -> BoxFuture<'static, ControlResult<T>>
     where
         F: Future<Output = ControlResult<T>> + Send + 'static,
     {
-        let done = self.tasks.spawn_on(order(self.clone()), &self.runtime);
+        let done = self.tasks.spawn_on(order(self.clone(), caller.clone()), &self.runtime);
         async move { done.await.map_err(Error::from)? }.boxed()
     }
 
-    async fn change(&self, change: Change, wanted: Move) -> ControlResult<LiveView> {
+    async fn change(
+        &self,
+        caller: &Caller,
+        change: Change,
+        wanted: Move,
+    ) -> ControlResult<LiveView> {
         let default = match change {
             Change::Promote(_) => "promoted by hand",
             Change::RollBack(_) => "rolled back by hand",
@@ -81,7 +85,7 @@ impl Operator {
         let order = Order {
             change,
             expected_live: wanted.expected_live,
-            actor: OPERATOR.to_owned(),
+            actor: caller.actor(),
             reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
         };
         let before = self.parts.registry.live().epoch;
@@ -106,19 +110,24 @@ impl Operator {
         Ok(self.parts.registry.resolve(reference).map_err(Error::from)?)
     }
 
-    async fn import(&self, folder: &str, name: Option<String>) -> ControlResult<AdapterView> {
+    async fn import(
+        &self,
+        caller: &Caller,
+        folder: &str,
+        name: Option<String>,
+    ) -> ControlResult<AdapterView> {
         let source = self.parts.registry.drop_path(folder).map_err(Error::from)?;
-        let request = import::Request { source, name, actor: OPERATOR };
+        let request = import::Request { source, name, actor: caller.actor() };
         Ok(import::run(&self.parts, request).await?)
     }
 
-    async fn delete(&self, id: AdapterId) -> ControlResult<()> {
+    async fn delete(&self, caller: &Caller, id: AdapterId) -> ControlResult<()> {
         let registry = self.parts.registry.clone();
         let deleted = tokio::task::spawn_blocking(move || registry.delete(id)).await;
         deleted.map_err(Error::from)?.map_err(Error::from)?;
         self.parts.promoter.unload(id).await?;
         let decision = Decision {
-            actor: OPERATOR.to_owned(),
+            actor: caller.actor(),
             action: "adapter.deleted",
             subject: id.to_string(),
             reason: "deleted by hand".to_owned(),
@@ -127,10 +136,22 @@ impl Operator {
         Ok(self.parts.journal.audit(decision).await.map_err(Error::from)?)
     }
 
-    async fn load_lora(&self, load: LoadLora) -> ControlResult<()> {
+    /// Who asked for a cycle, or stopped it: its own rows tell what became of it.
+    async fn note(&self, caller: &Caller, action: &'static str, id: CycleId) -> ControlResult<()> {
+        let decision = Decision {
+            actor: caller.actor(),
+            action,
+            subject: id.to_string(),
+            reason: "by hand".to_owned(),
+            data: json!({}),
+        };
+        Ok(self.parts.journal.audit(decision).await.map_err(Error::from)?)
+    }
+
+    async fn load_lora(&self, caller: &Caller, load: LoadLora) -> ControlResult<()> {
         let holder = self.parts.registry.get(&AdapterRef::Name(load.name.clone())).ok();
         let Some(old) = holder else {
-            self.import(&load.path, Some(load.name)).await?;
+            self.import(caller, &load.path, Some(load.name)).await?;
             return Ok(());
         };
         if !load.in_place {
@@ -149,14 +170,14 @@ impl Operator {
             return Err(ControlError::Conflict(text));
         }
         // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
-        let new = self.import(&load.path, None).await?;
+        let new = self.import(caller, &load.path, None).await?;
         let registry = self.parts.registry.clone();
         let renamed = tokio::task::spawn_blocking(move || {
             registry.set_name(old.id, None)?;
             registry.set_name(new.id, Some(&load.name))
         });
         renamed.await.map_err(Error::from)?.map_err(Error::from)?;
-        match self.delete(old.id).await {
+        match self.delete(caller, old.id).await {
             // It is the one to go back to: it stays, without the name.
             Err(ControlError::Conflict(_)) => Ok(()),
             other => other,
@@ -165,16 +186,19 @@ impl Operator {
 }
 
 impl Control for Operator {
-    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
-        self.to_the_end(|this| async move {
-            this.cycles.start(Trigger::Manual).await.map_err(|error| match error {
-                StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
-                StartError::Store(error) => Error::from(error).into(),
-            })
+    fn start_cycle(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<CycleView>> {
+        self.to_the_end(caller, |this, caller| async move {
+            let started =
+                this.cycles.start(Trigger::Manual).await.map_err(|error| match error {
+                    StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
+                    StartError::Store(error) => Error::from(error).into(),
+                })?;
+            this.note(&caller, "cycle.asked_for", started.id).await?;
+            Ok(started)
         })
     }
 
-    fn next_cycle(&self) -> BoxFuture<'_, NextCycle> {
+    fn next_cycle(&self, _: &Caller) -> BoxFuture<'_, NextCycle> {
         async move {
             next::look(&self.parts, Count::All).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "what comes next cannot be told");
@@ -215,22 +239,29 @@ impl Control for Operator {
         }
     }
 
-    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
+    fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move { Ok(waiting::list(&self.parts).await?) }.boxed()
     }
 
-    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
-        self.to_the_end(move |this| async move {
-            this.cycles.cancel(id).await.map_err(|error| match error {
+    fn cancel_cycle(
+        &self,
+        caller: &Caller,
+        id: CycleId,
+    ) -> BoxFuture<'_, ControlResult<CycleView>> {
+        self.to_the_end(caller, move |this, caller| async move {
+            let stopping = this.cycles.cancel(id).await.map_err(|error| match error {
                 CancelError::Unknown(_) => ControlError::NotFound(error.to_string()),
                 CancelError::Over(_) => ControlError::Conflict(error.to_string()),
                 CancelError::Store(error) => Error::from(error).into(),
-            })
+            })?;
+            this.note(&caller, "cycle.told_to_stop", id).await?;
+            Ok(stopping)
         })
     }
 
     fn cycle_events(
         &self,
+        _: &Caller,
         id: CycleId,
         after: u64,
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
@@ -249,64 +280,78 @@ impl Control for Operator {
         .boxed()
     }
 
-    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
-        self.to_the_end(|this| async move {
+    fn promote(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        self.to_the_end(caller, |this, caller| async move {
             let to = change.to.clone().ok_or_else(|| ControlError::Invalid {
                 message: "which adapter shall go live?".to_owned(),
                 param: Some("to"),
             })?;
             let to = this.resolve(&to)?;
-            this.change(Change::Promote(to), change).await
+            this.change(&caller, Change::Promote(to), change).await
         })
     }
 
-    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
-        self.to_the_end(|this| async move {
+    fn rollback(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+        self.to_the_end(caller, |this, caller| async move {
             let to = change.to.as_ref().map(|to| this.resolve(to)).transpose()?;
-            this.change(Change::RollBack(to), change).await
+            this.change(&caller, Change::RollBack(to), change).await
         })
     }
 
-    fn import_adapter(&self, wanted: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
-        self.to_the_end(|this| async move {
+    fn import_adapter(
+        &self,
+        caller: &Caller,
+        wanted: ImportAdapter,
+    ) -> BoxFuture<'_, ControlResult<AdapterView>> {
+        self.to_the_end(caller, |this, caller| async move {
             let source = this.parts.registry.drop_path(&wanted.folder).map_err(Error::from)?;
             let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
-            let request = import::Request { source, name: Some(name), actor: OPERATOR };
+            let request = import::Request { source, name: Some(name), actor: caller.actor() };
             Ok(import::run(&this.parts, request).await?)
         })
     }
 
-    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
-        self.to_the_end(|this| async move {
+    fn delete_adapter(
+        &self,
+        caller: &Caller,
+        adapter: AdapterRef,
+    ) -> BoxFuture<'_, ControlResult<AdapterId>> {
+        self.to_the_end(caller, |this, caller| async move {
             let id = this.resolve(&adapter)?.ok_or_else(|| {
                 ControlError::Conflict("the base model cannot be deleted".to_owned())
             })?;
-            this.delete(id).await?;
+            this.delete(&caller, id).await?;
             Ok(id)
         })
     }
 
-    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
-        self.to_the_end(|this| async move { Self::load_lora(&this, load).await })
+    fn load_lora(&self, caller: &Caller, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
+        self.to_the_end(caller, |this, caller| async move {
+            Self::load_lora(&this, &caller, load).await
+        })
     }
 
-    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
-        self.to_the_end(|this| async move {
+    fn unload_lora(&self, caller: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>> {
+        self.to_the_end(caller, |this, caller| async move {
             let found = this.parts.registry.get(&AdapterRef::Name(name));
             let view = found.map_err(Error::from)?;
             if matches!(view.provenance, Provenance::Cycle { .. }) {
                 let text = format!("{} came from a cycle; delete it as an adapter", view.id);
                 return Err(ControlError::Conflict(text));
             }
-            this.delete(view.id).await
+            this.delete(&caller, view.id).await
         })
     }
 
-    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
-        self.to_the_end(|this| async move { this.evals.start(request).await })
+    fn start_eval(
+        &self,
+        caller: &Caller,
+        request: EvalRequest,
+    ) -> BoxFuture<'_, ControlResult<EvalView>> {
+        self.to_the_end(caller, |this, _| async move { this.evals.start(request).await })
     }
 
-    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
+    fn eval(&self, _: &Caller, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
         let found = self.evals.get(id);
         async move {
             found.ok_or_else(|| {
@@ -376,7 +421,11 @@ mod tests {
         let operator = operator(&rig);
         let id = rig.adapter(1).await;
         let to = Some(AdapterRef::Id(id));
-        drop(Control::promote(&operator, Move { to, expected_live: None, reason: None }));
+        drop(Control::promote(
+            &operator,
+            &Caller::operator(),
+            Move { to, expected_live: None, reason: None },
+        ));
         operator.tasks.close();
         operator.tasks.wait().await;
         assert_eq!(rig.parts.registry.live().live, Some(id));
@@ -389,14 +438,14 @@ mod tests {
         let operator = operator(&rig);
         rig.drop_adapter("first", 1.0, 1);
         rig.drop_adapter("second", 1.0, 2);
-        operator.load_lora(load("first", false)).await.unwrap();
-        operator.load_lora(load("second", true)).await.unwrap();
+        operator.load_lora(&Caller::operator(), load("first", false)).await.unwrap();
+        operator.load_lora(&Caller::operator(), load("second", true)).await.unwrap();
         assert_eq!(rig.parts.registry.list().len(), 1, "what did not serve is replaced");
         let second = rig.parts.registry.list()[0].id;
         let mine = Some(AdapterRef::Name("mine".into()));
         let change = Move { to: mine, expected_live: None, reason: None };
-        Control::promote(&operator, change).await.unwrap();
-        let error = operator.load_lora(load("first", true)).await.unwrap_err();
+        Control::promote(&operator, &Caller::operator(), change).await.unwrap();
+        let error = operator.load_lora(&Caller::operator(), load("first", true)).await.unwrap_err();
         assert!(
             matches!(&error, ControlError::Conflict(text) if text.contains("promote")),
             "{error}"

@@ -48,7 +48,8 @@ async fn take(parts: &Parts, folder: &Path) {
     // The path is confined again: the folder may have become a link since it was seen.
     let imported = match parts.registry.drop_path(&name) {
         Ok(source) => {
-            let request = import::Request { source, name: Some(name), actor: "drop folder" };
+            let request =
+                import::Request { source, name: Some(name), actor: "drop folder".to_owned() };
             import::run(parts, request).await.map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),

@@ -20,8 +20,8 @@ pub struct Request {
     pub source: PathBuf,
     /// The name the adapter shall have.
     pub name: Option<String>,
-    /// `operator` or `drop folder`.
-    pub actor: &'static str,
+    /// `operator`, an API key's id, or `drop folder`.
+    pub actor: String,
 }
 
 /// Imports a folder as a candidate that can be asked for, evaluated and promoted.
@@ -40,7 +40,7 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
         ),
         Err(error) => ("adapter.refused", folder.clone(), error.to_string(), json!({})),
     };
-    let actor = request.actor.to_owned();
+    let actor = request.actor.clone();
     parts.journal.audit(Decision { actor, action, subject, reason, data }).await?;
     imported
 }
@@ -121,7 +121,7 @@ mod tests {
     async fn an_adapter_that_changes_nothing_leaves_nothing() {
         let rig = Rig::new().await;
         let source = rig.drop_adapter("zero", 1e-20, 1);
-        let request = Request { source, name: Some("zero".into()), actor: "operator" };
+        let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
         let error = run(&rig.parts, request).await.unwrap_err();
         assert!(matches!(error, Error::Engine(hone_engine::Error::NoEffect(_))), "{error}");
         assert!(rig.parts.registry.list().is_empty());
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!((&*trail[0].action, &*trail[0].subject), ("adapter.refused", "zero"));
         // Repaired, the same name is free.
         let source = rig.drop_adapter("zero", 1.0, 1);
-        let request = Request { source, name: Some("zero".into()), actor: "operator" };
+        let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
         let view = run(&rig.parts, request).await.unwrap();
         assert!(rig.parts.engine.is_loaded(view.id));
     }
@@ -138,8 +138,11 @@ mod tests {
     async fn an_import_that_is_repeated_and_fails_deletes_nothing() {
         let rig = Rig::new().await;
         let source = rig.drop_adapter("mine", 1.0, 1);
-        let request =
-            || Request { source: source.clone(), name: Some("mine".into()), actor: "operator" };
+        let request = || Request {
+            source: source.clone(),
+            name: Some("mine".into()),
+            actor: "operator".into(),
+        };
         let first = run(&rig.parts, request()).await.unwrap();
         assert_eq!(run(&rig.parts, request()).await.unwrap().id, first.id);
         // It is in the registry, but the engine cannot load it.
@@ -162,7 +165,7 @@ mod tests {
         let served = rig.parts.settings.now().model.name();
         for name in [&served, "Tiny", "hone", "Hone"] {
             let source = rig.drop_adapter("good", 1.0, 1);
-            let request = Request { source, name: Some(name.into()), actor: "operator" };
+            let request = Request { source, name: Some(name.into()), actor: "operator".into() };
             let error = run(&rig.parts, request).await.unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }

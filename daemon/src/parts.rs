@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hone_adapters::Registry;
 use hone_engine::Generate;
+use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_store::Store;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Tells who speaks.
     pub sources: SourceHasher,
+    /// Who may call.
+    pub keys: Arc<KeyRing>,
 }
 
 impl std::fmt::Debug for Parts {

@@ -155,6 +155,7 @@ fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
         metrics: Arc::clone(&parts.metrics),
         served_name: parts.settings.now().model.name(),
         sources: parts.sources.clone(),
+        keys: Arc::clone(&parts.keys),
     }
 }
 
@@ -162,6 +163,8 @@ fn http_options(config: &Config) -> hone_server::Options {
     hone_server::Options {
         listen: config.server.listen,
         workers: config.server.workers,
+        hosts: config.server.hosts.clone(),
+        cors_origins: config.server.cors_origins.clone(),
         body_limit: config.server.body_limit.len(),
         drain: config.server.drain.0,
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::{Json, OptionalJson};
+use crate::caller::{May, to};
 use crate::control::{ImportAdapter, Move};
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query};
@@ -36,6 +37,7 @@ pub(crate) struct Adapters {
         ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
     responses((status = 200, description = "A page", body = Adapters)))]
 pub(crate) async fn list(
+    _caller: May<to::Adapters>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -76,6 +78,7 @@ fn read_state(word: &str) -> Result<AdapterState, Invalid> {
     responses((status = 200, description = "The adapter", body = AdapterView),
         (status = 404, description = "No such adapter", body = ErrorBody)))]
 pub(crate) async fn get(
+    _caller: May<to::Adapters>,
     state: web::Data<AppState>,
     reference: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -103,13 +106,14 @@ pub(crate) struct ImportRequest {
         (status = 429, description = "As many adapters are kept as may be", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn import(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::new(body.0)?;
     let import = ImportAdapter { folder: fields.required("folder")?, name: fields.take("name")? };
     fields.finish()?;
-    let imported = state.control.import_adapter(import).await;
+    let imported = state.control.import_adapter(&caller, import).await;
     let view = imported.map_err(|error| match ApiError::from(error) {
         error if error.status() == 404 => error.param("folder"),
         error => error,
@@ -124,10 +128,11 @@ pub(crate) async fn import(
         (status = 404, description = "No such adapter", body = ErrorBody),
         (status = 409, description = "It serves", body = ErrorBody)))]
 pub(crate) async fn delete(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     reference: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let id = state.control.delete_adapter(route::parse(&reference)).await?;
+    let id = state.control.delete_adapter(&caller, route::parse(&reference)).await?;
     Ok(HttpResponse::Ok().json(Deleted::new(id.to_string(), "adapter.deleted")))
 }
 
@@ -166,6 +171,7 @@ pub(crate) struct PromoteRequest {
         (status = 422, description = "The adapter is damaged", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn promote(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     reference: web::Path<String>,
     body: OptionalJson,
@@ -173,7 +179,7 @@ pub(crate) async fn promote(
     let mut fields = Fields::new(body.0)?;
     fields.unsupported("canary", &[])?;
     let change = read_move(&state, fields, Some(route::parse(&reference)))?;
-    Ok(HttpResponse::Ok().json(state.control.promote(change).await?))
+    Ok(HttpResponse::Ok().json(state.control.promote(&caller, change).await?))
 }
 
 /// Returns to what served before, or to `to`.
@@ -186,13 +192,14 @@ pub(crate) async fn promote(
         (status = 422, description = "The adapter is damaged", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn rollback(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
     let mut fields = Fields::new(body.0)?;
     let to: Option<String> = fields.take("to")?;
     let change = read_move(&state, fields, to.map(|to| route::parse(&to)))?;
-    Ok(HttpResponse::Ok().json(state.control.rollback(change).await?))
+    Ok(HttpResponse::Ok().json(state.control.rollback(&caller, change).await?))
 }
 
 fn read_move(

@@ -12,6 +12,7 @@ use hone_engine::Event;
 use hone_model::{Effort, Model};
 
 use crate::body::Json;
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Keep, Recorder};
@@ -24,7 +25,7 @@ use crate::{collect, limits, route, stream, tokenising};
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
-        Without both it is the caller's address")),
+        Without both it is the API key, and without keys the caller's address")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: Chunk, then [DONE]", content(
             (ChatResponse = "application/json"), (SseEvent = "text/event-stream"))),
@@ -32,6 +33,7 @@ use crate::{collect, limits, route, stream, tokenising};
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
 pub(crate) async fn create(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     http: HttpRequest,
     body: Json,
@@ -53,7 +55,8 @@ pub(crate) async fn create(
         sampling: request.sampling.resolve(max_tokens, request.alternatives()),
         echo_logprobs: false,
         keep: Keep::of(&http, request.store),
-        source: state.sources.of(&http, request.user.as_deref()),
+        source: caller.source(&state.sources, request.user.as_deref()),
+        caller: caller.clone(),
         user: request.user.clone(),
         metadata: request.metadata.clone(),
         ignored,

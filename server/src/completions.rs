@@ -12,6 +12,7 @@ use hone_api::interaction::Endpoint;
 use hone_engine::{Event, PromptLogprob};
 
 use crate::body::Json;
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
@@ -23,7 +24,7 @@ use crate::{collect, limits, route, stream, tokenising};
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
-        Without both it is the caller's address")),
+        Without both it is the API key, and without keys the caller's address")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: CompletionResponse, then [DONE]", content(
             (CompletionResponse = "application/json"), (SseEvent = "text/event-stream"))),
@@ -31,6 +32,7 @@ use crate::{collect, limits, route, stream, tokenising};
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
         (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
 pub(crate) async fn create(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     http: HttpRequest,
     body: Json,
@@ -50,7 +52,8 @@ pub(crate) async fn create(
         prompts,
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
         keep: Keep::of(&http, request.store),
-        source: state.sources.of(&http, request.user.as_deref()),
+        source: caller.source(&state.sources, request.user.as_deref()),
+        caller: caller.clone(),
         user: request.user.clone(),
         metadata: request.metadata.clone(),
         ignored,

@@ -8,6 +8,8 @@ use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 
+use crate::caller::Caller;
+
 /// Why the daemon said no. The texts reach the client: each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
@@ -92,13 +94,13 @@ pub struct LoadLora {
     pub in_place: bool,
 }
 
-/// The daemon behind the API.
+/// The daemon behind the API. Whoever asks stands in front of what is asked for.
 pub trait Control: Send + Sync {
     /// Starts a cycle by hand, or queues it. [`ControlError::Conflict`]: one waits already.
-    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>>;
+    fn start_cycle(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<CycleView>>;
 
     /// When a cycle starts by itself, and what is missing for it. What cannot be known is left out.
-    fn next_cycle(&self) -> BoxFuture<'_, NextCycle>;
+    fn next_cycle(&self, caller: &Caller) -> BoxFuture<'_, NextCycle>;
 
     /// What comes next, in one sentence, for whoever has just said something. It must cost little, and
     /// does not fail: what was said is on disk already.
@@ -114,41 +116,55 @@ pub trait Control: Send + Sync {
     fn feedback_limits(&self) -> FeedbackLimits;
 
     /// All answers that wait for a person, the newest first.
-    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;
+    fn waiting(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;
 
     /// Stops a cycle; ending one that has ended is a conflict.
-    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>>;
+    fn cancel_cycle(&self, caller: &Caller, id: CycleId)
+    -> BoxFuture<'_, ControlResult<CycleView>>;
 
     /// The events of a cycle after `after`, past ones first, then live ones. Ends with the cycle.
     fn cycle_events(
         &self,
+        caller: &Caller,
         id: CycleId,
         after: u64,
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>>;
 
     /// Makes an adapter live: loads it, moves the pointer, swaps.
-    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+    fn promote(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
 
     /// Returns to an earlier adapter.
-    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+    fn rollback(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
 
     /// Imports, verifies and loads an adapter from the drop folder.
-    fn import_adapter(&self, import: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>>;
+    fn import_adapter(
+        &self,
+        caller: &Caller,
+        import: ImportAdapter,
+    ) -> BoxFuture<'_, ControlResult<AdapterView>>;
 
     /// Removes an adapter for good and tells which one it was.
-    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>>;
+    fn delete_adapter(
+        &self,
+        caller: &Caller,
+        adapter: AdapterRef,
+    ) -> BoxFuture<'_, ControlResult<AdapterId>>;
 
     /// vLLM's load. [`ControlError::Conflict`]: the name is loaded already.
-    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>>;
+    fn load_lora(&self, caller: &Caller, load: LoadLora) -> BoxFuture<'_, ControlResult<()>>;
 
     /// vLLM's unload: the name is free again. [`ControlError::NotFound`]: there is none.
-    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>>;
+    fn unload_lora(&self, caller: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>>;
 
     /// Starts an evaluation.
-    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>>;
+    fn start_eval(
+        &self,
+        caller: &Caller,
+        request: EvalRequest,
+    ) -> BoxFuture<'_, ControlResult<EvalView>>;
 
     /// One evaluation.
-    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>>;
+    fn eval(&self, caller: &Caller, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>>;
 
     /// A feedback item is on disk; the schedule may want to look. Must not block.
     fn feedback_arrived(&self);

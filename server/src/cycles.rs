@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::body::OptionalJson;
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query, path_id};
 use crate::state::AppState;
@@ -32,11 +33,12 @@ pub(crate) struct Nothing {}
         (status = 409, description = "One waits already", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn start(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
     Fields::new(body.0)?.finish()?;
-    Ok(HttpResponse::Created().json(state.control.start_cycle().await?))
+    Ok(HttpResponse::Created().json(state.control.start_cycle(&caller).await?))
 }
 
 /// A page of cycles, and what comes next.
@@ -55,6 +57,7 @@ pub(crate) struct Cycles {
         ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),
     responses((status = 200, description = "A page", body = Cycles)))]
 pub(crate) async fn list(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -64,7 +67,7 @@ pub(crate) async fn list(
     query.finish()?;
     let page = state.store.cycles(after, limit, order).await?;
     let list = List::new(page.items, page.has_more, |item| item.id.to_string());
-    let next = state.control.next_cycle().await;
+    let next = state.control.next_cycle(&caller).await;
     Ok(HttpResponse::Ok().json(Cycles { list, next }))
 }
 
@@ -74,6 +77,7 @@ pub(crate) async fn list(
     responses((status = 200, description = "The cycle", body = CycleView),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
 pub(crate) async fn get(
+    _caller: May<to::Cycles>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -91,12 +95,13 @@ pub(crate) async fn get(
         (status = 404, description = "No such cycle", body = ErrorBody),
         (status = 409, description = "It has ended", body = ErrorBody)))]
 pub(crate) async fn cancel(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     id: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
     Fields::new(body.0)?.finish()?;
-    Ok(HttpResponse::Ok().json(state.control.cancel_cycle(path_id(&id)?).await?))
+    Ok(HttpResponse::Ok().json(state.control.cancel_cycle(&caller, path_id(&id)?).await?))
 }
 
 /// A cycle's events, past and coming, until it ends. `Last-Event-ID` goes on where a client was.
@@ -107,6 +112,7 @@ pub(crate) async fn cancel(
             content_type = "text/event-stream", body = SseEvent),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
 pub(crate) async fn events(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     request: HttpRequest,
     id: web::Path<String>,
@@ -120,7 +126,7 @@ pub(crate) async fn events(
     let seen = seen.map_or(Some(0), number).ok_or_else(|| {
         ApiError::field("Last-Event-ID", "the header `Last-Event-ID` must be an event's number")
     })?;
-    let events = state.control.cycle_events(id, seen).await?;
+    let events = state.control.cycle_events(&caller, id, seen).await?;
     let follow = Follow { events, silence: silence(), over: state.gate.draining.clone() };
     Ok(event_stream().streaming(stream::unfold(follow, |mut follow| async move {
         follow.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), follow))

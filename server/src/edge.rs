@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
-use actix_web::http::header::{self, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, ResponseError, web};
 use tracing::Instrument;
 
 use crate::error::ApiError;
+use crate::key_ring::without_secrets;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -26,7 +26,7 @@ pub(crate) async fn edge<B: MessageBody + 'static>(
     let state = request.app_data::<web::Data<AppState>>().cloned();
     let span = tracing::info_span!(
         "request", id = %id.to_str().unwrap_or_default(), method = %request.method(),
-        path = request.path()
+        path = %without_secrets(request.path())
     );
     let mut response = match state.as_ref().and_then(|state| refusal(&request, state)) {
         Some(refusal) => {
@@ -69,43 +69,23 @@ fn request_id(request: &ServiceRequest) -> HeaderValue {
 
 /// Why a request is turned away before anybody looks at it.
 fn refusal(request: &ServiceRequest, state: &AppState) -> Option<ApiError> {
-    if !is_from_here(request, state.loopback) {
-        let message = "a browser page of another origin may not use this daemon; call it from \
-                       your own program";
-        return Some(ApiError::new(StatusCode::FORBIDDEN, message).code("foreign_origin"));
+    if let Some(refusal) = state.door.refusal(request.request()) {
+        return Some(refusal);
     }
     // What users say of an answer that is just ending is taken to the last.
-    let always = ["/livez", "/readyz", "/startupz", "/metrics", "/feedback", "/v1/feedback"];
+    let always = [
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/health",
+        "/ping",
+        "/version",
+        "/metrics",
+        "/feedback",
+        "/v1/feedback",
+    ];
     let closed = state.gate.draining.is_cancelled() && !always.contains(&request.path());
     closed.then(ApiError::shutting_down)
-}
-
-/// Bodies are taken whatever their content type is, so any web page could post to a daemon on the
-/// visitor's machine. Browsers tell where a request comes from; other programs do not and may pass.
-fn is_from_here(request: &ServiceRequest, loopback: bool) -> bool {
-    let text = |name: HeaderName| request.headers().get(name).map(|v| v.to_str().unwrap_or("?"));
-    let origin = text(header::ORIGIN);
-    let site = text(HeaderName::from_static("sec-fetch-site"));
-    if origin.is_none() && site.is_none() {
-        return true;
-    }
-    let host = text(header::HOST).unwrap_or_default();
-    let foreign = origin.is_some_and(|origin| {
-        origin.split_once("://").is_none_or(|(_, authority)| authority != host)
-    });
-    // A name that was made to point to this machine (DNS rebinding) is not this machine.
-    !foreign && (!loopback || is_loopback(host))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => host.split(':').next(),
-    };
-    name.is_some_and(|name| {
-        name == "localhost"
-            || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
 }
 
 #[cfg(test)]
@@ -113,21 +93,6 @@ mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-
-    fn passes(headers: &[(&'static str, &str)]) -> bool {
-        let request = headers.iter().fold(TestRequest::post(), |r, h| r.insert_header(*h));
-        is_from_here(&request.to_srv_request(), true)
-    }
-
-    #[test]
-    fn programs_pass_and_foreign_pages_do_not() {
-        assert!(passes(&[("host", "whatever")]));
-        assert!(passes(&[("host", "127.0.0.1:8080"), ("origin", "http://127.0.0.1:8080")]));
-        assert!(passes(&[("host", "[::1]:8080"), ("sec-fetch-site", "same-origin")]));
-        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "https://evil.example")]));
-        assert!(!passes(&[("host", "127.0.0.1:8080"), ("origin", "null")]));
-        assert!(!passes(&[("host", "evil.example:8080"), ("sec-fetch-site", "same-origin")]));
-    }
 
     #[test]
     fn figures_name_paths_without_their_patterns() {

@@ -11,6 +11,8 @@ use hone_api::error::{ErrorBody, Invalid};
 use hone_api::interaction::Endpoint;
 
 use crate::control::ControlError;
+use crate::key_ring::without_secrets;
+use crate::meter::Excess;
 
 /// What can go wrong with the server itself.
 #[derive(Debug, thiserror::Error)]
@@ -173,11 +175,18 @@ impl ResponseError for ApiError {
             response.insert_header(("retry-after", seconds.to_string()));
             response.insert_header(("retry-after-ms", after.as_millis().max(1).to_string()));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.insert_header(("www-authenticate", "Bearer"));
+        }
         if let Some(again) = self.should_retry {
             let value = HeaderValue::from_static(if again { "true" } else { "false" });
             response.insert_header((HeaderName::from_static("x-should-retry"), value));
         }
-        response.json(&self.body)
+        let mut body = self.body.clone();
+        let clean = |text: &mut String| *text = without_secrets(text).into_owned();
+        clean(&mut body.error.message);
+        body.error.param.iter_mut().for_each(clean);
+        response.json(body)
     }
 }
 
@@ -185,6 +194,16 @@ impl From<Invalid> for ApiError {
     fn from(invalid: Invalid) -> Self {
         let body = invalid.into();
         Self { status: StatusCode::BAD_REQUEST, body, retry_after: None, should_retry: None }
+    }
+}
+
+impl From<Excess> for ApiError {
+    fn from(excess: Excess) -> Self {
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, excess.message);
+        error.body.error.kind = "rate_limit_error".to_owned();
+        error.retry_after = excess.retry_after;
+        error.should_retry = excess.retry_after.is_none().then_some(false);
+        error.code("rate_limit_exceeded")
     }
 }
 
@@ -312,8 +331,12 @@ impl From<hone_store::Error> for ControlError {
         use hone_store::Error as E;
         let message = error.to_string();
         match error {
-            E::UnknownInteraction(_) | E::UnknownCycle(_) => Self::NotFound(message),
-            E::IdempotencyMismatch { .. } | E::Duplicate(_) => Self::Conflict(message),
+            E::UnknownInteraction(_) | E::UnknownCycle(_) | E::UnknownKey(_) => {
+                Self::NotFound(message)
+            }
+            E::IdempotencyMismatch { .. } | E::Duplicate(_) | E::FirstKey | E::LastAdminKey => {
+                Self::Conflict(message)
+            }
             E::DiskFull | E::Lost(_) => Self::DiskFull(message),
             _ => Self::Internal(message),
         }

@@ -6,6 +6,7 @@ use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::fields::Fields;
 
 use crate::body::Json;
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::query::path_id;
 use crate::state::AppState;
@@ -17,6 +18,7 @@ use crate::state::AppState;
         (status = 422, description = "The suite or the adapter cannot be used", body = ErrorBody),
         (status = 429, description = "As many evaluations or questions are under way as may be", body = ErrorBody)))]
 pub(crate) async fn start(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
@@ -29,7 +31,7 @@ pub(crate) async fn start(
         limit: fields.whole("limit", 0, 1 << 20)?.and_then(|limit| usize::try_from(limit).ok()),
     };
     fields.finish()?;
-    Ok(HttpResponse::Created().json(state.control.start_eval(request).await?))
+    Ok(HttpResponse::Created().json(state.control.start_eval(&caller, request).await?))
 }
 
 /// One evaluation.
@@ -38,8 +40,9 @@ pub(crate) async fn start(
     responses((status = 200, description = "The evaluation", body = EvalView),
         (status = 404, description = "No such evaluation", body = ErrorBody)))]
 pub(crate) async fn get(
+    caller: May<to::Cycles>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    Ok(HttpResponse::Ok().json(state.control.eval(path_id(&id)?).await?))
+    Ok(HttpResponse::Ok().json(state.control.eval(&caller, path_id(&id)?).await?))
 }

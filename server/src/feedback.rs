@@ -14,11 +14,15 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
+use crate::caller::{Caller, May, to};
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 use crate::too_long;
 use read::Said;
+
+/// Tags that decide what the gate asks, and in which groups.
+const STEERING: [&str; 2] = ["check", "family"];
 
 /// The body of `POST /v1/feedback`.
 #[derive(ToSchema)]
@@ -34,7 +38,8 @@ pub(crate) struct FeedbackRequest {
     /// others.
     #[schema(value_type = ValueForms)]
     value: Value,
-    /// Free labels; `check` may hold a check as JSON, `family` a group.
+    /// Free labels; `check` may hold a check as JSON, `family` a group (both only from keys with the scope
+    /// `adapters`).
     tags: Option<BTreeMap<String, String>>,
     /// Who says it, if your app knows; wins over the header `x-hone-user`. Kept as a keyed hash only.
     user: Option<String>,
@@ -67,7 +72,7 @@ pub(crate) struct FeedbackResponse {
     /// What comes next, in one sentence; not for `dryrun`.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-    /// Why a demonstration will not teach although it is kept.
+    /// Why a demonstration will not teach although it is kept, and which tags were left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     warning: Option<String>,
 }
@@ -78,13 +83,14 @@ pub(crate) struct FeedbackResponse {
         description = "The same key with the same body is the same item. An exported item's id as its \
             key gives the item this id. A repetition is answered with `idempotent-replayed: true`"),
         ("x-hone-user" = Option<String>, Header, description = "Who says it, if the body does not tell. \
-            Without both it is the caller's address")),
+            Without both it is the API key, and without keys the caller's address")),
     responses((status = 200, description = "It would be accepted (`dryrun`)", body = FeedbackResponse),
         (status = 201, description = "It is on disk", body = FeedbackResponse),
         (status = 404, description = "No such answer", body = ErrorBody),
         (status = 409, description = "The key came with another body", body = ErrorBody),
         (status = 507, description = "The disk is full, or was when the answer was to be stored", body = ErrorBody)))]
 pub(crate) async fn create(
+    caller: May<to::Feedback>,
     state: web::Data<AppState>,
     request: HttpRequest,
     body: Json,
@@ -94,11 +100,13 @@ pub(crate) async fn create(
     if let Some(id) = idempotency_key.as_deref().and_then(own_id) {
         feedback.id = id;
     }
-    feedback.source = state.sources.of(&request, user.as_deref());
+    feedback.source = caller.source(&state.sources, user.as_deref());
+    let left_out = leave_out_steering(&caller, &mut feedback.tags);
     let answered = if dryrun {
-        check(&state, feedback).await
+        check(&state, feedback, left_out).await
     } else {
-        keep(&state, NewFeedback { feedback, idempotency_key }).await
+        let key_id = caller.key_id().map(str::to_owned);
+        keep(&state, NewFeedback { feedback, key_id, idempotency_key }, left_out).await
     };
     answered.map_err(|error| match error {
         error if error.status() == 404 => error.param("inference_id"),
@@ -106,18 +114,43 @@ pub(crate) async fn create(
     })
 }
 
+/// Takes out the tags by which the gate asks, if they do not count from this caller; says so.
+fn leave_out_steering(caller: &Caller, tags: &mut BTreeMap<String, String>) -> Option<String> {
+    if caller.may_steer() {
+        return None;
+    }
+    let mut left_out = Vec::new();
+    for tag in STEERING {
+        if tags.remove(tag).is_some() {
+            left_out.push(format!("`{tag}`"));
+        }
+    }
+    let names = left_out.join(" and ");
+    (!names.is_empty()).then(|| {
+        format!("left out the tags {names}: they steer the gate, and this API key lacks the scope `adapters`")
+    })
+}
+
 /// What would be answered to an item, which is not kept.
-async fn check(state: &AppState, feedback: Feedback) -> Result<HttpResponse, ApiError> {
+async fn check(
+    state: &AppState,
+    feedback: Feedback,
+    left_out: Option<String>,
+) -> Result<HttpResponse, ApiError> {
     if !state.store.takes_feedback(feedback.inference_id).await? {
         return Err(hone_store::Error::UnknownInteraction(feedback.inference_id).into());
     }
-    let warning = too_long::warning(state, &feedback).await;
+    let warning = warning(state, &feedback, left_out).await;
     let response = FeedbackResponse { feedback_id: feedback.id, next: None, warning };
     Ok(HttpResponse::Ok().json(response))
 }
 
 /// Puts an item on disk and says what comes of it.
-pub(crate) async fn keep(state: &AppState, new: NewFeedback) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn keep(
+    state: &AppState,
+    new: NewFeedback,
+    left_out: Option<String>,
+) -> Result<HttpResponse, ApiError> {
     let feedback = new.feedback.clone();
     let appended = state.store.append_feedback(new).await?;
     let mut response = HttpResponse::Created();
@@ -128,8 +161,18 @@ pub(crate) async fn keep(state: &AppState, new: NewFeedback) -> Result<HttpRespo
         state.control.feedback_arrived();
     }
     let next = format!("taken; {}", state.control.after_feedback().await);
-    let warning = too_long::warning(state, &feedback).await;
+    let warning = warning(state, &feedback, left_out).await;
     Ok(response.json(FeedbackResponse { feedback_id: appended.id, next: Some(next), warning }))
+}
+
+async fn warning(
+    state: &AppState,
+    feedback: &Feedback,
+    left_out: Option<String>,
+) -> Option<String> {
+    let too_long = too_long::warning(state, feedback).await;
+    let all: Vec<_> = [left_out, too_long].into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// Lists all feedback, in the order of its arrival unless `order=desc`.
@@ -139,6 +182,7 @@ pub(crate) async fn keep(state: &AppState, new: NewFeedback) -> Result<HttpRespo
         ("order" = Option<OrderWord>, Query, description = "Default `asc`, the order of arrival")),
     responses((status = 200, description = "A page", body = List<Feedback>)))]
 pub(crate) async fn list(
+    _caller: May<to::Export>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {

@@ -12,6 +12,7 @@ use hone_api::interaction::{Endpoint, SamplingParams};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
 
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
@@ -41,6 +42,7 @@ pub(crate) struct Ask {
     pub(crate) echo_logprobs: bool,
     pub(crate) keep: Keep,
     pub(crate) user: Option<String>,
+    pub(crate) caller: Caller,
     /// Who asks, hashed.
     pub(crate) source: Option<String>,
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
@@ -92,6 +94,11 @@ impl Run {
     /// 503 while draining; the engine's refusals. What was submitted before is cancelled.
     pub(crate) fn start(state: &Arc<AppState>, ask: Ask) -> Result<Self, ApiError> {
         let permit = state.gate.enter()?;
+        let prompt = ask.prompts.iter().map(|prompt| prompt.tokens.len()).sum::<usize>();
+        let allowance = ask.caller.answer(u32::try_from(prompt).unwrap_or(u32::MAX));
+        let allowance = allowance.inspect_err(|_| {
+            state.metrics.rejected.with_label_values(&["rate_limit_exceeded"]).inc();
+        })?;
         let (arrived, created) = (Instant::now(), UnixMillis::now());
         let ids: Vec<_> = ask.prompts.iter().map(|_| InteractionId::new()).collect();
         let announced = ids.iter().map(|id| state.store.announce(*id, ask.keep.text)).collect();
@@ -111,6 +118,7 @@ impl Run {
                 ids,
                 announced,
                 permit,
+                allowance,
                 arrived,
                 created,
                 adapter: pinned.adapter,

@@ -43,6 +43,36 @@ pub(crate) async fn ready(state: web::Data<AppState>) -> HttpResponse {
     })
 }
 
+/// The same, under the name that load balancers of other servers know.
+#[utoipa::path(get, path = "/health", tag = "operation",
+    responses((status = 200, description = "It may take traffic", body = Probe),
+        (status = 503, description = "Send requests elsewhere", body = Probe)))]
+pub(crate) async fn health(state: web::Data<AppState>) -> HttpResponse {
+    ready(state).await
+}
+
+/// The same, under one more such name.
+#[utoipa::path(get, path = "/ping", tag = "operation",
+    responses((status = 200, description = "It may take traffic", body = Probe),
+        (status = 503, description = "Send requests elsewhere", body = Probe)))]
+pub(crate) async fn ping(state: web::Data<AppState>) -> HttpResponse {
+    ready(state).await
+}
+
+/// The answer of `/version`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Version {
+    /// Hone's.
+    version: &'static str,
+}
+
+/// Which Hone this is.
+#[utoipa::path(get, path = "/version", tag = "operation",
+    responses((status = 200, description = "Its version", body = Version)))]
+pub(crate) async fn version() -> HttpResponse {
+    HttpResponse::Ok().json(Version { version: env!("CARGO_PKG_VERSION") })
+}
+
 /// Whether the model is loaded. The server listens only when it is.
 #[utoipa::path(get, path = "/startupz", tag = "operation",
     responses((status = 200, description = "Yes", body = Probe)))]

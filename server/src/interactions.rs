@@ -9,6 +9,7 @@ use hone_store::{InteractionFilter, Order};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query, path_id};
 use crate::route;
@@ -31,6 +32,7 @@ pub(crate) struct Labelled {
         ("adapter" = Option<String>, Query, description = "Who answered: a reference, or `base`"),
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
             explode, description = "`metadata[key]=value`, repeatable"),
+        ("key" = Option<String>, Query, description = "The id of the API key that asked"),
         ("has_feedback" = Option<bool>, Query, description = "Only with, or only without"),
         ("stored" = Option<bool>, Query, description = "Only those that were asked to be listed (`store: true`), or only others"),
         ("since" = Option<i64>, Query, description = "Unix milliseconds, inclusive"),
@@ -41,6 +43,7 @@ pub(crate) struct Labelled {
     responses((status = 200, description = "A page", body = List<Interaction>),
         (status = 404, description = "No such adapter", body = ErrorBody)))]
 pub(crate) async fn list(
+    _caller: May<to::Export>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -62,6 +65,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
         has_feedback: query.take("has_feedback", "true or false")?,
         stored: query.take("stored", "true or false")?,
         endpoint: None,
+        key_id: query.text("key"),
         since: query.take("since", "a time in Unix milliseconds")?.map(UnixMillis),
         until: query.take("until", "a time in Unix milliseconds")?.map(UnixMillis),
         after: query.take("after", "an interaction's id")?,
@@ -78,6 +82,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
     responses((status = 200, description = "The interaction", body = Labelled),
         (status = 404, description = "No such interaction", body = ErrorBody)))]
 pub(crate) async fn get(
+    _caller: May<to::Export>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {

@@ -5,13 +5,16 @@
 //! | [`control`] | what the API may ask of the daemon |
 //! | [`state`] | what every handler can reach |
 //! | [`error`] | every crate's error to a status and OpenAI's envelope |
-//! | `edge` | around every request: id, span, figures, foreign browsers |
+//! | `edge` | around every request: id, span, figures |
+//! | [`door`] | by which names and from which pages requests may come; CORS |
 //! | `body` `query` | bodies and query strings, faults told by name |
 //! | `limits` | the gate that closes at shutdown; the room of a context |
 //! | `route` | which adapter answers to a model name |
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` | what was answered goes to the store |
+//! | [`caller`] | who calls, and whether it may |
+//! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
@@ -22,11 +25,13 @@
 
 mod adapters;
 mod body;
+pub mod caller;
 mod chat;
 mod collect;
 mod completions;
 pub mod control;
 mod cycles;
+pub mod door;
 mod edge;
 pub mod error;
 mod evals;
@@ -34,8 +39,11 @@ mod feedback;
 mod generate;
 mod health;
 mod interactions;
+pub mod key_ring;
+mod keys;
 mod limits;
 mod lora;
+mod meter;
 pub mod metrics;
 mod models;
 mod openapi;
@@ -59,13 +67,14 @@ use std::time::Duration;
 
 use actix_web::dev::{ServerHandle, ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::{StatusCode, header};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{Condition, from_fn};
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, Route, guard, web,
 };
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use door::Door;
 use error::ApiError;
 pub use error::Error;
 use state::{AppState, Parts};
@@ -77,6 +86,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// HTTP threads.
     pub workers: usize,
+    /// Names beside the loopback ones by which requests may call a daemon on loopback.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may use the API.
+    pub cors_origins: Vec<String>,
     /// Longest request body in bytes.
     pub body_limit: usize,
     /// How long answers under way may take when the server stops.
@@ -103,7 +116,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// [`Error::Bind`]: the address is taken, or is none of this machine.
 pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
     let loopback = options.listen.ip().is_loopback();
-    let state = Arc::new(AppState::new(parts, options.body_limit, loopback));
+    let door = Door::new(loopback, &options.hosts, &options.cors_origins);
+    let state = Arc::new(AppState::new(parts, options.body_limit, door));
     let bind = |source| Error::Bind { address: options.listen, source };
     let shared = Arc::clone(&state);
     let server = HttpServer::new(move || app(Arc::clone(&shared)))
@@ -157,12 +171,14 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let cors = Condition::new(state.door.has_pages(), state.door.cors());
     App::new()
         .app_data(web::Data::from(state))
         .configure(openai)
         .configure(own)
         .configure(operation)
         .default_service(web::to(unknown_route))
+        .wrap(cors)
         .wrap(from_fn(edge::edge))
 }
 
@@ -181,10 +197,9 @@ fn get() -> Route {
 }
 
 fn openai(config: &mut web::ServiceConfig) {
-    let completions = "/v1/chat/completions";
     config
         .service(
-            resource(completions, "POST, GET, HEAD")
+            resource("/v1/chat/completions", "POST, GET, HEAD")
                 .route(web::post().to(chat::create))
                 .route(get().to(stored::list)),
         )
@@ -204,13 +219,11 @@ fn openai(config: &mut web::ServiceConfig) {
             resource("/v1/models/{id:.+}", "GET, HEAD, DELETE")
                 .route(get().to(models::get))
                 .route(web::delete().to(models::delete)),
-        );
-    for path in ["/v1/tokenize", "/tokenize"] {
-        config.service(resource(path, "POST").route(web::post().to(tokenize::tokenize)));
-    }
-    for path in ["/v1/detokenize", "/detokenize"] {
-        config.service(resource(path, "POST").route(web::post().to(tokenize::detokenize)));
-    }
+        )
+        .service(resource("/v1/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
+        .service(resource("/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
+        .service(resource("/v1/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
+        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)));
 }
 
 fn own(config: &mut web::ServiceConfig) {
@@ -254,6 +267,12 @@ fn own(config: &mut web::ServiceConfig) {
         .service(resource("/v1/cycles/{id}", "GET, HEAD").route(get().to(cycles::get)))
         .service(resource("/v1/cycles/{id}/cancel", "POST").route(web::post().to(cycles::cancel)))
         .service(resource("/v1/cycles/{id}/events", "GET").route(web::get().to(cycles::events)))
+        .service(
+            resource("/v1/keys", "GET, HEAD, POST")
+                .route(get().to(keys::list))
+                .route(web::post().to(keys::create)),
+        )
+        .service(resource("/v1/keys/{id}", "DELETE").route(web::delete().to(keys::revoke)))
         .service(resource("/v1/evals", "POST").route(web::post().to(evals::start)))
         .service(resource("/v1/evals/{id}", "GET, HEAD").route(get().to(evals::get)));
 }
@@ -264,6 +283,9 @@ fn operation(config: &mut web::ServiceConfig) {
         .service(resource("/livez", "GET, HEAD").route(get().to(health::live)))
         .service(resource("/readyz", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/startupz", "GET, HEAD").route(get().to(health::started)))
+        .service(resource("/health", "GET, HEAD").route(get().to(health::health)))
+        .service(resource("/ping", "GET, HEAD").route(get().to(health::ping)))
+        .service(resource("/version", "GET, HEAD").route(get().to(health::version)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
         .service(resource("/docs", "GET, HEAD").route(get().to(pages::docs)))
         .service(resource("/", "GET, HEAD").route(get().to(pages::status)));

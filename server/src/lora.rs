@@ -8,8 +8,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
+use crate::caller::{May, to};
 use crate::control::{ControlError, LoadLora};
 use crate::error::ApiError;
+use crate::key_ring::without_secrets;
 use crate::state::AppState;
 
 /// The body of `POST /v1/load_lora_adapter`.
@@ -64,6 +66,7 @@ pub(crate) struct VllmDetail {
         (status = 429, description = "As many adapters are kept as may be", body = VllmError),
         (status = 500, description = "Hone is at fault", body = VllmError)))]
 pub(crate) async fn load(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     body: Result<Json, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
@@ -85,7 +88,7 @@ pub(crate) async fn load(
         return Ok(invalid_input("Both 'lora_name' and 'lora_path' must be provided."));
     };
     let done = format!("Success: LoRA adapter '{name}' added successfully.");
-    Ok(match state.control.load_lora(LoadLora { name, path, in_place }).await {
+    Ok(match state.control.load_lora(&caller, LoadLora { name, path, in_place }).await {
         Ok(()) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(done),
         Err(error) => refused(error),
     })
@@ -99,6 +102,7 @@ pub(crate) async fn load(
         (status = 404, description = "No such adapter", body = VllmError),
         (status = 500, description = "Hone is at fault", body = VllmError)))]
 pub(crate) async fn unload(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     body: Result<Json, ApiError>,
 ) -> Result<HttpResponse, ApiError> {
@@ -120,7 +124,7 @@ pub(crate) async fn unload(
         return Ok(invalid_input(message));
     };
     let done = format!("Success: LoRA adapter '{name}' removed successfully.");
-    Ok(match state.control.unload_lora(name).await {
+    Ok(match state.control.unload_lora(&caller, name).await {
         Ok(()) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(done),
         Err(error) => refused(error),
     })
@@ -160,6 +164,7 @@ fn refused(error: ControlError) -> HttpResponse {
 }
 
 fn answer(status: StatusCode, kind: &'static str, message: String) -> HttpResponse {
+    let message = without_secrets(&message).into_owned();
     let error = VllmDetail { message, r#type: kind, param: None, code: status.as_u16() };
     HttpResponse::build(status).json(VllmError { error })
 }

@@ -10,6 +10,7 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -166,7 +167,17 @@ impl Metrics {
         for reason in ["stop", "length", "error", "cancelled"] {
             self.answers.with_label_values(&[reason]).inc_by(0);
         }
-        for reason in ["queue_full", "shutting_down", "foreign_origin", "request_too_large"] {
+        for reason in [
+            "queue_full",
+            "shutting_down",
+            "invalid_host",
+            "foreign_host",
+            "foreign_origin",
+            "invalid_api_key",
+            "missing_scope",
+            "rate_limit_exceeded",
+            "request_too_large",
+        ] {
             self.rejected.with_label_values(&[reason]).inc_by(0);
         }
         for step in STEPS {
@@ -268,7 +279,10 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
 /// Figures in Prometheus' text format.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
     responses((status = 200, description = "Figures", content_type = "text/plain", body = String)))]
-pub(crate) async fn metrics(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn metrics(
+    _caller: May<to::Look>,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
     state.metrics.sample(&state);
     let text = state.metrics.text().map_err(ApiError::internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))

@@ -8,6 +8,7 @@ use hone_api::model_card::{ModelCard, ModelPermission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::route::{self, HONE, Meaning};
 use crate::state::AppState;
@@ -23,7 +24,7 @@ pub(crate) struct Models {
 /// Lists the served model, its base, and its adapters.
 #[utoipa::path(get, path = "/v1/models", tag = "openai",
     responses((status = 200, description = "All names", body = Models)))]
-pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
+pub(crate) async fn list(_caller: May<to::Look>, state: web::Data<AppState>) -> HttpResponse {
     let name = &state.served_name;
     let mut data = vec![card(&state, name, None)];
     if name != HONE {
@@ -46,6 +47,7 @@ pub(crate) async fn list(state: web::Data<AppState>) -> HttpResponse {
     responses((status = 200, description = "The name exists", body = ModelCard),
         (status = 404, description = "No such model", body = ErrorBody)))]
 pub(crate) async fn get(
+    _caller: May<to::Look>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -66,6 +68,7 @@ pub(crate) async fn get(
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 409, description = "It serves, or is no adapter", body = ErrorBody)))]
 pub(crate) async fn delete(
+    caller: May<to::Adapters>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
@@ -74,7 +77,7 @@ pub(crate) async fn delete(
             format!("`{id}` is no adapter but the served model; only adapters are deleted");
         return Err(ApiError::conflict(message).param("model"));
     };
-    state.control.delete_adapter(AdapterRef::Id(adapter)).await?;
+    state.control.delete_adapter(&caller, AdapterRef::Id(adapter)).await?;
     Ok(HttpResponse::Ok().json(Deleted::new(id.into_inner(), "model")))
 }
 

@@ -13,10 +13,11 @@ use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
+use crate::caller::{May, to};
 use crate::query::OrderWord;
 use crate::{
-    adapters, chat, completions, cycles, evals, feedback, health, interactions, lora, metrics,
-    models, pages, stored, tokenize, waiting,
+    adapters, chat, completions, cycles, evals, feedback, health, interactions, keys, lora,
+    metrics, models, pages, stored, tokenize, waiting,
 };
 
 #[derive(OpenApi)]
@@ -31,7 +32,9 @@ use crate::{
         adapters::rollback, lora::load, lora::unload,
         cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,
         evals::start, evals::get,
-        metrics::metrics, health::live, health::ready, health::started, document,
+        keys::list, keys::create, keys::revoke,
+        metrics::metrics, health::live, health::ready, health::started, health::health, health::ping,
+        health::version, document,
         pages::docs, pages::status,
     ),
     components(schemas(ErrorBody, Chunk, CycleEvent, OrderWord)),
@@ -40,11 +43,16 @@ use crate::{
         (name = "feedback", description = "What users said, and of what"),
         (name = "adapters", description = "What serves, and what could"),
         (name = "cycles", description = "Training and evaluation"),
+        (name = "keys", description = "Who may call"),
         (name = "operation", description = "Probes, figures, pages"),
     ),
     modifiers(&CommonErrors, &Headers, &Parameters, &Aliases)
 )]
 struct Document;
+
+/// Paths that need no key: whoever asks whether the daemon is well has none.
+pub(crate) const PUBLIC: [&str; 6] =
+    ["/livez", "/readyz", "/startupz", "/health", "/ping", "/version"];
 
 /// Paths that do the same as others.
 pub(crate) const ALIASES: [(&str, &str); 3] = [
@@ -85,11 +93,17 @@ impl Modify for CommonErrors {
                 let words = path.replace(['/', '{', '}', '.'], "_");
                 operation.operation_id = Some(format!("{method}{}", words.trim_end_matches('_')));
                 let reads = operation.request_body.is_some();
-                let takes = reads || operation.parameters.is_some() || method == "post";
-                let probe = ["/livez", "/readyz", "/startupz", "/metrics"].contains(&path.as_str());
+                let public = PUBLIC.contains(&path.as_str());
+                let probe = public || path == "/metrics";
                 for (status, applies, words) in [
-                    ("400", takes, "The request is wrong; `param` names the field"),
-                    ("403", true, "A browser page of another origin"),
+                    ("400", true, "The request is wrong; `param` names the field, if it is one"),
+                    ("401", !public, "There are API keys, and this is none of them"),
+                    (
+                        "403",
+                        true,
+                        "The API key lacks the scope; a page of another origin; another name than this machine's",
+                    ),
+                    ("429", !public, "The API key's limit, or a full queue; see `retry-after`"),
                     ("413", reads, "The body is too long"),
                     ("415", reads, "The body has a `content-encoding`"),
                     ("500", true, "An error inside Hone"),
@@ -200,6 +214,6 @@ pub(crate) fn json() -> &'static str {
 #[utoipa::path(get, path = "/openapi.json", tag = "operation",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
         body = serde_json::Value)))]
-pub(crate) async fn document() -> HttpResponse {
+pub(crate) async fn document(_caller: May<to::Look>) -> HttpResponse {
     HttpResponse::Ok().insert_header(ContentType::json()).body(json())
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use actix_web::{HttpResponse, web};
 use serde_json::Value;
 
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::openapi;
 use crate::state::AppState;
@@ -35,7 +36,7 @@ fn escape(text: &str) -> String {
 /// A page that lists all operations of the OpenAPI document.
 #[utoipa::path(get, path = "/docs", tag = "operation",
     responses((status = 200, description = "HTML", content_type = "text/html", body = String)))]
-pub(crate) async fn docs() -> Result<HttpResponse, ApiError> {
+pub(crate) async fn docs(_caller: May<to::Look>) -> Result<HttpResponse, ApiError> {
     let document: Value = serde_json::from_str(openapi::json()).map_err(ApiError::internal)?;
     let mut body = String::from(
         "<h1>Hone's API</h1><p>The whole document: <a href=\"/openapi.json\">openapi.json</a>.</p>",
@@ -99,7 +100,10 @@ fn schema_name(content: &Value) -> Option<String> {
 /// How things are. The operators' console takes its place later.
 #[utoipa::path(get, path = "/", tag = "operation",
     responses((status = 200, description = "HTML", content_type = "text/html", body = String)))]
-pub(crate) async fn status(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
+pub(crate) async fn status(
+    _caller: May<to::Look>,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
     let counts = state.store.counts().await?;
     let (health, pointer) = (state.engine.health(), state.registry.live());
     let live =

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::generate::Ask;
 use crate::limits::Permit;
+use crate::meter::Allowance;
 use crate::state::AppState;
 
 /// How long an answer waits for its commit. The disk may be slow or full: users still get answers.
@@ -63,6 +64,8 @@ pub(crate) struct Began {
     pub(crate) ids: Vec<InteractionId>,
     pub(crate) announced: Vec<Announced>,
     pub(crate) permit: Permit,
+    /// What the caller's key lets it do.
+    pub(crate) allowance: Option<Allowance>,
     pub(crate) arrived: Instant,
     pub(crate) created: UnixMillis,
     pub(crate) adapter: Option<AdapterId>,
@@ -144,8 +147,11 @@ impl Recorder {
     }
 
     fn write(&mut self) -> Option<JoinHandle<()>> {
-        let began = self.began.take()?;
+        let mut began = self.began.take()?;
         self.count();
+        if let Some(allowance) = &mut began.allowance {
+            allowance.used(self.usage().completion_tokens);
+        }
         let interactions = self.interactions(&began);
         let state = Arc::clone(&self.state);
         let task = async move {
@@ -156,8 +162,8 @@ impl Recorder {
                 }
             }
             // Only now the ids need no announcement any more, and the daemon may stop.
-            let Began { announced, permit, .. } = began;
-            drop((announced, permit));
+            let Began { announced, permit, allowance, .. } = began;
+            drop((announced, permit, allowance));
         };
         Some(self.state.tasks.spawn_on(task, &self.state.runtime))
     }
@@ -204,7 +210,7 @@ impl Recorder {
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
                     timings: timings(&drafts, elapsed),
                     answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
-                    key_id: None,
+                    key_id: self.ask.caller.key_id().map(str::to_owned),
                     user: self.ask.user.clone(),
                     source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),

@@ -1,15 +1,24 @@
-//! Who speaks: the end user whom the app names, or else the caller's address. What is kept is a hash
-//! with a key of this daemon's own, so that the log names nobody.
+//! Who speaks: the API key and the end user whom the app names; without a key and a name the caller's
+//! address. What is kept is a hash with a key of this daemon's own, so that the log names nobody.
 
 use std::fmt;
-
-use actix_web::HttpRequest;
-
-/// The header that names the end user where the body does not.
-const HEADER: &str = "x-hone-user";
+use std::net::IpAddr;
 
 /// Digits of a hash that are kept: 128 bits.
 const DIGITS: usize = 32;
+
+/// All that is known of who speaks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Speaker<'a> {
+    /// The API key's id. What two keys call by one name are two people.
+    pub(crate) key: Option<&'a str>,
+    /// The end user, as the body names it.
+    pub(crate) user: Option<&'a [u8]>,
+    /// The same in the header; the body wins.
+    pub(crate) header: Option<&'a [u8]>,
+    /// Of whom there is neither a key nor a name.
+    pub(crate) address: Option<IpAddr>,
+}
 
 /// Makes hashes of sources.
 #[derive(Clone)]
@@ -24,26 +33,23 @@ impl SourceHasher {
         Self { key }
     }
 
-    /// The source of a request whose body names `user`. `None`: nothing is known of the caller.
-    pub(crate) fn of(&self, request: &HttpRequest, user: Option<&str>) -> Option<String> {
-        let said = |text: &[u8]| !text.trim_ascii().is_empty();
-        let header = request.headers().get(HEADER).map(|value| value.as_bytes());
-        let user = user.map(str::as_bytes).filter(|text| said(text));
-        if let Some(user) = user.or(header.filter(|text| said(text))) {
-            return Some(self.hash("user:", user.trim_ascii()));
-        }
-        // The port is another one with every connection.
-        let address = request.peer_addr()?.ip().to_canonical();
-        Some(self.hash("address:", address.to_string().as_bytes()))
-    }
-
-    fn hash(&self, kind: &str, text: &[u8]) -> String {
+    /// The hash of who speaks. `None`: nothing is known.
+    pub(crate) fn hash(&self, speaker: &Speaker<'_>) -> Option<String> {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(kind.as_bytes());
-        hasher.update(text);
+        if let Some(key) = speaker.key {
+            // An id has no space.
+            hasher.update(b"key:").update(key.as_bytes()).update(b" ");
+        }
+        let said = |text: &&[u8]| !text.trim_ascii().is_empty();
+        let address = speaker.address.map(|address| address.to_string());
+        if let Some(user) = speaker.user.filter(said).or(speaker.header.filter(said)) {
+            hasher.update(b"user:").update(user.trim_ascii());
+        } else if speaker.key.is_none() {
+            hasher.update(b"address:").update(address?.as_bytes());
+        }
         let mut digits = hasher.finalize().to_hex().to_string();
         digits.truncate(DIGITS);
-        digits
+        Some(digits)
     }
 }
 
@@ -56,47 +62,62 @@ impl fmt::Debug for SourceHasher {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
 
     const HASHER: SourceHasher = SourceHasher::new([7; 32]);
 
-    fn from(address: &str) -> TestRequest {
-        TestRequest::post().peer_addr(address.parse().unwrap())
+    fn at(address: &str) -> Speaker<'static> {
+        Speaker { address: Some(address.parse().unwrap()), ..Speaker::default() }
     }
 
-    fn of(request: TestRequest, user: Option<&str>) -> String {
-        HASHER.of(&request.to_http_request(), user).unwrap()
+    fn of(speaker: Speaker<'_>) -> String {
+        HASHER.hash(&speaker).unwrap()
     }
 
     #[test]
     fn the_body_wins_over_the_header_and_both_over_the_address() {
-        let ann = of(from("10.0.0.1:80"), Some("ann"));
-        let header = |name: &str| from("10.0.0.1:80").insert_header((HEADER, name));
-        assert_eq!(of(header("bob"), Some("ann")), ann);
-        assert_eq!(of(header("ann"), None), ann);
-        assert_eq!(of(header("ann"), Some(" ")), ann, "a blank name says nothing");
-        assert_eq!(of(header("J\u{fc}rgen"), None), of(from("10.0.0.1:80"), Some("J\u{fc}rgen")));
-        assert_ne!(of(from("10.0.0.1:80"), None), ann);
+        let here = at("10.0.0.1");
+        let ann = of(Speaker { user: Some(b"ann"), ..here });
+        let header = |name: &'static [u8]| Speaker { header: Some(name), ..here };
+        assert_eq!(of(Speaker { user: Some(b"ann"), ..header(b"bob") }), ann);
+        assert_eq!(of(header(b"ann")), ann);
+        assert_eq!(
+            of(Speaker { user: Some(b" "), ..header(b"ann") }),
+            ann,
+            "a blank name says nothing"
+        );
+        assert_ne!(of(here), ann);
+        assert_ne!(of(here), of(at("10.0.0.2")));
+        assert_ne!(
+            of(Speaker { user: Some(b"10.0.0.1"), ..here }),
+            of(here),
+            "a name is no address"
+        );
+        assert_eq!(HASHER.hash(&Speaker::default()), None);
     }
 
     #[test]
-    fn an_address_is_one_whatever_its_port_and_form() {
-        let one = of(from("10.0.0.1:80"), None);
-        assert_eq!(of(from("10.0.0.1:81"), None), one);
-        assert_eq!(of(from("[::ffff:10.0.0.1]:81"), None), one);
-        assert_ne!(of(from("10.0.0.2:80"), None), one);
-        assert_ne!(of(from("10.0.0.2:80"), Some("10.0.0.1")), one, "a name is no address");
-        assert_eq!(HASHER.of(&TestRequest::post().to_http_request(), None), None);
+    fn key_and_user_together_are_a_source() {
+        let by = |key, user: Option<&'static [u8]>| of(Speaker { key, user, ..at("10.0.0.1") });
+        let all = [
+            by(None, Some(b"ann")),
+            by(Some("aa"), Some(b"ann")),
+            by(Some("bb"), Some(b"ann")),
+            by(Some("aa"), Some(b"bob")),
+            by(Some("aa"), None),
+            by(Some("bb"), None),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        let elsewhere = Speaker { key: Some("aa"), ..at("10.0.0.2") };
+        assert_eq!(of(elsewhere), by(Some("aa"), None), "a key is one, wherever it is used");
     }
 
     #[test]
     fn a_hash_is_short_keyed_and_keeps_its_key_to_itself() {
-        let hash = of(from("10.0.0.1:80"), Some("ann"));
+        let hash = of(at("10.0.0.1"));
         assert_eq!((hash.len(), hash.bytes().all(|b| b.is_ascii_hexdigit())), (32, true));
-        let other = SourceHasher::new([8; 32]);
-        assert_ne!(other.of(&from("10.0.0.1:80").to_http_request(), Some("ann")), Some(hash));
+        assert_ne!(SourceHasher::new([8; 32]).hash(&at("10.0.0.1")), Some(hash));
         assert_eq!(format!("{HASHER:?}"), "SourceHasher { .. }");
     }
 }

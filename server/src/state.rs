@@ -10,6 +10,8 @@ use hone_store::Store;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Control;
+use crate::door::Door;
+use crate::key_ring::KeyRing;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::source::SourceHasher;
@@ -32,6 +34,8 @@ pub struct Parts {
     pub served_name: String,
     /// Tells who speaks.
     pub sources: SourceHasher,
+    /// Who may call.
+    pub keys: Arc<KeyRing>,
 }
 
 /// What every handler can reach.
@@ -43,11 +47,12 @@ pub struct AppState {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) served_name: String,
     pub(crate) sources: SourceHasher,
+    pub(crate) keys: Arc<KeyRing>,
     pub(crate) limits: Limits,
     /// Longest request body in bytes.
     pub(crate) body_limit: usize,
-    /// Whether only this machine can reach the server.
-    pub(crate) loopback: bool,
+    /// From where requests may come.
+    pub(crate) door: Door,
     /// Requests in flight, and whether new ones are let in.
     pub(crate) gate: Arc<Gate>,
     /// Work that outlives its request: the writing of interactions.
@@ -64,7 +69,7 @@ pub struct AppState {
 impl AppState {
     /// State for a server. Call it on the runtime that shall write interactions.
     #[must_use]
-    pub fn new(parts: Parts, body_limit: usize, loopback: bool) -> Self {
+    pub fn new(parts: Parts, body_limit: usize, door: Door) -> Self {
         let config = parts.engine.model().config();
         let small = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let limits = Limits::of_model(small(config.vocab_size), small(config.max_positions));
@@ -77,8 +82,9 @@ impl AppState {
             metrics: parts.metrics,
             served_name: parts.served_name,
             sources: parts.sources,
+            keys: parts.keys,
             body_limit,
-            loopback,
+            door,
             gate: Arc::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),

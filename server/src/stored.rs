@@ -13,12 +13,13 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::body::Json;
+use crate::caller::{Caller, May, to};
 use crate::collect::name_ignored;
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 
-/// Lists stored chat completions.
+/// Lists stored chat completions: those that the API key asked for itself, or all with the scope `export`.
 #[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
     params(("model" = Option<String>, Query, description = "As sent by the client"),
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
@@ -28,6 +29,7 @@ use crate::state::AppState;
         ("order" = Option<OrderWord>, Query, description = "Default `asc`")),
     responses((status = 200, description = "A page", body = List<ChatResponse>)))]
 pub(crate) async fn list(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -40,6 +42,7 @@ pub(crate) async fn list(
         order: query.order(Order::Ascending)?,
         stored: Some(true),
         endpoint: Some(Endpoint::Chat),
+        key_id: caller.reads_only().map(str::to_owned),
         ..InteractionFilter::default()
     };
     let ignored = query.unknown();
@@ -55,10 +58,11 @@ pub(crate) async fn list(
     responses((status = 200, description = "The completion", body = ChatResponse),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
 pub(crate) async fn get(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let interaction = find(&state, &id).await?;
+    let interaction = find(&state, &caller, &id).await?;
     Ok(HttpResponse::Ok().json(response(&state, interaction)))
 }
 
@@ -76,6 +80,7 @@ pub(crate) struct Update {
     responses((status = 200, description = "The completion", body = ChatResponse),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
 pub(crate) async fn update(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     id: web::Path<String>,
     body: Json,
@@ -84,7 +89,7 @@ pub(crate) async fn update(
     let missing = || Invalid::field("metadata", "`metadata` is missing; it is required");
     let metadata = metadata(&mut fields)?.ok_or_else(missing)?;
     let ignored = fields.unknown();
-    let mut interaction = find(&state, &id).await?;
+    let mut interaction = find(&state, &caller, &id).await?;
     state.store.set_metadata(interaction.id, metadata.clone()).await?;
     interaction.metadata = metadata;
     Ok(ok(&ignored).json(response(&state, interaction)))
@@ -110,10 +115,11 @@ impl Deleted {
     responses((status = 200, description = "Gone", body = Deleted),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
 pub(crate) async fn delete(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let interaction = find(&state, &id).await?;
+    let interaction = find(&state, &caller, &id).await?;
     state.store.delete_interaction(interaction.id).await?;
     let deleted = Deleted::new(interaction.id.to_string(), "chat.completion.deleted");
     Ok(HttpResponse::Ok().json(deleted))
@@ -139,6 +145,7 @@ pub(crate) struct StoredMessage {
     responses((status = 200, description = "A page", body = List<StoredMessage>),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
 pub(crate) async fn messages(
+    caller: May<to::Chat>,
     state: web::Data<AppState>,
     request: HttpRequest,
     id: web::Path<String>,
@@ -147,7 +154,7 @@ pub(crate) async fn messages(
     let (after, limit) = (query.text("after"), query.limit()?);
     let order = query.order(Order::Ascending)?;
     let ignored = query.unknown();
-    let interaction = find(&state, &id).await?;
+    let interaction = find(&state, &caller, &id).await?;
     let id = interaction.id;
     let mut all: Vec<_> = interaction
         .messages
@@ -180,7 +187,7 @@ fn ok(ignored: &[String]) -> HttpResponseBuilder {
     response
 }
 
-async fn find(state: &AppState, id: &str) -> Result<Interaction, ApiError> {
+async fn find(state: &AppState, caller: &Caller, id: &str) -> Result<Interaction, ApiError> {
     let unknown = || {
         ApiError::not_found(format!(
             "no stored completion `{id:.80}`; only answers to requests with `store: true` are kept \
@@ -189,7 +196,12 @@ async fn find(state: &AppState, id: &str) -> Result<Interaction, ApiError> {
     };
     let parsed: InteractionId = id.parse().map_err(|_| unknown())?;
     let found = state.store.interaction(parsed).await?;
-    found.filter(|kept| kept.stored && kept.endpoint == Endpoint::Chat).ok_or_else(unknown)
+    let is_its_own = |kept: &Interaction| {
+        caller.reads_only().is_none_or(|key| kept.key_id.as_deref() == Some(key))
+    };
+    found
+        .filter(|kept| kept.stored && kept.endpoint == Endpoint::Chat && is_its_own(kept))
+        .ok_or_else(unknown)
 }
 
 /// The answer as it was sent.

@@ -9,6 +9,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::body::Json;
+use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::{chat, route, tokenising};
@@ -93,6 +94,7 @@ pub(crate) struct DetokenizeResponse {
     responses((status = 200, description = "The ids", body = TokenizeResponse),
         (status = 404, description = "No such model", body = ErrorBody)))]
 pub(crate) async fn tokenize(
+    _caller: May<to::Chat>,
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
@@ -155,6 +157,7 @@ pub(crate) async fn tokenize(
     responses((status = 200, description = "The text", body = DetokenizeResponse),
         (status = 404, description = "No such model", body = ErrorBody)))]
 pub(crate) async fn detokenize(
+    _caller: May<to::Chat>,
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {

@@ -11,6 +11,7 @@ use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use hone_store::NewFeedback;
 
 use crate::body::OptionalJson;
+use crate::caller::{May, to};
 use crate::cycles::Nothing;
 use crate::error::ApiError;
 use crate::feedback::{self, FeedbackResponse};
@@ -24,6 +25,7 @@ use crate::state::AppState;
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20")),
     responses((status = 200, description = "A page", body = List<WaitingView>)))]
 pub(crate) async fn list(
+    caller: May<to::Export>,
     state: web::Data<AppState>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
@@ -31,7 +33,7 @@ pub(crate) async fn list(
     let after: Option<InteractionId> = query.take("after", "an answer's id")?;
     let limit = query.limit()?;
     query.finish()?;
-    let all = state.control.waiting().await?.into_iter();
+    let all = state.control.waiting(&caller).await?.into_iter();
     let mut rest = all.filter(|view| after.is_none_or(|after| view.id < after));
     let page: Vec<_> = rest.by_ref().take(limit).collect();
     let has_more = rest.next().is_some();
@@ -42,13 +44,13 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/v1/feedback/waiting/{id}/discard", tag = "feedback",
     request_body = Option<Nothing>,
     params(("id" = String, Path, description = "The answer's id"),
-        ("x-hone-user" = Option<String>, Header, description = "Who says so; else the caller's address")),
+        ("x-hone-user" = Option<String>, Header, description = "Who says so; else the API key, or the caller's address")),
     responses((status = 201, description = "It is on disk", body = FeedbackResponse),
         (status = 404, description = "No such answer", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
 pub(crate) async fn discard(
+    caller: May<to::Feedback>,
     state: web::Data<AppState>,
-    request: HttpRequest,
     id: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
@@ -58,8 +60,13 @@ pub(crate) async fn discard(
         inference_id: path_id(&id)?,
         signal: Signal::Discard,
         tags: BTreeMap::new(),
-        source: state.sources.of(&request, None),
+        source: caller.source(&state.sources, None),
         created_at: UnixMillis::now(),
     };
-    feedback::keep(&state, NewFeedback { feedback, idempotency_key: None }).await
+    feedback::keep(
+        &state,
+        NewFeedback { feedback, key_id: caller.key_id().map(str::to_owned), idempotency_key: None },
+        None,
+    )
+    .await
 }

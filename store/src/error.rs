@@ -21,6 +21,21 @@ pub enum Error {
     /// No such row.
     #[error("there is no cycle `{0}`; `GET /v1/cycles` lists them")]
     UnknownCycle(CycleId),
+    /// No such key.
+    #[error("there is no key `{0}`; `hone keys list` shows them")]
+    UnknownKey(String),
+    /// Without a key of this scope nobody could make another.
+    #[error(
+        "the first key must have the scope admin, or nobody could make another: \
+         `hone keys create --name operator --scope admin`"
+    )]
+    FirstKey,
+    /// The same, at the other end.
+    #[error(
+        "this is the last key with the scope admin, and without one nobody could make another; make \
+         a new one first: `hone keys create --name operator --scope admin`"
+    )]
+    LastAdminKey,
     /// The key came before, with another body.
     #[error(
         "the Idempotency-Key `{key}` was sent before with another body; use a new key for a new body"

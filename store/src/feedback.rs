@@ -15,6 +15,8 @@ use crate::interactions::{self, Order, Page};
 pub struct NewFeedback {
     /// The item; its id and time are made by the caller.
     pub feedback: Feedback,
+    /// The API key that it came through.
+    pub key_id: Option<String>,
     /// The client's `Idempotency-Key`; it counts within the item's source. The item's own id as its
     /// key is the same item wherever it was stored: an export that comes back.
     pub idempotency_key: Option<String>,
@@ -76,8 +78,8 @@ pub(crate) fn append(
     connection
         .prepare_cached(
             "INSERT INTO feedback (id, inference_id, metric_name, value, failure, tags, source,
-                 created_at, idempotency_key, body_hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                 created_at, idempotency_key, body_hash, key_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             feedback.id.bytes(),
@@ -90,6 +92,7 @@ pub(crate) fn append(
             feedback.created_at.0,
             new.idempotency_key,
             body_hash,
+            new.key_id,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(feedback.id.to_string()) } else { error.into() }

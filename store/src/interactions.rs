@@ -45,6 +45,8 @@ pub struct InteractionFilter {
     pub stored: Option<bool>,
     /// The endpoint that answered.
     pub endpoint: Option<Endpoint>,
+    /// The API key that asked.
+    pub key_id: Option<String>,
     /// Arrived at this instant or later.
     pub since: Option<UnixMillis>,
     /// Arrived before this instant.
@@ -66,6 +68,7 @@ impl Default for InteractionFilter {
             has_feedback: None,
             stored: None,
             endpoint: None,
+            key_id: None,
             since: None,
             until: None,
             after: None,
@@ -219,6 +222,9 @@ pub(crate) fn list(
     }
     if let Some(endpoint) = &filter.endpoint {
         add("endpoint = ?", Value::Text(column::to_word("endpoint", endpoint)?));
+    }
+    if let Some(key) = &filter.key_id {
+        add("key_id = ?", Value::Text(key.clone()));
     }
     for (name, value) in &filter.metadata {
         clauses.push("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)");

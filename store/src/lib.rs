@@ -9,7 +9,7 @@
 //! | `connection` | opening, durability, migrations, the readers |
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
-//! | `interactions` `feedback` `cycles` `audit` `holdout` `ledger` | one table each |
+//! | `interactions` `feedback` `cycles` `audit` `holdout` `keys` `ledger` | one table each |
 //! | `column` | values as columns |
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod error;
 mod feedback;
 mod holdout;
 mod interactions;
+mod keys;
 mod ledger;
 mod writer;
 
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use hone_api::cycle::{CycleEvent, CycleView};
 use hone_api::feedback::Feedback;
 use hone_api::interaction::Interaction;
+use hone_api::key::KeyView;
 use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
 pub use announce::Announced;
@@ -40,6 +42,7 @@ pub use audit::AuditEntry;
 pub use error::{Error, Result};
 pub use feedback::{Appended, NewFeedback};
 pub use interactions::{InteractionFilter, Order, Page};
+pub use keys::StoredKey;
 pub use ledger::GateTest;
 
 use announce::Announcements;
@@ -364,6 +367,51 @@ impl Store {
     /// Those of the disk.
     pub async fn events(&self, cycle: CycleId, after_sequence: u64) -> Result<Vec<CycleEvent>> {
         self.readers.read(move |c| cycles::events(c, cycle, after_sequence)).await
+    }
+
+    /// Stores a new key, and that it was made.
+    ///
+    /// # Errors
+    /// [`Error::FirstKey`] if it is the first one and may make no others, [`Error::Duplicate`] if its id
+    /// is taken, and those of the disk.
+    pub async fn insert_key(&self, key: StoredKey, entry: AuditEntry) -> Result<()> {
+        self.writer
+            .write(move |c| {
+                keys::insert(c, &key)?;
+                audit::append(c, &entry)
+            })
+            .await
+    }
+
+    /// Ends a key, and tells that it was ended. One that was revoked before stays as it is, and leaves
+    /// no second trace.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`], [`Error::LastAdminKey`] if nobody could make another, and those of the disk.
+    pub async fn revoke_key(
+        &self,
+        id: &str,
+        now: UnixMillis,
+        entry: AuditEntry,
+    ) -> Result<KeyView> {
+        let id = id.to_owned();
+        self.writer
+            .write(move |c| {
+                let (view, changed) = keys::revoke(c, &id, now)?;
+                if changed {
+                    audit::append(c, &entry)?;
+                }
+                Ok(view)
+            })
+            .await
+    }
+
+    /// All keys that were ever made, the oldest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn keys(&self) -> Result<Vec<StoredKey>> {
+        self.readers.read(keys::list).await
     }
 
     /// Adds a row to the audit trail, which has no other way to change.

@@ -4,6 +4,7 @@ mod chat;
 mod commands;
 mod completions;
 mod feedback;
+mod keys;
 mod models;
 mod service;
 mod stream;

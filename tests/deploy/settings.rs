@@ -38,7 +38,10 @@ pub(crate) fn image() -> Result<Variables> {
 
 #[test]
 fn the_image_alone_is_refused_until_somebody_says_who_checks_callers() -> Result<()> {
-    let refused = check(&image()?, &[])?;
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(hone_binary());
+    command.env_clear().envs(image()?).current_dir(folder.path());
+    let refused = command.arg("--data-dir").arg(folder.path().join("data")).output()?;
     let words = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{words}");
     assert!(words.contains("auth.allow_unauthenticated = true"), "{words}");

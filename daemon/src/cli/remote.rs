@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use hone_api::UnixMillis;
+use hone_api::key::Scope;
+use hone_config::Seconds;
 
 /// `hone chat`
 #[derive(Debug, Clone, Args)]
@@ -170,6 +173,59 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a label looks like family=billing".to_owned()),
+    }
+}
+
+/// `hone keys …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; it is shown once
+    Create(KeysCreate),
+    /// All keys that were ever made, without their secrets
+    List,
+    /// End a key at once
+    Revoke {
+        /// Its id, as `hone keys list` shows it
+        id: String,
+    },
+}
+
+/// `hone keys create`
+#[derive(Debug, Clone, Args)]
+pub struct KeysCreate {
+    /// Whose it is
+    #[arg(long)]
+    pub name: String,
+    /// What it may do: chat, feedback, export, adapters, cycles, admin; may be repeated
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_delimiter = ',')]
+    pub scopes: Vec<Scope>,
+    /// When it ends by itself: a time from now (90d, 12h) or a date (2030-01-31) [default: never]
+    #[arg(long, value_name = "WHEN", value_parser = end)]
+    pub expires: Option<UnixMillis>,
+    /// Requests in any minute [default: no bound]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub requests_per_minute: Option<u32>,
+    /// Tokens of prompts and answers in any minute [default: no bound]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens_per_minute: Option<u32>,
+    /// Requests for answers under way at once [default: no bound]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_streams: Option<u32>,
+}
+
+/// The instant of a time from now, or of the beginning of a day here.
+fn end(text: &str) -> Result<UnixMillis, String> {
+    let now = UnixMillis::now();
+    if let Ok(span) = text.parse::<Seconds>() {
+        let span = i64::try_from(span.0.as_millis()).unwrap_or(i64::MAX);
+        return Ok(UnixMillis(now.0.saturating_add(span)));
+    }
+    let day = text.parse::<jiff::civil::Date>().ok();
+    let begins = day.and_then(|day| day.to_zoned_datetime(jiff::tz::TimeZone::system()).ok());
+    match begins.map(|at| UnixMillis(at.timestamp().as_millisecond())) {
+        Some(at) if at > now => Ok(at),
+        Some(_) => Err("that day has begun; name a later one".to_owned()),
+        None => Err("write a time from now (90d, 12h) or a date (2030-01-31)".to_owned()),
     }
 }
 

@@ -112,6 +112,14 @@ impl Client {
         self.json(self.request(Method::DELETE, path)).await
     }
 
+    /// `DELETE path`, read as what it answers.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn delete_as<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.json(self.request(Method::DELETE, path)).await
+    }
+
     /// Whether the daemon is ready to answer.
     pub async fn is_ready(&self) -> bool {
         let answer = self.request(Method::GET, "/readyz").timeout(Duration::from_secs(2));

@@ -18,6 +18,14 @@ pub fn cycle(id: &str) -> Result<String, ClientError> {
     Ok(format!("/v1/cycles/{}", segment("a cycle", id)?))
 }
 
+/// `/v1/keys/ID`.
+///
+/// # Errors
+/// Nothing can have this name.
+pub fn key(id: &str) -> Result<String, ClientError> {
+    Ok(format!("/v1/keys/{}", segment("a key", id)?))
+}
+
 /// `/v1/feedback/waiting/ID/discard`.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod cycle;
 mod eval;
 pub mod feedback;
 pub mod follow;
+mod keys;
 mod local_eval;
 mod serve;
 mod status;
@@ -139,6 +140,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Adapters(command) => wait(adapters::run(&context, command)),
         Command::Cycle(command) => wait(cycle::run(&context, command)),
         Command::Feedback(command) => wait(feedback::run(&context, command)),
+        Command::Keys(command) => wait(keys::run(&context, command)),
         Command::Status => wait(status::run(&context)),
         Command::Why(args) => wait(why::run(&context, &args)),
         Command::Config(command) => config::run(&context, &command),

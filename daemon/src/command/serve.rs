@@ -2,6 +2,7 @@
 
 use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
+use crate::exposure::Exposed;
 use crate::{load, serve, telemetry};
 
 /// Serves until SIGTERM or Ctrl-C.
@@ -22,7 +23,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
         let name = loaded.config.model.name();
         let mut signals = serve::Signals::catch()?;
         let running = tokio::select! {
-            running = serve::start(loaded, sources) => running?,
+            running = serve::start(loaded, sources) => running.map_err(refused)?,
             // Nothing is served yet, so there is nothing to drain.
             _ = signals.next() => return Ok(()),
         };
@@ -34,4 +35,9 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
         output.say(format_args!("{name} answers at {url}/v1; Ctrl-C stops it"));
         Ok(running.wait().await?)
     })
+}
+
+/// An address that is open to everybody is a wrong configuration: starting again does not help.
+fn refused(error: anyhow::Error) -> Failure {
+    if error.is::<Exposed>() { Failure::Usage(error.to_string()) } else { Failure::Failed(error) }
 }

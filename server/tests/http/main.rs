@@ -5,7 +5,9 @@
 mod adapters;
 mod chat;
 mod completions;
+mod door;
 mod feedback;
+mod keys;
 mod operation;
 mod refusals;
 mod stream;

@@ -11,7 +11,8 @@ use crate::world::World;
 #[actix_web::test]
 async fn probes_and_pages_answer() {
     let world = World::new();
-    for path in ["/livez", "/readyz", "/startupz"] {
+    assert_eq!(world.get("/version").await.ok()["version"], env!("CARGO_PKG_VERSION"));
+    for path in ["/livez", "/readyz", "/startupz", "/health", "/ping"] {
         assert_eq!(world.get(path).await.ok(), json!({"status": "ok"}), "{path}");
     }
     for path in ["/", "/docs"] {

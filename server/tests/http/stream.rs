@@ -230,8 +230,14 @@ async fn a_full_queue_says_when_to_come_back() {
 }
 
 fn serve(world: &World, drain: Duration) -> hone_server::Running {
-    let options =
-        Options { listen: "127.0.0.1:0".parse().unwrap(), workers: 1, body_limit: 64 << 10, drain };
+    let options = Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workers: 1,
+        hosts: Vec::new(),
+        cors_origins: Vec::new(),
+        body_limit: 64 << 10,
+        drain,
+    };
     hone_server::run(world.parts.clone(), &options).unwrap()
 }
 
@@ -243,7 +249,9 @@ async fn a_client_that_leaves_drops_its_answer_and_leaves_a_record() {
     let body = ask(json!({"stream": true})).to_string();
     let mut client = TcpStream::connect(server.address()).unwrap();
     let length = body.len();
-    let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {length}");
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}"
+    );
     client.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).unwrap();
     let read = tokio::task::spawn_blocking(move || {
         let mut text = String::new();
@@ -291,6 +299,34 @@ async fn stopping_lets_streams_finish_and_refuses_new_requests() {
 }
 
 #[actix_web::test]
+async fn answers_under_way_are_bounded_for_each_key() {
+    let engine = Scripted::slow();
+    let world = World::with_engine(engine.clone());
+    let wanted = json!({"name": "app", "scopes": ["admin"], "max_streams": 1});
+    let made = world.post("/v1/keys", &wanted).await.ok();
+    let key = made["key"].as_str().unwrap();
+    let server = serve(&world, Duration::from_secs(60));
+    let url = format!("http://{}/v1/chat/completions", server.address());
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let body = ask(json!({"stream": true}));
+    let send = || client.post(&url).bearer_auth(key).json(&body).send();
+    for _ in 0..2 {
+        let mut open = send().await.unwrap();
+        assert_eq!(open.status(), 200);
+        open.chunk().await.unwrap().unwrap();
+        for _ in 0..2 {
+            let refused = send().await.unwrap();
+            assert_eq!(refused.status(), 429);
+            assert_eq!(refused.headers()["retry-after"], "1");
+        }
+        engine.finish();
+        // Who has read the end finds its place free again.
+        while open.chunk().await.unwrap().is_some() {}
+    }
+    server.stop().await;
+}
+
+#[actix_web::test]
 async fn when_the_drain_time_is_over_streams_end_with_an_error() {
     let world = World::with_engine(Scripted::slow());
     let server = serve(&world, Duration::from_millis(30));
@@ -320,7 +356,8 @@ async fn a_body_that_is_announced_too_long_is_refused_before_it_comes() {
         let refused = tokio::task::spawn_blocking(move || {
             let mut client = TcpStream::connect(address).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-            let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9000000";
+            let head =
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9000000";
             client.write_all(format!("{head}\r\n{more}\r\n").as_bytes()).unwrap();
             let mut answer = String::new();
             while !answer.contains("request_too_large") {

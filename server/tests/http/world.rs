@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use actix_web::http::Method;
+use actix_web::http::header::{self, HeaderValue};
 use actix_web::test::{self, TestRequest};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -19,9 +20,12 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
+use hone_server::caller::Caller;
 use hone_server::control::{
     Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
 };
+use hone_server::door::Door;
+use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
@@ -121,7 +125,9 @@ impl World {
             store: store.clone(),
             arrived: Mutex::default(),
         });
+        let keys = Arc::new(KeyRing::new(store.clone(), Vec::new()));
         let parts = Parts {
+            keys,
             engine,
             registry,
             store,
@@ -130,13 +136,24 @@ impl World {
             served_name: "tiny".to_owned(),
             sources: SourceHasher::new([1; 32]),
         };
-        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, true));
+        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, Door::new(true, &[], &[])));
         Self { parts, state, folder }
+    }
+
+    /// The same surroundings behind another door.
+    pub(crate) fn behind(mut self, door: Door) -> Self {
+        self.state = Arc::new(AppState::new(self.parts.clone(), 64 << 10, door));
+        self
     }
 
     pub(crate) async fn send(&self, request: TestRequest) -> Reply {
         let service = test::init_service(hone_server::app(Arc::clone(&self.state))).await;
-        let response = test::call_service(&service, request.to_request()).await;
+        let mut request = request.to_request();
+        let headers = &mut request.head_mut().headers;
+        if !headers.contains_key(header::HOST) {
+            headers.insert(header::HOST, HeaderValue::from_static("127.0.0.1:8080"));
+        }
+        let response = test::call_service(&service, request).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = test::read_body(response).await;
         Reply { status, headers, text: String::from_utf8(body.to_vec()).unwrap() }
@@ -240,7 +257,7 @@ pub(crate) fn cycle(id: CycleId) -> CycleView {
 }
 
 impl Control for Desk {
-    fn start_cycle(&self) -> BoxFuture<'_, ControlResult<CycleView>> {
+    fn start_cycle(&self, _: &Caller) -> BoxFuture<'_, ControlResult<CycleView>> {
         async {
             let cycle = cycle(CycleId::new());
             self.store.insert_cycle(cycle.clone()).await?;
@@ -249,7 +266,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn next_cycle(&self) -> BoxFuture<'_, NextCycle> {
+    fn next_cycle(&self, _: &Caller) -> BoxFuture<'_, NextCycle> {
         let next = NextCycle {
             enabled: true,
             at: None,
@@ -277,7 +294,7 @@ impl Control for Desk {
         FeedbackLimits { text: 64 << 10, tags: 8, tag_text: 4 << 10 }
     }
 
-    fn waiting(&self) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
+    fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move {
             let filter = InteractionFilter { order: Order::Descending, ..Default::default() };
             let all = self.store.interactions(filter).await?.items.into_iter();
@@ -297,12 +314,13 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn cancel_cycle(&self, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
+    fn cancel_cycle(&self, _: &Caller, id: CycleId) -> BoxFuture<'_, ControlResult<CycleView>> {
         async move { Err(ControlError::Conflict(format!("{id} has ended"))) }.boxed()
     }
 
     fn cycle_events(
         &self,
+        _: &Caller,
         id: CycleId,
         after: u64,
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
@@ -320,7 +338,7 @@ impl Control for Desk {
         async move { Ok(stream::iter(events).boxed()) }.boxed()
     }
 
-    fn promote(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn promote(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = self.id(&change.to.unwrap_or(AdapterRef::Base))?;
             self.swap(self.registry.promote(to, change.expected_live, UnixMillis::now())?)
@@ -328,7 +346,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn rollback(&self, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn rollback(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = change.to.map(|to| self.id(&to)).transpose()?;
             self.swap(self.registry.rollback(
@@ -341,7 +359,11 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn import_adapter(&self, import: ImportAdapter) -> BoxFuture<'_, ControlResult<AdapterView>> {
+    fn import_adapter(
+        &self,
+        _: &Caller,
+        import: ImportAdapter,
+    ) -> BoxFuture<'_, ControlResult<AdapterView>> {
         async move {
             let source = self.registry.drop_path(&import.folder)?;
             Ok(self.registry.import(Import {
@@ -355,7 +377,11 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn delete_adapter(&self, adapter: AdapterRef) -> BoxFuture<'_, ControlResult<AdapterId>> {
+    fn delete_adapter(
+        &self,
+        _: &Caller,
+        adapter: AdapterRef,
+    ) -> BoxFuture<'_, ControlResult<AdapterId>> {
         async move {
             let id = self.registry.get(&adapter)?.id;
             self.registry.delete(id)?;
@@ -364,22 +390,26 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn load_lora(&self, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
+    fn load_lora(&self, _: &Caller, load: LoadLora) -> BoxFuture<'_, ControlResult<()>> {
         async move {
             if !load.in_place && self.id(&AdapterRef::Name(load.name.clone())).is_ok() {
                 return Err(ControlError::Conflict(format!("`{}` is loaded already", load.name)));
             }
             let import = ImportAdapter { folder: load.path, name: Some(load.name) };
-            self.import_adapter(import).await.map(drop)
+            self.import_adapter(&Caller::operator(), import).await.map(drop)
         }
         .boxed()
     }
 
-    fn unload_lora(&self, name: String) -> BoxFuture<'_, ControlResult<()>> {
-        async move { self.delete_adapter(AdapterRef::Name(name)).await.map(drop) }.boxed()
+    fn unload_lora(&self, _: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>> {
+        async move { self.delete_adapter(&Caller::operator(), AdapterRef::Name(name)).await.map(drop) }.boxed()
     }
 
-    fn start_eval(&self, request: EvalRequest) -> BoxFuture<'_, ControlResult<EvalView>> {
+    fn start_eval(
+        &self,
+        _: &Caller,
+        request: EvalRequest,
+    ) -> BoxFuture<'_, ControlResult<EvalView>> {
         async move {
             Ok(EvalView {
                 id: RunId::new(),
@@ -397,7 +427,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn eval(&self, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
+    fn eval(&self, _: &Caller, id: RunId) -> BoxFuture<'_, ControlResult<EvalView>> {
         async move { Err(ControlError::NotFound(format!("there is no evaluation `{id}`"))) }.boxed()
     }
 

@@ -71,5 +71,5 @@ pub(crate) fn feedback(id: InteractionId, signal: Signal) -> NewFeedback {
         source: Some("key-1/u".to_owned()),
         created_at: UnixMillis(5),
     };
-    NewFeedback { feedback, idempotency_key: None }
+    NewFeedback { feedback, key_id: Some("key-1".to_owned()), idempotency_key: None }
 }

@@ -51,6 +51,8 @@ async fn each_filter_keeps_what_it_says() {
         (InteractionFilter { stored: Some(true), ..all.clone() }, vec![0, 3, 6, 9]),
         (InteractionFilter { stored: Some(false), ..all.clone() }, vec![1, 2, 4, 5, 7, 8]),
         (InteractionFilter { endpoint: Some(Endpoint::Completion), ..all.clone() }, vec![2, 8]),
+        (InteractionFilter { key_id: Some("key-1".into()), ..all.clone() }, (0..10).collect()),
+        (InteractionFilter { key_id: Some("key-2".into()), ..all.clone() }, vec![]),
         (InteractionFilter { has_feedback: Some(true), ..all.clone() }, vec![0]),
         (InteractionFilter { has_feedback: Some(false), ..all.clone() }, (1..10).collect()),
         (

@@ -6,6 +6,7 @@
 )]
 
 mod fixture;
+mod keys;
 mod kill;
 mod lists;
 mod model;

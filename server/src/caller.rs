@@ -1,0 +1,178 @@
+//! Who calls. The first argument of each handler says what its caller must be allowed to do; who may not
+//! is refused there, before a body is read. From there the caller goes on to the daemon and to the log.
+
+use std::future::{Ready, ready};
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use actix_web::dev::Payload;
+use actix_web::http::{StatusCode, header};
+use actix_web::{FromRequest, HttpRequest, web};
+use hone_api::UnixMillis;
+use hone_api::key::Scope;
+
+use crate::error::ApiError;
+use crate::key_ring::Key;
+use crate::meter::Allowance;
+use crate::source::{SourceHasher, Speaker};
+use crate::state::AppState;
+
+/// The header that names the end user where the body does not.
+const USER: &str = "x-hone-user";
+/// Who the audit trail names while there are no keys.
+const OPERATOR: &str = "operator";
+
+/// Who calls: a key, if keys were made, and an end user behind it.
+#[derive(Debug, Clone, Default)]
+pub struct Caller {
+    key: Option<Arc<Key>>,
+    /// The end user, as the header names it.
+    named: Option<Vec<u8>>,
+    address: Option<IpAddr>,
+}
+
+impl Caller {
+    /// Whoever owns the data directory: may do everything.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self::default()
+    }
+
+    fn of(request: &HttpRequest, state: &AppState) -> Result<Self, ApiError> {
+        let presented = request.headers().get(header::AUTHORIZATION);
+        let key = state.keys.key_of(presented, UnixMillis::now())?;
+        let named = request.headers().get(USER).map(|value| value.as_bytes().to_vec());
+        // The port is another one with every connection.
+        let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
+        Ok(Self { key, named, address })
+    }
+
+    /// The key's id; `None` while there are no keys.
+    #[must_use]
+    pub fn key_id(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.view.id.as_str())
+    }
+
+    /// Who the audit trail names.
+    #[must_use]
+    pub fn actor(&self) -> String {
+        self.key_id().unwrap_or(OPERATOR).to_owned()
+    }
+
+    /// Whether this caller may do what needs a scope. While there are no keys everybody may.
+    #[must_use]
+    pub fn may(&self, scope: Scope) -> bool {
+        self.key.as_ref().is_none_or(|key| key.view.may(scope))
+    }
+
+    /// Whether its tags `check` and `family` count: they decide what the gate asks.
+    pub(crate) fn may_steer(&self) -> bool {
+        self.may(Scope::Adapters)
+    }
+
+    /// The key whose answers it may read; `None`: all of them.
+    pub(crate) fn reads_only(&self) -> Option<&str> {
+        self.key_id().filter(|_| !self.may(Scope::Export))
+    }
+
+    /// Who speaks, hashed: the key together with the end user, whom the body may name.
+    pub(crate) fn source(&self, hasher: &SourceHasher, user: Option<&str>) -> Option<String> {
+        hasher.hash(&Speaker {
+            key: self.key_id(),
+            user: user.map(str::as_bytes),
+            header: self.named.as_deref(),
+            address: self.address,
+        })
+    }
+
+    /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.
+    pub(crate) fn answer(&self, prompt: u32) -> Result<Option<Allowance>, ApiError> {
+        Ok(self.key.as_ref().map(|key| key.meter.answer(prompt)).transpose()?)
+    }
+
+    /// Counts one request.
+    fn count(&self) -> Result<(), ApiError> {
+        Ok(self.key.as_ref().map_or(Ok(()), |key| key.meter.request())?)
+    }
+
+    fn check(&self, scope: Option<Scope>) -> Result<(), ApiError> {
+        match scope {
+            Some(scope) if !self.may(scope) => {
+                let message = format!(
+                    "this API key lacks the scope `{scope}`; `hone keys create --scope {scope}` \
+                     makes one that has it"
+                );
+                Err(ApiError::new(StatusCode::FORBIDDEN, message).code("missing_scope"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a handler needs of its caller.
+pub(crate) trait Needs {
+    /// `None`: any key will do.
+    const SCOPE: Option<Scope>;
+}
+
+/// A caller that may do what `S` needs.
+pub(crate) struct May<S> {
+    caller: Caller,
+    needs: PhantomData<fn() -> S>,
+}
+
+impl<S> Deref for May<S> {
+    type Target = Caller;
+
+    fn deref(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl<S: Needs> FromRequest for May<S> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let Some(state) = request.app_data::<web::Data<AppState>>() else {
+            return ready(Err(ApiError::internal("no state")));
+        };
+        let caller = Caller::of(request, state).and_then(|caller| {
+            caller.check(S::SCOPE)?;
+            caller.count()?;
+            Ok(Self { caller, needs: PhantomData })
+        });
+        ready(caller.inspect_err(|error| {
+            if let Some(reason) = error.word() {
+                state.metrics.rejected.with_label_values(&[reason]).inc();
+            }
+        }))
+    }
+}
+
+/// What there is to be allowed to: `May<to::Chat>`.
+pub(crate) mod to {
+    use super::{Needs, Scope};
+
+    macro_rules! needs {
+        ($($name:ident: $scope:expr,)*) => {$(
+            pub(crate) enum $name {}
+            impl Needs for $name {
+                const SCOPE: Option<Scope> = $scope;
+            }
+        )*};
+    }
+
+    needs! {
+        Chat: Some(Scope::Chat),
+        Feedback: Some(Scope::Feedback),
+        Export: Some(Scope::Export),
+        Adapters: Some(Scope::Adapters),
+        Cycles: Some(Scope::Cycles),
+        Admin: Some(Scope::Admin),
+        // What every key may see: names of models, figures, this API's description.
+        Look: None,
+    }
+}

@@ -1,0 +1,102 @@
+//! Table `keys`: who may call. Of each secret only a hash is kept.
+
+use hone_api::UnixMillis;
+use hone_api::key::{KeyView, Scope};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::column;
+use crate::error::{Error, Result, is_taken};
+
+/// A key as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// What is told of it.
+    pub view: KeyView,
+    /// The hash of its secret.
+    pub secret_hash: [u8; 32],
+}
+
+pub(crate) fn insert(connection: &Connection, key: &StoredKey) -> Result<()> {
+    let view = &key.view;
+    if !view.may(Scope::Admin) && count(connection)? == 0 {
+        return Err(Error::FirstKey);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO keys (id, name, secret_hash, scopes, limits, created_at, expires_at,
+                 revoked_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            view.id,
+            view.name,
+            key.secret_hash,
+            column::to_json("scopes", &view.scopes)?,
+            column::to_json("limits", &view.limits)?,
+            view.created_at.0,
+            view.expires_at.map(|at| at.0),
+            view.revoked_at.map(|at| at.0),
+        ])
+        .map_err(
+            |error| {
+                if is_taken(&error) { Error::Duplicate(view.id.clone()) } else { error.into() }
+            },
+        )?;
+    Ok(())
+}
+
+fn count(connection: &Connection) -> Result<i64> {
+    Ok(connection.query_row("SELECT count(*) FROM keys", [], |row| row.get(0))?)
+}
+
+/// Ends a key; whether that changed anything. One that was revoked before stays revoked since then.
+pub(crate) fn revoke(
+    connection: &Connection,
+    id: &str,
+    now: UnixMillis,
+) -> Result<(KeyView, bool)> {
+    let found = connection
+        .prepare_cached("SELECT * FROM keys WHERE id = ?1")?
+        .query_row([id], |row| Ok(read(row)))
+        .optional()?;
+    let mut view = found.ok_or_else(|| Error::UnknownKey(id.to_owned()))??.view;
+    if view.revoked_at.is_some() {
+        return Ok((view, false));
+    }
+    let is_another =
+        |key: &StoredKey| key.view.id != id && key.view.is_valid(now) && key.view.may(Scope::Admin);
+    let is_admin = view.is_valid(now) && view.may(Scope::Admin);
+    if is_admin && !list(connection)?.iter().any(is_another) {
+        return Err(Error::LastAdminKey);
+    }
+    connection
+        .prepare_cached("UPDATE keys SET revoked_at = ?2 WHERE id = ?1")?
+        .execute(params![id, now.0])?;
+    view.revoked_at = Some(now);
+    Ok((view, true))
+}
+
+/// All of them, the oldest first.
+pub(crate) fn list(connection: &Connection) -> Result<Vec<StoredKey>> {
+    let mut statement = connection.prepare_cached("SELECT * FROM keys ORDER BY created_at, id")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+fn read(row: &Row<'_>) -> Result<StoredKey> {
+    let view = KeyView {
+        id: row.get("id")?,
+        object: "key".to_owned(),
+        name: row.get("name")?,
+        scopes: column::json(row, "scopes")?,
+        limits: column::json(row, "limits")?,
+        created_at: column::instant(row, "created_at")?,
+        expires_at: row.get::<_, Option<i64>>("expires_at")?.map(UnixMillis),
+        revoked_at: row.get::<_, Option<i64>>("revoked_at")?.map(UnixMillis),
+    };
+    Ok(StoredKey { view, secret_hash: row.get("secret_hash")? })
+}
