@@ -145,7 +145,9 @@ impl KeyRing {
             return Ok(None);
         }
         let Some(presented) = presented else {
-            return Err(refused("an API key is needed; send `Authorization: Bearer hone-…`"));
+            return Err(refused(
+                "an API key is needed; send `Authorization: Bearer hone-…` (commands: --api-key or HONE_API_KEY)",
+            ));
         };
         let found = presented.to_str().ok().and_then(parts).and_then(|(id, secret)| {
             self.get(id).filter(|key| key.opens_with(secret) && key.view.is_valid(now))
