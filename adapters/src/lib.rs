@@ -23,6 +23,7 @@ pub mod pointer;
 mod refusal;
 mod registry;
 mod reserve;
+mod servable;
 mod shape;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]

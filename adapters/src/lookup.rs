@@ -11,7 +11,8 @@ use hone_api::{AdapterId, AdapterRef, UnixMillis};
 use crate::manifest::Manifest;
 use crate::open::adapter_dirs;
 use crate::pointer::LIVE;
-use crate::registry::{Inner, check_servable};
+use crate::registry::Inner;
+use crate::servable::check_servable;
 use crate::{BaseShape, Error, LivePointer, Result};
 
 /// The adapter and its folder; `None` is the base. Its files are checked against its manifest.

@@ -13,7 +13,7 @@ use hone_api::{AdapterId, UnixMillis};
 use crate::fs::{remove_unfinished, sync_dir};
 use crate::manifest::MANIFEST;
 use crate::pointer::LIVE;
-use crate::registry::{check_servable, is_shortage};
+use crate::servable::{check_servable, is_shortage};
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc};
 
 /// A data directory, made consistent.

@@ -10,10 +10,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
 
-use crate::fs::{check_adapter_name, confine, open_plain, remove_dir, sync_dir};
+use crate::fs::{check_adapter_name, confine, remove_dir, sync_dir};
 use crate::pointer::LIVE;
 use crate::reserve::Reserve;
-use crate::{BaseShape, Error, LivePointer, Manifest, Result, WEIGHTS, gc, state};
+use crate::servable::check_servable;
+use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc, state};
 
 /// The adapters of one data directory. Only one process may have it open for writing.
 ///
@@ -429,42 +430,6 @@ struct Move<'a> {
 
 fn label(id: Option<AdapterId>) -> String {
     id.map_or_else(|| "base".to_owned(), |id| id.to_string())
-}
-
-/// Whether the system had too little of something, which says nothing of the file: files that may be open (EMFILE, ENFILE), or
-/// memory.
-pub(crate) fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
-        .iter()
-        .any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
-}
-
-/// Whether an adapter may serve: made for this base, and its weights are the verified ones.
-pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) -> Result<()> {
-    let id = manifest.id;
-    if manifest.base_digest != base.digest {
-        let made_for = manifest.base_digest.clone();
-        return Err(Error::OtherBase { id, made_for, here: base.digest.clone() });
-    }
-    for (file, expected) in [(crate::CONFIG, &manifest.config_blake3), (WEIGHTS, &manifest.blake3)]
-    {
-        let mut hasher = blake3::Hasher::new();
-        let hashed = open_plain(&dir.join(file)).and_then(|file| {
-            hasher.update_reader(file)?;
-            Ok(())
-        });
-        if let Err(error) = hashed {
-            if is_shortage(&error) {
-                return Err(Error::Io(error));
-            }
-            return Err(Error::Damaged { id, what: error.to_string() });
-        }
-        if hasher.finalize().to_hex().as_str() != expected {
-            return Err(Error::Damaged { id, what: format!("{file} has changed since import") });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

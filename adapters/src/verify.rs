@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::fs::{open_plain, read_bounded};
 use crate::header::{self, Dtype, Entry, MAX_HEADER};
 use crate::peft::{self, CONFIG, MAX_CONFIG, PeftConfig};
-use crate::registry::is_shortage;
+use crate::servable::is_shortage;
 use crate::{BaseShape, Error, Refusal, Result};
 
 /// The weights' file name.

@@ -4,8 +4,8 @@ use hone_api::UnixMillis;
 use hone_api::key::{KeyView, Scope};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use crate::column;
 use crate::error::{Error, Result, is_taken};
+use crate::{AuditEntry, Store, audit, column};
 
 /// A key as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,54 @@ pub struct StoredKey {
     pub secret_hash: [u8; 32],
 }
 
-pub(crate) fn insert(connection: &Connection, key: &StoredKey) -> Result<()> {
+impl Store {
+    /// Stores a new key, and that it was made.
+    ///
+    /// # Errors
+    /// [`Error::FirstKey`] if it is the first one and may make no others, [`Error::Duplicate`] if its id
+    /// is taken, and those of the disk.
+    pub async fn insert_key(&self, key: StoredKey, entry: AuditEntry) -> Result<()> {
+        self.writer
+            .write(move |c| {
+                insert(c, &key)?;
+                audit::append(c, &entry)
+            })
+            .await
+    }
+
+    /// Ends a key, and tells that it was ended. One that was revoked before stays as it is, and leaves
+    /// no second trace.
+    ///
+    /// # Errors
+    /// [`Error::UnknownKey`], [`Error::LastAdminKey`] if nobody could make another, and those of the disk.
+    pub async fn revoke_key(
+        &self,
+        id: &str,
+        now: UnixMillis,
+        entry: AuditEntry,
+    ) -> Result<KeyView> {
+        let id = id.to_owned();
+        self.writer
+            .write(move |c| {
+                let (view, changed) = revoke(c, &id, now)?;
+                if changed {
+                    audit::append(c, &entry)?;
+                }
+                Ok(view)
+            })
+            .await
+    }
+
+    /// All keys that were ever made, the oldest first.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn keys(&self) -> Result<Vec<StoredKey>> {
+        self.readers.read(list).await
+    }
+}
+
+fn insert(connection: &Connection, key: &StoredKey) -> Result<()> {
     let view = &key.view;
     if !view.may(Scope::Admin) && count(connection)? == 0 {
         return Err(Error::FirstKey);
@@ -50,11 +97,7 @@ fn count(connection: &Connection) -> Result<i64> {
 }
 
 /// Ends a key; whether that changed anything. One that was revoked before stays revoked since then.
-pub(crate) fn revoke(
-    connection: &Connection,
-    id: &str,
-    now: UnixMillis,
-) -> Result<(KeyView, bool)> {
+fn revoke(connection: &Connection, id: &str, now: UnixMillis) -> Result<(KeyView, bool)> {
     let found = connection
         .prepare_cached("SELECT * FROM keys WHERE id = ?1")?
         .query_row([id], |row| Ok(read(row)))
@@ -77,7 +120,7 @@ pub(crate) fn revoke(
 }
 
 /// All of them, the oldest first.
-pub(crate) fn list(connection: &Connection) -> Result<Vec<StoredKey>> {
+fn list(connection: &Connection) -> Result<Vec<StoredKey>> {
     let mut statement = connection.prepare_cached("SELECT * FROM keys ORDER BY created_at, id")?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();

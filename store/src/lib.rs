@@ -34,7 +34,6 @@ use std::sync::Arc;
 use hone_api::cycle::{CycleEvent, CycleView};
 use hone_api::feedback::Feedback;
 use hone_api::interaction::Interaction;
-use hone_api::key::KeyView;
 use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
 pub use announce::Announced;
@@ -367,51 +366,6 @@ impl Store {
     /// Those of the disk.
     pub async fn events(&self, cycle: CycleId, after_sequence: u64) -> Result<Vec<CycleEvent>> {
         self.readers.read(move |c| cycles::events(c, cycle, after_sequence)).await
-    }
-
-    /// Stores a new key, and that it was made.
-    ///
-    /// # Errors
-    /// [`Error::FirstKey`] if it is the first one and may make no others, [`Error::Duplicate`] if its id
-    /// is taken, and those of the disk.
-    pub async fn insert_key(&self, key: StoredKey, entry: AuditEntry) -> Result<()> {
-        self.writer
-            .write(move |c| {
-                keys::insert(c, &key)?;
-                audit::append(c, &entry)
-            })
-            .await
-    }
-
-    /// Ends a key, and tells that it was ended. One that was revoked before stays as it is, and leaves
-    /// no second trace.
-    ///
-    /// # Errors
-    /// [`Error::UnknownKey`], [`Error::LastAdminKey`] if nobody could make another, and those of the disk.
-    pub async fn revoke_key(
-        &self,
-        id: &str,
-        now: UnixMillis,
-        entry: AuditEntry,
-    ) -> Result<KeyView> {
-        let id = id.to_owned();
-        self.writer
-            .write(move |c| {
-                let (view, changed) = keys::revoke(c, &id, now)?;
-                if changed {
-                    audit::append(c, &entry)?;
-                }
-                Ok(view)
-            })
-            .await
-    }
-
-    /// All keys that were ever made, the oldest first.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn keys(&self) -> Result<Vec<StoredKey>> {
-        self.readers.read(keys::list).await
     }
 
     /// Adds a row to the audit trail, which has no other way to change.

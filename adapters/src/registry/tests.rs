@@ -1,6 +1,7 @@
 //! The registry as a whole: promotions, repairs, and a small model that it is compared with.
 
 use super::*;
+use crate::WEIGHTS;
 use crate::import::Import;
 use crate::pointer::LIVE;
 use crate::testing::{peft_config, tiny_base, write_random_adapter};
