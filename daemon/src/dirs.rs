@@ -1,11 +1,17 @@
 //! Where things lie in the data directory.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use hone_api::{CycleId, RunId};
 
-/// Makes the data directory, if it is not there.
+/// From now on what this process makes is for its own user alone: chats are nobody else's business.
+pub fn keep_private() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
+/// Makes the data directory, if it is not there, for its owner alone.
 ///
 /// # Errors
 /// It cannot be made or is something else; the words name the flag that chooses another.
@@ -13,7 +19,8 @@ pub fn make(root: &Path) -> anyhow::Result<()> {
     if root.exists() && !root.is_dir() {
         anyhow::bail!("{} is not a folder; choose another --data-dir", root.display());
     }
-    std::fs::create_dir_all(root).with_context(|| {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(root).with_context(|| {
         let root = root.display();
         format!("{root} cannot be made; choose another --data-dir, or allow writing there")
     })

@@ -32,8 +32,13 @@ fn all_files(folder: &Path, into: &mut Vec<u8>) -> Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             all_files(&path, into)?;
-        } else {
-            into.extend(fs_err::read(path)?);
+            continue;
+        }
+        match fs_err::read(path) {
+            Ok(bytes) => into.extend(bytes),
+            // A file that is replaced in one step has another name for a moment.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())

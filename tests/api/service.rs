@@ -49,6 +49,32 @@ async fn sigterm_lets_open_streams_finish() -> Result<()> {
     Ok(())
 }
 
+/// The files and folders below one that somebody else than their owner may read or write.
+fn open_to_others(dir: &std::path::Path, found: &mut Vec<String>) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.symlink_metadata()?.permissions().mode() & 0o077 != 0 {
+            found.push(path.display().to_string());
+        }
+        if path.is_dir() {
+            open_to_others(&path, found)?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_kept_is_for_its_owner_alone() -> Result<()> {
+    let hone = Hone::start().await?;
+    hone.chat("hone", "Hi").await?;
+    let mut found = Vec::new();
+    open_to_others(&hone.data(), &mut found)?;
+    assert!(found.is_empty(), "{found:?}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_second_daemon_on_the_same_data_is_refused() -> Result<()> {
     let hone = Hone::start().await?;

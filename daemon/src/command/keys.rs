@@ -10,7 +10,7 @@ use hone_store::Store;
 use super::{Context, Outcome, words};
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
-use crate::dirs::Dirs;
+use crate::dirs::{self, Dirs};
 use crate::lock::DataLock;
 use crate::output::{Output, Table};
 
@@ -55,6 +55,7 @@ async fn by_daemon(
 async fn in_data_dir(context: &Context, command: KeysCommand) -> Outcome {
     let output = context.output;
     let data_dir = context.config(Vec::new())?.config.server.data_dir;
+    dirs::keep_private();
     let _lock = DataLock::take(&data_dir)?;
     output.say(format_args!("no daemon runs; this is the data directory {}", data_dir.display()));
     let store = Store::open(&Dirs::open(&data_dir)?.database())?;

@@ -86,12 +86,16 @@ impl Context {
             flags.push(flag("--data-dir", "server.data_dir", dir.to_string_lossy()));
         }
         if self.global.verbose > 0 {
-            let level = if self.global.verbose == 1 { "debug" } else { "trace" };
-            flags.push(flag("-v", "telemetry.log", level));
+            let filter = if self.global.verbose == 1 { "debug" } else { TRACE };
+            flags.push(flag("-v", "telemetry.log", filter));
         }
         Sources::from_process(self.global.config.clone(), flags)
     }
 }
+
+/// What `-vv` tells: everything, but for who watches folders, which would tell of the log's own growth where that is
+/// one of them, and so for ever; and for the tokenizer, which has a line for each sign of a text.
+const TRACE: &str = "trace,notify=info,notify_debouncer_full=info,tokenizers=info";
 
 /// A setting by a flag.
 pub fn flag(name: &str, key: &str, value: impl Into<String>) -> Flag {

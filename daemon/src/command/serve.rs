@@ -3,7 +3,7 @@
 use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
 use crate::exposure::Exposed;
-use crate::{load, serve, telemetry};
+use crate::{dirs, load, serve, telemetry};
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -18,6 +18,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
     let loaded = load::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::start(&loaded.config.telemetry.log, loaded.config.telemetry.json)
         .map_err(|error| Failure::Usage(format!("{error:#}")))?;
+    dirs::keep_private();
     let output = context.output;
     tokio::runtime::Runtime::new()?.block_on(async move {
         let name = loaded.config.model.name();
