@@ -123,6 +123,10 @@ id!(
     /// One training run.
     RunId, "run-", "a run"
 );
+id!(
+    /// One removal of somebody's traces.
+    ErasureId, "er-", "an erasure"
+);
 
 /// How a person names an adapter: `base`, an alias, an id, or the name given at import.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

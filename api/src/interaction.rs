@@ -132,8 +132,11 @@ pub struct Interaction {
     pub timings: Timings,
     /// The API key's id.
     pub key_id: Option<String>,
-    /// The client's `user`.
+    /// The end user whom the app named (`user`, `safety_identifier`, a header): a keyed hash.
     pub user: Option<String>,
+    /// The conversation that the app named: a keyed hash.
+    #[serde(default)]
+    pub conversation: Option<String>,
     /// Who asked: a keyed hash, as that of [`crate::feedback::Feedback::source`]; `None` when unknown.
     #[serde(default)]
     pub source: Option<String>,

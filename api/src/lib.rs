@@ -16,6 +16,7 @@
 //! | [`adapter`] | adapters, their states, provenance and scores |
 //! | [`cycle`] | one turn of the loop, step by step |
 //! | [`evaluation`] | evaluations on demand |
+//! | [`erasure`] | what is known of a person, and its removal |
 //! | [`error`] | OpenAI's error envelope |
 
 pub mod adapter;
@@ -23,6 +24,7 @@ pub mod chat;
 pub mod check;
 pub mod completion;
 pub mod cycle;
+pub mod erasure;
 pub mod error;
 pub mod evaluation;
 pub mod feedback;
@@ -35,5 +37,5 @@ pub mod sampling;
 pub mod time;
 pub mod waiting;
 
-pub use id::{AdapterId, AdapterRef, CycleId, FeedbackId, InteractionId, RunId};
+pub use id::{AdapterId, AdapterRef, CycleId, ErasureId, FeedbackId, InteractionId, RunId};
 pub use time::UnixMillis;

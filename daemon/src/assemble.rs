@@ -43,6 +43,8 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     exposure::check(&config, !kept.is_empty())?;
     let keys = Arc::new(KeyRing::new(store.clone(), kept));
     let sources = SourceHasher::new(source_key::open(&dirs.source_key())?);
+    let hasher = sources.clone();
+    store.hash_end_users(move |name| hasher.user(name.as_bytes())).await?;
     let began = Instant::now();
     let (base, model) = {
         let (config, dirs) = (config.clone(), dirs.clone());

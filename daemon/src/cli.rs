@@ -13,7 +13,7 @@ pub use local::{
 };
 pub use remote::{
     AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, KeysCommand, KeysCreate,
-    WhyArgs,
+    SubjectArgs, WhyArgs,
 };
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
@@ -83,6 +83,10 @@ pub enum Command {
     /// Who may call
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Remove a person's traces, or one answer's, wherever they are; prints a receipt
+    Erase(SubjectArgs),
+    /// Which data sets and adapters saw a person's traces, or one answer's
+    Recall(SubjectArgs),
     /// What serves now, what is running, what comes next
     Status,
     /// The whole decision behind an adapter
@@ -196,6 +200,8 @@ mod tests {
                 "--expires",
                 "1999-01-01",
             ][..],
+            &["hone", "erase"][..],
+            &["hone", "recall", "--user", "ann", "--interaction", "chatcmpl-1"][..],
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
             &["hone", "models", "pull", "x"][..],

@@ -8,6 +8,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
+use hone_api::erasure::{ErasureView, RecallView, Subject};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
@@ -22,6 +23,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::cycle::{CancelError, Cycles, StartError};
+use crate::erase::{self, Eraser};
 use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
@@ -38,6 +40,7 @@ const UNKNOWN: &str = "`hone status` says what comes next";
 pub struct Operator {
     parts: Arc<Parts>,
     cycles: Arc<Cycles>,
+    eraser: Eraser,
     evals: Evals,
     feedback: Arc<Notify>,
     tasks: TaskTracker,
@@ -55,7 +58,16 @@ impl Operator {
         feedback: Arc<Notify>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { parts, cycles, evals, feedback, tasks, runtime: Handle::current() }
+        let eraser = Eraser::new(Arc::clone(&parts), Arc::clone(&cycles));
+        Self { parts, cycles, eraser, evals, feedback, tasks, runtime: Handle::current() }
+    }
+
+    /// Ends what a kill has cut off. Before any cycle runs.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        self.eraser.resume().await
     }
 
     /// Carries an order out to its end, also when the client that gave it leaves: its request is
@@ -346,6 +358,24 @@ impl Control for Operator {
         })
     }
 
+    fn erase(
+        &self,
+        caller: &Caller,
+        subject: Subject,
+    ) -> BoxFuture<'_, ControlResult<ErasureView>> {
+        self.to_the_end(caller, |this, caller| async move {
+            match this.eraser.erase(subject.clone(), caller.actor()).await {
+                Ok(Some(receipt)) => Ok(receipt),
+                Ok(None) => erase::nothing_to_erase(subject),
+                Err(error) => Err(unfinished(&error)),
+            }
+        })
+    }
+
+    fn recall(&self, _: &Caller, subject: Subject) -> BoxFuture<'_, ControlResult<RecallView>> {
+        async move { self.eraser.recall(subject).await.map_err(|error| unfinished(&error)) }.boxed()
+    }
+
     fn start_eval(
         &self,
         caller: &Caller,
@@ -381,6 +411,14 @@ impl From<Error> for ControlError {
             Error::TooMany(_) => Self::TooMany(text),
             Error::Stopping(_) => Self::Busy { message: text, retry_after: Duration::from_secs(5) },
         }
+    }
+}
+
+/// What the disk refused half way is on record, and is done at the next start.
+fn unfinished(error: &anyhow::Error) -> ControlError {
+    match error.downcast_ref::<hone_store::Error>() {
+        Some(error) => Error::from(error.clone()).into(),
+        None => ControlError::Internal(crate::sentence::of(error)),
     }
 }
 

@@ -24,14 +24,16 @@ use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::{AdapterId, CycleId, UnixMillis};
 use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
+use crate::erase;
 use crate::journal::{Decision, is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
 pub use select::{policy, teaching};
+pub use start::GOES_ON_FROM;
 
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -144,6 +146,8 @@ pub struct Cycles {
     current: Mutex<Option<(CycleId, Halt)>>,
     /// Held while one is put into the queue.
     queueing: Mutex<()>,
+    /// Held while one runs, and while nothing may.
+    turn: Arc<Mutex<()>>,
     /// Rings when a cycle comes.
     come: Notify,
     /// Rings when one ends.
@@ -157,6 +161,7 @@ impl Cycles {
             parts,
             current: Mutex::default(),
             queueing: Mutex::default(),
+            turn: Arc::default(),
             come: Notify::new(),
             ended: Arc::default(),
         }
@@ -199,10 +204,53 @@ impl Cycles {
         Ok(cycle)
     }
 
+    /// Stops the cycle that runs, if it works with something that shall be gone, and starts another in its place.
+    /// While the guard lives none begins; `None`: one runs on that has nothing to do with it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn make_way(
+        &self,
+        concerns: impl Fn(&CycleView) -> bool,
+    ) -> hone_store::Result<Option<OwnedMutexGuard<()>>> {
+        let mut stopped = None;
+        loop {
+            if let Ok(guard) = Arc::clone(&self.turn).try_lock_owned() {
+                // One that a restart would go on with.
+                for cycle in self.parts.store.unfinished_cycles().await? {
+                    if concerns(&cycle) && self.cancel(cycle.id).await.is_ok() {
+                        stopped = Some(cycle.trigger);
+                    }
+                }
+                if let Some(trigger) = stopped
+                    && let Err(StartError::Store(error)) = self.start(trigger).await
+                {
+                    return Err(error);
+                }
+                return Ok(Some(guard));
+            }
+            let running = self.current.lock().await.as_ref().map(|(id, _)| *id);
+            let running = match running {
+                Some(id) => self.parts.store.cycle(id).await?,
+                None => None,
+            };
+            if let Some(cycle) = running {
+                match concerns(&cycle) {
+                    true if self.cancel(cycle.id).await.is_ok() => stopped = Some(cycle.trigger),
+                    true => {}
+                    false if is_over(&cycle) => {}
+                    false => return Ok(None),
+                }
+            }
+            tokio::time::sleep(BEAT / 4).await;
+        }
+    }
+
     /// Runs what waits, one after the other, until `stop`. A cycle that was running when the
     /// daemon ended goes on first.
     pub async fn run(&self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            let turn = self.turn.lock().await;
             match self.next(&stop).await {
                 Ok(Some((cycle, halt))) => {
                     let id = cycle.id;
@@ -218,11 +266,15 @@ impl Cycles {
                     *self.current.lock().await = None;
                     self.ended.notify_one();
                 }
-                Ok(None) => tokio::select! {
-                    () = self.come.notified() => {}
-                    () = stop.cancelled() => {}
-                },
+                Ok(None) => {
+                    drop(turn);
+                    tokio::select! {
+                        () = self.come.notified() => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
                 Err(error) => {
+                    drop(turn);
                     tracing::error!(%error, "the store refuses; cycles wait");
                     pause(&stop).await;
                 }
@@ -324,6 +376,10 @@ impl Cycles {
         if matches!(status, CycleStatus::Failed | CycleStatus::Cancelled) {
             self.give_up_candidate(cycle, &reason).await;
         }
+        let reason = match status {
+            CycleStatus::Finished => self.without_the_erased(cycle, reason).await,
+            _ => reason,
+        };
         cycle.status = status;
         cycle.verdict = verdict;
         cycle.reason = Some(reason.clone());
@@ -337,6 +393,18 @@ impl Cycles {
         }
         let data = json!({ "verdict": verdict });
         self.parts.journal.end(cycle, kind, reason, data).await
+    }
+
+    /// Whatever the verdict: what was trained on what a person had erased serves no longer.
+    async fn without_the_erased(&self, cycle: &CycleView, reason: String) -> String {
+        match erase::take_back(&self.parts, cycle.id.to_string()).await {
+            Ok(Some(taken_back)) => format!("{reason}; {taken_back}"),
+            Ok(None) => reason,
+            Err(error) => {
+                tracing::error!("what was erased is still served: {}", sentence::of(&error));
+                reason
+            }
+        }
     }
 
     /// A candidate that nobody will judge any more must not be what `candidate` means. Before the
@@ -371,16 +439,21 @@ impl Cycles {
             Trigger::Failures => "failures",
             Trigger::Manual => "operator",
         };
+        let told = json!({
+            "reason": reason,
+            "data": {
+                "step": cycle.step, "snapshot": cycle.snapshot,
+                "candidate": cycle.candidate, "champion": cycle.champion,
+                "decision": cycle.outcomes.get(&Step::Decide),
+            },
+        });
+        let told = erase::without_labels(cycle, told);
         let decision = Decision {
             actor: actor.to_owned(),
             action,
             subject: cycle.id.to_string(),
-            reason: reason.to_owned(),
-            data: json!({
-                "step": cycle.step, "snapshot": cycle.snapshot,
-                "candidate": cycle.candidate, "champion": cycle.champion,
-                "decision": cycle.outcomes.get(&Step::Decide),
-            }),
+            reason: told["reason"].as_str().unwrap_or_default().to_owned(),
+            data: told["data"].clone(),
         };
         self.parts.journal.audit(decision).await
     }

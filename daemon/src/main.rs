@@ -23,6 +23,7 @@ mod cycle;
 mod demo;
 mod dirs;
 mod drop_folder;
+mod erase;
 mod evals;
 mod exposure;
 mod files;

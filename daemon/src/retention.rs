@@ -19,6 +19,7 @@ pub async fn tidy(parts: &Parts) {
 }
 
 async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
+    crate::erase::sweep(parts).await?;
     let config = parts.settings.now();
     let registry = parts.registry.clone();
     let keep = config.promotion.keep;

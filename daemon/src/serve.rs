@@ -115,6 +115,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
         Arc::clone(&feedback),
         tasks.clone(),
     );
+    operator.resume().await?;
     // The address first: a daemon that cannot listen starts nothing.
     let http = hone_server::run(http_parts(&parts, operator), &http_options(&config))?;
     let address = http.address();

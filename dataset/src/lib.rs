@@ -13,6 +13,7 @@
 //! | `rehearse` | everyday questions that keep the model from forgetting |
 //! | `snapshot` | the rows and their manifest, named by their hash |
 //! | `mix` | the rows of one training run |
+//! | `erase` | rows that a person wants gone |
 //!
 //! `waiting` lists what a person must look at, `lines` reads files of rows that people bring.
 //!
@@ -23,6 +24,7 @@
 mod conversation;
 mod dedup;
 mod derive;
+pub mod erase;
 mod error;
 mod example;
 mod fold;

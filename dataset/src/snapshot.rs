@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
+use crate::erase::Erased;
 use crate::error::{Error, Result};
 use crate::example::{Example, Kind};
 use crate::policy::Policy;
@@ -15,9 +16,9 @@ use crate::rehearse::Rehearsal;
 use crate::select::Reason;
 use crate::waiting::Waiting;
 
-const ROWS: &str = "rows.jsonl";
-const REHEARSAL: &str = "rehearsal.jsonl";
-const MANIFEST: &str = "manifest.json";
+pub(crate) const ROWS: &str = "rows.jsonl";
+pub(crate) const REHEARSAL: &str = "rehearsal.jsonl";
+pub(crate) const MANIFEST: &str = "manifest.json";
 /// Raised when the same inputs would give other rows than before.
 const FORMAT: u32 = 4;
 
@@ -130,7 +131,7 @@ impl Snapshot {
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let target = folder.join(&self.manifest.hash);
         if target.exists() {
-            if Self::read(&target).is_ok() {
+            if Self::read(&target).is_ok() && !Self::is_erased(&target) {
                 return Ok(target);
             }
             fs::remove_dir_all(&target)?;
@@ -155,7 +156,7 @@ impl Snapshot {
         Ok(target)
     }
 
-    /// Reads `<snapshots>/<hash>/` and verifies the hash.
+    /// Reads `<snapshots>/<hash>/` and verifies the hash, or that of what an erasure has left.
     ///
     /// # Errors
     /// [`Error::Io`] if a file is missing, [`Error::Corrupt`] if the content is not what the hash
@@ -167,7 +168,9 @@ impl Snapshot {
         let rehearsal = fs::read(folder.join(REHEARSAL))?;
         let manifest: Manifest = serde_json::from_slice(&manifest)
             .map_err(|error| corrupt(format!("{MANIFEST}: {error}")))?;
-        if hash(&rows, &rehearsal, &manifest)? != manifest.hash {
+        let erased = Erased::read(folder)?;
+        let expected = erased.as_ref().map_or(&manifest.hash, |erased| &erased.left);
+        if hash(&rows, &rehearsal, &manifest)? != *expected {
             return Err(corrupt("the content does not have the hash of the manifest".to_owned()));
         }
         let examples = read_lines(&rows).map_err(|error| corrupt(format!("{ROWS}, {error}")))?;
@@ -177,7 +180,9 @@ impl Snapshot {
     }
 }
 
-fn read_lines<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> std::result::Result<Vec<T>, String> {
+pub(crate) fn read_lines<T: serde::de::DeserializeOwned>(
+    bytes: &[u8],
+) -> std::result::Result<Vec<T>, String> {
     let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
     let lines = lines.filter(|(_, line)| !line.is_empty());
     lines
@@ -187,7 +192,7 @@ fn read_lines<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> std::result::Resu
         .collect()
 }
 
-fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
+pub(crate) fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut bytes, row)?;
@@ -196,7 +201,7 @@ fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn hash(rows: &[u8], rehearsal: &[u8], manifest: &Manifest) -> Result<String> {
+pub(crate) fn hash(rows: &[u8], rehearsal: &[u8], manifest: &Manifest) -> Result<String> {
     let unnamed = Manifest { hash: String::new(), ..manifest.clone() };
     let manifest = serde_json::to_vec(&unnamed)?;
     let mut hasher = blake3::Hasher::new_derive_key("hone dataset 2026 snapshot");

@@ -1,5 +1,6 @@
 //! The whole way from labelled interactions to a snapshot.
 
+mod erased;
 mod folds;
 mod says;
 mod waiting;
@@ -42,6 +43,7 @@ fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
         timings: Timings::default(),
         key_id: None,
         user: None,
+        conversation: None,
         source: None,
         metadata: BTreeMap::new(),
         stored: false,

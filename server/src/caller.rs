@@ -19,8 +19,10 @@ use crate::meter::Allowance;
 use crate::source::{SourceHasher, Speaker};
 use crate::state::AppState;
 
-/// The header that names the end user where the body does not.
-const USER: &str = "x-hone-user";
+/// The headers that name the end user where the body does not: Hone's own, and Open WebUI's.
+const USER: [&str; 2] = ["x-hone-user", "x-openwebui-user-id"];
+/// Those that name the conversation.
+const CONVERSATION: [&str; 2] = ["x-hone-conversation", "x-openwebui-chat-id"];
 /// Who the audit trail names while there are no keys.
 const OPERATOR: &str = "operator";
 
@@ -30,6 +32,8 @@ pub struct Caller {
     key: Option<Arc<Key>>,
     /// The end user, as the header names it.
     named: Option<Vec<u8>>,
+    /// The conversation, likewise.
+    conversation: Option<Vec<u8>>,
     address: Option<IpAddr>,
 }
 
@@ -43,10 +47,16 @@ impl Caller {
     fn of(request: &HttpRequest, state: &AppState) -> Result<Self, ApiError> {
         let presented = request.headers().get(header::AUTHORIZATION);
         let key = state.keys.key_of(presented, UnixMillis::now())?;
-        let named = request.headers().get(USER).map(|value| value.as_bytes().to_vec());
+        let header = |names: [&str; 2]| {
+            let values = names.iter().filter_map(|name| request.headers().get(*name));
+            let mut said =
+                values.map(|value| value.as_bytes()).filter(|it| !it.trim_ascii().is_empty());
+            said.next().map(<[u8]>::to_vec)
+        };
+        let (named, conversation) = (header(USER), header(CONVERSATION));
         // The port is another one with every connection.
         let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
-        Ok(Self { key, named, address })
+        Ok(Self { key, named, conversation, address })
     }
 
     /// The key's id; `None` while there are no keys.
@@ -85,6 +95,17 @@ impl Caller {
             header: self.named.as_deref(),
             address: self.address,
         })
+    }
+
+    /// The end user, hashed: as the body names her, or else a header.
+    pub(crate) fn end_user(&self, hasher: &SourceHasher, user: Option<&str>) -> Option<String> {
+        let body = user.and_then(|user| hasher.user(user.as_bytes()));
+        body.or_else(|| hasher.user(self.named.as_deref()?))
+    }
+
+    /// The conversation, hashed.
+    pub(crate) fn conversation(&self, hasher: &SourceHasher) -> Option<String> {
+        hasher.conversation(self.conversation.as_deref()?)
     }
 
     /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.

@@ -54,7 +54,8 @@ pub(crate) async fn create(
         keep: Keep::of(&http, request.store),
         source: caller.source(&state.sources, request.user.as_deref()),
         caller: caller.clone(),
-        user: request.user.clone(),
+        user: caller.end_user(&state.sources, request.user.as_deref()),
+        conversation: caller.conversation(&state.sources),
         metadata: request.metadata.clone(),
         ignored,
     };

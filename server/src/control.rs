@@ -4,6 +4,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use hone_api::adapter::{AdapterView, LiveView};
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
+use hone_api::erasure::{ErasureView, RecallView, Subject};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
@@ -155,6 +156,15 @@ pub trait Control: Send + Sync {
 
     /// vLLM's unload: the name is free again. [`ControlError::NotFound`]: there is none.
     fn unload_lora(&self, caller: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>>;
+
+    /// Removes everything of a subject. [`ControlError::NotFound`]: there is no such interaction; of a user
+    /// there may be nothing.
+    fn erase(&self, caller: &Caller, subject: Subject)
+    -> BoxFuture<'_, ControlResult<ErasureView>>;
+
+    /// Which snapshots and adapters saw something of a subject.
+    fn recall(&self, caller: &Caller, subject: Subject)
+    -> BoxFuture<'_, ControlResult<RecallView>>;
 
     /// Starts an evaluation.
     fn start_eval(

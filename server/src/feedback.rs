@@ -101,12 +101,14 @@ pub(crate) async fn create(
         feedback.id = id;
     }
     feedback.source = caller.source(&state.sources, user.as_deref());
+    let end_user = caller.end_user(&state.sources, user.as_deref());
     let left_out = leave_out_steering(&caller, &mut feedback.tags);
     let answered = if dryrun {
         check(&state, feedback, left_out).await
     } else {
         let key_id = caller.key_id().map(str::to_owned);
-        keep(&state, NewFeedback { feedback, key_id, idempotency_key }, left_out).await
+        keep(&state, NewFeedback { feedback, key_id, user: end_user, idempotency_key }, left_out)
+            .await
     };
     answered.map_err(|error| match error {
         error if error.status() == 404 => error.param("inference_id"),

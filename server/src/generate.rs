@@ -41,7 +41,10 @@ pub(crate) struct Ask {
     pub(crate) sampling: SamplingParams,
     pub(crate) echo_logprobs: bool,
     pub(crate) keep: Keep,
+    /// The end user, hashed.
     pub(crate) user: Option<String>,
+    /// The conversation, hashed.
+    pub(crate) conversation: Option<String>,
     pub(crate) caller: Caller,
     /// Who asks, hashed.
     pub(crate) source: Option<String>,

@@ -33,6 +33,8 @@ pub(crate) struct Labelled {
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
             explode, description = "`metadata[key]=value`, repeatable"),
         ("key" = Option<String>, Query, description = "The id of the API key that asked"),
+        ("user" = Option<String>, Query, description = "The end user, by the name that the app gives"),
+        ("conversation" = Option<String>, Query, description = "The conversation, by the id that the app gives"),
         ("has_feedback" = Option<bool>, Query, description = "Only with, or only without"),
         ("stored" = Option<bool>, Query, description = "Only those that were asked to be listed (`store: true`), or only others"),
         ("since" = Option<i64>, Query, description = "Unix milliseconds, inclusive"),
@@ -66,6 +68,10 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
         stored: query.take("stored", "true or false")?,
         endpoint: None,
         key_id: query.text("key"),
+        user: query.text("user").and_then(|name| state.sources.user(name.as_bytes())),
+        conversation: query
+            .text("conversation")
+            .and_then(|name| state.sources.conversation(name.as_bytes())),
         since: query.take("since", "a time in Unix milliseconds")?.map(UnixMillis),
         until: query.take("until", "a time in Unix milliseconds")?.map(UnixMillis),
         after: query.take("after", "an interaction's id")?,

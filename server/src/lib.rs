@@ -17,7 +17,7 @@
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
-//! | `feedback` `waiting` `interactions` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` | Hone's |
 //! | `tokenising` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
 //! | `health` [`metrics`] `openapi` `pages` | operation |
@@ -33,6 +33,7 @@ pub mod control;
 mod cycles;
 pub mod door;
 mod edge;
+mod erasure;
 pub mod error;
 mod evals;
 mod feedback;
@@ -240,7 +241,20 @@ fn own(config: &mut web::ServiceConfig) {
                 .route(web::post().to(waiting::discard)),
         )
         .service(resource("/v1/interactions", "GET, HEAD").route(get().to(interactions::list)))
-        .service(resource("/v1/interactions/{id}", "GET, HEAD").route(get().to(interactions::get)))
+        .service(
+            resource("/v1/interactions/{id}", "GET, HEAD, DELETE")
+                .route(get().to(interactions::get))
+                .route(web::delete().to(erasure::erase_interaction)),
+        )
+        .service(
+            resource("/v1/interactions/{id}/recall", "GET, HEAD")
+                .route(get().to(erasure::recall_interaction)),
+        )
+        .service(
+            resource("/v1/subjects/{user:.+}", "GET, HEAD, DELETE")
+                .route(get().to(erasure::recall_user))
+                .route(web::delete().to(erasure::erase_user)),
+        )
         .service(
             resource("/v1/adapters", "GET, HEAD, POST")
                 .route(get().to(adapters::list))

@@ -16,8 +16,8 @@ use utoipa::{Modify, OpenApi};
 use crate::caller::{May, to};
 use crate::query::OrderWord;
 use crate::{
-    adapters, chat, completions, cycles, evals, feedback, health, interactions, keys, lora,
-    metrics, models, pages, stored, tokenize, waiting,
+    adapters, chat, completions, cycles, erasure, evals, feedback, health, interactions, keys,
+    lora, metrics, models, pages, stored, tokenize, waiting,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use crate::{
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
         completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
         feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get,
+        erasure::recall_interaction, erasure::erase_interaction, erasure::recall_user, erasure::erase_user,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
         adapters::rollback, lora::load, lora::unload,
         cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,

@@ -212,6 +212,7 @@ impl Recorder {
                     answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
                     key_id: self.ask.caller.key_id().map(str::to_owned),
                     user: self.ask.user.clone(),
+                    conversation: self.ask.conversation.clone(),
                     source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),
                     stored: keep.stored,

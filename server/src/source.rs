@@ -53,6 +53,31 @@ impl SourceHasher {
     }
 }
 
+/// Hashes of what an app names: its end users and their conversations.
+impl SourceHasher {
+    /// The hash of an end user, whichever key she comes through. `None`: a blank name says nothing.
+    #[must_use]
+    pub fn user(&self, name: &[u8]) -> Option<String> {
+        self.named(b"end user:", name)
+    }
+
+    /// The hash of a conversation.
+    pub(crate) fn conversation(&self, name: &[u8]) -> Option<String> {
+        self.named(b"conversation:", name)
+    }
+
+    fn named(&self, kind: &[u8], name: &[u8]) -> Option<String> {
+        let name = name.trim_ascii();
+        if name.is_empty() {
+            return None;
+        }
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        let mut digits = hasher.update(kind).update(name).finalize().to_hex().to_string();
+        digits.truncate(DIGITS);
+        Some(digits)
+    }
+}
+
 impl fmt::Debug for SourceHasher {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

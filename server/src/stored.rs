@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use hone_api::chat::{
     AnswerMessage, ChatResponse, Choice, Message, Role, Usage, request::metadata,
 };
+use hone_api::erasure::Subject;
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use hone_api::interaction::{Endpoint, Interaction};
@@ -120,7 +121,7 @@ pub(crate) async fn delete(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let interaction = find(&state, &caller, &id).await?;
-    state.store.delete_interaction(interaction.id).await?;
+    state.control.erase(&caller, Subject::Interaction(interaction.id)).await?;
     let deleted = Deleted::new(interaction.id.to_string(), "chat.completion.deleted");
     Ok(HttpResponse::Ok().json(deleted))
 }

@@ -63,10 +63,8 @@ pub(crate) async fn discard(
         source: caller.source(&state.sources, None),
         created_at: UnixMillis::now(),
     };
-    feedback::keep(
-        &state,
-        NewFeedback { feedback, key_id: caller.key_id().map(str::to_owned), idempotency_key: None },
-        None,
-    )
-    .await
+    let (key_id, user) =
+        (caller.key_id().map(str::to_owned), caller.end_user(&state.sources, None));
+    let new = NewFeedback { feedback, key_id, user, idempotency_key: None };
+    feedback::keep(&state, new, None).await
 }

@@ -1,7 +1,7 @@
 //! Values as columns: ids as 16 bytes, vocabulary words as text, structures as JSON, token ids and
 //! log-probabilities as compact blobs.
 
-use hone_api::{AdapterId, CycleId, FeedbackId, InteractionId, UnixMillis};
+use hone_api::{AdapterId, CycleId, ErasureId, FeedbackId, InteractionId, UnixMillis};
 use rusqlite::Row;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,7 +26,7 @@ macro_rules! id_column {
         }
     )*};
 }
-id_column!(InteractionId, FeedbackId, AdapterId, CycleId);
+id_column!(InteractionId, FeedbackId, AdapterId, CycleId, ErasureId);
 
 pub(crate) fn id<T: Id>(row: &Row<'_>, column: &'static str) -> Result<T> {
     Ok(T::of(row.get::<_, [u8; 16]>(column)?))

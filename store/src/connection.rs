@@ -15,6 +15,7 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../migrations/001_initial.sql")),
         M::up(include_str!("../migrations/002_sources_and_gate.sql")),
         M::up(include_str!("../migrations/003_keys.sql")),
+        M::up(include_str!("../migrations/005_end_users.sql")),
     ])
 });
 

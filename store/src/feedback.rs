@@ -17,6 +17,8 @@ pub struct NewFeedback {
     pub feedback: Feedback,
     /// The API key that it came through.
     pub key_id: Option<String>,
+    /// The end user whom the app named: a keyed hash.
+    pub user: Option<String>,
     /// The client's `Idempotency-Key`; it counts within the item's source. The item's own id as its
     /// key is the same item wherever it was stored: an export that comes back.
     pub idempotency_key: Option<String>,
@@ -78,8 +80,8 @@ pub(crate) fn append(
     connection
         .prepare_cached(
             "INSERT INTO feedback (id, inference_id, metric_name, value, failure, tags, source,
-                 created_at, idempotency_key, body_hash, key_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                 created_at, idempotency_key, body_hash, key_id, end_user)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             feedback.id.bytes(),
@@ -93,6 +95,7 @@ pub(crate) fn append(
             new.idempotency_key,
             body_hash,
             new.key_id,
+            new.user,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(feedback.id.to_string()) } else { error.into() }

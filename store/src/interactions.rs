@@ -47,6 +47,10 @@ pub struct InteractionFilter {
     pub endpoint: Option<Endpoint>,
     /// The API key that asked.
     pub key_id: Option<String>,
+    /// The end user, by the keyed hash of her name.
+    pub user: Option<String>,
+    /// The conversation, by its keyed hash.
+    pub conversation: Option<String>,
     /// Arrived at this instant or later.
     pub since: Option<UnixMillis>,
     /// Arrived before this instant.
@@ -69,6 +73,8 @@ impl Default for InteractionFilter {
             stored: None,
             endpoint: None,
             key_id: None,
+            user: None,
+            conversation: None,
             since: None,
             until: None,
             after: None,
@@ -120,9 +126,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
         .prepare_cached(
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
-                 key_id, user, metadata, stored, trainable, source)
+                 key_id, end_user, metadata, stored, trainable, source, conversation)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19)",
+                 ?19, ?20)",
         )?
         .execute(params![
             key,
@@ -144,6 +150,7 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.stored,
             interaction.trainable,
             interaction.source,
+            interaction.conversation,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -226,6 +233,12 @@ pub(crate) fn list(
     if let Some(key) = &filter.key_id {
         add("key_id = ?", Value::Text(key.clone()));
     }
+    if let Some(user) = &filter.user {
+        add("end_user = ?", Value::Text(user.clone()));
+    }
+    if let Some(conversation) = &filter.conversation {
+        add("conversation = ?", Value::Text(conversation.clone()));
+    }
     for (name, value) in &filter.metadata {
         clauses.push("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)");
         values.push(Value::Text(name.clone()));
@@ -287,17 +300,6 @@ pub(crate) fn set_metadata(
     if changed == 0 { Err(Error::UnknownInteraction(id)) } else { Ok(()) }
 }
 
-/// Deletes the interaction, its answers and all feedback for it. False: there was none.
-pub(crate) fn delete(connection: &Connection, id: InteractionId) -> Result<bool> {
-    connection
-        .prepare_cached("DELETE FROM feedback WHERE inference_id = ?1")?
-        .execute(params![id.bytes()])?;
-    let deleted = connection
-        .prepare_cached("DELETE FROM interactions WHERE id = ?1")?
-        .execute(params![id.bytes()])?;
-    Ok(deleted > 0)
-}
-
 pub(crate) fn count(connection: &Connection) -> Result<u64> {
     let count: i64 = connection
         .prepare_cached("SELECT count(*) FROM interactions")?
@@ -338,7 +340,8 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
             total_ms: row.get("total_ms")?,
         },
         key_id: row.get("key_id")?,
-        user: row.get("user")?,
+        user: row.get("end_user")?,
+        conversation: row.get("conversation")?,
         source: row.get("source")?,
         metadata: column::json(row, "metadata")?,
         stored: row.get("stored")?,

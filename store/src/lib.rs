@@ -9,7 +9,9 @@
 //! | `connection` | opening, durability, migrations, the readers |
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
-//! | `interactions` `feedback` `cycles` `audit` `holdout` `keys` `ledger` | one table each |
+//! | `interactions` `feedback` `cycles` `audit` `keys` `ledger` `erasures` | one table each |
+//! | `reword` | what was told of a cycle, without certain words |
+//! | `end_users` | plain names of older versions become hashes |
 //! | `column` | values as columns |
 
 #![forbid(unsafe_code)]
@@ -19,15 +21,17 @@ mod audit;
 mod column;
 mod connection;
 mod cycles;
+mod end_users;
+mod erasures;
 mod error;
 mod feedback;
-mod holdout;
 mod interactions;
 mod keys;
 mod ledger;
+mod reword;
 mod writer;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +42,7 @@ use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
 pub use announce::Announced;
 pub use audit::AuditEntry;
+pub use erasures::Erasure;
 pub use error::{Error, Result};
 pub use feedback::{Appended, NewFeedback};
 pub use interactions::{InteractionFilter, Order, Page};
@@ -162,17 +167,6 @@ impl Store {
         self.writer.write(move |c| interactions::set_metadata(c, id, &metadata)).await
     }
 
-    /// Deletes an interaction with its answers and its feedback, and overwrites their bytes in the
-    /// files. False: there was no such interaction.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn delete_interaction(&self, id: InteractionId) -> Result<bool> {
-        let deleted = self.writer.write(move |c| interactions::delete(c, id)).await?;
-        self.writer.scrub().await?;
-        Ok(deleted)
-    }
-
     /// All feedback for one answer, in order of arrival.
     ///
     /// # Errors
@@ -257,23 +251,6 @@ impl Store {
                 })
             })
             .await
-    }
-
-    /// The keys of all prompts that were ever held out.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn holdout_keys(&self) -> Result<BTreeSet<String>> {
-        self.readers.read(holdout::keys).await
-    }
-
-    /// Adds to the ledger of held-out prompts; keys that are there already stay as they are.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn add_holdout_keys(&self, keys: &[String], cycle: CycleId) -> Result<()> {
-        let keys = keys.to_vec();
-        self.writer.write(move |c| holdout::add(c, &keys, cycle)).await
     }
 
     /// Writes a test of the gate into its ledger; a second one of the same cycle replaces the first.

@@ -33,7 +33,7 @@ type Work = Box<dyn FnOnce(Result<&Connection>) -> Done + Send>;
 enum Message {
     Write(Work),
     /// Fold the log into the file, so that it holds no copy of what was deleted.
-    Scrub(oneshot::Sender<()>),
+    Scrub(oneshot::Sender<bool>),
     Close,
 }
 
@@ -74,8 +74,8 @@ impl Writer {
     }
 
     /// Removes deleted bytes from the log as well: `secure_delete` overwrites them in the file, but
-    /// the log keeps earlier images of its pages until it is folded in.
-    pub(crate) async fn scrub(&self) -> Result<()> {
+    /// the log keeps earlier images of its pages until it is folded in. False: a reader held on to it.
+    pub(crate) async fn scrub(&self) -> Result<bool> {
         let (answer, wait) = oneshot::channel();
         self.sender.send(Message::Scrub(answer)).await.map_err(|_| Error::Closed)?;
         wait.await.map_err(|_| Error::Closed)
@@ -107,9 +107,9 @@ fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
         }
         commit(connection, &mut batch);
         if !scrubs.is_empty() {
-            fold(connection);
+            let folded = fold(connection);
             for answer in scrubs.drain(..) {
-                let _: std::result::Result<(), ()> = answer.send(());
+                let _: std::result::Result<(), bool> = answer.send(folded);
             }
         }
     }
@@ -118,19 +118,20 @@ fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
 }
 
 /// Writes the log's pages into the file and empties the log, unless a reader holds on to it for
-/// longer than a moment: then a later checkpoint does it.
-fn fold(connection: &Connection) {
+/// longer than a moment: then a later checkpoint does it. Whether it is empty now.
+fn fold(connection: &Connection) -> bool {
     let outcome = connection
         .busy_timeout(SCRUB_WAIT)
         .and_then(|()| {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
         })
         .and_then(|busy: bool| connection.busy_timeout(BUSY_TIMEOUT).map(|()| busy));
-    match outcome {
+    match &outcome {
         Ok(false) => (),
         Ok(true) => tracing::info!("a reader kept the database's log from being emptied"),
         Err(error) => tracing::warn!(%error, "the database's log could not be emptied"),
     }
+    outcome.is_ok_and(|busy| !busy)
 }
 
 fn commit(connection: &Connection, batch: &mut Vec<Work>) {

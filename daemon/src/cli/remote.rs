@@ -229,6 +229,18 @@ fn end(text: &str) -> Result<UnixMillis, String> {
     }
 }
 
+/// `hone erase` and `hone recall`
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("subject").required(true).args(["interaction", "user"]))]
+pub struct SubjectArgs {
+    /// One answer's id (chatcmpl-…)
+    #[arg(long, value_name = "ID")]
+    pub interaction: Option<String>,
+    /// An end user, by the name that the app gives (`user`, `x-hone-user`)
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
 /// `hone why`
 #[derive(Debug, Clone, Args)]
 pub struct WhyArgs {

@@ -26,6 +26,22 @@ pub fn key(id: &str) -> Result<String, ClientError> {
     Ok(format!("/v1/keys/{}", segment("a key", id)?))
 }
 
+/// `/v1/interactions/ID`.
+///
+/// # Errors
+/// Nothing can have this name.
+pub fn interaction(id: &str) -> Result<String, ClientError> {
+    Ok(format!("/v1/interactions/{}", segment("an answer", id)?))
+}
+
+/// `/v1/subjects/USER`.
+///
+/// # Errors
+/// Nothing can have this name.
+pub fn subject(user: &str) -> Result<String, ClientError> {
+    Ok(format!("/v1/subjects/{}", segment("an end user", user)?))
+}
+
 /// `/v1/feedback/waiting/ID/discard`.
 ///
 /// # Errors

@@ -15,6 +15,7 @@ mod bench;
 mod chat;
 mod config;
 mod cycle;
+mod erase;
 mod eval;
 pub mod feedback;
 pub mod follow;
@@ -145,6 +146,8 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Cycle(command) => wait(cycle::run(&context, command)),
         Command::Feedback(command) => wait(feedback::run(&context, command)),
         Command::Keys(command) => wait(keys::run(&context, command)),
+        Command::Erase(args) => wait(erase::erase(&context, &args)),
+        Command::Recall(args) => wait(erase::recall(&context, &args)),
         Command::Status => wait(status::run(&context)),
         Command::Why(args) => wait(why::run(&context, &args)),
         Command::Config(command) => config::run(&context, &command),

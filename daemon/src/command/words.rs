@@ -20,6 +20,13 @@ pub fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
+/// How many of what: `1 row`, `2 rows`.
+pub fn count(number: impl Display, what: &str) -> String {
+    let number = number.to_string();
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// An instant in the local time zone, to the second.
 pub fn time(at: UnixMillis) -> String {
     let zone = jiff::tz::TimeZone::system();
@@ -82,6 +89,11 @@ mod tests {
         let value =
             json!({"train_rows": 400, "loss": 0.123_456, "rows": [1, 2], "x": null, "ok": true});
         assert_eq!(figures(&value), "loss 0.12, ok yes, train rows 400");
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!((count(1, "row"), count(0, "row")), ("1 row".to_owned(), "0 rows".to_owned()));
     }
 
     #[test]

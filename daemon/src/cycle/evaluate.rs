@@ -19,6 +19,7 @@ use super::attempt::judge;
 use super::evidence::{self, Judges};
 use super::{BEAT, End, Work, general, judged, train};
 use crate::compare::{Side, answer};
+use crate::erase;
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
     let halt = work.halt.clone();
@@ -48,11 +49,11 @@ struct Questions {
 async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let parts = work.parts;
     let id = work.cycle.candidate.context("the cycle has no candidate")?;
-    let pointer = parts.registry.live();
-    work.cycle.champion = pointer.live;
-    if pointer.live == Some(id) {
+    let against = erase::champion(parts).await?;
+    work.cycle.champion = against.compared;
+    if against.serves == Some(id) {
         let reason = "a person promoted it before it was compared".to_owned();
-        let outcome = json!({ "epoch": pointer.epoch });
+        let outcome = json!({ "epoch": parts.registry.live().epoch });
         return Ok(End::Over { verdict: Verdict::Promoted, reason, outcome });
     }
     let (snapshot, questions) = {
@@ -72,7 +73,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         })
         .await??
     };
-    let champion = Side::load(parts, pointer.live).await?;
+    let champion = Side::load(parts, against.compared).await?;
     let candidate = Side::load(parts, Some(id)).await?;
     let base = Side::load(parts, None).await?;
     let judges = judges(work, snapshot.manifest.folds).await?;

@@ -7,6 +7,7 @@ use hone_api::cycle::{Step, Verdict};
 use serde_json::json;
 
 use super::{End, Work};
+use crate::erase;
 use crate::promote::{Change, Error, Order};
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
@@ -25,11 +26,16 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     if matches!(state, AdapterState::Live | AdapterState::Retired) {
         return Ok(promoted(parts.registry.live().epoch, reason));
     }
+    let champion = erase::champion(parts).await?;
+    if champion.compared != cycle.champion {
+        return Ok(End::CompareAgain);
+    }
+    let told = erase::without_labels(cycle, json!(reason));
     let order = Order {
         change: Change::Promote(Some(id)),
-        expected_live: Some(cycle.champion),
+        expected_live: Some(champion.serves),
         actor: cycle.id.to_string(),
-        reason: reason.clone(),
+        reason: told.as_str().unwrap_or_default().to_owned(),
     };
     match parts.promoter.carry_out(order).await {
         Ok(pointer) => Ok(promoted(pointer.epoch, reason)),

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use super::{End, Work, start};
 use crate::compare::{self, Side};
 use crate::controls::Controls;
+use crate::erase;
 use crate::parts::Parts;
 
 /// Unrated answers to choose rehearsal from.
@@ -40,8 +41,8 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
     let labelled = rows.len();
     let unrated = parts.store.unrated(TRAFFIC).await?;
-    let live = parts.registry.live().live;
-    let learned = learned(parts, live).await;
+    let champion = erase::champion(parts).await?;
+    let learned = learned(parts, champion.compared).await;
     let lessons_of_live = learned.clone();
     let policy = policy(&config);
     let shipped = shipped(&config)?;
@@ -54,7 +55,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     .await??;
     let taken_back = taken_back(&lessons_of_live, &curated.examples);
     let goes_on_from =
-        live.filter(|_| start::is_worth_keeping(&lessons_of_live, &curated.examples));
+        champion.compared.filter(|_| start::is_worth_keeping(&lessons_of_live, &curated.examples));
     let lessons = lessons(&curated);
     let enough = corrections(&curated) >= config.curation.min_examples;
     let mut rehearsal = Vec::new();
@@ -75,7 +76,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     outcome[start::GOES_ON_FROM] = json!(goes_on_from);
     let mut nothing =
         too_little(&manifest, &config, taken_back).or_else(|| all_known(&manifest, taken_back));
-    if nothing.is_none() {
+    if nothing.is_none() && !champion.must_go() {
         nothing = decided_before(parts, cycle, &lessons).await?;
     }
     if let Some(reason) = nothing {

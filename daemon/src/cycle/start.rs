@@ -15,7 +15,7 @@ use super::Work;
 use super::attempt::Attempt;
 
 /// The key in the outcome of `select` under which the adapter stands.
-pub(super) const GOES_ON_FROM: &str = "goes_on_from";
+pub const GOES_ON_FROM: &str = "goes_on_from";
 
 /// Where more than so many times as much is new, a run from the base learns all of it as well.
 const MUCH_IS_NEW: usize = 2;

@@ -13,6 +13,7 @@ use futures_util::{FutureExt, StreamExt};
 use hone_adapters::{BaseShape, Import, Registry, Sizes};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, NextCycle, Step, Trigger};
+use hone_api::erasure::{ErasureView, RecallView, Removed, Subject};
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_api::interaction::Interaction;
 use hone_api::waiting::{Votes, WaitingReason, WaitingView};
@@ -29,7 +30,7 @@ use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use hone_server::state::{AppState, Parts};
-use hone_store::{InteractionFilter, Order, Store};
+use hone_store::{Erasure, InteractionFilter, Order, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -403,6 +404,42 @@ impl Control for Desk {
 
     fn unload_lora(&self, _: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>> {
         async move { self.delete_adapter(&Caller::operator(), AdapterRef::Name(name)).await.map(drop) }.boxed()
+    }
+
+    fn erase(&self, _: &Caller, subject: Subject) -> BoxFuture<'_, ControlResult<ErasureView>> {
+        async move {
+            let wanted = Erasure::of(subject.clone(), UnixMillis::now());
+            let id = wanted.id;
+            let begun = self.store.begin_erasure(wanted).await?;
+            let (interactions, feedback) =
+                begun.map_or((0, 0), |it| (it.interactions, it.feedback));
+            Ok(ErasureView {
+                id,
+                object: "erasure".to_owned(),
+                subject,
+                at: UnixMillis::now(),
+                removed: Removed { interactions, feedback, ..Removed::default() },
+                snapshots: Vec::new(),
+                adapters: Vec::new(),
+                next: "no adapter was trained on it".to_owned(),
+            })
+        }
+        .boxed()
+    }
+
+    fn recall(&self, _: &Caller, subject: Subject) -> BoxFuture<'_, ControlResult<RecallView>> {
+        async move {
+            let traces = self.store.traces(subject.clone()).await?;
+            Ok(RecallView {
+                object: "recall".to_owned(),
+                subject,
+                interactions: traces.interactions,
+                feedback: traces.feedback,
+                snapshots: Vec::new(),
+                adapters: Vec::new(),
+            })
+        }
+        .boxed()
     }
 
     fn start_eval(

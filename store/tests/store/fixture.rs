@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_api::chat::{FinishReason, Message, Role};
+use hone_api::erasure::Subject;
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
 use hone_api::{AdapterId, FeedbackId, InteractionId, UnixMillis};
-use hone_store::{NewFeedback, Store};
+use hone_store::{Erasure, NewFeedback, Store};
 
 pub(crate) fn open(folder: &Path) -> Store {
     Store::open(&folder.join("hone.db")).unwrap()
@@ -55,6 +56,7 @@ pub(crate) fn interaction() -> Interaction {
         timings: Timings { queue_ms: 0.25, ttft_ms: 1.5, total_ms: 33.125 },
         key_id: Some("key-1".to_owned()),
         user: Some("u".to_owned()),
+        conversation: Some("c".to_owned()),
         source: Some("0f".repeat(16)),
         metadata: BTreeMap::from([("a.b\"c".to_owned(), "ü".to_owned())]),
         stored: true,
@@ -71,5 +73,12 @@ pub(crate) fn feedback(id: InteractionId, signal: Signal) -> NewFeedback {
         source: Some("key-1/u".to_owned()),
         created_at: UnixMillis(5),
     };
-    NewFeedback { feedback, key_id: Some("key-1".to_owned()), idempotency_key: None }
+    let key_id = Some("key-1".to_owned());
+    NewFeedback { feedback, key_id, user: Some("u".to_owned()), idempotency_key: None }
+}
+
+/// Deletes an interaction; `None`: there was nothing of it.
+pub(crate) async fn erase(store: &Store, id: InteractionId) -> Option<Erasure> {
+    let wanted = Erasure::of(Subject::Interaction(id), UnixMillis(1));
+    store.begin_erasure(wanted).await.unwrap()
 }

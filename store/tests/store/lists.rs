@@ -53,6 +53,10 @@ async fn each_filter_keeps_what_it_says() {
         (InteractionFilter { endpoint: Some(Endpoint::Completion), ..all.clone() }, vec![2, 8]),
         (InteractionFilter { key_id: Some("key-1".into()), ..all.clone() }, (0..10).collect()),
         (InteractionFilter { key_id: Some("key-2".into()), ..all.clone() }, vec![]),
+        (InteractionFilter { user: Some("u".into()), ..all.clone() }, (0..10).collect()),
+        (InteractionFilter { user: Some("v".into()), ..all.clone() }, vec![]),
+        (InteractionFilter { conversation: Some("c".into()), ..all.clone() }, (0..10).collect()),
+        (InteractionFilter { conversation: Some("d".into()), ..all.clone() }, vec![]),
         (InteractionFilter { has_feedback: Some(true), ..all.clone() }, vec![0]),
         (InteractionFilter { has_feedback: Some(false), ..all.clone() }, (1..10).collect()),
         (

@@ -10,7 +10,7 @@ use hone_store::{Announced, Appended, Error, InteractionFilter, NewFeedback, Sto
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::fixture::{feedback, interaction, open};
+use crate::fixture::{erase, feedback, interaction, open};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -70,9 +70,11 @@ async fn play(ops: Vec<Op>) {
                 assert_eq!(outcome.is_ok(), model.stored.insert(number));
             }
             Op::Delete(number) => {
-                let deleted = store.delete_interaction(id_of(number)).await.unwrap();
-                assert_eq!(deleted, model.stored.remove(&number));
+                let begun = erase(&store, id_of(number)).await;
+                let was_stored = model.stored.remove(&number);
                 let gone = model.feedback.remove(&number).unwrap_or_default();
+                let counts = begun.map_or((0, 0), |it| (it.interactions, it.feedback));
+                assert_eq!(counts, (u32::from(was_stored), gone.len() as u32));
                 model.keys.retain(|_, (id, ..)| !gone.contains(id));
             }
             Op::Say { id, source, key, body } => {

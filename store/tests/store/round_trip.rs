@@ -10,7 +10,7 @@ use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
 use hone_store::{AuditEntry, Error, GateTest, Order, Store};
 use serde_json::json;
 
-use crate::fixture::{feedback, interaction, open};
+use crate::fixture::{erase, feedback, interaction, open};
 
 #[tokio::test]
 async fn interactions_and_feedback_survive_a_restart() {
@@ -186,7 +186,7 @@ async fn an_id_is_given_once_and_unknown_ids_are_named() {
     assert!(error.to_string().contains(&unknown.to_string()), "{error}");
     let error = store.set_metadata(unknown, BTreeMap::new()).await;
     assert!(matches!(error, Err(Error::UnknownInteraction(_))));
-    assert!(!store.delete_interaction(unknown).await.unwrap());
+    assert_eq!(erase(&store, unknown).await, None);
 }
 
 #[tokio::test]
@@ -243,7 +243,8 @@ async fn a_deleted_interaction_leaves_no_byte_in_the_files() {
         |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
     assert!(secrets.iter().all(|secret| holds(&bytes(), secret)));
 
-    assert!(store.delete_interaction(record.id).await.unwrap());
+    let begun = erase(&store, record.id).await.unwrap();
+    assert_eq!((begun.interactions, begun.feedback), (1, 1));
     assert_eq!(store.interaction(record.id).await.unwrap(), None);
     assert_eq!(store.feedback_for(record.id).await.unwrap(), []);
     assert_eq!(store.interaction(kept.id).await.unwrap(), Some(kept));
@@ -355,17 +356,6 @@ async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
     let empty = Signal::Demonstration(String::new());
     assert_eq!(kept.len(), 2);
     assert!(kept.iter().all(|item| item.signal == empty && item.tags["family"] == "f"));
-}
-
-#[tokio::test]
-async fn the_ledger_of_held_out_prompts_only_grows() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let keys = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
-    store.add_holdout_keys(&keys(&["b", "a"]), CycleId::new()).await.unwrap();
-    store.add_holdout_keys(&keys(&["c", "a"]), CycleId::new()).await.unwrap();
-    let ledger = store.holdout_keys().await.unwrap();
-    assert_eq!(ledger.into_iter().collect::<Vec<_>>(), ["a", "b", "c"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,102 @@
+//! Adapters that were trained on what was erased since: what they are compared with, and their end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use hone_api::adapter::Provenance;
+use hone_api::{AdapterId, AdapterRef};
+use serde_json::json;
+
+use crate::journal::Decision;
+use crate::parts::Parts;
+use crate::promote::{Change, Order};
+
+/// Who a cycle's candidate has to beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Champion {
+    /// What serves; `None` is the base.
+    pub serves: Option<AdapterId>,
+    /// What the candidate is compared with: what serves, unless that was trained on what was erased. Then what
+    /// served before it, or the base.
+    pub compared: Option<AdapterId>,
+}
+
+impl Champion {
+    /// Whether what serves has to go, whatever the verdict.
+    pub fn must_go(self) -> bool {
+        self.serves != self.compared
+    }
+}
+
+/// Who serves, and who is compared with.
+///
+/// # Errors
+/// The store's.
+pub async fn champion(parts: &Parts) -> anyhow::Result<Champion> {
+    let pointer = parts.registry.live();
+    let stained = all(parts).await?;
+    let is_clean = |id: &AdapterId| !stained.contains(id);
+    let serves = pointer.live;
+    if serves.as_ref().is_none_or(is_clean) {
+        return Ok(Champion { serves, compared: serves });
+    }
+    let is_there = |id: &AdapterId| parts.registry.get(&AdapterRef::Id(*id)).is_ok();
+    Ok(Champion { serves, compared: pointer.previous.filter(is_clean).filter(is_there) })
+}
+
+/// Lets what never saw it serve again, if what serves was trained on what was erased. Returns a sentence for the
+/// cycle's reason.
+///
+/// # Errors
+/// The promoter's.
+pub async fn take_back(parts: &Parts, actor: String) -> anyhow::Result<Option<String>> {
+    let champion = champion(parts).await?;
+    let Some(stained) = champion.serves.filter(|_| champion.must_go()) else { return Ok(None) };
+    let to = champion.compared.map_or_else(|| "the base".to_owned(), |id| id.to_string());
+    let reason = format!("{stained} was trained on what was erased; {to} serves again");
+    let order = Order {
+        change: Change::RollBack(Some(champion.compared)),
+        expected_live: Some(champion.serves),
+        actor,
+        reason: reason.clone(),
+    };
+    parts.promoter.carry_out(order).await?;
+    Ok(Some(reason))
+}
+
+/// Deletes the adapters that were trained on what was erased, but for the one that serves.
+///
+/// # Errors
+/// The store's or the disk's.
+pub async fn sweep(parts: &Parts) -> anyhow::Result<()> {
+    for id in all(parts).await? {
+        let is_there = parts.registry.get(&AdapterRef::Id(id)).is_ok();
+        if !is_there || parts.registry.live().live == Some(id) {
+            continue;
+        }
+        let registry = Arc::clone(&parts.registry);
+        tokio::task::spawn_blocking(move || registry.withdraw(id)).await??;
+        parts.promoter.unload(id).await?;
+        let decision = Decision {
+            actor: "daemon".to_owned(),
+            action: "adapter.deleted",
+            subject: id.to_string(),
+            reason: "it was trained on what was erased".to_owned(),
+            data: json!({}),
+        };
+        parts.journal.audit(decision).await?;
+    }
+    Ok(())
+}
+
+/// All adapters that any receipt names.
+async fn all(parts: &Parts) -> anyhow::Result<BTreeSet<AdapterId>> {
+    let erasures = parts.store.erasures().await?;
+    let receipts = erasures.into_iter().filter_map(|erasure| erasure.receipt);
+    let named = receipts.flat_map(|receipt| receipt.adapters).map(|one| one.id);
+    let of_a_cycle = |id: &AdapterId| {
+        let view = parts.registry.get(&AdapterRef::Id(*id));
+        view.is_ok_and(|view| matches!(view.provenance, Provenance::Cycle { .. }))
+    };
+    Ok(named.filter(of_a_cycle).collect())
+}

@@ -1,0 +1,135 @@
+//! Taking rows out of a snapshot for good, at a person's request.
+//!
+//! A snapshot keeps the name that cycles and adapters know it by, so that what was trained on it can be told
+//! for ever. Beside it lies what was taken out: random ids, and the hash of what is left.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+
+use fs_err as fs;
+use hone_api::InteractionId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::example::Example;
+use crate::rehearse::Rehearsal;
+use crate::snapshot::{MANIFEST, Manifest, REHEARSAL, ROWS, Snapshot, hash, lines, read_lines};
+
+/// The file beside the rows.
+const ERASED: &str = "erased.json";
+
+/// What was taken out of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Erased {
+    /// Interactions whose rows are gone.
+    pub(crate) ids: BTreeSet<InteractionId>,
+    /// The hash of what is left, as that of [`Manifest::hash`] is made.
+    pub(crate) left: String,
+}
+
+impl Erased {
+    /// What was taken out of the snapshot in a folder; `None`: nothing.
+    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = folder.join(ERASED);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).map_err(|error| {
+                Error::Corrupt { path: folder.to_owned(), detail: format!("{ERASED}: {error}") }
+            })?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// How many rows and rehearsal questions of a snapshot come, or came, from these interactions.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Corrupt`].
+pub fn rows_of(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<usize> {
+    let (rows, rehearsal) = contents(folder)?;
+    let gone = Erased::read(folder)?.unwrap_or_default().ids;
+    let left: BTreeSet<InteractionId> = ids.difference(&gone).copied().collect();
+    Ok(count(&rows, &rehearsal, &left) + gone.intersection(ids).count())
+}
+
+/// Takes the rows of these interactions out of the snapshot in a folder. `families` are names that nothing
+/// else has any more. Returns how many rows and rehearsal questions went. Repeated, it changes nothing.
+///
+/// A damaged snapshot is removed, and `None` returned: nobody could tell what was in it.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn erase(
+    folder: &Path,
+    ids: &BTreeSet<InteractionId>,
+    families: &BTreeSet<String>,
+) -> Result<Option<usize>> {
+    let whole = || -> Result<_> {
+        let (rows, rehearsal) = contents(folder)?;
+        let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
+        Ok((rows, rehearsal, manifest, Erased::read(folder)?))
+    };
+    let (mut rows, mut rehearsal, mut manifest, before) = match whole() {
+        Ok(whole) => whole,
+        Err(Error::Io(error)) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error.into());
+        }
+        Err(_) => {
+            fs::remove_dir_all(folder)?;
+            return Ok(None);
+        }
+    };
+    let found = count(&rows, &rehearsal, ids);
+    let here = rows.iter().map(|row| row.id).chain(rehearsal.iter().filter_map(|one| one.id));
+    let mut erased = before.unwrap_or_default();
+    let known = erased.ids.intersection(ids).count();
+    erased.ids.extend(here.filter(|id| ids.contains(id)));
+    if erased.ids.is_empty() {
+        return Ok(Some(0));
+    }
+    rows.retain(|row| !ids.contains(&row.id));
+    rehearsal.retain(|one| one.id.is_none_or(|id| !ids.contains(&id)));
+    let left: BTreeSet<&str> = rows.iter().map(|row| row.family.as_str()).collect();
+    manifest.families.retain(|name, _| left.contains(name.as_str()) && !families.contains(name));
+    manifest.waiting.retain(|one| !ids.contains(&one.id));
+    let (rows, rehearsal) = (lines(&rows)?, lines(&rehearsal)?);
+    erased.left = hash(&rows, &rehearsal, &manifest)?;
+    // First what shall be gone: killed in between, the content fits no hash, nothing is trained on it, and the
+    // repetition comes to the same end.
+    replace(folder, ERASED, &serde_json::to_vec_pretty(&erased)?)?;
+    replace(folder, ROWS, &rows)?;
+    replace(folder, REHEARSAL, &rehearsal)?;
+    replace(folder, MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
+    Ok(Some(found.max(known)))
+}
+
+fn contents(folder: &Path) -> Result<(Vec<Example>, Vec<Rehearsal>)> {
+    let corrupt = |detail| Error::Corrupt { path: folder.to_owned(), detail };
+    let rows = read_lines(&fs::read(folder.join(ROWS))?).map_err(corrupt)?;
+    let rehearsal = read_lines(&fs::read(folder.join(REHEARSAL))?).map_err(corrupt)?;
+    Ok((rows, rehearsal))
+}
+
+fn count(rows: &[Example], rehearsal: &[Rehearsal], ids: &BTreeSet<InteractionId>) -> usize {
+    rows.iter().filter(|row| ids.contains(&row.id)).count()
+        + rehearsal.iter().filter(|one| one.id.is_some_and(|id| ids.contains(&id))).count()
+}
+
+fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".erasing-").tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(folder.join(name)).map_err(|error| error.error)?;
+    fs::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+impl Snapshot {
+    /// Whether rows were taken out of it since it was made: it can be read, but it teaches nothing any more.
+    #[must_use]
+    pub fn is_erased(folder: &Path) -> bool {
+        folder.join(ERASED).exists()
+    }
+}
