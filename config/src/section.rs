@@ -305,6 +305,16 @@ section! {
         snapshots: usize,
         /// Adapters at which imports are refused.
         adapters: usize,
+        /// How long answers of which nobody says anything stay in the log; 0: for ever.
+        interactions: Seconds,
+        /// How long feedback stays, and with it the answers that it speaks of; 0: for ever.
+        feedback: Seconds,
+        /// How long the events of a cycle stay; 0: for ever.
+        events: Seconds,
+        /// How large the log may become; 0: of any size.
+        log: Bytes,
+        /// Personal data is taken out before anything is written.
+        redact: bool,
     }
 }
 

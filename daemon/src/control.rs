@@ -254,6 +254,10 @@ impl Control for Operator {
         }
     }
 
+    fn redacts_the_log(&self) -> bool {
+        self.parts.settings.now().retention.redact
+    }
+
     fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
         async move { Ok(waiting::list(&self.parts).await?) }.boxed()
     }

@@ -25,6 +25,7 @@ mod dirs;
 mod drop_folder;
 mod erase;
 mod evals;
+mod expiry;
 mod exposure;
 mod files;
 mod hyper;

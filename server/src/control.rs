@@ -116,6 +116,9 @@ pub trait Control: Send + Sync {
     /// How large a feedback item may be (`feedback.max_text`, `max_tags`, `max_tag_text`).
     fn feedback_limits(&self) -> FeedbackLimits;
 
+    /// Whether personal data is taken out before anything is written (`retention.redact`).
+    fn redacts_the_log(&self) -> bool;
+
     /// All answers that wait for a person, the newest first.
     fn waiting(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>>;
 

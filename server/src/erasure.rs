@@ -39,7 +39,8 @@ pub(crate) async fn erase_user(
 /// Which snapshots and adapters saw one interaction; also after it was erased.
 #[utoipa::path(get, path = "/v1/interactions/{id}/recall", tag = "feedback",
     params(("id" = String, Path, description = "The answer's id")),
-    responses((status = 200, description = "What there is", body = RecallView)))]
+    responses((status = 200, description = "What there is", body = RecallView),
+        (status = 404, description = "That is no interaction's id", body = ErrorBody)))]
 pub(crate) async fn recall_interaction(
     caller: May<to::Export>,
     state: web::Data<AppState>,

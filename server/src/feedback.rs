@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 use crate::body::Json;
 use crate::caller::{Caller, May, to};
 use crate::error::ApiError;
+use crate::private::said_without_personal_data;
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 use crate::too_long;
@@ -102,6 +103,9 @@ pub(crate) async fn create(
     }
     feedback.source = caller.source(&state.sources, user.as_deref());
     let end_user = caller.end_user(&state.sources, user.as_deref());
+    if state.control.redacts_the_log() {
+        said_without_personal_data(&mut feedback);
+    }
     let left_out = leave_out_steering(&caller, &mut feedback.tags);
     let answered = if dryrun {
         check(&state, feedback, left_out).await

@@ -12,7 +12,7 @@
 //! | `route` | which adapter answers to a model name |
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
-//! | `record` | what was answered goes to the store |
+//! | `record` `private` | what was answered goes to the store, without personal data if so set |
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
@@ -49,6 +49,7 @@ pub mod metrics;
 mod models;
 mod openapi;
 mod pages;
+mod private;
 mod query;
 mod record;
 mod route;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::generate::Ask;
 use crate::limits::Permit;
 use crate::meter::Allowance;
+use crate::private::without_personal_data;
 use crate::state::AppState;
 
 /// How long an answer waits for its commit. The disk may be slow or full: users still get answers.
@@ -191,13 +192,14 @@ impl Recorder {
         let keep = self.ask.keep;
         let alone = self.ask.prompts.len() == 1;
         let mut drafts = std::mem::take(&mut self.drafts).into_iter();
+        let redacts = self.state.control.redacts_the_log();
         let elapsed = began.arrived.elapsed().as_secs_f64() * 1e3;
         std::mem::take(&mut self.ask.prompts)
             .into_iter()
             .zip(&began.ids)
             .map(|(prompt, id)| {
                 let drafts: Vec<_> = drafts.by_ref().take(self.ask.answers as usize).collect();
-                Interaction {
+                let mut interaction = Interaction {
                     id: *id,
                     created_at: began.created,
                     endpoint: self.ask.endpoint,
@@ -219,7 +221,11 @@ impl Recorder {
                     // Feedback names the response, which is the first of several prompts: nobody
                     // could say something of the others.
                     trainable: keep.text && alone,
+                };
+                if redacts {
+                    without_personal_data(&mut interaction);
                 }
+                interaction
             })
             .collect()
     }

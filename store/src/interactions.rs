@@ -178,10 +178,10 @@ fn finite(milliseconds: f64) -> f64 {
 }
 
 /// Whether an interaction has its text; `None`: there is no such interaction. No prompt is empty,
-/// so one without tokens was kept without text.
+/// so one without messages was kept without text.
 pub(crate) fn keeps_text(connection: &Connection, id: InteractionId) -> Result<Option<bool>> {
     Ok(connection
-        .prepare_cached("SELECT length(prompt_tokens) > 0 FROM interactions WHERE id = ?1")?
+        .prepare_cached("SELECT messages <> '[]' FROM interactions WHERE id = ?1")?
         .query_row(params![id.bytes()], |row| row.get(0))
         .optional()?)
 }

@@ -10,6 +10,7 @@
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `keys` `ledger` `erasures` | one table each |
+//! | `expiry` | what was kept long enough |
 //! | `reword` | what was told of a cycle, without certain words |
 //! | `end_users` | plain names of older versions become hashes |
 //! | `column` | values as columns |
@@ -24,6 +25,7 @@ mod cycles;
 mod end_users;
 mod erasures;
 mod error;
+mod expiry;
 mod feedback;
 mod interactions;
 mod keys;
@@ -44,6 +46,7 @@ pub use announce::Announced;
 pub use audit::AuditEntry;
 pub use erasures::Erasure;
 pub use error::{Error, Result};
+pub use expiry::{Expired, Expiry};
 pub use feedback::{Appended, NewFeedback};
 pub use interactions::{InteractionFilter, Order, Page};
 pub use keys::StoredKey;

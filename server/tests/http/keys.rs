@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 50] = [
+const ROUTES: [(&str, &str, &str); 54] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -35,6 +35,10 @@ const ROUTES: [(&str, &str, &str); 50] = [
     ("GET", "/v1/feedback/waiting", "export"),
     ("GET", "/v1/interactions", "export"),
     ("GET", "/v1/interactions/{id}", "export"),
+    ("GET", "/v1/interactions/{id}/recall", "export"),
+    ("DELETE", "/v1/interactions/{id}", "export"),
+    ("GET", "/v1/subjects/{user}", "admin"),
+    ("DELETE", "/v1/subjects/{user}", "admin"),
     ("GET", "/v1/adapters", "adapters"),
     ("POST", "/v1/adapters", "adapters"),
     ("GET", "/v1/adapters/{ref}", "adapters"),
@@ -125,7 +129,7 @@ async fn every_route_asks_for_what_is_declared() {
     assert_eq!(registered(), declared, "a route without a declared caller");
 
     for (method, path, needs) in ROUTES {
-        let path = path.replace("{id}", "x").replace("{ref}", "x");
+        let path = path.replace("{id}", "x").replace("{ref}", "x").replace("{user}", "x");
         let method: Method = method.parse().unwrap();
         let request = || TestRequest::with_uri(&path).method(method.clone());
         let what = format!("{method} {path}");

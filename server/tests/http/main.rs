@@ -9,6 +9,7 @@ mod door;
 mod feedback;
 mod keys;
 mod operation;
+mod privacy;
 mod refusals;
 mod stream;
 mod world;

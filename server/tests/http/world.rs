@@ -1,6 +1,7 @@
 //! A server's surroundings for one test.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub(crate) fn engine() -> Arc<Engine> {
 
 /// The server's surroundings. Dropping it removes the data directory.
 pub(crate) struct World {
+    /// Whether personal data stays out of the log.
+    pub(crate) redacts: Arc<AtomicBool>,
     pub(crate) parts: Parts,
     pub(crate) state: Arc<AppState>,
     pub(crate) folder: TempDir,
@@ -120,11 +123,13 @@ impl World {
         let base = BaseShape::of_llama(model.digest(), sizes);
         let registry = Arc::new(Registry::open(folder.path(), base).unwrap());
         let store = Store::open(&folder.path().join("hone.db")).unwrap();
+        let redacts = Arc::new(AtomicBool::new(false));
         let control = Arc::new(Desk {
             engine: Arc::clone(&engine),
             registry: Arc::clone(&registry),
             store: store.clone(),
             arrived: Mutex::default(),
+            redacts: Arc::clone(&redacts),
         });
         let keys = Arc::new(KeyRing::new(store.clone(), Vec::new()));
         let parts = Parts {
@@ -138,7 +143,7 @@ impl World {
             sources: SourceHasher::new([1; 32]),
         };
         let state = Arc::new(AppState::new(parts.clone(), 64 << 10, Door::new(true, &[], &[])));
-        Self { parts, state, folder }
+        Self { parts, state, redacts, folder }
     }
 
     /// The same surroundings behind another door.
@@ -215,6 +220,8 @@ pub(crate) struct Desk {
     registry: Arc<Registry>,
     store: Store,
     pub(crate) arrived: Mutex<usize>,
+    /// Whether personal data stays out of the log.
+    pub(crate) redacts: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -293,6 +300,10 @@ impl Control for Desk {
 
     fn feedback_limits(&self) -> FeedbackLimits {
         FeedbackLimits { text: 64 << 10, tags: 8, tag_text: 4 << 10 }
+    }
+
+    fn redacts_the_log(&self) -> bool {
+        self.redacts.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {

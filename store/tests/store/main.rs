@@ -6,6 +6,7 @@
 )]
 
 mod erasures;
+mod expiry;
 mod fixture;
 mod keys;
 mod kill;

@@ -345,6 +345,7 @@ async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     let mut bare = interaction();
+    bare.messages.clear();
     bare.prompt_tokens.clear();
     let say = |text: &str| feedback(bare.id, Signal::Demonstration(text.to_owned()));
     let answering = store.announce(bare.id, false);
