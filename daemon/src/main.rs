@@ -27,6 +27,7 @@ mod erase;
 mod evals;
 mod expiry;
 mod exposure;
+mod fault;
 mod files;
 mod hyper;
 mod import;

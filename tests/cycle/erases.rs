@@ -1,9 +1,8 @@
 //! What a person wants gone is gone: from every file, and, after one cycle, from what serves.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use hone_tests::Hone;
+use hone_tests::files::{copy, holding};
 use serde_json::{Value, json};
 
 /// What nobody but Ann ever wrote, wherever a person can write something.
@@ -49,34 +48,6 @@ async fn say(hone: &Hone, id: &str, metric: &str, value: Value, tags: Value) -> 
         "user": "ann-of-marzipan",
     });
     hone.post("/v1/feedback", &body).await?.expect(201).map(drop)
-}
-
-/// The files below a folder that hold a text.
-fn holding(folder: &Path, text: &str) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(holding(&path, text)?);
-        } else if fs_err::read(&path)?.windows(text.len()).any(|window| window == text.as_bytes()) {
-            found.push(path.display().to_string());
-        }
-    }
-    Ok(found)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs_err::create_dir_all(to)?;
-    for entry in fs_err::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs_err::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// What is compared of two candidates: their data and their weights.

@@ -48,13 +48,21 @@ impl Builder {
     /// # Errors
     /// It ends, or is not ready within two minutes; its own words are in the message.
     pub async fn start(self) -> Result<Hone> {
+        let mut hone = self.prepare()?;
+        hone.restart().await?;
+        Ok(hone)
+    }
+
+    /// A daemon that does not run yet: [`Hone::restart`] starts it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn prepare(self) -> Result<Hone> {
         let folder = tempfile::tempdir()?;
         fs_err::write(folder.path().join("hone.toml"), &self.config)?;
         let http = reqwest::Client::builder().no_proxy().build()?;
         let Self { arguments, environment, .. } = self;
-        let mut hone = Hone { folder, arguments, environment, http, port: 0, child: None };
-        hone.restart().await?;
-        Ok(hone)
+        Ok(Hone { folder, arguments, environment, http, port: 0, child: None })
     }
 }
 
@@ -122,6 +130,25 @@ impl Hone {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Sets or takes away a variable of the next start's environment.
+    pub fn set_environment(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), value.into())));
+    }
+
+    /// Whether the daemon was started and has ended by itself, or by a kill from elsewhere.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let Some(child) = &mut self.child else { return Ok(true) };
+        let ended = child.try_wait()?.is_some();
+        if ended {
+            self.child = None;
+        }
+        Ok(ended)
     }
 
     /// `kill -9` of the daemon and all its children, at once.

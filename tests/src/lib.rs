@@ -15,6 +15,7 @@
 mod binary;
 mod client;
 mod daemon;
+pub mod files;
 pub mod python;
 pub mod workload;
 

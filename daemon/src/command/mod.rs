@@ -123,6 +123,7 @@ pub fn model_flags(args: &ModelArgs) -> Vec<Flag> {
 /// # Errors
 /// [`Failure`]
 pub fn run(cli: Cli) -> Outcome {
+    crate::fault::arm()?;
     let context = Context { output: Output::new(cli.global.json), global: cli.global };
     let Some(command) = cli.command else {
         return serve::run(&context, &cli.serve);
