@@ -17,6 +17,7 @@
 //! | [`cycle`] | one turn of the loop, step by step |
 //! | [`evaluation`] | evaluations on demand |
 //! | [`error`] | OpenAI's error envelope |
+//! | [`sealed`] | JSON files that carry their own checksum |
 
 pub mod adapter;
 pub mod chat;
@@ -32,6 +33,7 @@ pub mod interaction;
 pub mod key;
 pub mod model_card;
 pub mod sampling;
+pub mod sealed;
 pub mod time;
 pub mod waiting;
 
