@@ -72,6 +72,22 @@ pub fn remove_unfinished(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what killed `atomic_write`s left of files in this folder. Only for the folder's single writer.
+///
+/// # Errors
+/// The disk's.
+pub fn sweep_unfinished(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') && name.contains(UNFINISHED) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn parent_and_name(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
     let name = path.file_name().ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("`{}` names no file", path.display()))
@@ -281,6 +297,10 @@ mod tests {
         remove_unfinished(&path).unwrap();
         assert!(!dir.path().join(".live.json.tmp-1-0").exists());
         assert!(dir.path().join(".other.json.tmp-1-0").exists());
+        fs::write(dir.path().join(".hidden"), "").unwrap();
+        sweep_unfinished(dir.path()).unwrap();
+        assert!(!dir.path().join(".other.json.tmp-1-0").exists());
+        assert!(dir.path().join(".hidden").exists());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_api::adapter::{AdapterState, AdapterView, Provenance};
-use hone_api::{AdapterId, UnixMillis};
+use hone_api::{AdapterId, UnixMillis, sealed};
 use serde::{Deserialize, Serialize};
 
 use crate::fs::{atomic_write, read_bounded};
@@ -43,7 +43,7 @@ pub struct Transition {
     pub epoch: Option<u64>,
 }
 
-/// `manifest.json`.
+/// `manifest.json`; it carries its own checksum. One from before checksums is read as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -205,7 +205,7 @@ impl Manifest {
         let damaged = |what: String| Error::Damaged { id, what };
         let bytes = read_bounded(&dir.join(MANIFEST), MAX_BYTES)
             .map_err(|error| damaged(error.to_string()))?;
-        let manifest: Self = serde_json::from_slice(&bytes)
+        let manifest: Self = sealed::open_or_plain(&bytes)
             .map_err(|error| damaged(format!("{MANIFEST}: {error}")))?;
         if manifest.format != FORMAT {
             return Err(damaged(format!("{MANIFEST} has format {}", manifest.format)));
@@ -221,7 +221,7 @@ impl Manifest {
     /// # Errors
     /// The disk's.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let bytes = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        let bytes = sealed::seal(self).map_err(std::io::Error::from)?;
         Ok(atomic_write(&dir.join(MANIFEST), &bytes)?)
     }
 }
@@ -273,6 +273,21 @@ mod tests {
         );
         manifest.write(dir.path()).unwrap();
         assert_eq!(Manifest::read(dir.path(), manifest.id).unwrap(), manifest);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = manifest();
+        manifest.write(dir.path()).unwrap();
+        let path = dir.path().join(MANIFEST);
+        let bytes = fs_err::read(&path).unwrap();
+        for bit in (0..bytes.len() * 8).step_by(7) {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs_err::write(&path, flipped).unwrap();
+            assert!(Manifest::read(dir.path(), manifest.id).is_err(), "bit {bit}");
+        }
     }
 
     #[test]

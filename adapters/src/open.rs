@@ -10,7 +10,7 @@ use fs_err as fs;
 use hone_api::adapter::AdapterState;
 use hone_api::{AdapterId, UnixMillis};
 
-use crate::fs::{remove_unfinished, sync_dir};
+use crate::fs::{remove_unfinished, sweep_unfinished, sync_dir};
 use crate::manifest::MANIFEST;
 use crate::pointer::LIVE;
 use crate::servable::{check_servable, is_shortage};
@@ -34,6 +34,7 @@ pub(crate) fn open(data_dir: &Path, base: &BaseShape) -> Result<Opened> {
     sync_dir(data_dir)?;
     let live_path = data_dir.join(LIVE);
     remove_unfinished(&live_path)?;
+    sweep_unfinished(&drop_dir)?; // notes
     gc::sweep(&root)?;
     let mut warnings = Vec::new();
     let manifests = read_manifests(&root, &mut warnings)?;

@@ -18,6 +18,7 @@
 //! | [`evaluation`] | evaluations on demand |
 //! | [`erasure`] | what is known of a person, and its removal |
 //! | [`error`] | OpenAI's error envelope |
+//! | [`sealed`] | JSON files that carry their own checksum |
 
 pub mod adapter;
 pub mod chat;
@@ -34,6 +35,7 @@ pub mod interaction;
 pub mod key;
 pub mod model_card;
 pub mod sampling;
+pub mod sealed;
 pub mod time;
 pub mod waiting;
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use hone_adapters::{BaseShape, Registry, Sizes};
 use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
-use hone_model::{Model, ModelConfig, Source, WeightFormat, prepare};
+use hone_model::{Model, ModelConfig, Pack, Source, WeightFormat};
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
@@ -48,7 +48,12 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     let began = Instant::now();
     let (base, model) = {
         let (config, dirs) = (config.clone(), dirs.clone());
-        tokio::task::spawn_blocking(move || open_model(&config, &dirs)).await??
+        tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+            let base = pack(&config, &dirs.base())?;
+            let model = open_packed(&config, &base)?;
+            Ok((base, model))
+        })
+        .await??
     };
     let seconds = began.elapsed().as_secs_f64();
     tracing::info!(digest = model.digest(), weights = %config.model.weights, seconds, "model open");
@@ -59,8 +64,12 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     let registry = Arc::new(registry);
     let engine = Engine::start(model, engine_config(&config, &dirs))?;
     let journal = Journal::new(store.clone());
+    if let Some(repair) = base.repaired() {
+        tracing::warn!("{repair}");
+        journal.audit(repaired("base.repaired", "base", repair)).await?;
+    }
     for warning in registry.warnings() {
-        journal.audit(repaired(warning)).await?;
+        journal.audit(repaired("registry.repaired", "adapters", warning)).await?;
     }
     let generate: Arc<dyn Generate> = engine.clone();
     let promoter = Promoter::new(registry.clone(), generate.clone(), journal.clone());
@@ -72,7 +81,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         store,
         registry,
         engine: generate,
-        base,
+        base: base.folder().to_owned(),
         journal,
         promoter: Arc::new(promoter),
         metrics: Arc::new(Metrics::new()?),
@@ -82,37 +91,28 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     Ok(Assembled { parts: Arc::new(parts), engine })
 }
 
-/// Packs the configured model, if that has not been done, and maps it.
-///
-/// # Errors
-/// The model is not there, or is none that Hone knows.
-pub fn open_model(config: &Config, dirs: &Dirs) -> anyhow::Result<(PathBuf, Arc<Model>)> {
-    let base = pack(config, &dirs.base())?;
-    let model = open_packed(config, &base)?;
-    Ok((base, model))
-}
-
-/// Packs the configured model into a folder below `base_dir`, unless that was done before.
+/// Packs the configured model into a folder below `base_dir`, unless that was done before and every byte is still
+/// there.
 ///
 /// # Errors
 /// The model is not there, or is none that Hone knows; the words name its folder.
-pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<PathBuf> {
+pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<Pack> {
     let source = if config.model.is_starter() {
         Source::Starter
     } else {
         Source::Folder(PathBuf::from(&config.model.source))
     };
     let format: WeightFormat = config.model.weights.to_string().parse()?;
-    prepare(&source, format, base_dir).with_context(|| unusable(config))
+    Pack::prepare(&source, format, base_dir).with_context(|| unusable(config))
 }
 
-/// Maps a packed model.
+/// The model of a packed base.
 ///
 /// # Errors
-/// Its tokenizer or its template is broken, or the packed folder is, or it cannot answer a plain
-/// question; the words name the model's own folder.
-pub fn open_packed(config: &Config, packed: &Path) -> anyhow::Result<Arc<Model>> {
-    let model = Model::open(packed, config.model.cores()).with_context(|| unusable(config))?;
+/// Its tokenizer or its template is broken, or it cannot answer a plain question; the words name the
+/// model's own folder.
+pub fn open_packed(config: &Config, pack: &Pack) -> anyhow::Result<Arc<Model>> {
+    let model = Model::of(pack, config.model.cores()).with_context(|| unusable(config))?;
     model.try_out().with_context(|| unusable(config))?;
     Ok(Arc::new(model))
 }
@@ -154,11 +154,11 @@ fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {
     }
 }
 
-fn repaired(warning: &str) -> Decision {
+fn repaired(action: &'static str, subject: &str, warning: &str) -> Decision {
     Decision {
         actor: "daemon".to_owned(),
-        action: "registry.repaired",
-        subject: "adapters".to_owned(),
+        action,
+        subject: subject.to_owned(),
         reason: warning.to_owned(),
         data: json!({}),
     }

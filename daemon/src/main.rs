@@ -33,6 +33,7 @@ mod hyper;
 mod import;
 mod journal;
 mod judge;
+mod leftovers;
 mod load;
 mod lock;
 mod memory;

@@ -24,7 +24,7 @@ use crate::lock::DataLock;
 use crate::parts::Parts;
 use crate::reload::Reload;
 use crate::settings::Settings;
-use crate::{drop_folder, expiry, files, memory, systemd, trigger};
+use crate::{drop_folder, expiry, files, leftovers, memory, systemd, trigger};
 
 /// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
 /// about to say that it is ready must not end the process with requests open.
@@ -101,6 +101,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     let config = loaded.config.clone();
     let lock = DataLock::take(&config.server.data_dir)?;
     let dirs = Dirs::open(&config.server.data_dir)?;
+    leftovers::sweep(&dirs);
     let settings = Arc::new(Settings::new(loaded, sources));
     let reload = Reload::watch(Arc::clone(&settings))?;
     let Assembled { parts, engine } = assemble(settings, dirs).await?;

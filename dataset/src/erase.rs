@@ -18,6 +18,8 @@ use crate::snapshot::{MANIFEST, Manifest, REHEARSAL, ROWS, Snapshot, hash, lines
 
 /// The file beside the rows.
 const ERASED: &str = "erased.json";
+/// Beginning of the name of a file that is being written.
+const UNFINISHED: &str = ".erasing-";
 
 /// What was taken out of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,7 @@ pub fn erase(
     ids: &BTreeSet<InteractionId>,
     families: &BTreeSet<String>,
 ) -> Result<Option<usize>> {
+    sweep(folder)?;
     let whole = || -> Result<_> {
         let (rows, rehearsal) = contents(folder)?;
         let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
@@ -117,8 +120,19 @@ fn count(rows: &[Example], rehearsal: &[Rehearsal], ids: &BTreeSet<InteractionId
         + rehearsal.iter().filter(|one| one.id.is_some_and(|id| ids.contains(&id))).count()
 }
 
+/// Removes what a killed [`replace`] left.
+fn sweep(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".erasing-").tempfile_in(folder)?;
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(folder.join(name)).map_err(|error| error.error)?;

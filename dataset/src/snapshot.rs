@@ -19,6 +19,8 @@ use crate::waiting::Waiting;
 pub(crate) const ROWS: &str = "rows.jsonl";
 pub(crate) const REHEARSAL: &str = "rehearsal.jsonl";
 pub(crate) const MANIFEST: &str = "manifest.json";
+/// Beginning of the name of a folder that is being written.
+const STAGING: &str = ".snapshot-";
 /// Raised when the same inputs would give other rows than before.
 const FORMAT: u32 = 4;
 
@@ -137,7 +139,7 @@ impl Snapshot {
             fs::remove_dir_all(&target)?;
         }
         fs::create_dir_all(folder)?;
-        let staged = tempfile::Builder::new().prefix(".snapshot-").tempdir_in(folder)?;
+        let staged = tempfile::Builder::new().prefix(STAGING).tempdir_in(folder)?;
         let manifest = serde_json::to_vec_pretty(&self.manifest)?;
         for (name, bytes) in [
             (ROWS, lines(&self.examples)?),
@@ -154,6 +156,20 @@ impl Snapshot {
         let _ = staged.keep();
         fs::File::open(folder)?.sync_all()?;
         Ok(target)
+    }
+
+    /// Removes from a folder of snapshots what a killed [`Snapshot::write`] left. Only for who alone writes there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sweep(folder: &Path) -> Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(STAGING) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads `<snapshots>/<hash>/` and verifies the hash, or that of what an erasure has left.

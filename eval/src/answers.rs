@@ -28,6 +28,30 @@ struct Line {
     key: String,
     #[serde(flatten)]
     answer: Answer,
+    /// Of all of the above: a flipped bit would be another answer.
+    checksum: String,
+}
+
+impl Line {
+    fn new(key: String, answer: Answer) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for text in [&key, &answer.text] {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.update(&[u8::from(answer.stopped)]);
+        hasher.update(&answer.tokens.to_le_bytes());
+        let checksum = hasher.finalize().to_hex().to_string();
+        Self { key, answer, checksum }
+    }
+
+    /// The line, if it is as it was written.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let found: Self = serde_json::from_slice(text).ok()?;
+        let expected = found.checksum.clone();
+        let line = Self::new(found.key, found.answer);
+        (line.checksum == expected).then_some(line)
+    }
 }
 
 /// The answers in one file. Several evaluations may have it open at once: each line is appended.
@@ -59,10 +83,7 @@ impl Answers {
         }
         let lines = bytes[..whole].split(|byte| *byte == b'\n');
         // a damaged line costs one answer, which is given again
-        let known = lines
-            .filter_map(|line| serde_json::from_slice::<Line>(line).ok())
-            .map(|line| (line.key, line.answer))
-            .collect();
+        let known = lines.filter_map(Line::parse).map(|line| (line.key, line.answer)).collect();
         Ok(Self(Mutex::new(Inner { file, known })))
     }
 
@@ -83,7 +104,7 @@ impl Answers {
     }
 
     pub(crate) fn put(&self, key: String, answer: Answer) -> Result<()> {
-        let mut line = serde_json::to_vec(&Line { key: key.clone(), answer: answer.clone() })
+        let mut line = serde_json::to_vec(&Line::new(key.clone(), answer.clone()))
             .map_err(std::io::Error::from)?;
         line.push(b'\n');
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,6 +132,21 @@ mod tests {
             other.put(format!("b{number}"), answer("a longer one")).unwrap();
         }
         assert_eq!(Answers::open(&path).unwrap().len(), 6);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_no_other_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("answers.jsonl");
+        Answers::open(&path).unwrap().put("a".into(), answer("seven")).unwrap();
+        let bytes = fs_err::read(&path).unwrap();
+        for bit in 0..(bytes.len() - 1) * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs_err::write(&path, flipped).unwrap();
+            let known = Answers::open(&path).unwrap();
+            assert!(known.is_empty() || known.get("a") == Some(answer("seven")), "bit {bit}");
+        }
     }
 
     #[test]

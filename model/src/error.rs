@@ -22,6 +22,25 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         reason: String,
     },
+    /// A file of a packed base is not what was packed.
+    #[error(
+        "{} is not what was packed: {what}; the next start of `hone` packs it again from the model", path.display()
+    )]
+    Damaged {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        what: String,
+    },
+    /// A model's file reads otherwise than before, and nobody wrote to it.
+    #[error(
+        "{} reads otherwise than when it was packed, though nothing has written to it since: its disk or its memory is \
+         failing; copy the model again (or, if the file is right, `touch` it)", path.display()
+    )]
+    Rotten {
+        /// The file or folder.
+        path: PathBuf,
+    },
     /// The model uses something this build does not implement.
     #[error("{what} is not supported; supported: {supported}")]
     Unsupported {
@@ -114,6 +133,11 @@ impl Error {
     /// Wraps an I/O error with its path.
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    /// A file of a packed base that is not what was packed.
+    pub(crate) fn damaged(path: &Path, what: impl ToString) -> Self {
+        Self::Damaged { path: path.to_path_buf(), what: what.to_string() }
     }
 
     /// A file that does not parse.

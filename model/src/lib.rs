@@ -37,7 +37,7 @@ pub use error::Error;
 pub use format::WeightFormat;
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
-pub use pack::prepare;
+pub use pack::{Pack, prepare};
 pub use rope::RopeScaling;
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;

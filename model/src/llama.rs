@@ -4,7 +4,7 @@ use crate::{
     Error, ModelConfig, Module,
     layer::{Buffers, Layer, LoraRun, Step},
     linear::Linear,
-    pack::Packed,
+    pack::Weights,
 };
 
 /// The weights of a Llama model.
@@ -21,7 +21,7 @@ pub(crate) struct Llama {
 
 impl Llama {
     /// Takes the weights out of a packed file.
-    pub(crate) fn open(config: &ModelConfig, packed: &Packed) -> Result<Self, Error> {
+    pub(crate) fn open(config: &ModelConfig, packed: &Weights) -> Result<Self, Error> {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
         let layers = (0..config.num_layers)
             .map(|index| open_layer(config, packed, index))
@@ -66,7 +66,7 @@ impl Llama {
     }
 }
 
-fn open_layer(config: &ModelConfig, packed: &Packed, index: usize) -> Result<Layer, Error> {
+fn open_layer(config: &ModelConfig, packed: &Weights, index: usize) -> Result<Layer, Error> {
     let prefix = format!("model.layers.{index}");
     let linear = |module: Module| {
         let (inputs, outputs) = config.module_shape(module);

@@ -3,14 +3,14 @@
 //! Names, shapes and number formats are checked against the configuration before anything is packed, so that a wrong
 //! or incomplete folder is refused with the tensor's name.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, path::Path, time::SystemTime};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-use crate::{Error, Source, source::read_file};
+use crate::{Error, Source, pack::FileState, source::read_file};
 
 /// Bytes of an index of shards; that of a model with a hundred thousand tensors is about 10 MiB.
 const INDEX_FILE: u64 = 32 << 20;
@@ -18,17 +18,18 @@ const INDEX_FILE: u64 = 32 << 20;
 /// The tensor files of a model, opened.
 pub(crate) struct Checkpoint {
     files: Vec<(String, Bytes)>,
+    opened_at: SystemTime,
 }
 
 enum Bytes {
-    Mapped(Mmap),
+    Mapped(Mmap, File),
     Static(&'static [u8]),
 }
 
 impl Bytes {
     fn get(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Static(bytes) => bytes,
         }
     }
@@ -42,23 +43,38 @@ struct Index {
 impl Checkpoint {
     /// Opens the tensor files of a source.
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
+        let opened_at = SystemTime::now();
         match source {
             Source::Starter => {
                 let name = "model.safetensors";
                 let bytes = crate::starter::file(name)?.unwrap_or_default();
-                Ok(Self { files: vec![(name.into(), Bytes::Static(bytes))] })
+                Ok(Self { files: vec![(name.into(), Bytes::Static(bytes))], opened_at })
             }
             Source::Folder(folder) => {
                 let files = shard_names(folder)?
                     .into_iter()
                     .map(|name| {
-                        let bytes = Bytes::Mapped(map(&folder.join(&name))?);
-                        Ok((name, bytes))
+                        let (map, file) = map(&folder.join(&name))?;
+                        Ok((name, Bytes::Mapped(map, file)))
                     })
                     .collect::<Result<_, Error>>()?;
-                Ok(Self { files })
+                Ok(Self { files, opened_at })
             }
         }
+    }
+
+    /// Just before the files were opened.
+    pub(crate) fn opened_at(&self) -> SystemTime {
+        self.opened_at
+    }
+
+    /// What the opened files look like now.
+    pub(crate) fn states(&self) -> std::io::Result<Vec<FileState>> {
+        let files = self.files.iter().filter_map(|(name, bytes)| match bytes {
+            Bytes::Mapped(_, file) => Some((name, file)),
+            Bytes::Static(_) => None,
+        });
+        files.map(|(name, file)| FileState::of(name, file)).collect()
     }
 
     /// The raw files, for hashing.
@@ -81,17 +97,22 @@ impl Checkpoint {
     }
 }
 
-/// Maps a file read-only.
-pub(crate) fn map(path: &Path) -> Result<Mmap, Error> {
+/// Opens a file of a source and maps it read-only.
+fn map(path: &Path) -> Result<(Mmap, File), Error> {
     // Opening a pipe would wait for whoever writes into it.
     if !fs_err::metadata(path).map_err(Error::io(path))?.is_file() {
         let source = std::io::Error::other("not a regular file; copy the model again");
         return Err(Error::Io { path: path.to_owned(), source });
     }
-    let file = fs_err::File::open(path).map_err(Error::io(path))?;
+    let file = fs_err::File::open(path).map_err(Error::io(path))?.into_file();
+    Ok((map_opened(path, &file)?, file))
+}
+
+/// Maps an open file read-only.
+pub(crate) fn map_opened(path: &Path, file: &File) -> Result<Mmap, Error> {
     // SAFETY: the map is read-only. Model files are not changed in place: packed ones are written aside and renamed, and
     // a source is only read while it is packed.
-    unsafe { Mmap::map(file.file()) }.map_err(Error::io(path))
+    unsafe { Mmap::map(file) }.map_err(Error::io(path))
 }
 
 fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {

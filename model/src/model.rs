@@ -9,7 +9,7 @@ use crate::{
     layer::{Buffers, LoraRun, Span, Step, norm_rows},
     linear::Cpu,
     llama::Llama,
-    pack::{Manifest, Packed},
+    pack::{Manifest, Pack},
     rope::{Angles, Rope},
 };
 
@@ -115,29 +115,27 @@ impl Model {
     /// Opens a folder that [`crate::prepare`] made, to run on `threads` threads.
     ///
     /// # Errors
-    /// If a file is missing, damaged or of another version.
+    /// Those of [`Pack::open`] and [`Model::of`].
     pub fn open(packed: &Path, threads: usize) -> Result<Self, Error> {
-        let read = |name: &str| {
-            let path = packed.join(name);
-            fs_err::read(&path).map_err(Error::io(&path))
-        };
-        let manifest: Manifest = serde_json::from_slice(&read("manifest.json")?)
-            .map_err(|e| Error::invalid("manifest.json", e))?;
-        let generation = packed.join("generation_config.json");
-        let generation = match generation.is_file() {
-            true => Some(read("generation_config.json")?),
-            false => None,
-        };
-        let config = ModelConfig::parse(&read("config.json")?, generation.as_deref())?;
-        let weights = Packed::open(packed, &manifest)?;
+        Self::of(&Pack::open(packed)?, threads)
+    }
+
+    /// A packed base, to run on `threads` threads.
+    ///
+    /// # Errors
+    /// If the weights do not belong to the configuration, the tokenizer or the template is none that can be used, or no
+    /// threads can be started.
+    pub fn of(pack: &Pack, threads: usize) -> Result<Self, Error> {
+        let small = &pack.small;
+        let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
         Ok(Self {
-            decoder: Llama::open(&config, &weights)?,
+            decoder: Llama::open(&config, &pack.weights)?,
             rope: Rope::new(&config),
-            cpu: Cpu::new(threads).map_err(Error::io(packed))?,
-            tokenizer: Tokenizer::from_bytes(&read("tokenizer.json")?)?,
-            template: ChatTemplate::from_config(&read("tokenizer_config.json")?)?,
+            cpu: Cpu::new(threads).map_err(Error::io(pack.folder()))?,
+            tokenizer: Tokenizer::from_bytes(&small.tokenizer)?,
+            template: ChatTemplate::from_config(&small.tokenizer_config)?,
             config,
-            manifest,
+            manifest: pack.manifest.clone(),
         })
     }
 

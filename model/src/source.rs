@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -50,6 +51,7 @@ pub enum Source {
 }
 
 /// The small files of a model, as bytes.
+#[derive(PartialEq, Eq)]
 pub(crate) struct SmallFiles {
     /// `config.json`.
     pub(crate) config: Vec<u8>,
@@ -59,6 +61,29 @@ pub(crate) struct SmallFiles {
     pub(crate) tokenizer: Vec<u8>,
     /// `tokenizer_config.json`, with the chat template in it.
     pub(crate) tokenizer_config: Vec<u8>,
+}
+
+impl SmallFiles {
+    /// Each with the name that it has in a packed folder.
+    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+        let always = [
+            ("config.json", &self.config),
+            ("tokenizer.json", &self.tokenizer),
+            ("tokenizer_config.json", &self.tokenizer_config),
+        ];
+        let generation = self.generation.as_ref().map(|bytes| ("generation_config.json", bytes));
+        always.into_iter().chain(generation).map(|(name, bytes)| (name, bytes.as_slice()))
+    }
+
+    /// The inverse; `None` if one of those that must be there is not.
+    pub(crate) fn from_named(mut files: BTreeMap<&str, Vec<u8>>) -> Option<Self> {
+        Some(Self {
+            config: files.remove("config.json")?,
+            generation: files.remove("generation_config.json"),
+            tokenizer: files.remove("tokenizer.json")?,
+            tokenizer_config: files.remove("tokenizer_config.json")?,
+        })
+    }
 }
 
 impl Source {
@@ -108,7 +133,8 @@ impl Source {
         }
     }
 
-    fn folder(&self) -> &Path {
+    /// Its folder; for the one in the binary its name.
+    pub(crate) fn folder(&self) -> &Path {
         match self {
             Self::Folder(folder) => folder,
             Self::Starter => Path::new("starter"),

@@ -6,7 +6,6 @@
 //! order and dropout are functions of the seed, the epoch and the step.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::optim::AdamW;
 use crate::schedule::EarlyStop;
+use crate::unfinished::replace_file;
 
 /// How many checkpoints stay; the second is for a disk that tears the first.
 const KEEP: usize = 2;
@@ -111,7 +111,8 @@ impl Checkpoint {
         if let Some(best) = &self.best {
             groups.push(("best", best));
         }
-        let mut hash = blake3::Hasher::new();
+        let (identity, counters) = (json(&path, identity)?, json(&path, &self.counters)?);
+        let mut hash = begin_hash(&identity, &counters);
         let mut views = Vec::new();
         for (group, vectors) in groups {
             for (index, vector) in vectors.iter().enumerate() {
@@ -123,8 +124,8 @@ impl Checkpoint {
             }
         }
         let metadata = HashMap::from([
-            ("identity".to_owned(), json(&path, identity)?),
-            ("counters".to_owned(), json(&path, &self.counters)?),
+            ("identity".to_owned(), identity),
+            ("counters".to_owned(), counters),
             ("blake3".to_owned(), hash.finalize().to_hex().to_string()),
         ]);
         let bytes = safetensors::serialize(views, Some(metadata))
@@ -163,10 +164,11 @@ impl Checkpoint {
     fn parse(bytes: &[u8]) -> Option<(Identity, Self)> {
         let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
         let metadata = header.metadata().as_ref()?;
-        let identity = serde_json::from_str(metadata.get("identity")?).ok()?;
-        let counters: Counters = serde_json::from_str(metadata.get("counters")?).ok()?;
+        let (identity, counters) = (metadata.get("identity")?, metadata.get("counters")?);
+        let mut hash = begin_hash(identity, counters);
+        let identity = serde_json::from_str(identity).ok()?;
+        let counters: Counters = serde_json::from_str(counters).ok()?;
         let file = SafeTensors::deserialize(bytes).ok()?;
-        let mut hash = blake3::Hasher::new();
         let mut group = |name: &str| -> Option<Vec<Vec<f32>>> {
             let mut vectors = Vec::new();
             while let Ok(view) = file.tensor(&format!("{name}.{:04}", vectors.len())) {
@@ -185,6 +187,16 @@ impl Checkpoint {
         let optimizer = AdamW { first, second, step: counters.step };
         Some((identity, Self { counters, weights, best, optimizer }))
     }
+}
+
+/// Where a run stands is covered by the checksum as its weights are.
+fn begin_hash(identity: &str, counters: &str) -> blake3::Hasher {
+    let mut hash = blake3::Hasher::new();
+    for part in [identity, counters] {
+        hash.update(&(part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash
 }
 
 fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
@@ -207,18 +219,6 @@ fn json<T: Serialize>(path: &Path, value: &T) -> Result<String, Error> {
 
 pub(crate) fn tensors(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::Tensors { path: path.to_owned(), error: error.to_string() }
-}
-
-/// Replaces `path`: temporary file beside it, fsync, rename, fsync of the folder. A reader sees the
-/// old bytes or the new ones, also after a power cut.
-pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    fs_err::File::open(dir)?.sync_all()?;
-    Ok(())
 }
 
 #[cfg(test)]
@@ -269,6 +269,12 @@ mod tests {
         fs_err::write(&newest, &bytes).unwrap();
         assert_eq!(Checkpoint::newest(dir.path(), &identity()).unwrap(), Some(sample(1)));
         bytes.truncate(40);
+        fs_err::write(&newest, &bytes).unwrap();
+        assert_eq!(Checkpoint::newest(dir.path(), &identity()).unwrap(), Some(sample(1)));
+        sample(2).write(dir.path(), &identity()).unwrap();
+        let mut bytes = fs_err::read(&newest).unwrap();
+        let tokens = bytes.windows(2).position(|two| two == b"77").unwrap();
+        bytes[tokens] ^= 1;
         fs_err::write(&newest, &bytes).unwrap();
         assert_eq!(Checkpoint::newest(dir.path(), &identity()).unwrap(), Some(sample(1)));
         let other = Identity { hyper: "other".into(), ..identity() };

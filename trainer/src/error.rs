@@ -16,6 +16,12 @@ pub enum Error {
         /// What the parser says.
         error: String,
     },
+    /// The rows are not those that the job was made for.
+    #[error("{} has changed since the job was made; restore it, or make a new job", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line of the rows' file is not a row.
     #[error(
         "line {line} of {} is not a training row ({error}); repair it, or take it out",

@@ -1,5 +1,6 @@
 //! The adapter in PEFT's layout: what we train, `peft` loads, and what `peft` trains, we load.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_model::train::LoraLayout;
@@ -8,7 +9,8 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 
 use crate::Error;
-use crate::checkpoint::{replace_file, tensors};
+use crate::checkpoint::tensors;
+use crate::unfinished::replace_file;
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 const CONFIG: &str = "adapter_config.json";
@@ -77,7 +79,22 @@ pub fn write(
         "rank_pattern": {},
         "alpha_pattern": {},
     });
-    crate::job::write_json(&dir.join(CONFIG), &config)
+    let path = dir.join(CONFIG);
+    let config = serde_json::to_vec_pretty(&config)
+        .map_err(|error| Error::Json { path: path.clone(), error: error.to_string() })?;
+    replace_file(&path, &config)
+}
+
+/// BLAKE3 of the files of an adapter, by name.
+///
+/// # Errors
+/// One of them is not there, or cannot be read.
+pub(crate) fn checksums(dir: &Path) -> std::io::Result<BTreeMap<String, String>> {
+    let hashed = |name: &str| {
+        let bytes = fs_err::read(dir.join(name))?;
+        Ok((name.to_owned(), blake3::hash(&bytes).to_hex().to_string()))
+    };
+    [CONFIG, WEIGHTS].into_iter().map(hashed).collect()
 }
 
 /// The parameters of an adapter that [`write`] made, layer by layer, as [`LoraLayout`] lays them out.

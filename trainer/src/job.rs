@@ -8,13 +8,18 @@
 //! <job>/adapter/          the result in PEFT's layout
 //! <job>/outcome.json      the figures; present only when the job is complete
 //! ```
+//!
+//! `job.json` and `outcome.json` carry their own checksum; a `job.json` that a person wrote needs none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hone_api::sealed;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::unfinished::replace_file;
+use crate::{Error, export};
 
 /// The seven linear layers of a decoder block, as PEFT names them.
 pub const ALL_LINEAR: [&str; 7] =
@@ -33,6 +38,9 @@ pub struct Job {
     pub base_name: Option<String>,
     /// JSON lines: rows of a snapshot, or OpenAI chat rows.
     pub data: PathBuf,
+    /// BLAKE3 of that file, hex; without one it is taken as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_digest: Option<String>,
     /// The adapter to go on from, of the same shape and made by a job; without one the run begins at
     /// the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -62,6 +70,7 @@ impl Job {
             base: base.into(),
             base_name: None,
             data: data.into(),
+            data_digest: None,
             start: None,
             out: default_out(),
             hyper: Hyper::default(),
@@ -76,9 +85,7 @@ impl Job {
     /// The file is missing, is not a job, or its hyper-parameters are out of range.
     pub fn read(job_dir: &Path) -> Result<Self, Error> {
         let path = job_dir.join("job.json");
-        let text = fs_err::read_to_string(&path)?;
-        let mut job: Self = serde_json::from_str(&text)
-            .map_err(|error| Error::Json { path: path.clone(), error: error.to_string() })?;
+        let mut job: Self = read_json(&path)?;
         job.hyper.check()?;
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
@@ -97,6 +104,27 @@ impl Job {
         self.hyper.check()?;
         fs_err::create_dir_all(job_dir)?;
         write_json(&job_dir.join("job.json"), self)
+    }
+
+    /// Whether its rows are still the ones that it was made for.
+    ///
+    /// # Errors
+    /// [`Error::Rows`] if they are not; the disk's.
+    pub fn check_rows(&self) -> Result<(), Error> {
+        match &self.data_digest {
+            None => Ok(()),
+            Some(_) => {
+                let found = blake3::hash(&fs_err::read(&self.data)?);
+                self.check_digest(found.to_hex().as_str())
+            }
+        }
+    }
+
+    pub(crate) fn check_digest(&self, found: &str) -> Result<(), Error> {
+        match &self.data_digest {
+            Some(expected) if expected != found => Err(Error::Rows { path: self.data.clone() }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -350,11 +378,14 @@ pub struct Progress {
 
 /// `outcome.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Outcome {
     /// The folder with `adapter_config.json` and `adapter_model.safetensors`.
     pub adapter: PathBuf,
     /// Digest of `adapter_model.safetensors`, as `Adapter::digest` of the model crate gives it.
     pub adapter_digest: String,
+    /// BLAKE3 of the adapter's files, by name.
+    pub adapter_files: BTreeMap<String, String>,
     /// Of the base that it was trained on.
     pub base_digest: String,
     /// blake3 of the rows' file, in hex.
@@ -398,27 +429,50 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Reads `<job_dir>/outcome.json`; `None` while the job is not complete.
+    /// Reads `<job_dir>/outcome.json`; `None` while the job is not complete. What is damaged counts as not there: the job
+    /// then goes on from its last checkpoint, and ends with the same bytes.
     ///
     /// # Errors
-    /// The file is there and is not an outcome.
+    /// The disk's.
     pub fn read(job_dir: &Path) -> Result<Option<Self>, Error> {
         let path = job_dir.join("outcome.json");
         if !path.exists() {
             return Ok(None);
         }
-        let text = fs_err::read_to_string(&path)?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| Error::Json { path, error: error.to_string() })
+        match read_json(&path) {
+            Ok(outcome) => Ok(Some(outcome)),
+            Err(error @ Error::Json { .. }) => {
+                tracing::warn!("{error}; the run makes it again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the adapter's files are still those that the job made.
+    pub fn has_its_adapter(&self) -> bool {
+        export::checksums(&self.adapter).is_ok_and(|found| found == self.adapter_files)
     }
 }
 
-/// Replaces `path` by the value as JSON: temporary file, fsync, rename, fsync of the folder.
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
+    let bytes = fs_err::read(path)?;
+    sealed::open_or_plain(&bytes).map_err(|broken| {
+        let error = match broken {
+            sealed::Broken::Checksum => {
+                format!("{broken}; if you changed it yourself, take out its `checksum`")
+            }
+            other => other.to_string(),
+        };
+        Error::Json { path: path.to_owned(), error }
+    })
+}
+
+/// Replaces `path` by the value as JSON with a checksum.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let text = serde_json::to_vec_pretty(value)
+    let bytes = sealed::seal(value)
         .map_err(|error| Error::Json { path: path.to_owned(), error: error.to_string() })?;
-    crate::checkpoint::replace_file(path, &text)
+    replace_file(path, &bytes)
 }
 
 #[cfg(test)]
@@ -451,6 +505,32 @@ mod tests {
         assert!(refused(|h| h.learning_rate = f64::NAN).contains("learning_rate"));
         assert!(refused(|h| h.clip = f64::NAN).contains("clip"));
         assert!(refused(|h| h.target_modules = vec!["lm_head".into()]).contains("target_modules"));
+    }
+
+    #[test]
+    fn a_flipped_bit_is_no_other_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("job.json");
+        Job::new("/base", "rows.jsonl").write(dir.path()).unwrap();
+        let bytes = fs_err::read(&path).unwrap();
+        let rank = bytes.windows(10).position(|it| it == br#""rank": 16"#).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[rank + 9] ^= 1;
+        fs_err::write(&path, flipped).unwrap();
+        let error = Job::read(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("its checksum does not fit its content"), "{error}");
+    }
+
+    #[test]
+    fn rows_must_be_the_ones_it_was_made_for() {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::write(dir.path().join("rows.jsonl"), "{}").unwrap();
+        let mut job = Job::new("/base", dir.path().join("rows.jsonl"));
+        job.check_rows().unwrap();
+        job.data_digest = Some(blake3::hash(b"{}").to_hex().to_string());
+        job.check_rows().unwrap();
+        fs_err::write(dir.path().join("rows.jsonl"), "[]").unwrap();
+        assert!(matches!(job.check_rows(), Err(Error::Rows { .. })));
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod tfevents;
+mod unfinished;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use hone_model::{Adapter, Model};
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
 pub use job::{Hyper, Job, Outcome, Phase, Progress, Recompute, Scheduler};
+pub use unfinished::sweep;
 
 use checkpoint::Identity;
 use rows::{Lesson, Renderer, Rows};
@@ -84,6 +87,7 @@ pub fn run_until(
 
     let model = Arc::new(Model::open(&job.base, threads(job.threads))?);
     let rows = read_rows(&job, &model)?;
+    job.check_digest(&rows.digest)?;
     let hyper = &job.hyper;
     let layout =
         LoraLayout::new(model.config(), hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
@@ -114,7 +118,8 @@ pub fn run_until(
     export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
     // What cannot be loaded must not count as a success.
     let adapter = Adapter::load(&job.out, model.config())?;
-    let outcome = outcome(&setting, &job, &trained, adapter.digest());
+    let files = export::checksums(&job.out)?;
+    let outcome = outcome(&setting, &job, &trained, adapter.digest(), files);
     job::write_json(&job_dir.join("outcome.json"), &outcome)?;
     report(finished(&outcome))?;
     Ok(outcome)
@@ -191,12 +196,19 @@ fn prepared(rows: &Rows, plan: probe::Plan) -> Progress {
     }
 }
 
-fn outcome(setting: &Setting<'_>, job: &Job, trained: &Trained, digest: &str) -> Outcome {
+fn outcome(
+    setting: &Setting<'_>,
+    job: &Job,
+    trained: &Trained,
+    digest: &str,
+    adapter_files: BTreeMap<String, String>,
+) -> Outcome {
     let counters = &trained.counters;
     let best = counters.early_stop().best;
     Outcome {
         adapter: job.out.clone(),
         adapter_digest: digest.to_owned(),
+        adapter_files,
         base_digest: setting.identity.base.clone(),
         data_digest: setting.identity.data.clone(),
         train_rows: setting.rows.train.len(),

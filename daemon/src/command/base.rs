@@ -1,10 +1,10 @@
 //! The base model of the commands that work without a daemon.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use hone_config::Config;
-use hone_model::Model;
+use hone_model::{Model, Pack};
 
 use super::{Context, Failure, model_flags};
 use crate::cli::ModelArgs;
@@ -15,8 +15,7 @@ use crate::{assemble, dirs};
 pub struct Base {
     /// The settings.
     pub config: Config,
-    /// The packed folder.
-    pub folder: PathBuf,
+    pack: Pack,
 }
 
 impl Base {
@@ -29,15 +28,23 @@ impl Base {
         dirs::make(&config.server.data_dir)?;
         let base_dir = config.server.data_dir.join("base");
         dirs::make(&base_dir)?;
-        let folder = fs_err::canonicalize(assemble::pack(&config, &base_dir)?)?;
-        Ok(Self { config, folder })
+        let pack = assemble::pack(&config, &fs_err::canonicalize(base_dir)?)?;
+        if let Some(repair) = pack.repaired() {
+            context.output.say(format_args!("{repair}"));
+        }
+        Ok(Self { config, pack })
+    }
+
+    /// The packed folder.
+    pub fn folder(&self) -> &Path {
+        self.pack.folder()
     }
 
     /// Opens it.
     ///
     /// # Errors
-    /// The packed folder is damaged.
+    /// The model cannot be used.
     pub fn open(&self) -> Result<Arc<Model>, Failure> {
-        Ok(assemble::open_packed(&self.config, &self.folder)?)
+        Ok(assemble::open_packed(&self.config, &self.pack)?)
     }
 }

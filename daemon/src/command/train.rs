@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     let base = Base::prepare(context, &args.model)?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
-    let mut job = Job::new(&base.folder, data);
+    let mut job = Job::new(base.folder(), data);
     job.out = fs_err::canonicalize(out)?;
     job.base_name = Some(base.config.model.name());
     job.hyper = hyper;

@@ -138,7 +138,8 @@ pub(super) fn is_new(example: &Example) -> bool {
 async fn judges(work: &Work<'_>, folds: usize) -> anyhow::Result<Vec<Side>> {
     let mut judges = Vec::new();
     for fold in 0..folds {
-        let (id, dir) = (judge(work.cycle.id, fold), train::judge_of(&work.run_dir(), fold));
+        let id = judge(work.cycle.id, fold);
+        let dir = train::judge_of(&work.run_dir(), fold).await?;
         let engine = Arc::clone(&work.parts.engine);
         let loaded = tokio::task::spawn_blocking(move || engine.load(id, &dir)).await??;
         judges.push(Side::unregistered(id, loaded.digest));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use hone_api::sealed;
 use hone_dataset::{Example, Kind, Snapshot, UNTAGGED, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::{MANY, block_of};
@@ -30,6 +31,7 @@ pub(super) struct Judges<'a> {
 
 /// Figures in which the candidate has no part: the next try of a cycle finds them here.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Kept {
     base: String,
     /// Digests of the champion and of the adapters that judge.
@@ -47,15 +49,15 @@ pub(super) async fn measure(
     let sides = std::iter::once(judges.champion).chain(judges.folds);
     let weighed_by: Vec<_> = sides.map(|side| side.digest().map(str::to_owned)).collect();
     let base = parts.engine.model().digest().to_owned();
-    // A file that a kill left unfinished cannot be read, and is written anew.
-    let kept = fs_err::read(path).ok().and_then(|text| serde_json::from_slice::<Kept>(&text).ok());
+    // A file that a kill left unfinished, or that a disk did not keep, is written anew.
+    let kept = fs_err::read(path).ok().and_then(|bytes| sealed::open::<Kept>(&bytes).ok());
     let kept = kept.filter(|kept| kept.base == base && kept.weighed_by == weighed_by);
     let mut measured = match kept {
         Some(kept) => kept.measured,
         None => {
             let measured = corrections(parts, snapshot, judges).await?;
             let kept = Kept { base, weighed_by, measured };
-            fs_err::write(path, serde_json::to_vec(&kept)?)?;
+            fs_err::write(path, sealed::seal(&kept)?)?;
             kept.measured
         }
     };

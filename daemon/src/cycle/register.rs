@@ -17,10 +17,10 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let cycle_id = work.cycle.id;
     let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
     let attempt = Attempts::of(work.cycle).attempt;
+    let trained = train::trained_by(&dir, attempt.trained).await?;
     let source = train::adapter_of(&dir, attempt.number);
     if attempt.trained != attempt.number {
-        let (from, to) = (train::adapter_of(&dir, attempt.trained), source.clone());
-        let scale = attempt.scale;
+        let (from, to, scale) = (trained, source.clone(), attempt.scale);
         tokio::task::spawn_blocking(move || hone_trainer::export::scaled(&from, &to, scale))
             .await??;
     }

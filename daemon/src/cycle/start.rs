@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use hone_api::cycle::Step;
 use hone_api::{AdapterId, AdapterRef};
@@ -30,8 +31,27 @@ pub(super) fn is_worth_keeping(lessons: &BTreeSet<String>, examples: &[Example])
 }
 
 /// The adapter that a try goes on from. None if `select` found none, if it is of another shape or base,
-/// or if tries before forgot too much: those begin anew.
-pub(super) fn adapter(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<PathBuf> {
+/// or if tries before forgot too much: those begin anew; and so does one from an adapter that the disk did not keep.
+pub(super) async fn adapter(
+    work: &Work<'_>,
+    attempt: &Attempt,
+    hyper: &Hyper,
+) -> anyhow::Result<Option<PathBuf>> {
+    let Some(id) = candidate(work, attempt, hyper) else { return Ok(None) };
+    let registry = Arc::clone(&work.parts.registry);
+    let verified = tokio::task::spawn_blocking(move || {
+        registry.with_verified(id, |dir| Ok::<_, hone_adapters::Error>(dir.to_owned()))
+    });
+    match verified.await? {
+        Ok(dir) => Ok(Some(dir)),
+        Err(error) => {
+            tracing::warn!(adapter = %id, %error, "training begins at the base instead");
+            Ok(None)
+        }
+    }
+}
+
+fn candidate(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<AdapterId> {
     let selected = work.cycle.outcomes.get(&Step::Select)?;
     let id: AdapterId = serde_json::from_value(selected[GOES_ON_FROM].clone()).ok()?;
     let view = work.parts.registry.get(&AdapterRef::Id(id)).ok()?;
@@ -40,7 +60,7 @@ pub(super) fn adapter(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Opti
         && view.target_modules.len() == hyper.target_modules.len();
     let same_base = view.base_digest.as_deref() == Some(work.parts.engine.model().digest());
     let begins_anew = attempt.rehearsal > 1.0;
-    (same_shape && same_base && !begins_anew).then(|| work.parts.registry.dir(id))
+    (same_shape && same_base && !begins_anew).then_some(id)
 }
 
 #[cfg(test)]

@@ -28,14 +28,19 @@ const FEWER: usize = 3;
 /// The rows of a run, beside its job.
 const ROWS: &str = "rows.jsonl";
 
-/// Where a try's training leaves its adapter.
+/// Where a try has its adapter.
 pub(super) fn adapter_of(run: &Path, number: u32) -> PathBuf {
     try_dir(run, number).join("adapter")
 }
 
-/// Where the adapter lies that judges a fold.
-pub(super) fn judge_of(run: &Path, fold: usize) -> PathBuf {
-    fold_dir(run, fold).join("adapter")
+/// The adapter that a try's training made.
+pub(super) async fn trained_by(run: &Path, number: u32) -> anyhow::Result<PathBuf> {
+    made_by(&try_dir(run, number)).await
+}
+
+/// The adapter that judges a fold.
+pub(super) async fn judge_of(run: &Path, fold: usize) -> anyhow::Result<PathBuf> {
+    made_by(&fold_dir(run, fold)).await
 }
 
 fn try_dir(run: &Path, number: u32) -> PathBuf {
@@ -83,16 +88,22 @@ async fn one(
 ) -> anyhow::Result<Option<Outcome>> {
     let config = work.parts.settings.now();
     let Plan { dir, mix, attempt } = plan;
-    let mut job = match begun(&dir, &work.parts.base)? {
+    let found = {
+        let (dir, base) = (dir.clone(), work.parts.base.clone());
+        tokio::task::spawn_blocking(move || begun(&dir, &base)).await??
+    };
+    let mut job = match found {
         Some(job) => job,
         None => {
             let mut hyper = hyper::of(&config.training);
-            let served = start::adapter(work, &attempt, &hyper);
+            let served = start::adapter(work, &attempt, &hyper).await?;
             let mix = Mix { goes_on: served.is_some(), ..mix };
             let rows = dir.join(ROWS);
             let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
-            tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
+            let digest =
+                tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
             let mut job = Job::new(&work.parts.base, rows);
+            job.data_digest = Some(digest);
             job.base_name = Some(config.model.name());
             hyper.kl_weight *= attempt.kl;
             if served.is_some() {
@@ -100,7 +111,7 @@ async fn one(
             }
             job.start = served;
             if let Some(number) = attempt.mends {
-                job.start = Some(adapter_of(&work.run_dir(), number));
+                job.start = Some(made_by(&try_dir(&work.run_dir(), number)).await?);
                 hyper = one_pass(hyper);
             } else if attempt.rounds > 1 {
                 hyper.rounds += attempt.rounds;
@@ -152,8 +163,8 @@ fn one_pass(hyper: Hyper) -> Hyper {
     Hyper { learning_rate, epochs: 1, rounds: 1, focus: 0, ..hyper }
 }
 
-/// The rows of a run, one JSON object a line.
-fn write_rows(snapshot: &Snapshot, mix: Mix, path: &Path) -> anyhow::Result<()> {
+/// Writes the rows of a run, one JSON object a line; their BLAKE3 in hex.
+fn write_rows(snapshot: &Snapshot, mix: Mix, path: &Path) -> anyhow::Result<String> {
     let mut text = Vec::new();
     for row in snapshot.mix(mix) {
         serde_json::to_writer(&mut text, &row)?;
@@ -162,23 +173,44 @@ fn write_rows(snapshot: &Snapshot, mix: Mix, path: &Path) -> anyhow::Result<()> 
     if let Some(dir) = path.parent() {
         fs_err::create_dir_all(dir)?;
     }
+    let digest = blake3::hash(&text).to_hex().to_string();
     fs_err::write(path, text)?;
-    Ok(())
+    Ok(digest)
 }
 
 /// The job of a run that has begun. It keeps the settings it began with: another rank would not fit
-/// its checkpoint. If another base serves since, all that was done is for the old one and goes.
+/// its checkpoint. If another base serves since, or if the disk did not keep what the run is made of, all
+/// that was done goes.
 fn begun(dir: &Path, base: &Path) -> anyhow::Result<Option<Job>> {
     if !dir.join("job.json").exists() {
         return Ok(None);
     }
-    let job = Job::read(dir)?;
-    if job.base == base {
-        return Ok(Some(job));
-    }
-    tracing::warn!(run = %dir.display(), "another base serves now; the run begins anew");
+    let why = match Job::read(dir).and_then(|job| job.check_rows().map(|()| job)) {
+        Ok(job) if job.base != base => "another base serves now".to_owned(),
+        Ok(job) => {
+            if let Some(outcome) = Outcome::read(dir)?
+                && !outcome.has_its_adapter()
+            {
+                tracing::warn!(run = %dir.display(), "its adapter is damaged; the run makes it again");
+                fs_err::remove_file(dir.join("outcome.json"))?;
+            }
+            return Ok(Some(job));
+        }
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(run = %dir.display(), "{why}; the run begins anew");
     fs_err::remove_dir_all(dir)?;
     Ok(None)
+}
+
+/// The adapter that a run made, after a look whether the disk kept it.
+async fn made_by(dir: &Path) -> anyhow::Result<PathBuf> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || match Outcome::read(&dir)? {
+        Some(outcome) if outcome.has_its_adapter() => Ok(dir.join("adapter")),
+        _ => bail!("the adapter in {} is damaged; start another cycle", dir.display()),
+    })
+    .await?
 }
 
 /// Makes the next try need less memory: first at the cost of time only, then with smaller batches,
@@ -273,6 +305,27 @@ mod tests {
         assert_eq!(found.base, job.base);
         assert_eq!(begun(&run, Path::new("/base/b")).unwrap(), None);
         assert!(!run.exists());
+    }
+
+    #[test]
+    fn a_run_whose_order_or_rows_are_damaged_begins_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, base) = (dir.path().join("run"), Path::new("/base"));
+        let spoil = |name: &str| {
+            fs_err::create_dir_all(&run).unwrap();
+            fs_err::write(run.join(ROWS), "{}\n").unwrap();
+            let mut job = Job::new(base, run.join(ROWS));
+            job.data_digest = Some(blake3::hash(b"{}\n").to_hex().to_string());
+            job.write(&run).unwrap();
+            assert!(begun(&run, base).unwrap().is_some());
+            let mut bytes = fs_err::read(run.join(name)).unwrap();
+            bytes[1] ^= 4;
+            fs_err::write(run.join(name), bytes).unwrap();
+            assert_eq!(begun(&run, base).unwrap(), None, "{name}");
+            assert!(!run.exists(), "{name}");
+        };
+        spoil(ROWS);
+        spoil("job.json");
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! How a source looked when it was packed, so that it is not read again at each start.
+//!
+//! Its weights count as the same if path, size, inode, device and both times (of the content and of the inode, in
+//! nanoseconds) are the same: nothing but the kernel sets the time of the inode, so that an edit of the same size with the
+//! old time put back is noticed, and so is a copied folder. An edit within the clock's grain is not: so only what had been
+//! left alone for [`SETTLED`] before it was read is remembered. On a network disk that is the server's clock; where it is
+//! far behind, a change in the very seconds of the first packing could be missed. The small files are always read.
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hone_api::sealed;
+use serde::{Deserialize, Serialize};
+
+use super::{PACK_VERSION, staging::Staging, write_synced};
+use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+
+/// Longer than the grain of any disk's clock (FAT: two seconds).
+const SETTLED: Duration = Duration::from_secs(5);
+/// Within the folder of bases.
+const FOLDER: &str = "sources";
+
+/// What a source looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Remembered {
+    folder: PathBuf,
+    format: WeightFormat,
+    pack_version: u32,
+    /// BLAKE3 of the small files.
+    small: String,
+    files: Vec<FileState>,
+}
+
+/// What a file of weights looks like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileState {
+    name: String,
+    bytes: u64,
+    device: u64,
+    inode: u64,
+    /// Seconds and nanoseconds since 1970 at which the content was changed.
+    modified: (i64, i64),
+    /// The same of the inode.
+    changed: (i64, i64),
+}
+
+impl FileState {
+    pub(crate) fn of(name: &str, file: &std::fs::File) -> std::io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self {
+            name: name.to_owned(),
+            bytes: found.len(),
+            device: found.dev(),
+            inode: found.ino(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+
+    fn had_settled(&self, at: SystemTime) -> bool {
+        let latest = at.checked_sub(SETTLED).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let latest = latest.and_then(|latest| i64::try_from(latest.as_secs()).ok());
+        latest.is_some_and(|latest| self.modified.0 < latest && self.changed.0 < latest)
+    }
+}
+
+/// The file in which it is kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    source: Remembered,
+    digest: String,
+}
+
+impl Remembered {
+    /// How the source looks now. Nothing is to be remembered of the model in the binary.
+    pub(super) fn of(
+        source: &Source,
+        format: WeightFormat,
+        small: &SmallFiles,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<Self>, Error> {
+        let Source::Folder(folder) = source else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        for (name, bytes) in small.named() {
+            for part in [name.as_bytes(), bytes] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+        Ok(Some(Self {
+            folder: fs_err::canonicalize(folder).map_err(Error::io(folder))?,
+            format,
+            pack_version: PACK_VERSION,
+            small: hasher.finalize().to_hex().to_string(),
+            files: checkpoint.states().map_err(Error::io(folder))?,
+        }))
+    }
+
+    /// The digest of the source, if it looks as it did when that was computed.
+    pub(super) fn digest(&self, base_dir: &Path) -> Option<String> {
+        let bytes = fs_err::read(base_dir.join(FOLDER).join(self.name())).ok()?;
+        let record: Record = sealed::open(&bytes).ok()?;
+        (record.source == *self).then_some(record.digest)
+    }
+
+    /// Keeps it, unless the source was changed while it was read or shortly before.
+    pub(super) fn keep(
+        self,
+        checkpoint: &Checkpoint,
+        base_dir: &Path,
+        digest: &str,
+    ) -> Result<(), Error> {
+        let now = checkpoint.states().map_err(Error::io(&self.folder))?;
+        let opened = checkpoint.opened_at();
+        if now != self.files || !now.iter().all(|file| file.had_settled(opened)) {
+            return Ok(());
+        }
+        let name = self.name();
+        let record = Record { source: self, digest: digest.to_owned() };
+        let bytes = sealed::seal(&record).map_err(|e| Error::invalid(&name, e))?;
+        let folder = base_dir.join(FOLDER);
+        fs_err::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let staging = Staging::make(base_dir)?;
+        let written = staging.folder().join(&name);
+        write_synced(&written, &bytes)?;
+        fs_err::rename(written, folder.join(name)).map_err(Error::io(&folder))
+    }
+
+    /// One file for each folder and format.
+    fn name(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.format.name().as_bytes());
+        hasher.update(self.folder.as_os_str().as_encoded_bytes());
+        format!("{}.json", &hasher.finalize().to_hex()[..32])
+    }
+}
