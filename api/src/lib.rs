@@ -19,6 +19,7 @@
 //! | [`error`] | OpenAI's error envelope |
 
 pub mod adapter;
+pub mod audit;
 pub mod chat;
 pub mod check;
 pub mod completion;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::Semaphore;
 
+use crate::chain;
 use crate::error::{Error, Result};
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
@@ -15,6 +16,10 @@ static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../migrations/001_initial.sql")),
         M::up(include_str!("../migrations/002_sources_and_gate.sql")),
         M::up(include_str!("../migrations/003_keys.sql")),
+        M::up_with_hook(
+            include_str!("../migrations/004_audit_chain.sql"),
+            |transaction: &Transaction<'_>| Ok(chain::bind_all(transaction)?),
+        ),
     ])
 });
 
@@ -50,7 +55,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn open_reader(path: &Path) -> Result<Connection> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
     let fail = |error| Error::opening(error, path);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
@@ -146,6 +151,24 @@ mod tests {
         let source: Option<String> =
             connection.query_row("SELECT source FROM interactions", [], |row| row.get(0)).unwrap();
         assert_eq!(source, None);
+    }
+
+    #[test]
+    fn an_audit_trail_from_before_becomes_a_chain() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hone.db");
+        let mut old = Connection::open(&path).unwrap();
+        MIGRATIONS.to_version(&mut old, 3).unwrap();
+        for at in 1..=3 {
+            let row = "INSERT INTO audit (at, actor, action, subject, reason, data)
+                       VALUES (?1, 'operator', 'a', 's', 'r', '{\"p\":0.1}')";
+            old.execute(row, [at]).unwrap();
+        }
+        drop(old);
+        let new = open_writer(&path).unwrap();
+        assert_eq!(crate::follow_trail(&path, None).unwrap().rows, 3);
+        let change = new.execute("UPDATE audit SET actor = 'nobody'", []).unwrap_err();
+        assert!(change.to_string().contains("append only"), "{change}");
     }
 
     #[test]

@@ -97,6 +97,39 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// A row of the audit trail is missing, or is not what was written.
+    #[error(
+        "the audit trail is broken: {detail}; keep this database as evidence, and compare it with a backup"
+    )]
+    BrokenChain {
+        /// The first row that is at fault.
+        sequence: u64,
+        /// What is wrong, in words.
+        detail: String,
+    },
+    /// A head that was noted before is not in the audit trail.
+    #[error(
+        "no row of the audit trail has the hash {head}, and its {rows} rows fit each other: rows were cut \
+         off at its end, or it is another trail; compare it with a backup"
+    )]
+    HeadNotFound {
+        /// The hash, in hex.
+        head: String,
+        /// Rows that there are.
+        rows: u64,
+    },
+    /// `audit.head` cannot be read.
+    #[error(
+        "{} cannot be read ({detail}); compare the audit trail with a head that you noted elsewhere, then \
+         remove the file: the next start notes a new one",
+        path.display()
+    )]
+    AuditHead {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
     /// After [`crate::Store::close`].
     #[error("the database is closed; the daemon is shutting down")]
     Closed,

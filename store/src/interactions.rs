@@ -107,7 +107,7 @@ impl<T> Page<T> {
     }
 
     /// A page from a query that asked for one entry more than `limit`.
-    fn cut(mut items: Vec<T>, limit: usize) -> Self {
+    pub(crate) fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let has_more = items.len() > limit;
         items.truncate(limit);
         Self { items, has_more }
@@ -276,15 +276,24 @@ pub(crate) fn unrated(connection: &Connection, limit: usize) -> Result<Vec<Inter
     )
 }
 
+/// Whether that changed anything.
 pub(crate) fn set_metadata(
     connection: &Connection,
     id: InteractionId,
     metadata: &BTreeMap<String, String>,
-) -> Result<()> {
-    let changed = connection
+) -> Result<bool> {
+    let metadata = column::to_json("metadata", metadata)?;
+    let old: Option<String> = connection
+        .prepare_cached("SELECT metadata FROM interactions WHERE id = ?1")?
+        .query_row(params![id.bytes()], |row| row.get(0))
+        .optional()?;
+    if old.ok_or(Error::UnknownInteraction(id))? == metadata {
+        return Ok(false);
+    }
+    connection
         .prepare_cached("UPDATE interactions SET metadata = ?2 WHERE id = ?1")?
-        .execute(params![id.bytes(), column::to_json("metadata", metadata)?])?;
-    if changed == 0 { Err(Error::UnknownInteraction(id)) } else { Ok(()) }
+        .execute(params![id.bytes(), metadata])?;
+    Ok(true)
 }
 
 /// Deletes the interaction, its answers and all feedback for it. False: there was none.

@@ -10,17 +10,20 @@
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `holdout` `keys` `ledger` | one table each |
+//! | `chain` `head` | what binds the rows of the audit trail; how far it has come |
 //! | `column` | values as columns |
 
 #![forbid(unsafe_code)]
 
 mod announce;
 mod audit;
+mod chain;
 mod column;
 mod connection;
 mod cycles;
 mod error;
 mod feedback;
+mod head;
 mod holdout;
 mod interactions;
 mod keys;
@@ -37,7 +40,8 @@ use hone_api::interaction::Interaction;
 use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
 pub use announce::Announced;
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, FollowedTrail, follow_trail};
+pub use chain::Chain;
 pub use error::{Error, Result};
 pub use feedback::{Appended, NewFeedback};
 pub use interactions::{InteractionFilter, Order, Page};
@@ -46,6 +50,7 @@ pub use ledger::GateTest;
 
 use announce::Announcements;
 use connection::Readers;
+use head::Noted;
 use writer::Writer;
 
 /// Read connections at most; more readers wait.
@@ -75,7 +80,8 @@ impl Store {
     /// [`Error::Open`], [`Error::Corrupt`], [`Error::Newer`], [`Error::DiskFull`].
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connection::open_writer(path)?;
-        let writer = Writer::start(connection)
+        let mut noted = Noted::open(path, &connection)?;
+        let writer = Writer::start(connection, move |c| audit::note_head(&mut noted, c))
             .map_err(|error| Error::Open { path: path.to_owned(), detail: error.to_string() })?;
         Ok(Self {
             writer: Arc::new(writer),
@@ -150,7 +156,7 @@ impl Store {
         self.readers.read(move |c| interactions::list(c, &filter)).await
     }
 
-    /// Replaces an interaction's metadata.
+    /// Replaces an interaction's metadata, and tells that it did; to what it is already, it does nothing.
     ///
     /// # Errors
     /// [`Error::UnknownInteraction`], and those of the disk.
@@ -158,17 +164,30 @@ impl Store {
         &self,
         id: InteractionId,
         metadata: BTreeMap<String, String>,
+        entry: AuditEntry,
     ) -> Result<()> {
-        self.writer.write(move |c| interactions::set_metadata(c, id, &metadata)).await
+        self.writer
+            .write(move |c| match interactions::set_metadata(c, id, &metadata)? {
+                true => audit::append(c, &entry),
+                false => Ok(()),
+            })
+            .await
     }
 
-    /// Deletes an interaction with its answers and its feedback, and overwrites their bytes in the
-    /// files. False: there was no such interaction.
+    /// Deletes an interaction with its answers and its feedback, overwrites their bytes in the files, and
+    /// tells that it did. False: there was no such interaction, and nothing is told.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn delete_interaction(&self, id: InteractionId) -> Result<bool> {
-        let deleted = self.writer.write(move |c| interactions::delete(c, id)).await?;
+    pub async fn delete_interaction(&self, id: InteractionId, entry: AuditEntry) -> Result<bool> {
+        let delete = move |c: &rusqlite::Connection| {
+            let deleted = interactions::delete(c, id)?;
+            if deleted {
+                audit::append(c, &entry)?;
+            }
+            Ok(deleted)
+        };
+        let deleted = self.writer.write(delete).await?;
         self.writer.scrub().await?;
         Ok(deleted)
     }
@@ -366,22 +385,6 @@ impl Store {
     /// Those of the disk.
     pub async fn events(&self, cycle: CycleId, after_sequence: u64) -> Result<Vec<CycleEvent>> {
         self.readers.read(move |c| cycles::events(c, cycle, after_sequence)).await
-    }
-
-    /// Adds a row to the audit trail, which has no other way to change.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn append_audit(&self, entry: AuditEntry) -> Result<()> {
-        self.writer.write(move |c| audit::append(c, &entry)).await
-    }
-
-    /// The last `limit` rows of the audit trail, newest first.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>> {
-        self.readers.read(move |c| audit::list(c, limit)).await
     }
 
     /// Reads the whole file and compares its tables with its indexes.

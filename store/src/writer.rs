@@ -44,11 +44,15 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
+    /// `committed` is called on the thread after each commit.
+    pub(crate) fn start(
+        connection: Connection,
+        committed: impl FnMut(&Connection) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("hone-store".to_owned())
-            .spawn(move || run(&connection, receiver))?;
+            .spawn(move || run(&connection, receiver, committed))?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
 
@@ -91,7 +95,11 @@ impl Writer {
     }
 }
 
-fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
+fn run(
+    connection: &Connection,
+    mut receiver: mpsc::Receiver<Message>,
+    mut committed: impl FnMut(&Connection),
+) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut scrubs = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
@@ -105,7 +113,9 @@ fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
             }
             next = if batch.len() < BATCH { receiver.try_recv().ok() } else { None };
         }
-        commit(connection, &mut batch);
+        if commit(connection, &mut batch) {
+            committed(connection);
+        }
         if !scrubs.is_empty() {
             fold(connection);
             for answer in scrubs.drain(..) {
@@ -133,9 +143,10 @@ fn fold(connection: &Connection) {
     }
 }
 
-fn commit(connection: &Connection, batch: &mut Vec<Work>) {
+/// Whether something was committed.
+fn commit(connection: &Connection, batch: &mut Vec<Work>) -> bool {
     if batch.is_empty() {
-        return;
+        return false;
     }
     let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err().map(Error::from);
     let mut done = Vec::with_capacity(batch.len());
@@ -161,6 +172,7 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>) {
     for one in done {
         (one.acknowledge)(committed.clone());
     }
+    committed.is_ok()
 }
 
 fn in_savepoint<T>(
@@ -185,7 +197,7 @@ mod tests {
     fn writer(folder: &std::path::Path) -> Writer {
         let connection = Connection::open(folder.join("t.db")).unwrap();
         connection.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)").unwrap();
-        Writer::start(connection).unwrap()
+        Writer::start(connection, |_| ()).unwrap()
     }
 
     fn count(folder: &std::path::Path) -> i64 {
@@ -240,7 +252,7 @@ mod tests {
                  CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)",
             )
             .unwrap();
-        let writer = Writer::start(connection).unwrap();
+        let writer = Writer::start(connection, |_| ()).unwrap();
         let mut acknowledged = 0;
         let mut full = 0;
         for x in 0..100_i64 {

@@ -5,6 +5,7 @@
     reason = "test code, also outside of #[test] functions"
 )]
 
+mod audit;
 mod fixture;
 mod keys;
 mod kill;

@@ -10,7 +10,7 @@ use hone_store::{Announced, Appended, Error, InteractionFilter, NewFeedback, Sto
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::fixture::{feedback, interaction, open};
+use crate::fixture::{entry, feedback, interaction, open};
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -70,7 +70,10 @@ async fn play(ops: Vec<Op>) {
                 assert_eq!(outcome.is_ok(), model.stored.insert(number));
             }
             Op::Delete(number) => {
-                let deleted = store.delete_interaction(id_of(number)).await.unwrap();
+                let deleted = store
+                    .delete_interaction(id_of(number), entry("interaction.deleted", number))
+                    .await
+                    .unwrap();
                 assert_eq!(deleted, model.stored.remove(&number));
                 let gone = model.feedback.remove(&number).unwrap_or_default();
                 model.keys.retain(|_, (id, ..)| !gone.contains(id));

@@ -10,7 +10,7 @@ use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
 use hone_store::{AuditEntry, Error, GateTest, Order, Store};
 use serde_json::json;
 
-use crate::fixture::{feedback, interaction, open};
+use crate::fixture::{entry, feedback, interaction, open};
 
 #[tokio::test]
 async fn interactions_and_feedback_survive_a_restart() {
@@ -184,9 +184,9 @@ async fn an_id_is_given_once_and_unknown_ids_are_named() {
     let unknown = InteractionId::new();
     let error = store.append_feedback(feedback(unknown, Signal::Thumbs(true))).await.unwrap_err();
     assert!(error.to_string().contains(&unknown.to_string()), "{error}");
-    let error = store.set_metadata(unknown, BTreeMap::new()).await;
+    let error = store.set_metadata(unknown, BTreeMap::new(), entry("changed", unknown)).await;
     assert!(matches!(error, Err(Error::UnknownInteraction(_))));
-    assert!(!store.delete_interaction(unknown).await.unwrap());
+    assert!(!store.delete_interaction(unknown, entry("deleted", unknown)).await.unwrap());
 }
 
 #[tokio::test]
@@ -216,7 +216,11 @@ async fn metadata_can_be_replaced() {
     let mut record = interaction();
     store.append_interaction(record.clone()).await.unwrap();
     record.metadata = BTreeMap::from([("topic".to_owned(), "rugs".to_owned())]);
-    store.set_metadata(record.id, record.metadata.clone()).await.unwrap();
+    for _ in 0..2 {
+        let told = entry("interaction.metadata_changed", record.id);
+        store.set_metadata(record.id, record.metadata.clone(), told).await.unwrap();
+    }
+    assert_eq!(store.audit(9).await.unwrap().len(), 1, "the second time changed nothing");
     assert_eq!(store.interaction(record.id).await.unwrap(), Some(record));
 }
 
@@ -243,7 +247,7 @@ async fn a_deleted_interaction_leaves_no_byte_in_the_files() {
         |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
     assert!(secrets.iter().all(|secret| holds(&bytes(), secret)));
 
-    assert!(store.delete_interaction(record.id).await.unwrap());
+    assert!(store.delete_interaction(record.id, entry("deleted", record.id)).await.unwrap());
     assert_eq!(store.interaction(record.id).await.unwrap(), None);
     assert_eq!(store.feedback_for(record.id).await.unwrap(), []);
     assert_eq!(store.interaction(kept.id).await.unwrap(), Some(kept));
