@@ -12,8 +12,8 @@ pub use local::{
     SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
 };
 pub use remote::{
-    AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, KeysCommand, KeysCreate,
-    WhyArgs,
+    AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,
+    KeysCommand, KeysCreate, WhyArgs,
 };
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
@@ -83,6 +83,9 @@ pub enum Command {
     /// Who may call
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Who changed what, and whether the record is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// What serves now, what is running, what comes next
     Status,
     /// The whole decision behind an adapter

@@ -32,7 +32,9 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
     let folder = folder_name(&request.source);
     let imported = import(parts, &request, &folder).await;
     let (action, subject, reason, data) = match &imported {
-        Ok(view) => (
+        // It was here already.
+        Ok((view, false)) => return Ok(view.clone()),
+        Ok((view, true)) => (
             "adapter.imported",
             view.id.to_string(),
             format!("from `{folder}`"),
@@ -41,11 +43,16 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
         Err(error) => ("adapter.refused", folder.clone(), error.to_string(), json!({})),
     };
     let actor = request.actor.clone();
-    parts.journal.audit(Decision { actor, action, subject, reason, data }).await?;
-    imported
+    parts.journal.audit_or_owe(Decision { actor, action, subject, reason, data }).await;
+    imported.map(|(view, _)| view)
 }
 
-async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+/// The adapter, and whether it is new here.
+async fn import(
+    parts: &Parts,
+    request: &Request,
+    folder: &str,
+) -> Result<(AdapterView, bool), Error> {
     let kept = parts.registry.list().len();
     if kept >= parts.settings.now().retention.adapters {
         return Err(Error::TooMany(kept));
@@ -72,7 +79,8 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
         }
         return Err(error);
     }
-    Ok(view)
+    let is_new = view.id == id;
+    Ok((view, is_new))
 }
 
 /// Who asks for the served model must not be answered by one adapter of that name, and who asks for
@@ -145,6 +153,7 @@ mod tests {
         };
         let first = run(&rig.parts, request()).await.unwrap();
         assert_eq!(run(&rig.parts, request()).await.unwrap().id, first.id);
+        assert_eq!(rig.parts.store.audit(9).await.unwrap().len(), 1, "that changed nothing");
         // It is in the registry, but the engine cannot load it.
         rig.parts.engine.unload(first.id);
         fs_err::write(rig.parts.registry.dir(first.id).join(hone_adapters::WEIGHTS), "x").unwrap();

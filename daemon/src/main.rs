@@ -24,6 +24,7 @@ mod demo;
 mod dirs;
 mod drop_folder;
 mod evals;
+mod expiry;
 mod exposure;
 mod files;
 mod hyper;

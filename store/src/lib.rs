@@ -327,15 +327,21 @@ impl Store {
         self.writer.write(move |c| cycles::update(c, &cycle)).await
     }
 
-    /// Writes where a cycle stands at its end, together with its last event: whoever sees that it is
-    /// over finds the event. Returns it with its sequence number.
+    /// Writes where a cycle stands at its end, together with its last event and its row of the audit trail:
+    /// whoever sees that it is over finds both. Returns the event with its sequence number.
     ///
     /// # Errors
     /// [`Error::UnknownCycle`], and those of the disk; nothing is written then.
-    pub async fn end_cycle(&self, cycle: CycleView, last: CycleEvent) -> Result<CycleEvent> {
+    pub async fn end_cycle(
+        &self,
+        cycle: CycleView,
+        last: CycleEvent,
+        entry: AuditEntry,
+    ) -> Result<CycleEvent> {
         self.writer
             .write(move |c| {
                 cycles::update(c, &cycle)?;
+                audit::append(c, &entry)?;
                 cycles::append_event(c, last)
             })
             .await

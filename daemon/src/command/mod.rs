@@ -10,6 +10,7 @@ use crate::load;
 use crate::output::Output;
 
 mod adapters;
+mod audit;
 mod base;
 mod bench;
 mod chat;
@@ -145,6 +146,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Cycle(command) => wait(cycle::run(&context, command)),
         Command::Feedback(command) => wait(feedback::run(&context, command)),
         Command::Keys(command) => wait(keys::run(&context, command)),
+        Command::Audit(command) => wait(audit::run(&context, command)),
         Command::Status => wait(status::run(&context)),
         Command::Why(args) => wait(why::run(&context, &args)),
         Command::Config(command) => config::run(&context, &command),

@@ -50,6 +50,7 @@ const ROUTES: [(&str, &str, &str); 50] = [
     ("GET", "/v1/cycles/{id}/events", "cycles"),
     ("POST", "/v1/evals", "cycles"),
     ("GET", "/v1/evals/{id}", "cycles"),
+    ("GET", "/v1/audit", "admin"),
     ("GET", "/v1/keys", "admin"),
     ("POST", "/v1/keys", "admin"),
     ("DELETE", "/v1/keys/{id}", "admin"),

@@ -336,10 +336,19 @@ async fn a_cycle_ends_with_its_last_event_or_not_at_all() {
         message: String::new(),
         data: json!({}),
     };
-    let stray = store.end_cycle(ended.clone(), last(CycleId::new())).await;
+    let stray =
+        store.end_cycle(ended.clone(), last(CycleId::new()), entry("cycle.failed", ended.id)).await;
     assert!(matches!(stray, Err(Error::UnknownCycle(_))));
     assert_eq!(store.cycle(ended.id).await.unwrap().unwrap().status, CycleStatus::Queued);
-    assert_eq!(store.end_cycle(ended.clone(), last(ended.id)).await.unwrap().sequence, 1);
+    assert_eq!(
+        store
+            .end_cycle(ended.clone(), last(ended.id), entry("cycle.failed", ended.id))
+            .await
+            .unwrap()
+            .sequence,
+        1
+    );
+    assert_eq!(store.audit(9).await.unwrap().len(), 1);
     assert_eq!(store.cycle(ended.id).await.unwrap(), Some(ended));
 }
 
