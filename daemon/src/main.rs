@@ -20,6 +20,7 @@ mod compare;
 mod control;
 mod controls;
 mod cycle;
+mod database;
 mod demo;
 mod dirs;
 mod drop_folder;

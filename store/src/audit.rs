@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{self, Chain, Content, Head};
 use crate::error::Result;
-use crate::head::Noted;
 use crate::{Error, Order, Page, Store, column, connection, head};
 
 /// Who did what to what, and why.
@@ -236,12 +235,4 @@ fn view(row: &Row<'_>, previous: &[u8; 32]) -> Result<AuditView> {
         previous: chain::hex(previous),
         hash: chain::hex(&row.get("hash")?),
     })
-}
-
-/// Keeps [`crate::head`] up with the trail, from the writer's thread.
-pub(crate) fn note_head(noted: &mut Noted, connection: &Connection) {
-    match Head::of(connection) {
-        Ok(head) => noted.follow(head),
-        Err(error) => tracing::warn!(%error, "the audit trail's head cannot be read"),
-    }
 }

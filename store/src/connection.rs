@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use crate::chain;
 use crate::error::{Error, Result};
+use crate::presence::Presence;
 
 static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
     Migrations::new(vec![
@@ -45,6 +46,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         )
         .map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    quick_check(&connection, path)?;
     MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::opening(err, path),
         rusqlite_migration::Error::MigrationDefinition(
@@ -53,6 +55,21 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         other => Error::Open { path: path.to_owned(), detail: other.to_string() },
     })?;
     Ok(connection)
+}
+
+/// Reads every page and its structure, but does not compare indexes with their tables: a fraction of a second
+/// for 100 MB.
+///
+/// # Errors
+/// [`Error::Corrupt`]
+pub(crate) fn quick_check(connection: &Connection, path: &Path) -> Result<()> {
+    let verdict: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(|error| Error::opening(error, path))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    Err(Error::Corrupt { path: path.to_owned(), detail: verdict.replace('\n', " ") })
 }
 
 pub(crate) fn open_reader(path: &Path) -> Result<Connection> {
@@ -70,15 +87,17 @@ pub(crate) struct Readers {
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
     at_most: u32,
+    presence: Arc<Presence>,
 }
 
 impl Readers {
-    pub(crate) fn new(path: &Path, at_most: u32) -> Arc<Self> {
+    pub(crate) fn new(path: &Path, at_most: u32, presence: Arc<Presence>) -> Arc<Self> {
         Arc::new(Self {
             path: path.to_owned(),
             idle: Mutex::new(Vec::new()),
             permits: Arc::new(Semaphore::new(at_most as usize)),
             at_most,
+            presence,
         })
     }
 
@@ -99,7 +118,11 @@ impl Readers {
             let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let connection = match idle {
                 Some(connection) => connection,
-                None => open_reader(&readers.path)?,
+                None => {
+                    // Not a stranger that lies there now.
+                    readers.presence.check()?;
+                    open_reader(&readers.path)?
+                }
             };
             let result = {
                 let transaction = connection.unchecked_transaction()?;

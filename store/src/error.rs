@@ -55,8 +55,8 @@ pub enum Error {
     DiskFull,
     /// The file is damaged, or is not a database.
     #[error(
-        "the database {} is damaged ({detail}); restore it from a backup, or move it away to start \
-         with an empty one",
+        "the database {} is damaged ({detail}); stop Hone and restore it from a backup (`hone restore`), or \
+         move it away",
         path.display()
     )]
     Corrupt {
@@ -64,6 +64,18 @@ pub enum Error {
         path: PathBuf,
         /// What SQLite said.
         detail: String,
+    },
+    /// Not the file any more that was opened.
+    #[error(
+        "{} {what} while Hone runs, so nothing is kept; put the same file back, or stop Hone and restore a \
+         backup into an empty data directory (`hone restore`)",
+        path.display()
+    )]
+    Gone {
+        /// The file.
+        path: PathBuf,
+        /// What became of it.
+        what: &'static str,
     },
     /// Written by a later version of Hone.
     #[error(

@@ -77,8 +77,15 @@ impl Noted {
         Ok(noted)
     }
 
-    /// Notes a newer head.
-    pub(crate) fn follow(&mut self, head: Head) {
+    /// Notes how far the trail is now.
+    pub(crate) fn look(&mut self, connection: &Connection) {
+        match Head::of(connection) {
+            Ok(head) => self.follow(head),
+            Err(error) => tracing::warn!(%error, "the audit trail's head cannot be read"),
+        }
+    }
+
+    fn follow(&mut self, head: Head) {
         let Some(now) = self.now.filter(|now| *now != head) else { return };
         match write(&self.path, head) {
             Ok(()) => self.now = Some(head),

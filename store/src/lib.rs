@@ -11,6 +11,7 @@
 //! | `announce` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `holdout` `keys` `ledger` | one table each |
 //! | `chain` `head` | what binds the rows of the audit trail; how far it has come |
+//! | `presence` | whether the file is still the one that was opened |
 //! | `column` | values as columns |
 
 #![forbid(unsafe_code)]
@@ -28,6 +29,7 @@ mod holdout;
 mod interactions;
 mod keys;
 mod ledger;
+mod presence;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +53,8 @@ pub use ledger::GateTest;
 use announce::Announcements;
 use connection::Readers;
 use head::Noted;
-use writer::Writer;
+use presence::Presence;
+use writer::{Around, Writer};
 
 /// Read connections at most; more readers wait.
 const READERS: u32 = 4;
@@ -62,6 +65,7 @@ pub struct Store {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     announcements: Arc<Announcements>,
+    presence: Arc<Presence>,
 }
 
 /// Totals for metrics and status.
@@ -80,14 +84,26 @@ impl Store {
     /// [`Error::Open`], [`Error::Corrupt`], [`Error::Newer`], [`Error::DiskFull`].
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connection::open_writer(path)?;
-        let mut noted = Noted::open(path, &connection)?;
-        let writer = Writer::start(connection, move |c| audit::note_head(&mut noted, c))
+        let presence = Arc::new(Presence::of(path)?);
+        let noted = Noted::open(path, &connection)?;
+        let watch = Watch { presence: Arc::clone(&presence), noted };
+        let writer = Writer::start(connection, watch)
             .map_err(|error| Error::Open { path: path.to_owned(), detail: error.to_string() })?;
         Ok(Self {
             writer: Arc::new(writer),
-            readers: Readers::new(path, READERS),
+            readers: Readers::new(path, READERS, Arc::clone(&presence)),
             announcements: Arc::default(),
+            presence,
         })
+    }
+
+    /// Whether the database is still the file that was opened, and may be written to. It costs little; every
+    /// write asks it as well.
+    ///
+    /// # Errors
+    /// [`Error::Gone`]
+    pub fn check_presence(&self) -> Result<()> {
+        self.presence.check()
     }
 
     /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
@@ -414,6 +430,22 @@ impl Store {
         // The last connection removes the log, and a reader may not.
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// What stands around each transaction: the file must be there, and the audit trail's head is noted.
+struct Watch {
+    presence: Arc<Presence>,
+    noted: Noted,
+}
+
+impl Around for Watch {
+    fn before(&self) -> Result<()> {
+        self.presence.check()
+    }
+
+    fn after(&mut self, connection: &rusqlite::Connection) {
+        self.noted.look(connection);
     }
 }
 

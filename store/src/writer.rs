@@ -37,6 +37,14 @@ enum Message {
     Close,
 }
 
+/// What stands around each transaction, on the writer's thread.
+pub(crate) trait Around: Send + 'static {
+    /// Whether anything may be written, or acknowledged, now.
+    fn before(&self) -> Result<()>;
+    /// Something was committed.
+    fn after(&mut self, connection: &Connection);
+}
+
 /// The sending side. The thread ends when this is dropped or closed, after all that was accepted.
 pub(crate) struct Writer {
     sender: mpsc::Sender<Message>,
@@ -44,15 +52,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `committed` is called on the thread after each commit.
-    pub(crate) fn start(
-        connection: Connection,
-        committed: impl FnMut(&Connection) + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(connection: Connection, around: impl Around) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("hone-store".to_owned())
-            .spawn(move || run(&connection, receiver, committed))?;
+            .spawn(move || run(&connection, receiver, around))?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
 
@@ -95,11 +99,7 @@ impl Writer {
     }
 }
 
-fn run(
-    connection: &Connection,
-    mut receiver: mpsc::Receiver<Message>,
-    mut committed: impl FnMut(&Connection),
-) {
+fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>, mut around: impl Around) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut scrubs = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
@@ -113,8 +113,8 @@ fn run(
             }
             next = if batch.len() < BATCH { receiver.try_recv().ok() } else { None };
         }
-        if commit(connection, &mut batch) {
-            committed(connection);
+        if commit(connection, &mut batch, &around) {
+            around.after(connection);
         }
         if !scrubs.is_empty() {
             fold(connection);
@@ -144,11 +144,14 @@ fn fold(connection: &Connection) {
 }
 
 /// Whether something was committed.
-fn commit(connection: &Connection, batch: &mut Vec<Work>) -> bool {
+fn commit(connection: &Connection, batch: &mut Vec<Work>, around: &impl Around) -> bool {
     if batch.is_empty() {
         return false;
     }
-    let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err().map(Error::from);
+    let begun = around
+        .before()
+        .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE").map_err(Error::from));
+    let mut failure = begun.err();
     let mut done = Vec::with_capacity(batch.len());
     for work in batch.drain(..) {
         let one = work(failure.as_ref().map_or(Ok(connection), |error| Err(error.clone())));
@@ -161,7 +164,9 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>) -> bool {
     }
     let committed = match failure {
         Some(error) => Err(error),
-        None => connection.execute_batch("COMMIT").map_err(Error::from),
+        None => {
+            around.before().and_then(|()| connection.execute_batch("COMMIT").map_err(Error::from))
+        }
     };
     if let Err(error) = &committed {
         tracing::error!(%error, writes = done.len(), "a transaction failed; its writers are told");
@@ -194,10 +199,17 @@ fn in_savepoint<T>(
 mod tests {
     use super::*;
 
+    impl Around for () {
+        fn before(&self) -> Result<()> {
+            Ok(())
+        }
+        fn after(&mut self, _: &Connection) {}
+    }
+
     fn writer(folder: &std::path::Path) -> Writer {
         let connection = Connection::open(folder.join("t.db")).unwrap();
         connection.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)").unwrap();
-        Writer::start(connection, |_| ()).unwrap()
+        Writer::start(connection, ()).unwrap()
     }
 
     fn count(folder: &std::path::Path) -> i64 {
@@ -252,7 +264,7 @@ mod tests {
                  CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)",
             )
             .unwrap();
-        let writer = Writer::start(connection, |_| ()).unwrap();
+        let writer = Writer::start(connection, ()).unwrap();
         let mut acknowledged = 0;
         let mut full = 0;
         for x in 0..100_i64 {

@@ -10,6 +10,7 @@ use hone_store::Store;
 use super::{Context, Outcome, words};
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
+use crate::database;
 use crate::dirs::{self, Dirs};
 use crate::lock::DataLock;
 use crate::output::{Output, Table};
@@ -58,7 +59,7 @@ async fn in_data_dir(context: &Context, command: KeysCommand) -> Outcome {
     dirs::keep_private();
     let _lock = DataLock::take(&data_dir)?;
     output.say(format_args!("no daemon runs; this is the data directory {}", data_dir.display()));
-    let store = Store::open(&Dirs::open(&data_dir)?.database())?;
+    let store = database::open(&Dirs::open(&data_dir)?)?;
     let ring = KeyRing::new(store.clone(), store.keys().await?);
     let owner = Caller::operator();
     let done = match command {

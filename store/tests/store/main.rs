@@ -11,4 +11,5 @@ mod keys;
 mod kill;
 mod lists;
 mod model;
+mod presence;
 mod round_trip;
