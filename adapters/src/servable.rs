@@ -50,6 +50,21 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
         let made_for = manifest.base_digest.clone();
         return Err(Error::OtherBase { id, made_for, here: base.digest.clone() });
     }
+    manifest.check_files(dir)
+}
+
+impl Manifest {
+    /// Whether an adapter's files are the ones that were verified.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; [`Error::Io`] where the system is short of something.
+    pub fn check_files(&self, dir: &Path) -> Result<()> {
+        check_hashes(dir, self)
+    }
+}
+
+fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<()> {
+    let id = manifest.id;
     for (file, expected) in [(crate::CONFIG, &manifest.config_blake3), (WEIGHTS, &manifest.blake3)]
     {
         let mut hasher = blake3::Hasher::new();

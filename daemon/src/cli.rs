@@ -8,8 +8,8 @@ mod local;
 mod remote;
 
 pub use local::{
-    BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs, RecomputeArg,
-    SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
+    BackupArgs, BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs,
+    RecomputeArg, RestoreArgs, SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
 };
 pub use remote::{
     AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,
@@ -90,6 +90,12 @@ pub enum Command {
     Status,
     /// The whole decision behind an adapter
     Why(WhyArgs),
+    /// Copy the data directory, whether or not a daemon runs
+    Backup(BackupArgs),
+    /// Put a backup into an empty data directory
+    Restore(RestoreArgs),
+    /// Check everything and say what to do; exit 1 if something is wrong
+    Doctor,
     /// The settings
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -12,6 +12,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; `pub` marks what other modules may use
 
 mod assemble;
+mod backup;
 mod child;
 mod cli;
 mod client;
@@ -23,6 +24,7 @@ mod cycle;
 mod database;
 mod demo;
 mod dirs;
+mod doctor;
 mod drop_folder;
 mod evals;
 mod expiry;

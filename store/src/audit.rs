@@ -45,7 +45,7 @@ impl AuditEntry {
 }
 
 /// An audit trail that was followed from its first row to its last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FollowedTrail {
     /// Its rows.
     pub rows: u64,

@@ -12,7 +12,7 @@ use crate::chain;
 use crate::error::{Error, Result};
 use crate::presence::Presence;
 
-static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+pub(crate) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
     Migrations::new(vec![
         M::up(include_str!("../migrations/001_initial.sql")),
         M::up(include_str!("../migrations/002_sources_and_gate.sql")),

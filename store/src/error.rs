@@ -67,13 +67,12 @@ pub enum Error {
     },
     /// Not the file any more that was opened.
     #[error(
-        "{} {what} while Hone runs, so nothing is kept; put the same file back, or stop Hone and restore a \
-         backup into an empty data directory (`hone restore`)",
-        path.display()
+        "{file} {what} while Hone runs, so nothing is kept; put the same file back, or stop Hone and restore a \
+         backup into an empty data directory (`hone restore`)"
     )]
     Gone {
-        /// The file.
-        path: PathBuf,
+        /// The file's name; where it lies is not everybody's business, who may ask whether Hone is ready.
+        file: String,
         /// What became of it.
         what: &'static str,
     },

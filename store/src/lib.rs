@@ -11,6 +11,7 @@
 //! | `announce` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `holdout` `keys` `ledger` | one table each |
 //! | `chain` `head` | what binds the rows of the audit trail; how far it has come |
+//! | `inspect` | a copy and a check beside the daemon |
 //! | `presence` | whether the file is still the one that was opened |
 //! | `column` | values as columns |
 
@@ -26,6 +27,7 @@ mod error;
 mod feedback;
 mod head;
 mod holdout;
+mod inspect;
 mod interactions;
 mod keys;
 mod ledger;
@@ -46,6 +48,7 @@ pub use audit::{AuditEntry, FollowedTrail, follow_trail};
 pub use chain::Chain;
 pub use error::{Error, Result};
 pub use feedback::{Appended, NewFeedback};
+pub use inspect::{copy, inspect};
 pub use interactions::{InteractionFilter, Order, Page};
 pub use keys::StoredKey;
 pub use ledger::GateTest;

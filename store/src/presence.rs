@@ -42,7 +42,8 @@ impl Presence {
     /// Compares. It costs a few system calls and reads nothing. What comes back is found again.
     pub(crate) fn check(&self) -> Result<()> {
         for (path, opened) in &self.files {
-            let gone = |what| Err(Error::Gone { path: path.clone(), what });
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let gone = |what| Err(Error::Gone { file: file.clone().into_owned(), what });
             match identity(path) {
                 Ok(now) if now == *opened => {}
                 Ok(_) => return gone("was replaced"),

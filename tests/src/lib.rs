@@ -18,6 +18,6 @@ mod daemon;
 pub mod python;
 pub mod workload;
 
-pub use binary::hone_binary;
+pub use binary::{hone_binary, talk};
 pub use client::{Answer, Reply};
 pub use daemon::{Builder, Hone};

@@ -5,7 +5,6 @@ use hone_api::UnixMillis;
 use hone_api::key::{CreatedKey, KeyLimits, KeyView, NewKey};
 use hone_server::caller::Caller;
 use hone_server::key_ring::KeyRing;
-use hone_store::Store;
 
 use super::{Context, Outcome, words};
 use crate::cli::{KeysCommand, KeysCreate};
@@ -160,6 +159,8 @@ fn table(keys: &[KeyView], now: UnixMillis) -> Table {
 #[cfg(test)]
 mod tests {
     use hone_api::key::Scope;
+
+    use hone_store::Store;
 
     use super::*;
 

@@ -7,6 +7,7 @@
 
 mod audit;
 mod fixture;
+mod inspect;
 mod keys;
 mod kill;
 mod lists;
