@@ -15,6 +15,7 @@ mod promote;
 mod register;
 mod select;
 mod start;
+mod told;
 mod train;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Decision, is_over, no_data};
+use crate::journal::{is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
@@ -83,7 +84,7 @@ impl Work<'_> {
         })
         .await??;
         if rejected {
-            self.parts.journal.audit_once(refused(self.cycle, id, reason)).await?;
+            self.parts.journal.audit_once(told::refusal(self.cycle, id, reason)).await?;
         }
         Ok(())
     }
@@ -262,7 +263,7 @@ impl Cycles {
     ) -> hone_store::Result<()> {
         let journal = &self.parts.journal;
         if cycle.status == CycleStatus::Queued {
-            journal.audit_once(told(&cycle, "cycle.started", "")).await?;
+            journal.audit_once(told::cycle(&cycle, "cycle.started", "")).await?;
             cycle.status = CycleStatus::Running;
             journal.save(&cycle).await?;
         } else {
@@ -345,7 +346,7 @@ impl Cycles {
             (None, _) => {}
         }
         let data = json!({ "verdict": verdict });
-        let decision = told(cycle, action, &reason);
+        let decision = told::cycle(cycle, action, &reason);
         self.parts.journal.end(cycle, kind, reason, data, decision).await
     }
 
@@ -362,7 +363,7 @@ impl Cycles {
         let rejected = rejected.await;
         match rejected {
             Ok(Ok(_)) => {
-                self.parts.journal.audit_or_owe(refused(cycle, id, &why)).await;
+                self.parts.journal.audit_or_owe(told::refusal(cycle, id, &why)).await;
                 if let Err(error) = self.parts.promoter.unload(id).await {
                     tracing::warn!(adapter = %id, %error, "a given-up candidate stays in memory");
                 }
@@ -372,38 +373,6 @@ impl Cycles {
             Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
             Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
         }
-    }
-}
-
-/// What the audit trail says of a cycle.
-fn told(cycle: &CycleView, action: &'static str, reason: &str) -> Decision {
-    let actor = match cycle.trigger {
-        Trigger::Schedule => "schedule",
-        Trigger::Failures => "failures",
-        // The row of who asked for it names the person.
-        Trigger::Manual => "daemon",
-    };
-    Decision {
-        actor: actor.to_owned(),
-        action,
-        subject: cycle.id.to_string(),
-        reason: reason.to_owned(),
-        data: json!({
-            "step": cycle.step, "snapshot": cycle.snapshot,
-            "candidate": cycle.candidate, "champion": cycle.champion,
-            "decision": cycle.outcomes.get(&Step::Decide),
-        }),
-    }
-}
-
-/// The audit row of a candidate that is refused.
-fn refused(cycle: &CycleView, id: AdapterId, reason: &str) -> Decision {
-    Decision {
-        actor: cycle.id.to_string(),
-        action: "adapter.rejected",
-        subject: id.to_string(),
-        reason: reason.to_owned(),
-        data: json!({}),
     }
 }
 

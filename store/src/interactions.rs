@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params, params_fro
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
+use crate::{AuditEntry, Store, audit};
 
 /// Which way a list runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +76,44 @@ impl Default for InteractionFilter {
             limit: 20,
             order: Order::Ascending,
         }
+    }
+}
+
+impl Store {
+    /// Replaces an interaction's metadata, and tells that it did; to what it is already, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInteraction`], and those of the disk.
+    pub async fn set_metadata(
+        &self,
+        id: InteractionId,
+        metadata: BTreeMap<String, String>,
+        entry: AuditEntry,
+    ) -> Result<()> {
+        self.writer
+            .write(move |c| match set_metadata(c, id, &metadata)? {
+                true => audit::append(c, &entry),
+                false => Ok(()),
+            })
+            .await
+    }
+
+    /// Deletes an interaction with its answers and its feedback, overwrites their bytes in the files, and
+    /// tells that it did. False: there was no such interaction, and nothing is told.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn delete_interaction(&self, id: InteractionId, entry: AuditEntry) -> Result<bool> {
+        let delete = move |c: &Connection| {
+            let deleted = delete(c, id)?;
+            if deleted {
+                audit::append(c, &entry)?;
+            }
+            Ok(deleted)
+        };
+        let deleted = self.writer.write(delete).await?;
+        self.writer.scrub().await?;
+        Ok(deleted)
     }
 }
 

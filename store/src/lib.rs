@@ -175,42 +175,6 @@ impl Store {
         self.readers.read(move |c| interactions::list(c, &filter)).await
     }
 
-    /// Replaces an interaction's metadata, and tells that it did; to what it is already, it does nothing.
-    ///
-    /// # Errors
-    /// [`Error::UnknownInteraction`], and those of the disk.
-    pub async fn set_metadata(
-        &self,
-        id: InteractionId,
-        metadata: BTreeMap<String, String>,
-        entry: AuditEntry,
-    ) -> Result<()> {
-        self.writer
-            .write(move |c| match interactions::set_metadata(c, id, &metadata)? {
-                true => audit::append(c, &entry),
-                false => Ok(()),
-            })
-            .await
-    }
-
-    /// Deletes an interaction with its answers and its feedback, overwrites their bytes in the files, and
-    /// tells that it did. False: there was no such interaction, and nothing is told.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn delete_interaction(&self, id: InteractionId, entry: AuditEntry) -> Result<bool> {
-        let delete = move |c: &rusqlite::Connection| {
-            let deleted = interactions::delete(c, id)?;
-            if deleted {
-                audit::append(c, &entry)?;
-            }
-            Ok(deleted)
-        };
-        let deleted = self.writer.write(delete).await?;
-        self.writer.scrub().await?;
-        Ok(deleted)
-    }
-
     /// All feedback for one answer, in order of arrival.
     ///
     /// # Errors

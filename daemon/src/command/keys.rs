@@ -159,7 +159,6 @@ fn table(keys: &[KeyView], now: UnixMillis) -> Table {
 #[cfg(test)]
 mod tests {
     use hone_api::key::Scope;
-
     use hone_store::Store;
 
     use super::*;

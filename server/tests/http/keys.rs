@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 50] = [
+const ROUTES: [(&str, &str, &str); 51] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),

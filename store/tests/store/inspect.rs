@@ -17,7 +17,8 @@ async fn a_copy_is_one_instant_of_a_database_that_is_written_to() {
     store.append_interaction(first.clone()).await.unwrap();
     store.append_audit(entry("thing.done", 0)).await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let writing = tokio::spawn({
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn({
         let (store, stop) = (store.clone(), stop.clone());
         async move {
             let mut rows = 1;
@@ -31,7 +32,7 @@ async fn a_copy_is_one_instant_of_a_database_that_is_written_to() {
     });
     copy(&database, &to).unwrap();
     stop.store(true, Ordering::Relaxed);
-    let written = writing.await.unwrap();
+    let written = tasks.join_next().await.unwrap().unwrap();
     inspect(&to).unwrap();
     let trail = follow_trail(&to, None).unwrap();
     assert!((1..=written).contains(&trail.rows), "{trail:?}");
