@@ -20,7 +20,7 @@ use crate::memory;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
-use crate::{database, exposure, source_key};
+use crate::{database, exposure, import, source_key};
 
 /// A daemon's parts, and the engine as what it is, for its shutdown.
 #[derive(Debug)]
@@ -59,6 +59,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     for warning in registry.warnings() {
         journal.audit(repaired(warning)).await?;
     }
+    import::tell_of_strangers(&registry, &store, &journal).await?;
     let generate: Arc<dyn Generate> = engine.clone();
     let promoter = Promoter::new(registry.clone(), generate.clone(), journal.clone());
     let live = promoter.recover(&store).await?;

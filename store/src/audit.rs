@@ -77,6 +77,15 @@ impl Store {
             .await
     }
 
+    /// Whether the audit trail says anything about a subject.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn is_in_trail(&self, subject: String) -> Result<bool> {
+        let sql = "SELECT 1 FROM audit WHERE subject = ?1";
+        self.readers.read(move |c| Ok(c.prepare_cached(sql)?.exists([subject])?)).await
+    }
+
     /// The last `limit` rows of the audit trail, newest first.
     ///
     /// # Errors

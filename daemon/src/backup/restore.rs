@@ -44,8 +44,9 @@ pub async fn restore(from: &Path, data_dir: &Path) -> anyhow::Result<Manifest> {
         hone_store::follow_trail(&database, Some(&noted.head))?;
     }
     let store = Store::open(&database)?;
-    let reason =
-        format!("from a backup of {} made by Hone {}", manifest.created_at.0, manifest.version);
+    let made = jiff::Timestamp::from_millisecond(manifest.created_at.0);
+    let made = made.map_or_else(|_| "unknown time".to_owned(), |at| format!("{at:.0}"));
+    let reason = format!("from a backup of {made}, made by Hone {}", manifest.version);
     let entry = AuditEntry::now("operator".to_owned(), "data.restored", "data", &reason);
     store.append_audit(entry).await?;
     store.close().await;
