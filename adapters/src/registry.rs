@@ -461,7 +461,7 @@ struct Move<'a> {
     is_held: &'a dyn Fn(AdapterId) -> bool,
 }
 
-fn label(id: Option<AdapterId>) -> String {
+pub(crate) fn label(id: Option<AdapterId>) -> String {
     id.map_or_else(|| "base".to_owned(), |id| id.to_string())
 }
 

@@ -5,8 +5,34 @@
 
 use std::path::Path;
 
+use hone_api::AdapterId;
+use hone_api::adapter::AdapterState;
+
 use crate::fs::open_plain;
-use crate::{BaseShape, Error, Manifest, Result, WEIGHTS};
+use crate::registry::label;
+use crate::{BaseShape, Error, Manifest, Registry, Result, WEIGHTS, state};
+
+impl Registry {
+    /// What [`Registry::promote`] and [`Registry::rollback`] would say by what is in memory, before anything is
+    /// read or written for them.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Move`].
+    pub fn check_move(
+        &self,
+        to: Option<AdapterId>,
+        expected_live: Option<Option<AdapterId>>,
+    ) -> Result<()> {
+        let live = self.live().live;
+        if let Some(expected) = expected_live.filter(|expected| *expected != live) {
+            return Err(Error::Conflict { expected: label(expected), actual: label(live) });
+        }
+        match to.filter(|_| to != live) {
+            Some(id) => state::check(id, self.read().manifest(id)?.state(), AdapterState::Live),
+            None => Ok(()),
+        }
+    }
+}
 
 /// Whether the system had too little of something, which says nothing of the file: files that may be open (EMFILE, ENFILE), or
 /// memory.
@@ -24,6 +50,21 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
         let made_for = manifest.base_digest.clone();
         return Err(Error::OtherBase { id, made_for, here: base.digest.clone() });
     }
+    manifest.check_files(dir)
+}
+
+impl Manifest {
+    /// Whether an adapter's files are the ones that were verified.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; [`Error::Io`] where the system is short of something.
+    pub fn check_files(&self, dir: &Path) -> Result<()> {
+        check_hashes(dir, self)
+    }
+}
+
+fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<()> {
+    let id = manifest.id;
     for (file, expected) in [(crate::CONFIG, &manifest.config_blake3), (WEIGHTS, &manifest.blake3)]
     {
         let mut hasher = blake3::Hasher::new();

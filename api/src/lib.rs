@@ -21,6 +21,7 @@
 //! | [`sealed`] | JSON files that carry their own checksum |
 
 pub mod adapter;
+pub mod audit;
 pub mod chat;
 pub mod check;
 pub mod completion;

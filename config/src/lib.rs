@@ -198,6 +198,20 @@ impl Config {
         Ok(config)
     }
 
+    /// The keys whose values differ.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<String> {
+        let flat = |config: &Self| serde_json::to_value(config).unwrap_or_default();
+        let (old, new) = (flat(self), flat(newer));
+        let mut changed = Vec::new();
+        for (section, fields) in old.as_object().into_iter().flatten() {
+            let fields = fields.as_object().into_iter().flatten();
+            let differ = fields.filter(|(name, value)| new[section][name.as_str()] != **value);
+            changed.extend(differ.map(|(name, _)| format!("{section}.{name}")));
+        }
+        changed
+    }
+
     /// The keys whose values differ and that a running daemon does not take over: it needs a
     /// restart for them.
     #[must_use]
@@ -426,5 +440,7 @@ mod tests {
         new.engine.max_queue = 1;
         new.model.threads = 1;
         assert_eq!(old.needs_restart(&new), ["model.threads", "engine.max_queue"]);
+        assert!(old.changes(&new).contains(&"model.threads".to_owned()));
+        assert!(old.changes(&old).is_empty());
     }
 }

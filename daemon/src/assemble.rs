@@ -12,7 +12,6 @@ use hone_model::{Model, ModelConfig, Pack, Source, WeightFormat};
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
-use hone_store::Store;
 use serde_json::json;
 
 use crate::dirs::Dirs;
@@ -21,7 +20,7 @@ use crate::memory;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
-use crate::{exposure, source_key};
+use crate::{database, exposure, import, source_key};
 
 /// A daemon's parts, and the engine as what it is, for its shutdown.
 #[derive(Debug)]
@@ -38,7 +37,7 @@ pub struct Assembled {
 /// The first part that cannot be opened, in words that say what to do.
 pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Assembled> {
     let config = settings.now();
-    let store = Store::open(&dirs.database())?;
+    let store = database::open(&dirs)?;
     let kept = store.keys().await?;
     exposure::check(&config, !kept.is_empty())?;
     let keys = Arc::new(KeyRing::new(store.clone(), kept));
@@ -71,6 +70,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     for warning in registry.warnings() {
         journal.audit(repaired("registry.repaired", "adapters", warning)).await?;
     }
+    import::tell_of_strangers(&registry, &store, &journal).await?;
     let generate: Arc<dyn Generate> = engine.clone();
     let promoter = Promoter::new(registry.clone(), generate.clone(), journal.clone());
     let live = promoter.recover(&store).await?;

@@ -8,12 +8,12 @@ mod local;
 mod remote;
 
 pub use local::{
-    BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs, RecomputeArg,
-    SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
+    BackupArgs, BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs,
+    RecomputeArg, RestoreArgs, SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
 };
 pub use remote::{
-    AdaptersCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand, KeysCommand, KeysCreate,
-    SubjectArgs, WhyArgs,
+    AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,
+    KeysCommand, KeysCreate, SubjectArgs, WhyArgs,
 };
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
@@ -87,10 +87,19 @@ pub enum Command {
     Erase(SubjectArgs),
     /// Which data sets and adapters saw a person's traces, or one answer's
     Recall(SubjectArgs),
+    /// Who changed what, and whether the record is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// What serves now, what is running, what comes next
     Status,
     /// The whole decision behind an adapter
     Why(WhyArgs),
+    /// Copy the data directory, whether or not a daemon runs
+    Backup(BackupArgs),
+    /// Put a backup into an empty data directory
+    Restore(RestoreArgs),
+    /// Check everything and say what to do; exit 1 if something is wrong
+    Doctor,
     /// The settings
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -145,7 +145,8 @@ impl Operator {
             reason: "deleted by hand".to_owned(),
             data: json!({}),
         };
-        Ok(self.parts.journal.audit(decision).await.map_err(Error::from)?)
+        self.parts.journal.audit_or_owe(decision).await;
+        Ok(())
     }
 
     /// Who asked for a cycle, or stopped it: its own rows tell what became of it. It is done already, so a
@@ -158,9 +159,7 @@ impl Operator {
             reason: "by hand".to_owned(),
             data: json!({}),
         };
-        if let Err(error) = self.parts.journal.audit(decision).await {
-            tracing::error!(%id, action, %error, "the audit trail lacks a row");
-        }
+        self.parts.journal.audit_or_owe(decision).await;
     }
 
     async fn load_lora(&self, caller: &Caller, load: LoadLora) -> ControlResult<()> {
@@ -187,11 +186,20 @@ impl Operator {
         // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
         let new = self.import(caller, &load.path, None).await?;
         let registry = self.parts.registry.clone();
+        let name = load.name.clone();
         let renamed = tokio::task::spawn_blocking(move || {
             registry.set_name(old.id, None)?;
-            registry.set_name(new.id, Some(&load.name))
+            registry.set_name(new.id, Some(&name))
         });
         renamed.await.map_err(Error::from)?.map_err(Error::from)?;
+        let decision = Decision {
+            actor: caller.actor(),
+            action: "adapter.named",
+            subject: new.id.to_string(),
+            reason: format!("takes the name `{}` over", load.name),
+            data: json!({ "from": old.id }),
+        };
+        self.parts.journal.audit_or_owe(decision).await;
         match self.delete(caller, old.id).await {
             // It is the one to go back to: it stays, without the name.
             Err(ControlError::Conflict(_)) => Ok(()),

@@ -15,20 +15,22 @@ mod promote;
 mod register;
 mod select;
 mod start;
+mod told;
 mod train;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use hone_api::adapter::AdapterState;
 use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
-use hone_api::{AdapterId, CycleId, UnixMillis};
+use hone_api::{AdapterId, AdapterRef, CycleId, UnixMillis};
 use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::erase;
-use crate::journal::{Decision, is_over, no_data};
+use crate::journal::{is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
@@ -71,12 +73,21 @@ impl Work<'_> {
     /// Notes that a candidate is refused.
     async fn reject(&self, id: AdapterId, reason: &str) -> anyhow::Result<()> {
         let (registry, why) = (Arc::clone(&self.parts.registry), reason.to_owned());
-        tokio::task::spawn_blocking(move || match registry.reject(id, &why, UnixMillis::now()) {
-            // Repeated after a kill, or a person was faster.
-            Ok(_) | Err(hone_adapters::Error::Move { .. }) => Ok(()),
-            Err(error) => Err(error),
+        let rejected = tokio::task::spawn_blocking(move || {
+            match registry.reject(id, &why, UnixMillis::now()) {
+                Ok(_) => Ok(true),
+                // Repeated after a kill, or a person was faster.
+                Err(hone_adapters::Error::Move { .. }) => {
+                    let view = registry.get(&AdapterRef::Id(id))?;
+                    Ok(view.state == AdapterState::Rejected)
+                }
+                Err(error) => Err(error),
+            }
         })
         .await??;
+        if rejected {
+            self.parts.journal.audit_once(told::refusal(self.cycle, id, reason)).await?;
+        }
         Ok(())
     }
 
@@ -304,9 +315,9 @@ impl Cycles {
     ) -> hone_store::Result<()> {
         let journal = &self.parts.journal;
         if cycle.status == CycleStatus::Queued {
+            journal.audit_once(told::cycle(&cycle, "cycle.started", "")).await?;
             cycle.status = CycleStatus::Running;
             journal.save(&cycle).await?;
-            self.audit(&cycle, "cycle.started", "").await?;
         } else {
             let message = format!("goes on at {:?} after a restart", cycle.step).to_lowercase();
             journal.tell((cycle.id, cycle.step), "resumed", message, no_data()).await?;
@@ -361,7 +372,7 @@ impl Cycles {
         }
     }
 
-    /// Writes the last row, the last event and the audit row of a cycle.
+    /// Writes the last row, the last event and the audit row of a cycle, in one commit.
     async fn close(&self, cycle: &mut CycleView, close: Close) -> hone_store::Result<()> {
         let (status, kind, action, verdict, reason) = match close {
             Close::Finished { verdict, reason } => {
@@ -384,7 +395,6 @@ impl Cycles {
         cycle.verdict = verdict;
         cycle.reason = Some(reason.clone());
         cycle.finished_at = Some(UnixMillis::now());
-        self.audit(cycle, action, &reason).await?;
         // Whoever has read the last event finds it counted.
         match (verdict, status) {
             (Some(verdict), _) => self.parts.metrics.promotion(Outcome::Verdict(verdict)),
@@ -392,7 +402,8 @@ impl Cycles {
             (None, _) => {}
         }
         let data = json!({ "verdict": verdict });
-        self.parts.journal.end(cycle, kind, reason, data).await
+        let decision = told::cycle(cycle, action, &reason);
+        self.parts.journal.end(cycle, kind, reason, data, decision).await
     }
 
     /// Whatever the verdict: what was trained on what a person had erased serves no longer.
@@ -413,10 +424,14 @@ impl Cycles {
         let Some(id) = cycle.candidate else { return };
         let why = format!("its cycle ended without a verdict: {reason}");
         let registry = Arc::clone(&self.parts.registry);
-        let rejected =
-            tokio::task::spawn_blocking(move || registry.reject(id, &why, UnixMillis::now())).await;
+        let rejected = tokio::task::spawn_blocking({
+            let why = why.clone();
+            move || registry.reject(id, &why, UnixMillis::now())
+        });
+        let rejected = rejected.await;
         match rejected {
             Ok(Ok(_)) => {
+                self.parts.journal.audit_or_owe(told::refusal(cycle, id, &why)).await;
                 if let Err(error) = self.parts.promoter.unload(id).await {
                     tracing::warn!(adapter = %id, %error, "a given-up candidate stays in memory");
                 }
@@ -426,36 +441,6 @@ impl Cycles {
             Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
             Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
         }
-    }
-
-    async fn audit(
-        &self,
-        cycle: &CycleView,
-        action: &'static str,
-        reason: &str,
-    ) -> hone_store::Result<()> {
-        let actor = match cycle.trigger {
-            Trigger::Schedule => "schedule",
-            Trigger::Failures => "failures",
-            Trigger::Manual => "operator",
-        };
-        let told = json!({
-            "reason": reason,
-            "data": {
-                "step": cycle.step, "snapshot": cycle.snapshot,
-                "candidate": cycle.candidate, "champion": cycle.champion,
-                "decision": cycle.outcomes.get(&Step::Decide),
-            },
-        });
-        let told = erase::without_labels(cycle, told);
-        let decision = Decision {
-            actor: actor.to_owned(),
-            action,
-            subject: cycle.id.to_string(),
-            reason: told["reason"].as_str().unwrap_or_default().to_owned(),
-            data: told["data"].clone(),
-        };
-        self.parts.journal.audit(decision).await
     }
 }
 
@@ -523,9 +508,6 @@ async fn pause(stop: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use hone_api::AdapterRef;
-    use hone_api::adapter::AdapterState;
-
     use super::*;
 
     fn cycle(status: CycleStatus) -> CycleView {

@@ -47,6 +47,11 @@ impl Dirs {
         Ok(dirs)
     }
 
+    /// The same without making anything.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root

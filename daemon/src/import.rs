@@ -4,12 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_adapters::Import;
+use hone_adapters::{Import, Registry};
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
+use hone_store::Store;
 use serde_json::{Value, json};
 
-use crate::journal::Decision;
+use crate::journal::{Decision, Journal};
 use crate::parts::Parts;
 use crate::promote::Error;
 
@@ -32,7 +33,9 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
     let folder = folder_name(&request.source);
     let imported = import(parts, &request, &folder).await;
     let (action, subject, reason, data) = match &imported {
-        Ok(view) => (
+        // It was here already.
+        Ok((view, false)) => return Ok(view.clone()),
+        Ok((view, true)) => (
             "adapter.imported",
             view.id.to_string(),
             format!("from `{folder}`"),
@@ -41,11 +44,46 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
         Err(error) => ("adapter.refused", folder.clone(), error.to_string(), json!({})),
     };
     let actor = request.actor.clone();
-    parts.journal.audit(Decision { actor, action, subject, reason, data }).await?;
-    imported
+    parts.journal.audit_or_owe(Decision { actor, action, subject, reason, data }).await;
+    imported.map(|(view, _)| view)
 }
 
-async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<AdapterView, Error> {
+/// At the start: notes every adapter that the audit trail does not know. The daemon ended between its import and
+/// its row, or somebody put it into the data directory by hand.
+///
+/// # Errors
+/// The store's.
+pub async fn tell_of_strangers(
+    registry: &Registry,
+    store: &Store,
+    journal: &Journal,
+) -> hone_store::Result<()> {
+    let unfinished = store.unfinished_cycles().await?;
+    for view in registry.list() {
+        // A cycle that goes on tells of it itself.
+        let goes_on = matches!(view.provenance, Provenance::Cycle { cycle_id, .. }
+            if unfinished.iter().any(|cycle| cycle.id == cycle_id));
+        if !goes_on && !store.is_in_trail(view.id.to_string()).await? {
+            let decision = Decision {
+                actor: "daemon".to_owned(),
+                action: "adapter.found",
+                subject: view.id.to_string(),
+                reason: "it was there at the start, and no row told of it".to_owned(),
+                data: json!({ "digest": view.digest, "name": view.name, "rank": view.rank }),
+            };
+            // A full disk must not keep the daemon from serving.
+            journal.audit_or_owe(decision).await;
+        }
+    }
+    Ok(())
+}
+
+/// The adapter, and whether it is new here.
+async fn import(
+    parts: &Parts,
+    request: &Request,
+    folder: &str,
+) -> Result<(AdapterView, bool), Error> {
     let kept = parts.registry.list().len();
     if kept >= parts.settings.now().retention.adapters {
         return Err(Error::TooMany(kept));
@@ -72,7 +110,8 @@ async fn import(parts: &Parts, request: &Request, folder: &str) -> Result<Adapte
         }
         return Err(error);
     }
-    Ok(view)
+    let is_new = view.id == id;
+    Ok((view, is_new))
 }
 
 /// Who asks for the served model must not be answered by one adapter of that name, and who asks for
@@ -145,11 +184,35 @@ mod tests {
         };
         let first = run(&rig.parts, request()).await.unwrap();
         assert_eq!(run(&rig.parts, request()).await.unwrap().id, first.id);
+        assert_eq!(rig.parts.store.audit(9).await.unwrap().len(), 1, "that changed nothing");
         // It is in the registry, but the engine cannot load it.
         rig.parts.engine.unload(first.id);
         fs_err::write(rig.parts.registry.dir(first.id).join(hone_adapters::WEIGHTS), "x").unwrap();
         run(&rig.parts, request()).await.unwrap_err();
         assert_eq!(rig.parts.registry.list().len(), 1, "it was there before");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_adapter_that_nobody_told_of_is_told_of_once() {
+        let rig = Rig::new().await;
+        rig.adapter(1).await;
+        let import = Import {
+            id: AdapterId::new(),
+            source: rig.drop_adapter("stranger", 1.0, 2),
+            name: None,
+            provenance: Provenance::Import { folder: "stranger".to_owned() },
+            now: UnixMillis::now(),
+        };
+        let stranger = rig.parts.registry.import(import).unwrap().id.to_string();
+        for _ in 0..2 {
+            let parts = &rig.parts;
+            tell_of_strangers(&parts.registry, &parts.store, &parts.journal).await.unwrap();
+        }
+        let trail = rig.parts.store.audit(9).await.unwrap();
+        assert_eq!(
+            (trail.len(), &*trail[0].action, &*trail[0].subject),
+            (2, "adapter.found", &*stranger)
+        );
     }
 
     #[test]

@@ -80,7 +80,8 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes the last row of a cycle and tells its last event, in one commit.
+    /// Writes the last row of a cycle, tells its last event and notes the decision, in one commit: a kill
+    /// leaves all of it or nothing.
     ///
     /// # Errors
     /// The store's.
@@ -90,9 +91,11 @@ impl Journal {
         kind: &str,
         message: impl Into<String>,
         data: Value,
+        decision: Decision,
     ) -> Result<()> {
+        self.pay().await?;
         let last = event((cycle.id, cycle.step), kind, message, data);
-        self.store.end_cycle(cycle.clone(), last).await?;
+        self.store.end_cycle(cycle.clone(), last, entry(decision)).await?;
         self.ring();
         Ok(())
     }
@@ -104,6 +107,15 @@ impl Journal {
     pub async fn audit(&self, decision: Decision) -> Result<()> {
         self.pay().await?;
         self.store.append_audit(entry(decision)).await
+    }
+
+    /// The same, unless it is noted already: for what is done again after a kill.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn audit_once(&self, decision: Decision) -> Result<()> {
+        self.pay().await?;
+        self.store.append_audit_once(entry(decision)).await
     }
 
     /// Notes what is done already, or must not wait: what the store refuses now is offered to it again until
@@ -252,7 +264,14 @@ mod tests {
         let over = CycleView { status: CycleStatus::Finished, ..other };
         let teller = async {
             tokio::task::yield_now().await;
-            journal.end(&over, "finished", "", no_data()).await.unwrap();
+            let decision = Decision {
+                actor: "daemon".to_owned(),
+                action: "cycle.skipped",
+                subject: over.id.to_string(),
+                reason: String::new(),
+                data: no_data(),
+            };
+            journal.end(&over, "finished", "", no_data(), decision).await.unwrap();
         };
         let (kinds, ()): (Vec<_>, ()) = tokio::join!(follower, teller);
         assert_eq!(kinds, ["finished"]);

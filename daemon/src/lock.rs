@@ -5,6 +5,7 @@
 //! the file is only for the message.
 
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use anyhow::{Context, bail};
@@ -55,6 +56,20 @@ impl DataLock {
     }
 }
 
+/// Who holds the lock of a directory, without touching it: trying it could keep a daemon from starting. `None`:
+/// nobody, or the system does not tell.
+pub fn holder(data_dir: &Path) -> Option<String> {
+    let path = data_dir.join("hone.lock");
+    let inode = fs_err::metadata(&path).ok()?.ino();
+    let locks = fs_err::read_to_string("/proc/locks").ok()?;
+    let is_its = |line: &&str| {
+        let file = line.split_whitespace().find(|word| word.split(':').count() == 3);
+        line.contains("FLOCK") && file.is_some_and(|file| file.ends_with(&format!(":{inode}")))
+    };
+    locks.lines().find(is_its)?;
+    Some(fs_err::read_to_string(&path).ok()?.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,10 +77,13 @@ mod tests {
     #[test]
     fn the_second_is_told_who_was_first() {
         let dir = tempfile::tempdir().unwrap();
+        assert_eq!(holder(dir.path()), None);
         let first = DataLock::take(dir.path()).unwrap();
+        assert_eq!(holder(dir.path()), Some(std::process::id().to_string()));
         let error = DataLock::take(dir.path()).unwrap_err().to_string();
         assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
         drop(first);
+        assert_eq!(holder(dir.path()), None);
         DataLock::take(dir.path()).unwrap();
     }
 }

@@ -12,6 +12,7 @@
 #![allow(unreachable_pub)] // a binary exports nothing; `pub` marks what other modules may use
 
 mod assemble;
+mod backup;
 mod child;
 mod cli;
 mod client;
@@ -20,8 +21,10 @@ mod compare;
 mod control;
 mod controls;
 mod cycle;
+mod database;
 mod demo;
 mod dirs;
+mod doctor;
 mod drop_folder;
 mod erase;
 mod evals;
@@ -33,6 +36,7 @@ mod hyper;
 mod import;
 mod journal;
 mod judge;
+mod key_expiry;
 mod leftovers;
 mod load;
 mod lock;

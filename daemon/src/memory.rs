@@ -10,14 +10,22 @@ const KV: &str = "engine.kv_memory";
 /// Bytes that the process may have: of the machine, of its own limits, or of its control groups, whichever is least. Unknown
 /// (not Linux) counts as plenty.
 pub fn limit() -> u64 {
-    let machine = fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kibibytes << 10)
-    });
+    let machine = meminfo("MemTotal:");
     let group = hone_trainer::cgroup::limit();
     let own = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
     machine.into_iter().chain(group).chain(own.into_iter().flatten()).min().unwrap_or(u64::MAX)
+}
+
+/// Bytes that nobody uses now, on the machine as a whole; `None`: it does not say.
+pub fn free() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+fn meminfo(name: &str) -> Option<u64> {
+    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// What of it may be promised: the model, its tokenizer and the requests need some, too.

@@ -1,6 +1,6 @@
 //! Making an adapter live, and going back.
 //!
-//! One order for both: say in the audit trail what is intended, have the engine hold the weights,
+//! One order for both: have the engine hold the weights, say in the audit trail what is intended,
 //! move the pointer (the only truth about what is live), let the engine follow, say that it is done.
 //! A kill between the pointer and the last word is completed at the next start by [`Promoter::recover`].
 //! The previous adapter stays loaded, so going back needs no reload.
@@ -113,13 +113,21 @@ impl Promoter {
         if order.changes_nothing(&old) {
             return Ok(old);
         }
+        // What is refused before anything moves is no event either.
+        if order.change == Change::RollBack(None) && old.live == old.previous {
+            return Err(hone_adapters::Error::NothingToRollBack.into());
+        }
+        self.registry.check_move(to, order.expected_live)?;
+        if let Some(id) = to {
+            self.load(id).await?;
+        }
         let intended = Self::decision(INTENDED, &order, to, old.epoch);
         match order.change {
             Change::Promote(_) => self.journal.audit(intended).await?,
             // Going back cannot wait until the disk has room.
             Change::RollBack(_) => self.journal.audit_or_owe(intended).await,
         }
-        let moved = self.move_pointer(&order, to).await;
+        let moved = self.move_pointer(&order).await;
         let now = self.registry.live();
         let end = match &moved {
             Ok(new) => Self::decision(done(order.change), &order, new.live, new.epoch),
@@ -137,15 +145,7 @@ impl Promoter {
         moved
     }
 
-    async fn move_pointer(
-        &self,
-        order: &Order,
-        to: Option<AdapterId>,
-    ) -> Result<LivePointer, Error> {
-        if let Some(id) = to {
-            self.registry.get(&AdapterRef::Id(id))?; // unknown: a clearer word than the engine's
-            self.load(id).await?;
-        }
+    async fn move_pointer(&self, order: &Order) -> Result<LivePointer, Error> {
         let (registry, engine) = (self.registry.clone(), self.engine.clone());
         let (expected, change) = (order.expected_live, order.change);
         let moved = blocking(move || match change {

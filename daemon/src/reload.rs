@@ -12,10 +12,12 @@ use notify_debouncer_full::notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{
     DebounceEventResult, DebouncedEvent, Debouncer, RecommendedCache, new_debouncer,
 };
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::journal::{Decision, Journal};
 use crate::settings::Settings;
 use crate::systemd;
 
@@ -49,15 +51,26 @@ impl Reload {
         Ok(Self { settings, hangup, changes, _watcher: watcher })
     }
 
-    /// Reloads until `stop`.
-    pub async fn run(mut self, stop: CancellationToken) {
+    /// Reloads until `stop`, and notes in the audit trail what that changed.
+    pub async fn run(mut self, journal: Journal, stop: CancellationToken) {
         loop {
             tokio::select! {
                 _ = self.hangup.recv() => {}
                 Some(()) = self.changes.recv() => while self.changes.try_recv().is_ok() {},
                 () = stop.cancelled() => return,
             }
-            systemd::while_reloading(|| self.settings.reload_and_tell());
+            let changed = systemd::while_reloading(|| self.settings.reload_and_tell());
+            if !changed.is_empty() {
+                // Their names: a value may be a secret.
+                let decision = Decision {
+                    actor: "daemon".to_owned(),
+                    action: "settings.reloaded",
+                    subject: "settings".to_owned(),
+                    reason: "the file was changed, or SIGHUP came".to_owned(),
+                    data: json!({ "keys": changed }),
+                };
+                journal.audit_or_owe(decision).await;
+            }
         }
     }
 }
@@ -104,7 +117,11 @@ mod tests {
                 .unwrap();
             stop.cancel();
         };
-        tokio::join!(reload.run(stop.clone()), edit);
+        let store = hone_store::Store::open(&dir.path().join("hone.db")).unwrap();
+        tokio::join!(reload.run(Journal::new(store.clone()), stop.clone()), edit);
         assert_eq!(settings.now().training.rank, 8);
+        let told = store.audit(9).await.unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].data, json!({ "keys": ["training.rank"] }));
     }
 }

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use hone_api::adapter::Provenance;
 use hone_store::Order;
+use serde_json::json;
 
-use crate::journal::is_over;
+use crate::journal::{Decision, is_over};
 use crate::parts::Parts;
 
 /// Deletes what the settings do not keep.
@@ -25,8 +26,8 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     let keep = config.promotion.keep;
     let deleted = tokio::task::spawn_blocking(move || registry.gc(keep)).await??;
     for id in deleted {
+        note(parts, "adapter.deleted", id.to_string()).await;
         parts.promoter.unload(id).await?;
-        tracing::info!(adapter = %id, "deleted an old adapter");
     }
     // What is used: by cycles that are not over, and by adapters that are still there.
     let unfinished = parts.store.unfinished_cycles().await?;
@@ -51,21 +52,37 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
     answers.extend(parts.registry.list().into_iter().map(|view| format!("{}.jsonl", view.id)));
     let answers_dir = parts.dirs.answers();
     let snapshot_dir = parts.dirs.snapshots();
-    tokio::task::spawn_blocking(move || -> std::io::Result<()> {
-        let mut old = doomed(&snapshot_dir, &snapshots)?;
-        old.extend(doomed(&answers_dir, &answers)?);
-        old.extend(runs.into_iter().filter(|run| run.exists()));
-        for path in old {
-            if path.is_dir() {
-                fs_err::remove_dir_all(&path)?;
-            } else {
-                fs_err::remove_file(&path)?;
-            }
-        }
-        Ok(())
+    let old = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
+        let snapshots = doomed(&snapshot_dir, &snapshots)?;
+        let runs: Vec<PathBuf> = runs.into_iter().filter(|run| run.exists()).collect();
+        let answers = doomed(&answers_dir, &answers)?;
+        Ok([("snapshot.deleted", snapshots), ("run.deleted", runs), ("answers.deleted", answers)])
     })
     .await??;
+    for (action, paths) in old {
+        for path in paths {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            tokio::task::spawn_blocking(move || remove(&path)).await??;
+            note(parts, action, name).await;
+        }
+    }
     Ok(())
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) }
+}
+
+/// What is gone is gone, so its row does not wait for a disk that refuses it.
+async fn note(parts: &Parts, action: &'static str, subject: String) {
+    let decision = Decision {
+        actor: "retention".to_owned(),
+        action,
+        subject,
+        reason: "the settings keep no more".to_owned(),
+        data: json!({}),
+    };
+    parts.journal.audit_or_owe(decision).await;
 }
 
 /// What is not among what is kept. Hidden things are being written.
@@ -87,6 +104,20 @@ fn doomed(dir: &Path, kept: &BTreeSet<String>) -> std::io::Result<Vec<PathBuf>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Rig;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn each_thing_that_goes_leaves_a_row() {
+        let rig = Rig::new().await;
+        fs_err::create_dir(rig.parts.dirs.snapshots().join("old")).unwrap();
+        for _ in 0..2 {
+            tidy(&rig.parts).await;
+        }
+        let trail = rig.parts.store.audit(9).await.unwrap();
+        let rows: Vec<_> =
+            trail.iter().map(|row| (&*row.actor, &*row.action, &*row.subject)).collect();
+        assert_eq!(rows, [("retention", "snapshot.deleted", "old")]);
+    }
 
     #[test]
     fn only_what_nobody_needs_goes() {

@@ -24,7 +24,7 @@ use crate::lock::DataLock;
 use crate::parts::Parts;
 use crate::reload::Reload;
 use crate::settings::Settings;
-use crate::{drop_folder, expiry, files, leftovers, memory, systemd, trigger};
+use crate::{drop_folder, expiry, files, key_expiry, leftovers, memory, systemd, trigger};
 
 /// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
 /// about to say that it is ready must not end the process with requests open.
@@ -125,8 +125,9 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
         async move { cycles.run(stop).await }
     });
     tasks.spawn(trigger::run(Arc::clone(&parts), cycles, feedback, stop.clone()));
-    tasks.spawn(reload.run(stop.clone()));
+    tasks.spawn(reload.run(parts.journal.clone(), stop.clone()));
     tasks.spawn(expiry::run(Arc::clone(&parts), stop.clone()));
+    tasks.spawn(key_expiry::run(parts.store.clone(), stop.clone()));
     tasks.spawn(parts.journal.clone().settle(stop.clone()));
     tasks.spawn({
         let (parts, stop) = (Arc::clone(&parts), stop.clone());

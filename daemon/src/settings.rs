@@ -26,8 +26,8 @@ pub struct Settings {
 /// What a reload changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reloaded {
-    /// Whether anything did.
-    pub changed: bool,
+    /// Keys whose new values hold from now on.
+    pub changed: Vec<String>,
     /// Keys whose new values wait for a restart.
     pub needs_restart: Vec<String>,
 }
@@ -72,38 +72,43 @@ impl Settings {
         }
         let newer = load::load(&self.sources)?.config;
         let needs_restart = self.started_with.needs_restart(&newer);
-        let changed = *self.now.load_full() != newer;
-        if changed {
-            // What only a restart changes stays as it was, so that no part sees half of it.
-            let kept = self.started_with.clone();
-            self.now.store(Arc::new(Config {
-                server: kept.server,
-                auth: kept.auth,
-                model: kept.model,
-                engine: kept.engine,
-                ..newer
-            }));
+        // What only a restart changes stays as it was, so that no part sees half of it.
+        let kept = self.started_with.clone();
+        let newer = Config {
+            server: kept.server,
+            auth: kept.auth,
+            model: kept.model,
+            engine: kept.engine,
+            ..newer
+        };
+        let changed = self.now.load_full().changes(&newer);
+        if !changed.is_empty() {
+            self.now.store(Arc::new(newer));
             self.changed.send_modify(|count| *count += 1);
         }
         Ok(Reloaded { changed, needs_restart })
     }
 
-    /// Reloads and tells the log how it went.
-    pub fn reload_and_tell(&self) {
-        match self.reload() {
-            Ok(Reloaded { changed: false, .. }) => {}
-            Ok(Reloaded { needs_restart, .. }) => {
-                if let Err(error) = crate::telemetry::set_filter(&self.now().telemetry.log) {
-                    tracing::error!("{error:#}; the old filter stays");
-                }
-                tracing::info!("settings reloaded");
-                if !needs_restart.is_empty() {
-                    let keys = needs_restart.join(", ");
-                    tracing::warn!(keys, "these keys take effect at the next start");
-                }
+    /// Reloads and tells the log how it went; the keys whose new values hold from now on.
+    pub fn reload_and_tell(&self) -> Vec<String> {
+        let Reloaded { changed, needs_restart } = match self.reload() {
+            Ok(reloaded) => reloaded,
+            Err(error) => {
+                tracing::error!("{error}; the old settings stay");
+                return Vec::new();
             }
-            Err(error) => tracing::error!("{error}; the old settings stay"),
+        };
+        if !changed.is_empty() {
+            if let Err(error) = crate::telemetry::set_filter(&self.now().telemetry.log) {
+                tracing::error!("{error:#}; the old filter stays");
+            }
+            tracing::info!("settings reloaded");
         }
+        if !needs_restart.is_empty() {
+            let keys = needs_restart.join(", ");
+            tracing::warn!(keys, "these keys take effect at the next start");
+        }
+        changed
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
         assert!(settings.reload().unwrap_err().to_string().contains("hone.toml is gone"));
         assert_eq!(settings.now().training.rank, 4);
         fs_err::write(&file, "[training]\nrank = 8\n").unwrap();
-        assert!(settings.reload().unwrap().changed);
+        assert_eq!(settings.reload().unwrap().changed, ["training.rank"]);
         assert_eq!(settings.now().training.rank, 8);
     }
 }

@@ -37,14 +37,15 @@ pub async fn accompany(engine: Arc<dyn Generate>, status: String, stop: Cancella
 }
 
 /// Says that the settings are read again, and that it is done, whether or not they held.
-pub fn while_reloading(reload: impl FnOnce()) {
+pub fn while_reloading<T>(reload: impl FnOnce() -> T) -> T {
     // Without the time, newer versions of systemd take the reload for failed.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!(%error, "systemd is not told of the reload"),
     }
-    reload();
+    let reloaded = reload();
     tell(&[NotifyState::Ready]);
+    reloaded
 }
 
 /// Pings at each tick while nothing is at fault. A daemon that stops has an engine that ends: that

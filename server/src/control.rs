@@ -39,6 +39,9 @@ pub enum ControlError {
         /// When to try again.
         retry_after: std::time::Duration,
     },
+    /// Not until somebody has mended it: 503.
+    #[error("{0}")]
+    Unavailable(String),
     /// As many as may be: 429, not to be retried by itself.
     #[error("{0}")]
     TooMany(String),

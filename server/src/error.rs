@@ -31,6 +31,8 @@ pub enum Error {
 const REQUEST: &str = "invalid_request_error";
 /// The class of errors that it cannot.
 const SERVER: &str = "server_error";
+/// When to look again whether somebody has mended what a client cannot.
+const MENDED: Duration = Duration::from_secs(30);
 /// What a client is told of an error that it cannot mend.
 const INTERNAL: &str = "an error inside Hone; the daemon's log says more under this x-request-id";
 
@@ -221,6 +223,11 @@ impl From<ControlError> for ApiError {
                 let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code("busy");
                 error.retry_after(retry_after)
             }
+            ControlError::Unavailable(message) => {
+                tracing::error!(message, "the database is not what it was");
+                let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message);
+                error.code("database_unavailable").retry_after(MENDED)
+            }
             ControlError::TooMany(message) => {
                 let error = Self::new(StatusCode::TOO_MANY_REQUESTS, message);
                 let mut error = error.code("limit_reached");
@@ -338,6 +345,7 @@ impl From<hone_store::Error> for ControlError {
                 Self::Conflict(message)
             }
             E::DiskFull | E::Lost(_) => Self::DiskFull(message),
+            E::Gone { .. } | E::Corrupt { .. } => Self::Unavailable(message),
             _ => Self::Internal(message),
         }
     }

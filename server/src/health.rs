@@ -10,14 +10,15 @@ use crate::state::AppState;
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Probe {
     /// `ok`, or what is wrong.
-    status: &'static str,
+    status: String,
 }
 
-fn answer(wrong: Option<&'static str>) -> HttpResponse {
-    match wrong {
-        None => HttpResponse::Ok().json(Probe { status: "ok" }),
-        Some(status) => HttpResponse::ServiceUnavailable().json(Probe { status }),
-    }
+fn answer(wrong: Option<&str>) -> HttpResponse {
+    let mut response = match wrong {
+        None => HttpResponse::Ok(),
+        Some(_) => HttpResponse::ServiceUnavailable(),
+    };
+    response.json(Probe { status: wrong.unwrap_or("ok").to_owned() })
 }
 
 /// Whether the process should live on: the engine made a step lately, or has nothing to do.
@@ -28,19 +29,20 @@ pub(crate) async fn live(state: web::Data<AppState>) -> HttpResponse {
     answer(state.engine.health().fault())
 }
 
-/// Whether it may take traffic.
+/// Whether it may take traffic: it takes requests, and what it would keep of them can be kept.
 #[utoipa::path(get, path = "/readyz", tag = "operation",
     responses((status = 200, description = "Yes", body = Probe),
         (status = 503, description = "Send requests elsewhere", body = Probe)))]
 pub(crate) async fn ready(state: web::Data<AppState>) -> HttpResponse {
     let health = state.engine.health();
-    answer(if state.gate.draining.is_cancelled() {
-        Some("shutting down")
+    if state.gate.draining.is_cancelled() {
+        answer(Some("shutting down"))
     } else if !(health.alive && health.accepting) {
-        Some("the engine accepts no requests")
+        answer(Some("the engine accepts no requests"))
     } else {
-        None
-    })
+        let gone = state.store.check_presence().err().map(|error| error.to_string());
+        answer(gone.as_deref())
+    }
 }
 
 /// The same, under the name that load balancers of other servers know.

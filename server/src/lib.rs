@@ -17,13 +17,14 @@
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
-//! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` | Hone's |
+//! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `tokenising` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
 //! | `health` [`metrics`] `openapi` `pages` | operation |
 #![forbid(unsafe_code)]
 
 mod adapters;
+mod audit;
 mod body;
 pub mod caller;
 mod chat;
@@ -288,6 +289,7 @@ fn own(config: &mut web::ServiceConfig) {
                 .route(web::post().to(keys::create)),
         )
         .service(resource("/v1/keys/{id}", "DELETE").route(web::delete().to(keys::revoke)))
+        .service(resource("/v1/audit", "GET, HEAD").route(get().to(audit::list)))
         .service(resource("/v1/evals", "POST").route(web::post().to(evals::start)))
         .service(resource("/v1/evals/{id}", "GET, HEAD").route(get().to(evals::get)));
 }

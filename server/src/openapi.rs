@@ -16,8 +16,8 @@ use utoipa::{Modify, OpenApi};
 use crate::caller::{May, to};
 use crate::query::OrderWord;
 use crate::{
-    adapters, chat, completions, cycles, erasure, evals, feedback, health, interactions, keys,
-    lora, metrics, models, pages, stored, tokenize, waiting,
+    adapters, audit, chat, completions, cycles, erasure, evals, feedback, health, interactions,
+    keys, lora, metrics, models, pages, stored, tokenize, waiting,
 };
 
 #[derive(OpenApi)]
@@ -33,7 +33,7 @@ use crate::{
         adapters::rollback, lora::load, lora::unload,
         cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,
         evals::start, evals::get,
-        keys::list, keys::create, keys::revoke,
+        keys::list, keys::create, keys::revoke, audit::list,
         metrics::metrics, health::live, health::ready, health::started, health::health, health::ping,
         health::version, document,
         pages::docs, pages::status,

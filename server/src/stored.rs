@@ -9,7 +9,7 @@ use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use hone_api::interaction::{Endpoint, Interaction};
 use hone_api::{AdapterRef, InteractionId};
-use hone_store::{InteractionFilter, Order};
+use hone_store::{AuditEntry, InteractionFilter, Order};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -91,7 +91,9 @@ pub(crate) async fn update(
     let metadata = metadata(&mut fields)?.ok_or_else(missing)?;
     let ignored = fields.unknown();
     let mut interaction = find(&state, &caller, &id).await?;
-    state.store.set_metadata(interaction.id, metadata.clone()).await?;
+    // Only that it changed: what it says may be somebody's business, and the audit trail forgets nothing.
+    let told = told(&caller, "interaction.metadata_changed", interaction.id);
+    state.store.set_metadata(interaction.id, metadata.clone(), told).await?;
     interaction.metadata = metadata;
     Ok(ok(&ignored).json(response(&state, interaction)))
 }
@@ -124,6 +126,10 @@ pub(crate) async fn delete(
     state.control.erase(&caller, Subject::Interaction(interaction.id)).await?;
     let deleted = Deleted::new(interaction.id.to_string(), "chat.completion.deleted");
     Ok(HttpResponse::Ok().json(deleted))
+}
+
+fn told(caller: &Caller, action: &str, id: InteractionId) -> AuditEntry {
+    AuditEntry::now(caller.actor(), action, id, "through the API")
 }
 
 /// One message of a stored completion.

@@ -55,8 +55,8 @@ pub enum Error {
     DiskFull,
     /// The file is damaged, or is not a database.
     #[error(
-        "the database {} is damaged ({detail}); restore it from a backup, or move it away to start \
-         with an empty one",
+        "the database {} is damaged ({detail}); stop Hone and restore it from a backup (`hone restore`), or \
+         move it away",
         path.display()
     )]
     Corrupt {
@@ -64,6 +64,17 @@ pub enum Error {
         path: PathBuf,
         /// What SQLite said.
         detail: String,
+    },
+    /// Not the file any more that was opened.
+    #[error(
+        "{file} {what} while Hone runs, so nothing is kept; put the same file back, or stop Hone and restore a \
+         backup into an empty data directory (`hone restore`)"
+    )]
+    Gone {
+        /// The file's name; where it lies is not everybody's business, who may ask whether Hone is ready.
+        file: String,
+        /// What became of it.
+        what: &'static str,
     },
     /// Written by a later version of Hone.
     #[error(
@@ -94,6 +105,39 @@ pub enum Error {
     Value {
         /// The column.
         column: &'static str,
+        /// Why.
+        detail: String,
+    },
+    /// A row of the audit trail is missing, or is not what was written.
+    #[error(
+        "the audit trail is broken: {detail}; keep this database as evidence, and compare it with a backup"
+    )]
+    BrokenChain {
+        /// The first row that is at fault.
+        sequence: u64,
+        /// What is wrong, in words.
+        detail: String,
+    },
+    /// A head that was noted before is not in the audit trail.
+    #[error(
+        "no row of the audit trail has the hash {head}, and its {rows} rows fit each other: rows were cut \
+         off at its end, or it is another trail; compare it with a backup"
+    )]
+    HeadNotFound {
+        /// The hash, in hex.
+        head: String,
+        /// Rows that there are.
+        rows: u64,
+    },
+    /// `audit.head` cannot be read.
+    #[error(
+        "{} cannot be read ({detail}); compare the audit trail with a head that you noted elsewhere, then \
+         remove the file: the next start notes a new one",
+        path.display()
+    )]
+    AuditHead {
+        /// The file.
+        path: PathBuf,
         /// Why.
         detail: String,
     },

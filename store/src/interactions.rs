@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params, params_fro
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
+use crate::{AuditEntry, Store, audit};
 
 /// Which way a list runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,6 +85,26 @@ impl Default for InteractionFilter {
     }
 }
 
+impl Store {
+    /// Replaces an interaction's metadata, and tells that it did; to what it is already, it does nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownInteraction`], and those of the disk.
+    pub async fn set_metadata(
+        &self,
+        id: InteractionId,
+        metadata: BTreeMap<String, String>,
+        entry: AuditEntry,
+    ) -> Result<()> {
+        self.writer
+            .write(move |c| match set_metadata(c, id, &metadata)? {
+                true => audit::append(c, &entry),
+                false => Ok(()),
+            })
+            .await
+    }
+}
+
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page<T> {
@@ -113,7 +134,7 @@ impl<T> Page<T> {
     }
 
     /// A page from a query that asked for one entry more than `limit`.
-    fn cut(mut items: Vec<T>, limit: usize) -> Self {
+    pub(crate) fn cut(mut items: Vec<T>, limit: usize) -> Self {
         let has_more = items.len() > limit;
         items.truncate(limit);
         Self { items, has_more }
@@ -289,15 +310,24 @@ pub(crate) fn unrated(connection: &Connection, limit: usize) -> Result<Vec<Inter
     )
 }
 
+/// Whether that changed anything.
 pub(crate) fn set_metadata(
     connection: &Connection,
     id: InteractionId,
     metadata: &BTreeMap<String, String>,
-) -> Result<()> {
-    let changed = connection
+) -> Result<bool> {
+    let metadata = column::to_json("metadata", metadata)?;
+    let old: Option<String> = connection
+        .prepare_cached("SELECT metadata FROM interactions WHERE id = ?1")?
+        .query_row(params![id.bytes()], |row| row.get(0))
+        .optional()?;
+    if old.ok_or(Error::UnknownInteraction(id))? == metadata {
+        return Ok(false);
+    }
+    connection
         .prepare_cached("UPDATE interactions SET metadata = ?2 WHERE id = ?1")?
-        .execute(params![id.bytes(), column::to_json("metadata", metadata)?])?;
-    if changed == 0 { Err(Error::UnknownInteraction(id)) } else { Ok(()) }
+        .execute(params![id.bytes(), metadata])?;
+    Ok(true)
 }
 
 pub(crate) fn count(connection: &Connection) -> Result<u64> {

@@ -54,6 +54,27 @@ impl Store {
             .await
     }
 
+    /// Tells of each key whose time has run out since, once.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub async fn note_expired_keys(&self, now: UnixMillis) -> Result<()> {
+        // Most of the time there is none, and a look costs the writer nothing.
+        if self.readers.read(move |c| expired(c, now)).await?.is_empty() {
+            return Ok(());
+        }
+        self.writer
+            .write(move |c| {
+                for id in expired(c, now)? {
+                    let actor = "daemon".to_owned();
+                    let entry = AuditEntry::now(actor, EXPIRED, id, "its time has run out");
+                    audit::append(c, &entry)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
     /// All keys that were ever made, the oldest first.
     ///
     /// # Errors
@@ -61,6 +82,20 @@ impl Store {
     pub async fn keys(&self) -> Result<Vec<StoredKey>> {
         self.readers.read(list).await
     }
+}
+
+/// The audit action of a key whose time has run out.
+const EXPIRED: &str = "key.expired";
+
+/// Keys whose time has run out, of which the audit trail does not tell so yet.
+fn expired(connection: &Connection, now: UnixMillis) -> Result<Vec<String>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM keys WHERE expires_at <= ?1 AND revoked_at IS NULL
+             AND NOT EXISTS (SELECT 1 FROM audit WHERE action = ?2 AND subject = keys.id)
+         ORDER BY expires_at",
+    )?;
+    let ids = statement.query_map(params![now.0, EXPIRED], |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 fn insert(connection: &Connection, key: &StoredKey) -> Result<()> {

@@ -10,6 +10,9 @@
 //! | `writer` | the one writer, group commit |
 //! | `announce` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `keys` `ledger` `erasures` | one table each |
+//! | `chain` `head` | what binds the rows of the audit trail; how far it has come |
+//! | `inspect` | a copy and a check beside the daemon |
+//! | `presence` | whether the file is still the one that was opened |
 //! | `expiry` | what was kept long enough |
 //! | `reword` | what was told of a cycle, without certain words |
 //! | `end_users` | plain names of older versions become hashes |
@@ -19,6 +22,7 @@
 
 mod announce;
 mod audit;
+mod chain;
 mod column;
 mod connection;
 mod cycles;
@@ -27,9 +31,12 @@ mod erasures;
 mod error;
 mod expiry;
 mod feedback;
+mod head;
+mod inspect;
 mod interactions;
 mod keys;
 mod ledger;
+mod presence;
 mod reword;
 mod writer;
 
@@ -43,18 +50,22 @@ use hone_api::interaction::Interaction;
 use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
 pub use announce::Announced;
-pub use audit::AuditEntry;
+pub use audit::{AuditEntry, FollowedTrail, follow_trail};
+pub use chain::Chain;
 pub use erasures::Erasure;
 pub use error::{Error, Result};
 pub use expiry::{Expired, Expiry};
 pub use feedback::{Appended, NewFeedback};
+pub use inspect::{copy, inspect};
 pub use interactions::{InteractionFilter, Order, Page};
 pub use keys::StoredKey;
 pub use ledger::GateTest;
 
 use announce::Announcements;
 use connection::Readers;
-use writer::Writer;
+use head::Noted;
+use presence::Presence;
+use writer::{Around, Writer};
 
 /// Read connections at most; more readers wait.
 const READERS: u32 = 4;
@@ -65,6 +76,7 @@ pub struct Store {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
     announcements: Arc<Announcements>,
+    presence: Arc<Presence>,
 }
 
 /// Totals for metrics and status.
@@ -83,13 +95,26 @@ impl Store {
     /// [`Error::Open`], [`Error::Corrupt`], [`Error::Newer`], [`Error::DiskFull`].
     pub fn open(path: &Path) -> Result<Self> {
         let connection = connection::open_writer(path)?;
-        let writer = Writer::start(connection)
+        let presence = Arc::new(Presence::of(path)?);
+        let noted = Noted::open(path, &connection)?;
+        let watch = Watch { presence: Arc::clone(&presence), noted };
+        let writer = Writer::start(connection, watch)
             .map_err(|error| Error::Open { path: path.to_owned(), detail: error.to_string() })?;
         Ok(Self {
             writer: Arc::new(writer),
-            readers: Readers::new(path, READERS),
+            readers: Readers::new(path, READERS, Arc::clone(&presence)),
             announcements: Arc::default(),
+            presence,
         })
+    }
+
+    /// Whether the database is still the file that was opened, and may be written to. It costs little; every
+    /// write asks it as well.
+    ///
+    /// # Errors
+    /// [`Error::Gone`]
+    pub fn check_presence(&self) -> Result<()> {
+        self.presence.check()
     }
 
     /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
@@ -156,18 +181,6 @@ impl Store {
     /// Those of the disk.
     pub async fn interactions(&self, filter: InteractionFilter) -> Result<Page<Interaction>> {
         self.readers.read(move |c| interactions::list(c, &filter)).await
-    }
-
-    /// Replaces an interaction's metadata.
-    ///
-    /// # Errors
-    /// [`Error::UnknownInteraction`], and those of the disk.
-    pub async fn set_metadata(
-        &self,
-        id: InteractionId,
-        metadata: BTreeMap<String, String>,
-    ) -> Result<()> {
-        self.writer.write(move |c| interactions::set_metadata(c, id, &metadata)).await
     }
 
     /// All feedback for one answer, in order of arrival.
@@ -288,15 +301,21 @@ impl Store {
         self.writer.write(move |c| cycles::update(c, &cycle)).await
     }
 
-    /// Writes where a cycle stands at its end, together with its last event: whoever sees that it is
-    /// over finds the event. Returns it with its sequence number.
+    /// Writes where a cycle stands at its end, together with its last event and its row of the audit trail:
+    /// whoever sees that it is over finds both. Returns the event with its sequence number.
     ///
     /// # Errors
     /// [`Error::UnknownCycle`], and those of the disk; nothing is written then.
-    pub async fn end_cycle(&self, cycle: CycleView, last: CycleEvent) -> Result<CycleEvent> {
+    pub async fn end_cycle(
+        &self,
+        cycle: CycleView,
+        last: CycleEvent,
+        entry: AuditEntry,
+    ) -> Result<CycleEvent> {
         self.writer
             .write(move |c| {
                 cycles::update(c, &cycle)?;
+                audit::append(c, &entry)?;
                 cycles::append_event(c, last)
             })
             .await
@@ -348,22 +367,6 @@ impl Store {
         self.readers.read(move |c| cycles::events(c, cycle, after_sequence)).await
     }
 
-    /// Adds a row to the audit trail, which has no other way to change.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn append_audit(&self, entry: AuditEntry) -> Result<()> {
-        self.writer.write(move |c| audit::append(c, &entry)).await
-    }
-
-    /// The last `limit` rows of the audit trail, newest first.
-    ///
-    /// # Errors
-    /// Those of the disk.
-    pub async fn audit(&self, limit: usize) -> Result<Vec<AuditEntry>> {
-        self.readers.read(move |c| audit::list(c, limit)).await
-    }
-
     /// Reads the whole file and compares its tables with its indexes.
     ///
     /// # Errors
@@ -385,6 +388,22 @@ impl Store {
         // The last connection removes the log, and a reader may not.
         self.readers.close().await;
         self.writer.close().await;
+    }
+}
+
+/// What stands around each transaction: the file must be there, and the audit trail's head is noted.
+struct Watch {
+    presence: Arc<Presence>,
+    noted: Noted,
+}
+
+impl Around for Watch {
+    fn before(&self) -> Result<()> {
+        self.presence.check()
+    }
+
+    fn after(&mut self, connection: &rusqlite::Connection) {
+        self.noted.look(connection);
     }
 }
 

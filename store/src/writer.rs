@@ -37,6 +37,14 @@ enum Message {
     Close,
 }
 
+/// What stands around each transaction, on the writer's thread.
+pub(crate) trait Around: Send + 'static {
+    /// Whether anything may be written, or acknowledged, now.
+    fn before(&self) -> Result<()>;
+    /// Something was committed.
+    fn after(&mut self, connection: &Connection);
+}
+
 /// The sending side. The thread ends when this is dropped or closed, after all that was accepted.
 pub(crate) struct Writer {
     sender: mpsc::Sender<Message>,
@@ -44,11 +52,11 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(crate) fn start(connection: Connection, around: impl Around) -> std::io::Result<Self> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("hone-store".to_owned())
-            .spawn(move || run(&connection, receiver))?;
+            .spawn(move || run(&connection, receiver, around))?;
         Ok(Self { sender, thread: Mutex::new(Some(thread)) })
     }
 
@@ -91,7 +99,7 @@ impl Writer {
     }
 }
 
-fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
+fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>, mut around: impl Around) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut scrubs = Vec::new();
     while let Some(first) = receiver.blocking_recv() {
@@ -105,7 +113,9 @@ fn run(connection: &Connection, mut receiver: mpsc::Receiver<Message>) {
             }
             next = if batch.len() < BATCH { receiver.try_recv().ok() } else { None };
         }
-        commit(connection, &mut batch);
+        if commit(connection, &mut batch, &around) {
+            around.after(connection);
+        }
         if !scrubs.is_empty() {
             let folded = fold(connection);
             for answer in scrubs.drain(..) {
@@ -134,11 +144,15 @@ fn fold(connection: &Connection) -> bool {
     outcome.is_ok_and(|busy| !busy)
 }
 
-fn commit(connection: &Connection, batch: &mut Vec<Work>) {
+/// Whether something was committed.
+fn commit(connection: &Connection, batch: &mut Vec<Work>, around: &impl Around) -> bool {
     if batch.is_empty() {
-        return;
+        return false;
     }
-    let mut failure = connection.execute_batch("BEGIN IMMEDIATE").err().map(Error::from);
+    let begun = around
+        .before()
+        .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE").map_err(Error::from));
+    let mut failure = begun.err();
     let mut done = Vec::with_capacity(batch.len());
     for work in batch.drain(..) {
         let one = work(failure.as_ref().map_or(Ok(connection), |error| Err(error.clone())));
@@ -151,7 +165,9 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>) {
     }
     let committed = match failure {
         Some(error) => Err(error),
-        None => connection.execute_batch("COMMIT").map_err(Error::from),
+        None => {
+            around.before().and_then(|()| connection.execute_batch("COMMIT").map_err(Error::from))
+        }
     };
     if let Err(error) = &committed {
         tracing::error!(%error, writes = done.len(), "a transaction failed; its writers are told");
@@ -162,6 +178,7 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>) {
     for one in done {
         (one.acknowledge)(committed.clone());
     }
+    committed.is_ok()
 }
 
 fn in_savepoint<T>(
@@ -183,10 +200,17 @@ fn in_savepoint<T>(
 mod tests {
     use super::*;
 
+    impl Around for () {
+        fn before(&self) -> Result<()> {
+            Ok(())
+        }
+        fn after(&mut self, _: &Connection) {}
+    }
+
     fn writer(folder: &std::path::Path) -> Writer {
         let connection = Connection::open(folder.join("t.db")).unwrap();
         connection.execute_batch("CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)").unwrap();
-        Writer::start(connection).unwrap()
+        Writer::start(connection, ()).unwrap()
     }
 
     fn count(folder: &std::path::Path) -> i64 {
@@ -241,7 +265,7 @@ mod tests {
                  CREATE TABLE t (x INTEGER PRIMARY KEY, y BLOB)",
             )
             .unwrap();
-        let writer = Writer::start(connection).unwrap();
+        let writer = Writer::start(connection, ()).unwrap();
         let mut acknowledged = 0;
         let mut full = 0;
         for x in 0..100_i64 {

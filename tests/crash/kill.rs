@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use hone_tests::Hone;
+use hone_tests::{Hone, talk};
 use serde_json::Value;
 
 /// A linear congruential generator: the same moments in every run of the test.
@@ -41,6 +41,8 @@ async fn a_cycle_survives_twenty_kills() -> Result<()> {
         hone.restart().await?;
 
         let live: Value = serde_json::from_slice(&fs_err::read(hone.data().join("live.json"))?)?;
+        let trail = hone.cli_offline(&["audit", "verify"])?;
+        ensure!(trail.status.success(), "{}", talk(&trail));
         let now = live["epoch"].as_u64().context("live.json has no epoch")?;
         ensure!(now >= epoch, "the epoch fell from {epoch} to {now}");
         epoch = now;
@@ -51,6 +53,17 @@ async fn a_cycle_survives_twenty_kills() -> Result<()> {
     let end = hone.cycle_end(&cycle).await?;
     assert_eq!(end["status"], "finished", "{end}\n{}", hone.log()?);
     assert!(end["verdict"].is_string(), "{end}");
+
+    let rows = hone.get("/v1/audit?limit=1000").await?.expect(200)?;
+    let rows = rows["data"].as_array().context("no rows")?;
+    let told = |action: &str| {
+        let is_it = |row: &&Value| row["subject"] == cycle && row["action"] == action;
+        rows.iter().filter(is_it).count()
+    };
+    assert_eq!(told("cycle.started"), 1, "{rows:?}");
+    let ends = ["promoted", "rejected", "held", "skipped", "failed", "cancelled"];
+    let ended: usize = ends.iter().map(|end| told(&format!("cycle.{end}"))).sum();
+    assert_eq!(ended, 1, "one row tells how it ended: {rows:?}");
 
     // Every acknowledged item is there.
     let output = hone.cli(&["feedback", "export", "--json"])?;

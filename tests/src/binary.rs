@@ -2,6 +2,12 @@
 
 use std::path::PathBuf;
 
+/// What a command said on stderr.
+#[must_use]
+pub fn talk(output: &std::process::Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 /// The path of `hone`. Cargo builds it for the end-to-end tests, because they are targets of its package
 /// (`daemon/Cargo.toml`): no test runs against a stale binary.
 ///

@@ -209,6 +209,21 @@ impl Hone {
         Ok(output)
     }
 
+    /// Runs the command line on this data directory, whether or not the daemon runs.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn cli_offline(&self, arguments: &[&str]) -> Result<std::process::Output> {
+        let output = Command::new(hone_binary())
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.data())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output)
+    }
+
     /// The URL of a path.
     #[must_use]
     pub fn at(&self, path: &str) -> String {

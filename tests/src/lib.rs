@@ -19,6 +19,6 @@ pub mod files;
 pub mod python;
 pub mod workload;
 
-pub use binary::hone_binary;
+pub use binary::{hone_binary, talk};
 pub use client::{Answer, Reply};
 pub use daemon::{Builder, Hone};

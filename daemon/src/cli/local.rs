@@ -205,6 +205,22 @@ pub struct EvalArgs {
     pub model: ModelArgs,
 }
 
+/// `hone backup`
+#[derive(Debug, Clone, Args)]
+pub struct BackupArgs {
+    /// A new folder, or a new file whose name ends in .tar
+    #[arg(value_name = "FILE_OR_DIR")]
+    pub to: PathBuf,
+}
+
+/// `hone restore`
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// What `hone backup` made
+    #[arg(value_name = "FILE_OR_DIR")]
+    pub from: PathBuf,
+}
+
 /// `hone config …`
 #[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {

@@ -176,6 +176,23 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `hone audit …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum AuditCommand {
+    /// The newest changes: who, what, why
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+        limit: u16,
+    },
+    /// Check that no row was changed or taken out: in the data directory, or with --url as the daemon tells
+    Verify {
+        /// The hash of a row, noted earlier, that must still be there
+        #[arg(long, value_name = "HASH")]
+        head: Option<String>,
+    },
+}
+
 /// `hone keys …`
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeysCommand {

@@ -5,11 +5,11 @@ use hone_api::UnixMillis;
 use hone_api::key::{CreatedKey, KeyLimits, KeyView, NewKey};
 use hone_server::caller::Caller;
 use hone_server::key_ring::KeyRing;
-use hone_store::Store;
 
 use super::{Context, Outcome, words};
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
+use crate::database;
 use crate::dirs::{self, Dirs};
 use crate::lock::DataLock;
 use crate::output::{Output, Table};
@@ -58,7 +58,7 @@ async fn in_data_dir(context: &Context, command: KeysCommand) -> Outcome {
     dirs::keep_private();
     let _lock = DataLock::take(&data_dir)?;
     output.say(format_args!("no daemon runs; this is the data directory {}", data_dir.display()));
-    let store = Store::open(&Dirs::open(&data_dir)?.database())?;
+    let store = database::open(&Dirs::open(&data_dir)?)?;
     let ring = KeyRing::new(store.clone(), store.keys().await?);
     let owner = Caller::operator();
     let done = match command {
@@ -159,6 +159,7 @@ fn table(keys: &[KeyView], now: UnixMillis) -> Table {
 #[cfg(test)]
 mod tests {
     use hone_api::key::Scope;
+    use hone_store::Store;
 
     use super::*;
 

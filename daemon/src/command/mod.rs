@@ -10,11 +10,14 @@ use crate::load;
 use crate::output::Output;
 
 mod adapters;
+mod audit;
+mod backup;
 mod base;
 mod bench;
 mod chat;
 mod config;
 mod cycle;
+mod doctor;
 mod erase;
 mod eval;
 pub mod feedback;
@@ -132,8 +135,9 @@ pub fn run(cli: Cli) -> Outcome {
         let text = "--model, --weights, --threads, --listen and --device stand behind the command, not before it";
         return Err(Failure::Usage(text.to_owned()));
     }
-    // Also where nothing of it is used: who names a file means it. The daemon reads it with its flags.
-    if context.global.config.is_some() && !matches!(command, Command::Serve(_)) {
+    // Also where nothing of it is used: who names a file means it. The daemon reads it with its flags, and a
+    // doctor tells of it.
+    if context.global.config.is_some() && !matches!(command, Command::Serve(_) | Command::Doctor) {
         context.config(Vec::new())?;
     }
     match command {
@@ -149,8 +153,12 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Keys(command) => wait(keys::run(&context, command)),
         Command::Erase(args) => wait(erase::erase(&context, &args)),
         Command::Recall(args) => wait(erase::recall(&context, &args)),
+        Command::Audit(command) => wait(audit::run(&context, command)),
         Command::Status => wait(status::run(&context)),
         Command::Why(args) => wait(why::run(&context, &args)),
+        Command::Backup(args) => backup::make(&context, &args),
+        Command::Restore(args) => wait(backup::restore(&context, &args)),
+        Command::Doctor => wait(doctor::run(&context)),
         Command::Config(command) => config::run(&context, &command),
     }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::attempt::Attempts;
 use super::{End, Work, train};
+use crate::journal::Decision;
 use crate::promote;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
@@ -36,6 +37,14 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let registry = parts.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
     work.cycle.candidate = Some(id);
+    let registered = Decision {
+        actor: cycle_id.to_string(),
+        action: "adapter.registered",
+        subject: id.to_string(),
+        reason: "made by a cycle".to_owned(),
+        data: json!({ "digest": view.digest, "rank": view.rank }),
+    };
+    parts.journal.audit_once(registered).await?;
     match parts.promoter.load(id).await {
         Ok(loaded) => {
             let effect = loaded.map(|loaded| loaded.effect);

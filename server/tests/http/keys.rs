@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 54] = [
+const ROUTES: [(&str, &str, &str); 55] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -54,6 +54,7 @@ const ROUTES: [(&str, &str, &str); 54] = [
     ("GET", "/v1/cycles/{id}/events", "cycles"),
     ("POST", "/v1/evals", "cycles"),
     ("GET", "/v1/evals/{id}", "cycles"),
+    ("GET", "/v1/audit", "admin"),
     ("GET", "/v1/keys", "admin"),
     ("POST", "/v1/keys", "admin"),
     ("DELETE", "/v1/keys/{id}", "admin"),

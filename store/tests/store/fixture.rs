@@ -8,10 +8,14 @@ use hone_api::erasure::Subject;
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
 use hone_api::{AdapterId, FeedbackId, InteractionId, UnixMillis};
-use hone_store::{Erasure, NewFeedback, Store};
+use hone_store::{AuditEntry, Erasure, NewFeedback, Store};
 
 pub(crate) fn open(folder: &Path) -> Store {
     Store::open(&folder.join("hone.db")).unwrap()
+}
+
+pub(crate) fn entry(action: &str, subject: impl ToString) -> AuditEntry {
+    AuditEntry::now("operator".to_owned(), action, subject, "by hand")
 }
 
 /// An interaction with every field set.

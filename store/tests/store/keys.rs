@@ -2,10 +2,9 @@
 
 use hone_api::UnixMillis;
 use hone_api::key::{KeyLimits, KeyView, Scope};
-use hone_store::{AuditEntry, Error, StoredKey};
-use serde_json::Value;
+use hone_store::{Error, StoredKey};
 
-use crate::fixture::open;
+use crate::fixture::{entry, open};
 
 fn key(id: &str, scope: Scope) -> StoredKey {
     let view = KeyView {
@@ -19,17 +18,6 @@ fn key(id: &str, scope: Scope) -> StoredKey {
         revoked_at: None,
     };
     StoredKey { view, secret_hash: [7; 32] }
-}
-
-fn entry(action: &str, subject: &str) -> AuditEntry {
-    AuditEntry {
-        at: UnixMillis(6),
-        actor: "operator".to_owned(),
-        action: action.to_owned(),
-        subject: subject.to_owned(),
-        reason: "by hand".to_owned(),
-        data: Value::Null,
-    }
 }
 
 #[tokio::test]
@@ -76,4 +64,21 @@ async fn somebody_can_always_make_another_key() {
     insert(short).await.unwrap();
     assert!(matches!(revoke("a", 20).await, Err(Error::LastAdminKey)), "the other one has ended");
     revoke("a", 19).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_keys_time_is_told_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut app = key("b", Scope::Chat);
+    app.view.expires_at = Some(UnixMillis(10));
+    for one in [key("a", Scope::Admin), app] {
+        store.insert_key(one.clone(), entry("key.created", &one.view.id)).await.unwrap();
+    }
+    for (now, rows) in [(9, 2), (10, 3), (11, 3)] {
+        store.note_expired_keys(UnixMillis(now)).await.unwrap();
+        assert_eq!(store.audit(9).await.unwrap().len(), rows);
+    }
+    let told = store.audit(1).await.unwrap().remove(0);
+    assert_eq!((&*told.action, &*told.subject, &*told.actor), ("key.expired", "b", "daemon"));
 }

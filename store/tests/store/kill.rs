@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hone_api::InteractionId;
-use hone_store::InteractionFilter;
+use hone_store::{InteractionFilter, follow_trail};
 
-use crate::fixture::{interaction, open};
+use crate::fixture::{entry, interaction, open};
 
 const FOLDER: &str = "HONE_STORE_KILL_TEST";
 
@@ -35,6 +35,14 @@ async fn the_writer_that_gets_killed() {
             }
         });
     }
+    tasks.spawn({
+        let store = store.clone();
+        async move {
+            loop {
+                store.append_audit(entry("something.done", "it")).await.unwrap();
+            }
+        }
+    });
     tasks.join_next().await.unwrap().unwrap();
 }
 
@@ -62,6 +70,8 @@ async fn acknowledged_rows_survive_kill_9() {
 
         let store = open(folder.path());
         store.check_integrity().await.unwrap();
+        let trail = follow_trail(&folder.path().join("hone.db"), None).unwrap();
+        assert!(trail.rows > 0);
         let filter = InteractionFilter { limit: usize::MAX, ..InteractionFilter::default() };
         let page = store.interactions(filter).await.unwrap();
         let found: BTreeSet<_> = page.items.iter().map(|it| it.id).collect();

@@ -5,11 +5,14 @@
     reason = "test code, also outside of #[test] functions"
 )]
 
+mod audit;
 mod erasures;
 mod expiry;
 mod fixture;
+mod inspect;
 mod keys;
 mod kill;
 mod lists;
 mod model;
+mod presence;
 mod round_trip;

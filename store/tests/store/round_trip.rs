@@ -10,7 +10,7 @@ use hone_api::{AdapterId, CycleId, InteractionId, UnixMillis};
 use hone_store::{AuditEntry, Error, GateTest, Order, Store};
 use serde_json::json;
 
-use crate::fixture::{erase, feedback, interaction, open};
+use crate::fixture::{entry, erase, feedback, interaction, open};
 
 #[tokio::test]
 async fn interactions_and_feedback_survive_a_restart() {
@@ -184,7 +184,7 @@ async fn an_id_is_given_once_and_unknown_ids_are_named() {
     let unknown = InteractionId::new();
     let error = store.append_feedback(feedback(unknown, Signal::Thumbs(true))).await.unwrap_err();
     assert!(error.to_string().contains(&unknown.to_string()), "{error}");
-    let error = store.set_metadata(unknown, BTreeMap::new()).await;
+    let error = store.set_metadata(unknown, BTreeMap::new(), entry("changed", unknown)).await;
     assert!(matches!(error, Err(Error::UnknownInteraction(_))));
     assert_eq!(erase(&store, unknown).await, None);
 }
@@ -216,7 +216,11 @@ async fn metadata_can_be_replaced() {
     let mut record = interaction();
     store.append_interaction(record.clone()).await.unwrap();
     record.metadata = BTreeMap::from([("topic".to_owned(), "rugs".to_owned())]);
-    store.set_metadata(record.id, record.metadata.clone()).await.unwrap();
+    for _ in 0..2 {
+        let told = entry("interaction.metadata_changed", record.id);
+        store.set_metadata(record.id, record.metadata.clone(), told).await.unwrap();
+    }
+    assert_eq!(store.audit(9).await.unwrap().len(), 1, "the second time changed nothing");
     assert_eq!(store.interaction(record.id).await.unwrap(), Some(record));
 }
 
@@ -333,10 +337,19 @@ async fn a_cycle_ends_with_its_last_event_or_not_at_all() {
         message: String::new(),
         data: json!({}),
     };
-    let stray = store.end_cycle(ended.clone(), last(CycleId::new())).await;
+    let stray =
+        store.end_cycle(ended.clone(), last(CycleId::new()), entry("cycle.failed", ended.id)).await;
     assert!(matches!(stray, Err(Error::UnknownCycle(_))));
     assert_eq!(store.cycle(ended.id).await.unwrap().unwrap().status, CycleStatus::Queued);
-    assert_eq!(store.end_cycle(ended.clone(), last(ended.id)).await.unwrap().sequence, 1);
+    assert_eq!(
+        store
+            .end_cycle(ended.clone(), last(ended.id), entry("cycle.failed", ended.id))
+            .await
+            .unwrap()
+            .sequence,
+        1
+    );
+    assert_eq!(store.audit(9).await.unwrap().len(), 1);
     assert_eq!(store.cycle(ended.id).await.unwrap(), Some(ended));
 }
 
