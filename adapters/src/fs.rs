@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fail::fail_point;
 use fs_err as fs;
 
 use crate::{Error, Result};
@@ -43,14 +44,20 @@ pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let written = (|| {
         let mut file = fs::File::create(&unfinished)?;
         file.write_all(bytes)?;
+        fail_point!("file.tmp");
         file.sync_all()?;
-        fs::rename(&unfinished, path)
+        fail_point!("file.fsync");
+        fs::rename(&unfinished, path)?;
+        fail_point!("file.renamed");
+        Ok(())
     })();
     if let Err(error) = written {
         let _ = fs::remove_file(&unfinished); // the first error is the one to report
         return Err(error);
     }
-    sync_dir(dir)
+    sync_dir(dir)?;
+    fail_point!("file.dirsync");
+    Ok(())
 }
 
 /// What `atomic_write` puts between the name and a number while a file is unfinished.
@@ -241,9 +248,13 @@ pub fn remove_dir(dir: &Path) -> io::Result<()> {
     if doomed.exists() {
         fs::remove_dir_all(&doomed)?;
     }
+    fail_point!("gc.mark");
     fs::rename(dir, &doomed)?;
+    fail_point!("gc.rename");
     sync_dir(parent)?;
-    match fs::remove_dir_all(&doomed) {
+    let removed = fs::remove_dir_all(&doomed);
+    fail_point!("gc.unlink");
+    match removed {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // a sweep was faster
         removed => removed,
     }

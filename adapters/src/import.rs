@@ -7,6 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use fail::fail_point;
 use fs_err as fs;
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
@@ -56,6 +57,7 @@ impl Registry {
             fs::remove_dir_all(&staging)?;
         }
         fs::create_dir(&staging)?;
+        fail_point!("import.stage");
         let lock = lock_dir(&staging)?;
         let published = self.stage_and_publish(import, &staging);
         if staging.exists() {
@@ -86,7 +88,9 @@ impl Registry {
             verify_within(staging, &self.base, &crate::verify::Limits::default()).map_err(fault)?;
         let base_digest = self.base.digest.clone();
         let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
+        fail_point!("import.verify");
         manifest.write(staging)?;
+        fail_point!("manifest.write");
         sync_dir(staging)?;
 
         let _one_at_a_time = self.changing();
@@ -109,6 +113,7 @@ impl Registry {
             return Err(Error::Exists(id)); // damaged, and therefore not listed
         }
         fs::rename(staging, target)?;
+        fail_point!("import.rename");
         sync_dir(&self.root)?;
         Ok(self.insert(manifest))
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use fail::fail_point;
 use hone_trainer::Progress;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -90,6 +91,7 @@ async fn run(
         .kill_on_drop(true)
         .spawn()
         .context("the training process does not start")?;
+    fail_point!("child.spawn");
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     if let Some(pid) = pid
         && let Err(error) = rustix::process::setpriority_process(Some(pid), limits.nice)

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fail::fail_point;
 use hone_api::cycle::{CycleView, Step};
 use hone_api::erasure::{
     ErasureView, HoldingSnapshot, RecallView, Removed, Subject, TaughtAdapter,
@@ -140,6 +141,7 @@ impl Eraser {
             adapters,
             next,
         };
+        fail_point!("erase.receipt");
         parts.store.finish_erasure(receipt.clone()).await?;
         parts.journal.audit_or_owe(decision(&receipt, actor)).await;
         Ok(receipt)
@@ -217,6 +219,7 @@ impl Files {
         }
         for run in &self.runs {
             removed.runs += usize::from(gone(run)?);
+            fail_point!("erase.run");
         }
         // Kept answers are told by hashes of their questions, so nobody could say which are whose; they are
         // given again.

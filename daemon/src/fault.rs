@@ -1,21 +1,22 @@
 //! Where the crash tests have this process killed.
 //!
 //! A released binary has no fail points, and this does nothing. In a test build `HONE_KILL_AT=store.commit:3` kills the
-//! process group, as a power cut would, when that point is reached for the third time in one process.
+//! process group when that point is reached for the third time in one process, as a power cut would: a training process
+//! takes the daemon along.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
-use rustix::process::{Signal, kill_current_process_group};
+use rustix::process::{Signal, getppid, kill_current_process_group, kill_process};
 
 /// The variable that names the point and the hit.
 const KILL_AT: &str = "HONE_KILL_AT";
 
-/// Arms the point that the environment names.
+/// Arms the point that the environment names. `is_child`: the parent is a daemon.
 ///
 /// # Errors
 /// The variable is none of `point:hit`.
-pub fn arm() -> anyhow::Result<()> {
+pub fn arm(is_child: bool) -> anyhow::Result<()> {
     let Some(wanted) = std::env::var(KILL_AT).ok().filter(|_| fail::has_failpoints()) else {
         return Ok(());
     };
@@ -23,6 +24,9 @@ pub fn arm() -> anyhow::Result<()> {
     let left = AtomicU64::new(hit.parse().context("HONE_KILL_AT ends with a number")?);
     let reached = move || {
         if left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            if let Some(daemon) = getppid().filter(|_| is_child) {
+                let _ = kill_process(daemon, Signal::KILL);
+            }
             let _ = kill_current_process_group(Signal::KILL);
         }
     };

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fail::fail_point;
 use futures_util::Stream;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
 use hone_api::{CycleId, UnixMillis};
@@ -60,6 +61,7 @@ impl Journal {
     /// The store's.
     pub async fn save(&self, cycle: &CycleView) -> Result<()> {
         self.store.update_cycle(cycle.clone()).await?;
+        fail_point!("cycle.save");
         self.ring();
         Ok(())
     }

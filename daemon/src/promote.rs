@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use fail::fail_point;
 use hone_adapters::{LivePointer, Registry};
 use hone_api::adapter::AdapterState;
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
@@ -127,6 +128,7 @@ impl Promoter {
             // Going back cannot wait until the disk has room.
             Change::RollBack(_) => self.journal.audit_or_owe(intended).await,
         }
+        fail_point!("audit.intend");
         let moved = self.move_pointer(&order).await;
         let now = self.registry.live();
         let end = match &moved {
@@ -142,6 +144,7 @@ impl Promoter {
             }
         };
         self.journal.audit_or_owe(end).await;
+        fail_point!("audit.done");
         moved
     }
 
@@ -157,6 +160,7 @@ impl Promoter {
         });
         let new = moved.await??;
         self.follow(new).await?;
+        fail_point!("slots.swapped");
         Ok(new)
     }
 

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
+use fail::fail_point;
 use fs_err as fs;
 use hone_api::InteractionId;
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,7 @@ fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(folder.join(name)).map_err(|error| error.error)?;
+    fail_point!("erase.snapshot");
     fs::File::open(folder)?.sync_all()?;
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use fail::fail_point;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
@@ -147,14 +148,18 @@ impl Snapshot {
             (MANIFEST, manifest),
         ] {
             let mut file = fs::File::create(staged.path().join(name))?;
+            fail_point!("snapshot.tmp");
             file.write_all(&bytes)?;
             file.sync_all()?;
+            fail_point!("snapshot.fsync");
         }
         fs::File::open(staged.path())?.sync_all()?;
         fs::rename(staged.path(), &target)?;
+        fail_point!("snapshot.rename");
         // The folder has moved: nothing is left for the guard to delete.
         let _ = staged.keep();
         fs::File::open(folder)?.sync_all()?;
+        fail_point!("snapshot.dirsync");
         Ok(target)
     }
 
@@ -212,6 +217,7 @@ pub(crate) fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for row in rows {
         serde_json::to_writer(&mut bytes, row)?;
+        fail_point!("dataset.row");
         bytes.push(b'\n');
     }
     Ok(bytes)

@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use fail::fail_point;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -109,6 +110,7 @@ impl Answers {
         line.push(b'\n');
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.file.write_all(&line)?;
+        fail_point!("eval.item");
         inner.known.insert(key, answer);
         Ok(())
     }

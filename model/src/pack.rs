@@ -20,6 +20,7 @@ pub(crate) use remembered::FileState;
 pub(crate) use weights::Weights;
 
 use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+use fail::fail_point;
 use remembered::Remembered;
 use staging::Staging;
 
@@ -162,8 +163,12 @@ fn publish(
     if target.symlink_metadata().is_ok() && !is_whole() {
         fs_err::rename(target, aside.folder().join("damaged")).map_err(Error::io(target))?;
     }
+    fail_point!("pack.write");
     match fs_err::rename(staging.folder(), target) {
-        Ok(()) => sync_folder(base_dir),
+        Ok(()) => {
+            fail_point!("pack.rename");
+            sync_folder(base_dir)
+        }
         Err(_) if is_whole() => Ok(()),
         Err(source) => Err(Error::Io { path: target.to_owned(), source }),
     }

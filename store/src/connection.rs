@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use fail::fail_point;
 use rusqlite::{Connection, OpenFlags, Transaction};
 use rusqlite_migration::{M, MigrationDefinitionError, Migrations};
 use tokio::sync::Semaphore;
@@ -48,6 +49,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         .map_err(fail)?;
     connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     quick_check(&connection, path)?;
+    fail_point!("migrate.begin");
     MIGRATIONS.to_latest(&mut connection).map_err(|error| match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => Error::opening(err, path),
         rusqlite_migration::Error::MigrationDefinition(
@@ -55,6 +57,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Connection> {
         ) => Error::Newer { path: path.to_owned() },
         other => Error::Open { path: path.to_owned(), detail: other.to_string() },
     })?;
+    fail_point!("migrate.end");
     Ok(connection)
 }
 

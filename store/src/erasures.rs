@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use fail::fail_point;
 use hone_api::erasure::{ErasureView, Subject};
 use hone_api::{ErasureId, InteractionId, UnixMillis};
 use rusqlite::{Connection, Row, params};
@@ -147,6 +148,7 @@ fn begin(connection: &Connection, erasure: Erasure) -> Result<Option<Erasure>> {
     for id in &own {
         delete("DELETE FROM feedback WHERE inference_id = ?1", id)?;
         delete("DELETE FROM interactions WHERE id = ?1", id)?;
+        fail_point!("erase.row");
     }
     // Hashes of prompts that older versions held out; nothing reads them.
     connection.prepare_cached("DELETE FROM holdout_keys")?.execute([])?;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use fail::fail_point;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -77,6 +78,7 @@ impl Writer {
             });
             Done { acknowledge, failed }
         });
+        fail_point!("store.enqueue");
         self.sender.send(Message::Write(work)).await.map_err(|_| Error::Closed)?;
         wait.await.map_err(|_| Error::Closed)?
     }
@@ -152,6 +154,7 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>, around: &impl Around) 
     let begun = around
         .before()
         .and_then(|()| connection.execute_batch("BEGIN IMMEDIATE").map_err(Error::from));
+    fail_point!("store.begin");
     let mut failure = begun.err();
     let mut done = Vec::with_capacity(batch.len());
     for work in batch.drain(..) {
@@ -163,6 +166,7 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>, around: &impl Around) 
         }
         done.push(one);
     }
+    fail_point!("store.commit");
     let committed = match failure {
         Some(error) => Err(error),
         None => {
@@ -175,6 +179,7 @@ fn commit(connection: &Connection, batch: &mut Vec<Work>, around: &impl Around) 
             let _ = connection.execute_batch("ROLLBACK");
         }
     }
+    fail_point!("store.ack");
     for one in done {
         (one.acknowledge)(committed.clone());
     }

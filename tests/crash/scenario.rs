@@ -16,13 +16,17 @@ epochs = 1
 checkpoint_every = 1
 kl_weight = 0.0
 max_length = 128
-[evaluation]
-suites = []
-max_tokens = 4
 [retention]
 runs = 1
 snapshots = 1
+[evaluation]
+max_tokens = 4
 ";
+
+/// What a cycle asks besides what was corrected.
+const SUITE: &str = r#"{"messages":[{"role":"user","content":"One?"}],"reference":"1","check":{"type":"exact","value":"1"}}
+{"messages":[{"role":"user","content":"Two?"}],"reference":"2","check":{"type":"exact","value":"2"}}
+"#;
 
 /// What Ann wrote, and has erased.
 pub(crate) const PLANTED: &str = "Zebulon-4931";
@@ -66,6 +70,7 @@ impl World {
     pub(crate) async fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         tiny_model(&folder.path().join("tiny"), 1)?;
+        fs_err::write(folder.path().join("suite.jsonl"), SUITE)?;
         let world = Self {
             taught: folder.path().join("taught"),
             cycled: folder.path().join("cycled"),
@@ -96,6 +101,7 @@ impl World {
     fn builder(&self) -> Builder {
         Hone::builder()
             .config(SETTINGS)
+            .config(&format!("suites = ['{}']", self.folder.path().join("suite.jsonl").display()))
             .argument("--model")
             .argument(self.folder.path().join("tiny").to_string_lossy())
             .argument("--weights")

@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use fail::fail_point;
 use hone_model::train::{LoraLayout, TrainSequence, Trainable};
 use hone_model::{Adapter, Model};
 
@@ -116,6 +117,7 @@ pub fn run_until(
 
     let name = job.base_name.as_deref();
     export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
+    fail_point!("train.export");
     // What cannot be loaded must not count as a success.
     let adapter = Adapter::load(&job.out, model.config())?;
     let files = export::checksums(&job.out)?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
+use fail::fail_point;
 use hone_model::train::{Pass, TrainBatch, TrainSequence, Trainable};
 
 use crate::Error;
@@ -106,6 +107,7 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
         run.steps_now = order.len();
         while run.counters.step_in_epoch < order.len() {
             let step = run.step(&order[run.counters.step_in_epoch])?;
+            fail_point!("train.step");
             let message = format!("step {} of {}", run.counters.step, run.steps());
             report(run.progress(Phase::Train, Some(&step), None, message))?;
             let every = setting.hyper.checkpoint_every;

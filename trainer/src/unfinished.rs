@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use fail::fail_point;
 use tempfile::NamedTempFile;
 
 use crate::Error;
@@ -26,7 +27,9 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let mut file = locked(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
+    fail_point!("ckpt.tmp");
     file.persist(path).map_err(|error| error.error)?;
+    fail_point!("ckpt.rename");
     fs_err::File::open(dir)?.sync_all()?;
     Ok(())
 }

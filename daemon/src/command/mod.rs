@@ -126,7 +126,8 @@ pub fn model_flags(args: &ModelArgs) -> Vec<Flag> {
 /// # Errors
 /// [`Failure`]
 pub fn run(cli: Cli) -> Outcome {
-    crate::fault::arm()?;
+    let is_child = matches!(&cli.command, Some(Command::Train(args)) if args.job.is_some());
+    crate::fault::arm(is_child)?;
     let context = Context { output: Output::new(cli.global.json), global: cli.global };
     let Some(command) = cli.command else {
         return serve::run(&context, &cli.serve);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use fail::fail_point;
 use hone_api::chat::Message;
 use hone_api::cycle::Verdict;
 use hone_config::Config;
@@ -123,6 +124,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let scores = report.scores();
     let registry = parts.registry.clone();
     tokio::task::spawn_blocking(move || registry.set_scores(id, scores)).await??;
+    fail_point!("eval.report");
     let message = message(&report);
     Ok(End::Next { outcome: outcome(&report, &champion, &questions)?, message })
 }
