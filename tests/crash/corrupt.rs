@@ -233,7 +233,7 @@ async fn no_damage_at_rest_is_served_and_none_stops_the_daemon() -> Result<()> {
 /// Corrections and a cycle on them, killed in the middle of its training.
 async fn in_training() -> Result<(Tiny, String)> {
     let settings =
-        "[training]\nepochs = 10\ncheckpoint_every = 4\n[evaluation]\nsuites = []\nmax_tokens = 8";
+        "[training]\nepochs = 4\ncheckpoint_every = 2\n[evaluation]\nsuites = []\nmax_tokens = 8";
     let mut tiny = Tiny::start(settings).await?;
     tiny.hone.correct("house_format", 12).await?;
     let id = tiny.hone.start_cycle().await?["id"].as_str().context("no id")?.to_owned();
