@@ -13,7 +13,9 @@ mod error;
 pub mod export;
 mod focus;
 pub mod job;
+mod json;
 pub mod optim;
+mod outcome;
 pub mod pressure;
 pub mod probe;
 pub mod rows;
@@ -37,7 +39,8 @@ use hone_model::{Adapter, Model};
 
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
-pub use job::{Hyper, Job, Outcome, Phase, Progress, Recompute, Scheduler};
+pub use job::{Hyper, Job, Phase, Progress, Recompute, Scheduler};
+pub use outcome::Outcome;
 pub use unfinished::sweep;
 
 use checkpoint::Identity;
@@ -122,7 +125,7 @@ pub fn run_until(
     let adapter = Adapter::load(&job.out, model.config())?;
     let files = export::checksums(&job.out)?;
     let outcome = outcome(&setting, &job, &trained, adapter.digest(), files);
-    job::write_json(&job_dir.join("outcome.json"), &outcome)?;
+    json::write_json(&job_dir.join("outcome.json"), &outcome)?;
     report(finished(&outcome))?;
     Ok(outcome)
 }
