@@ -121,9 +121,13 @@ impl Store {
 /// compares it with the head that is noted beside the file. `head`: the hash of a row that must be in it.
 ///
 /// # Errors
-/// [`Error::BrokenChain`], [`Error::HeadNotFound`]; those of the disk.
+/// [`Error::BrokenChain`], [`Error::HeadNotFound`], [`Error::Older`]; those of the disk.
 pub fn follow_trail(path: &Path, head: Option<&str>) -> Result<FollowedTrail> {
     let connection = connection::open_reader(path)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < chain::SINCE {
+        return Err(Error::Older { path: path.to_owned() });
+    }
     let transaction = connection.unchecked_transaction()?;
     // Before the rows: the head is written after its row, so it must be among those that are there now.
     let noted = head::read(path)?;

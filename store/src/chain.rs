@@ -9,6 +9,9 @@ use rusqlite::{Connection, params};
 
 use crate::error::{Error, Result};
 
+/// The first version of the schema with a chain.
+pub(crate) const SINCE: i64 = 4;
+
 /// What the first row stands on.
 const BEGINNING: [u8; 32] = [0; 32];
 

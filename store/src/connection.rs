@@ -192,6 +192,8 @@ mod tests {
             old.execute(row, [at]).unwrap();
         }
         drop(old);
+        let unbound = crate::follow_trail(&path, None);
+        assert!(matches!(unbound, Err(Error::Older { .. })), "{unbound:?}");
         let new = open_writer(&path).unwrap();
         assert_eq!(crate::follow_trail(&path, None).unwrap().rows, 3);
         let change = new.execute("UPDATE audit SET actor = 'nobody'", []).unwrap_err();

@@ -86,6 +86,15 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// From before the audit trail was chained.
+    #[error(
+        "the database {} was written by an older Hone; `hone serve` brings it up to date at its start",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file cannot be opened.
     #[error(
         "cannot open the database {}: {detail}; check that the folder exists and is writable",

@@ -43,7 +43,7 @@ pub struct Manifest {
     pub version: String,
     /// When.
     pub created_at: UnixMillis,
-    /// How far the audit trail had come; nothing, if it was broken already.
+    /// How far the audit trail had come; nothing, if it was broken already, or not chained yet.
     pub audit: Option<FollowedTrail>,
     /// Its files.
     pub files: Vec<Entry>,

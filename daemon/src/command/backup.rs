@@ -25,7 +25,9 @@ pub fn make(context: &Context, args: &BackupArgs) -> Outcome {
             "the audit trail has {} rows, and its head is {}",
             trail.rows, trail.head
         )),
-        None => context.output.say("its audit trail is broken; `hone audit verify` says where"),
+        None => {
+            context.output.say("its audit trail cannot be followed; `hone audit verify` says why")
+        }
     }
     context.output.say("whoever has it can read every prompt; base/, runs/ and drop/ are left out");
     Ok(())

@@ -48,6 +48,9 @@ pub(super) fn audit_trail(report: &mut Report, data_dir: &Path) {
         Ok(trail) => {
             report.ok("audit trail", format!("{} rows, head {}", trail.rows, trail.head));
         }
+        Err(error @ hone_store::Error::Older { .. }) => {
+            report.note("audit trail", error.to_string(), "start it");
+        }
         Err(error) => report.wrong(
             "audit trail",
             error.to_string(),
