@@ -142,8 +142,7 @@ impl Eraser {
             next,
         };
         fail_point!("erase.receipt");
-        parts.store.finish_erasure(receipt.clone()).await?;
-        parts.journal.audit_or_owe(decision(&receipt, actor)).await;
+        parts.journal.end_erasure(receipt.clone(), decision(&receipt, actor)).await?;
         Ok(receipt)
     }
 

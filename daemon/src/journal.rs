@@ -11,6 +11,7 @@ use std::time::Duration;
 use fail::fail_point;
 use futures_util::Stream;
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, Step};
+use hone_api::erasure::ErasureView;
 use hone_api::{CycleId, UnixMillis};
 use hone_store::{AuditEntry, Result, Store};
 use serde_json::{Value, json};
@@ -118,6 +119,15 @@ impl Journal {
     pub async fn audit_once(&self, decision: Decision) -> Result<()> {
         self.pay().await?;
         self.store.append_audit_once(entry(decision)).await
+    }
+
+    /// Notes that an erasure is done, in one commit with its receipt.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn end_erasure(&self, receipt: ErasureView, decision: Decision) -> Result<()> {
+        self.pay().await?;
+        self.store.finish_erasure(receipt, entry(decision)).await
     }
 
     /// Notes what is done already, or must not wait: what the store refuses now is offered to it again until

@@ -10,9 +10,9 @@ use hone_api::erasure::{ErasureView, Subject};
 use hone_api::{ErasureId, InteractionId, UnixMillis};
 use rusqlite::{Connection, Row, params};
 
-use crate::Store;
 use crate::column::{self, Id};
 use crate::error::Result;
+use crate::{AuditEntry, Store, audit};
 
 /// How often the log is asked to give up the images of what was deleted; a long read may hold on to them.
 const SCRUBS: usize = 20;
@@ -76,12 +76,16 @@ impl Store {
         Ok(begun)
     }
 
-    /// Notes that all is removed.
+    /// Notes that all is removed, and tells the audit trail.
     ///
     /// # Errors
     /// Those of the disk.
-    pub async fn finish_erasure(&self, receipt: ErasureView) -> Result<()> {
-        self.writer.write(move |c| finish(c, &receipt)).await?;
+    pub async fn finish_erasure(&self, receipt: ErasureView, entry: AuditEntry) -> Result<()> {
+        let finish = move |c: &Connection| {
+            finish(c, &receipt)?;
+            audit::append(c, &entry)
+        };
+        self.writer.write(finish).await?;
         // The words of groups were taken out of cycles in between.
         self.scrub().await
     }

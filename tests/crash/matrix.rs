@@ -8,6 +8,7 @@
 //! `HONE_KILLS=all` takes every hit; without it hits beyond the fourth are taken at ever larger steps.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,9 @@ async fn every_point_can_be_killed_at() -> Result<()> {
             ensure!(hit > 1, "{scenario:?} never comes to {point}");
         }
     }
-    ensure!(kills > 60, "only {kills} kills");
+    // For whoever runs it by hand.
+    let _ = writeln!(std::io::stderr(), "{kills} kills");
+    ensure!(kills > 100, "only {kills} kills");
     Ok(())
 }
 
@@ -101,6 +104,12 @@ async fn play(world: &World, scenario: Scenario, at: &str) -> Result<bool> {
     if hone.restart().await.is_ok() {
         // A call without an answer is what a kill looks like from outside; whether it was one is asked below.
         let played = scenario.play(&hone, &mut acknowledged).await;
+        // A connection that breaks off is seen a little before the process is gone.
+        let mut patience = if played.is_err() { 40 } else { 0 };
+        while patience > 0 && !hone.has_ended()? {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            patience -= 1;
+        }
         if !hone.has_ended()? {
             hone.terminate().await?;
             played?;

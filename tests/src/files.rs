@@ -27,6 +27,7 @@ pub fn holding(folder: &Path, text: &str) -> Result<Vec<String>> {
 /// The disk's.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     fs_err::create_dir_all(to)?;
+    fs_err::set_permissions(to, fs_err::metadata(from)?.permissions())?;
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

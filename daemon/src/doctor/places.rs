@@ -43,12 +43,25 @@ pub(super) fn permissions(report: &mut Report, data_dir: &Path) {
     }
 }
 
-/// The packed weights. What is in them is checked by whoever maps them.
+/// Beside the packed folders: what is remembered of the models that they were made from.
+const SOURCES: &str = "sources";
+
+/// The packed weights, block by block.
 pub(super) fn base(report: &mut Report, data_dir: &Path) {
     let entries = fs_err::read_dir(data_dir.join("base")).into_iter().flatten().flatten();
-    let packed =
-        entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with('.')).count();
-    report.ok("base", format!("{packed} packed; a start checks the one that it maps"));
+    let mut packed = 0;
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || name == SOURCES {
+            continue;
+        }
+        packed += 1;
+        if let Err(error) = hone_model::Pack::open(&entry.path()) {
+            let remedy = "nothing: the next start packs it again, if its model is still there";
+            report.wrong("base", error.to_string(), remedy);
+        }
+    }
+    report.ok("base", format!("{packed} packed, read block by block"));
 }
 
 /// What killed processes left.

@@ -7,7 +7,7 @@ use hone_api::erasure::{ErasureView, Removed, Subject};
 use hone_api::feedback::Signal;
 use hone_store::{Erasure, InteractionFilter};
 
-use crate::fixture::{feedback, interaction, open};
+use crate::fixture::{entry, feedback, interaction, open};
 
 #[tokio::test]
 async fn a_user_goes_with_what_she_asked_and_said_and_nobody_else_does() {
@@ -63,6 +63,6 @@ async fn a_user_goes_with_what_she_asked_and_said_and_nobody_else_does() {
         adapters: Vec::new(),
         next: String::new(),
     };
-    store.finish_erasure(receipt.clone()).await.unwrap();
+    store.finish_erasure(receipt.clone(), entry("subject.erased", "ann")).await.unwrap();
     assert_eq!(store.erasures().await.unwrap()[0].receipt, Some(receipt));
 }
