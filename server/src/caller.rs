@@ -12,6 +12,7 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, web};
 use hone_api::UnixMillis;
 use hone_api::key::Scope;
+use hone_engine::Party;
 
 use crate::error::ApiError;
 use crate::key_ring::Key;
@@ -79,12 +80,21 @@ impl Caller {
 
     /// Who speaks, hashed: the key together with the end user, whom the body may name.
     pub(crate) fn source(&self, hasher: &SourceHasher, user: Option<&str>) -> Option<String> {
-        hasher.hash(&Speaker {
+        hasher.hash(&self.speaker(user))
+    }
+
+    /// Whose share of the engine its requests take.
+    pub(crate) fn party(&self, hasher: &SourceHasher, user: Option<&str>) -> Party {
+        hasher.party(&self.speaker(user))
+    }
+
+    fn speaker<'a>(&'a self, user: Option<&'a str>) -> Speaker<'a> {
+        Speaker {
             key: self.key_id(),
             user: user.map(str::as_bytes),
             header: self.named.as_deref(),
             address: self.address,
-        })
+        }
     }
 
     /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.

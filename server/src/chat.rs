@@ -65,7 +65,7 @@ pub(crate) async fn create(
     let ids = request.return_token_ids == Some(true);
     if request.stream == Some(true) {
         let frames = ChatFrames::new(&run, ids, request.include_usage());
-        return Ok(stream::respond(run, frames, request.include_usage()));
+        return stream::respond(run, frames, request.include_usage()).await;
     }
     collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
 }

@@ -63,7 +63,7 @@ pub(crate) async fn create(
         Style { echo: request.echo == Some(true), ids: request.return_token_ids == Some(true) };
     if request.stream == Some(true) {
         let frames = TextFrames::new(&run, style, request.include_usage());
-        return Ok(stream::respond(run, frames, request.include_usage()));
+        return stream::respond(run, frames, request.include_usage()).await;
     }
     collect::respond(run, |head, recorder| whole(head, recorder, style)).await
 }

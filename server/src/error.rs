@@ -84,6 +84,18 @@ impl ApiError {
         error
     }
 
+    /// 429: others had fewer places in the full queue.
+    pub(crate) fn displaced(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs();
+        let message = format!(
+            "more of your requests are waiting than of anybody else's, and the queue is full; try again in \
+             {seconds} s"
+        );
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("queue_full");
+        error.body.error.kind = "rate_limit_error".to_owned();
+        error.retry_after(retry_after)
+    }
+
     /// 500: the text goes to the log only.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
         tracing::error!(error = %cause, "request failed");
