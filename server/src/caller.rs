@@ -1,6 +1,7 @@
 //! Who calls. The first argument of each handler says what its caller must be allowed to do; who may not
 //! is refused there, before a body is read. From there the caller goes on to the daemon and to the log.
 
+use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -16,7 +17,7 @@ use hone_engine::Party;
 
 use crate::error::ApiError;
 use crate::key_ring::Key;
-use crate::meter::Allowance;
+use crate::meter::{Allowance, Meter};
 use crate::source::{SourceHasher, Speaker};
 use crate::state::AppState;
 
@@ -26,9 +27,11 @@ const USER: &str = "x-hone-user";
 const OPERATOR: &str = "operator";
 
 /// Who calls: a key, if keys were made, and an end user behind it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Caller {
     key: Option<Arc<Key>>,
+    /// How much it may do; `None`: as much as it likes.
+    meter: Option<Arc<Meter>>,
     /// The end user, as the header names it.
     named: Option<Vec<u8>>,
     address: Option<IpAddr>,
@@ -43,11 +46,17 @@ impl Caller {
 
     fn of(request: &HttpRequest, state: &AppState) -> Result<Self, ApiError> {
         let presented = request.headers().get(header::AUTHORIZATION);
-        let key = state.keys.key_of(presented, UnixMillis::now())?;
+        let address = state.entry.proxies.address_of(request);
+        let key = state.keys.key_of(presented, UnixMillis::now()).or_else(|refused| {
+            state.visitors.wrong_key(address)?;
+            Err(refused)
+        })?;
+        let meter = match &key {
+            Some(key) => Some(Arc::clone(&key.meter)),
+            None => state.visitors.meter(address),
+        };
         let named = request.headers().get(USER).map(|value| value.as_bytes().to_vec());
-        // The port is another one with every connection.
-        let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
-        Ok(Self { key, named, address })
+        Ok(Self { key, meter, named, address })
     }
 
     /// The key's id; `None` while there are no keys.
@@ -97,14 +106,14 @@ impl Caller {
         }
     }
 
-    /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.
+    /// Lets a request for answers to a prompt of so many tokens in, as far as the caller's limits go.
     pub(crate) fn answer(&self, prompt: u32) -> Result<Option<Allowance>, ApiError> {
-        Ok(self.key.as_ref().map(|key| key.meter.answer(prompt)).transpose()?)
+        Ok(self.meter.as_ref().map(|meter| meter.answer(prompt)).transpose()?)
     }
 
     /// Counts one request.
     fn count(&self) -> Result<(), ApiError> {
-        Ok(self.key.as_ref().map_or(Ok(()), |key| key.meter.request())?)
+        Ok(self.meter.as_ref().map_or(Ok(()), |meter| meter.request())?)
     }
 
     fn check(&self, scope: Option<Scope>) -> Result<(), ApiError> {
@@ -118,6 +127,13 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Caller {
+    /// Without the end user.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("key", &self.key_id()).finish_non_exhaustive()
     }
 }
 

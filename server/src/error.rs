@@ -25,6 +25,24 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nor can the one for `/metrics`.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address for telemetry.metrics_listen"
+    )]
+    BindMetrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that TLS needs cannot be used.
+    #[error("{} cannot be used for TLS: {reason}", file.display())]
+    Tls {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// The class of errors that the client can mend.

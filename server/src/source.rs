@@ -2,9 +2,11 @@
 //! address. What is kept is a hash with a key of this daemon's own, so that the log names nobody.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use hone_engine::Party;
+
+use crate::address::neighbourhood;
 
 /// Digits of a hash that are kept: 128 bits.
 const DIGITS: usize = 32;
@@ -73,18 +75,6 @@ impl SourceHasher {
             None => number(b"address:", address().unwrap_or_default().as_bytes()),
         };
         Party { caller, user: number(b"user:", speaker.named().unwrap_or_default()) }
-    }
-}
-
-/// What one subscriber has: an IPv4 address, or the 2^64 addresses of an IPv6 network, between which it may choose
-/// freely.
-pub(crate) fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

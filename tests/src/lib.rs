@@ -13,11 +13,13 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod certificates;
 mod client;
 mod daemon;
 pub mod python;
 pub mod workload;
 
 pub use binary::hone_binary;
+pub use certificates::Certificates;
 pub use client::{Answer, Reply};
 pub use daemon::{Builder, Hone};

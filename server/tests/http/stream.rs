@@ -14,7 +14,7 @@ use hone_model::Model;
 use hone_server::Options;
 use serde_json::{Value, json};
 
-use crate::world::{World, events, eventually, tiny};
+use crate::world::{World, events, eventually, options, tiny};
 
 fn ask(more: Value) -> Value {
     let mut body = json!({
@@ -250,14 +250,7 @@ async fn who_gives_a_place_up_hears_it_as_if_it_had_had_none() {
 }
 
 fn serve(world: &World, drain: Duration) -> hone_server::Running {
-    let options = Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        workers: 1,
-        hosts: Vec::new(),
-        cors_origins: Vec::new(),
-        body_limit: 64 << 10,
-        drain,
-    };
+    let options = Options { drain, ..options() };
     hone_server::run(world.parts.clone(), &options).unwrap()
 }
 

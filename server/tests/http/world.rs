@@ -15,11 +15,14 @@ use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, NextCycle, Step, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_api::interaction::Interaction;
+use hone_api::key::KeyLimits;
 use hone_api::waiting::{Votes, WaitingReason, WaitingView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
+use hone_server::Options;
+use hone_server::address::Proxies;
 use hone_server::caller::Caller;
 use hone_server::control::{
     Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
@@ -28,7 +31,7 @@ use hone_server::door::Door;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
-use hone_server::state::{AppState, Parts};
+use hone_server::state::{AppState, Entry, Parts};
 use hone_store::{InteractionFilter, Order, Store};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -100,6 +103,28 @@ impl Reply {
     }
 }
 
+/// Through this door, with bodies of 64 KiB.
+pub(crate) fn entry(door: Door) -> Entry {
+    Entry { body_limit: 64 << 10, ..Entry::new(door) }
+}
+
+/// A server on a free port, with bodies of 64 KiB.
+pub(crate) fn options() -> Options {
+    Options {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        workers: 1,
+        hosts: Vec::new(),
+        cors_origins: Vec::new(),
+        proxies: Proxies::default(),
+        per_address: KeyLimits::default(),
+        body_limit: 64 << 10,
+        body_memory: 1 << 20,
+        tls: None,
+        metrics: None,
+        drain: Duration::from_secs(5),
+    }
+}
+
 impl World {
     pub(crate) fn new() -> Self {
         Self::with_engine(engine())
@@ -136,13 +161,18 @@ impl World {
             served_name: "tiny".to_owned(),
             sources: SourceHasher::new([1; 32]),
         };
-        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, Door::new(true, &[], &[])));
+        let state = Arc::new(AppState::new(parts.clone(), entry(Door::new(true, &[], &[]))));
         Self { parts, state, folder }
     }
 
     /// The same surroundings behind another door.
-    pub(crate) fn behind(mut self, door: Door) -> Self {
-        self.state = Arc::new(AppState::new(self.parts.clone(), 64 << 10, door));
+    pub(crate) fn behind(self, door: Door) -> Self {
+        self.entered_by(entry(door))
+    }
+
+    /// The same surroundings with other rules at the entry.
+    pub(crate) fn entered_by(mut self, entry: Entry) -> Self {
+        self.state = Arc::new(AppState::new(self.parts.clone(), entry));
         self
     }
 
