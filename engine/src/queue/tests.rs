@@ -174,11 +174,10 @@ impl Model {
     }
 
     fn forget(&mut self, ticket: u64) -> Option<Party> {
-        let found = self.0.iter_mut().find_map(|class| {
+        self.0.iter_mut().find_map(|class| {
             let at = class.iter().position(|(one, _)| *one == ticket)?;
             Some(class.remove(at).1)
-        });
-        found
+        })
     }
 }
 

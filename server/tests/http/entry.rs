@@ -12,7 +12,8 @@ use hone_server::door::Door;
 use hone_server::state::Entry;
 use serde_json::{Value, json};
 
-use crate::world::{World, entry, options};
+use crate::setup::{entry, options};
+use crate::world::World;
 
 fn from(address: &str, request: TestRequest) -> TestRequest {
     request.peer_addr(SocketAddr::new(address.parse().unwrap(), 4711))

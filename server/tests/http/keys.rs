@@ -9,7 +9,8 @@ use actix_web::http::Method;
 use actix_web::test::TestRequest;
 use serde_json::{Value, json};
 
-use crate::world::{Reply, World, options};
+use crate::setup::options;
+use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
 const ROUTES: [(&str, &str, &str); 50] = [

@@ -11,6 +11,7 @@ mod feedback;
 mod keys;
 mod operation;
 mod refusals;
+mod setup;
 mod stream;
 mod tls;
 mod world;

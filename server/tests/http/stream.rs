@@ -14,7 +14,8 @@ use hone_model::Model;
 use hone_server::Options;
 use serde_json::{Value, json};
 
-use crate::world::{World, events, eventually, options, tiny};
+use crate::setup::options;
+use crate::world::{World, events, eventually, tiny};
 
 fn ask(more: Value) -> Value {
     let mut body = json!({

@@ -7,7 +7,8 @@ use hone_server::tls::TlsFiles;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 
-use crate::world::{World, eventually, options};
+use crate::setup::options;
+use crate::world::{World, eventually};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

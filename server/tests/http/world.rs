@@ -15,14 +15,11 @@ use hone_api::adapter::{AdapterView, LiveView, Provenance};
 use hone_api::cycle::{CycleEvent, CycleStatus, CycleView, NextCycle, Step, Trigger};
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_api::interaction::Interaction;
-use hone_api::key::KeyLimits;
 use hone_api::waiting::{Votes, WaitingReason, WaitingView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
+use hone_engine::Generate;
 use hone_engine::testing::{random_adapter, tiny_model};
-use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
-use hone_server::Options;
-use hone_server::address::Proxies;
 use hone_server::caller::Caller;
 use hone_server::control::{
     Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
@@ -36,6 +33,8 @@ use hone_store::{InteractionFilter, Order, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::setup::{engine, entry};
+
 static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     tiny_model(&folder.path().join("hf"), 1).unwrap();
@@ -47,18 +46,6 @@ static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
 /// Random weights, context 512, the starter's tokenizer and template.
 pub(crate) fn tiny() -> Arc<Model> {
     Arc::clone(&TINY.1)
-}
-
-pub(crate) fn engine() -> Arc<Engine> {
-    let config = EngineConfig {
-        max_sequences: 4,
-        max_queue: 8,
-        max_step_tokens: 256,
-        kv_bytes: 64 << 20,
-        adapter_bytes: 64 << 20,
-        pressure: None,
-    };
-    Engine::start(tiny(), config).unwrap()
 }
 
 /// The server's surroundings. Dropping it removes the data directory.
@@ -100,28 +87,6 @@ impl Reply {
 
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
-
-/// Through this door, with bodies of 64 KiB.
-pub(crate) fn entry(door: Door) -> Entry {
-    Entry { body_limit: 64 << 10, ..Entry::new(door) }
-}
-
-/// A server on a free port, with bodies of 64 KiB.
-pub(crate) fn options() -> Options {
-    Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        workers: 1,
-        hosts: Vec::new(),
-        cors_origins: Vec::new(),
-        proxies: Proxies::default(),
-        per_address: KeyLimits::default(),
-        body_limit: 64 << 10,
-        body_memory: 1 << 20,
-        tls: None,
-        metrics: None,
-        drain: Duration::from_secs(5),
     }
 }
 
