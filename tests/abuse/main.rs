@@ -2,4 +2,5 @@
 
 mod adapters;
 mod bounds;
+mod greedy;
 mod requests;

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod certificates;
 mod client;
 mod daemon;
 pub mod files;
@@ -20,5 +21,6 @@ pub mod python;
 pub mod workload;
 
 pub use binary::{hone_binary, talk};
+pub use certificates::Certificates;
 pub use client::{Answer, Reply};
 pub use daemon::{Builder, Hone};

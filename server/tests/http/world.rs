@@ -19,8 +19,8 @@ use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
 use hone_api::interaction::Interaction;
 use hone_api::waiting::{Votes, WaitingReason, WaitingView};
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
+use hone_engine::Generate;
 use hone_engine::testing::{random_adapter, tiny_model};
-use hone_engine::{Engine, EngineConfig, Generate};
 use hone_model::{Model, Source, WeightFormat};
 use hone_server::caller::Caller;
 use hone_server::control::{
@@ -30,10 +30,12 @@ use hone_server::door::Door;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
-use hone_server::state::{AppState, Parts};
+use hone_server::state::{AppState, Entry, Parts};
 use hone_store::{Erasure, InteractionFilter, Order, Store};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::setup::{engine, entry};
 
 static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -46,18 +48,6 @@ static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
 /// Random weights, context 512, the starter's tokenizer and template.
 pub(crate) fn tiny() -> Arc<Model> {
     Arc::clone(&TINY.1)
-}
-
-pub(crate) fn engine() -> Arc<Engine> {
-    let config = EngineConfig {
-        max_sequences: 4,
-        max_queue: 8,
-        max_step_tokens: 256,
-        kv_bytes: 64 << 20,
-        adapter_bytes: 64 << 20,
-        pressure: None,
-    };
-    Engine::start(tiny(), config).unwrap()
 }
 
 /// The server's surroundings. Dropping it removes the data directory.
@@ -142,13 +132,18 @@ impl World {
             served_name: "tiny".to_owned(),
             sources: SourceHasher::new([1; 32]),
         };
-        let state = Arc::new(AppState::new(parts.clone(), 64 << 10, Door::new(true, &[], &[])));
+        let state = Arc::new(AppState::new(parts.clone(), entry(Door::new(true, &[], &[]))));
         Self { parts, state, redacts, folder }
     }
 
     /// The same surroundings behind another door.
-    pub(crate) fn behind(mut self, door: Door) -> Self {
-        self.state = Arc::new(AppState::new(self.parts.clone(), 64 << 10, door));
+    pub(crate) fn behind(self, door: Door) -> Self {
+        self.entered_by(entry(door))
+    }
+
+    /// The same surroundings with other rules at the entry.
+    pub(crate) fn entered_by(mut self, entry: Entry) -> Self {
+        self.state = Arc::new(AppState::new(self.parts.clone(), entry));
         self
     }
 
