@@ -20,8 +20,8 @@ use crate::share::Shares;
 use crate::shared::{Inbox, Shared};
 use crate::{Error, Priority, probe};
 
-/// This part of places and caches is for callers that have nothing running: however long the answers of the others are,
-/// who comes new begins at once.
+/// This part of places and caches is for callers that have nothing running, and of the rest for users that have
+/// nothing running: however long the answers of the others are, who comes new begins at once.
 const SPARE: usize = 8;
 
 /// The thread's own state.
@@ -85,8 +85,13 @@ impl Worker {
             let room = background < config.max_sequences.div_ceil(2);
             let (shares, places) = (&self.shares, self.running.len());
             let fits = |s: &Submitted| {
-                let greedy = !is_background(s) && shares.caller(s.request.party.caller).running > 0;
-                let may_use = |all: usize| if greedy { all - all / SPARE } else { all };
+                let party = s.request.party;
+                let has_some = [shares.caller(party.caller), shares.user(party)]
+                    .map(|standing| !is_background(s) && standing.running > 0);
+                let may_use = |all: usize| {
+                    let held = has_some.iter().filter(|has_some| **has_some);
+                    held.fold(all, |left, _| left - left / SPARE)
+                };
                 places < may_use(config.max_sequences)
                     && kv + s.kv_bytes <= may_use(config.kv_bytes)
             };

@@ -61,7 +61,7 @@ async fn polite_beside_greedy(
         match status? {
             200 => answered += 1,
             429 => refused += 1,
-            other => panic!("HTTP {other}"),
+            other => anyhow::bail!("HTTP {other}"),
         }
     }
     assert!(answered >= 200 && refused > 0 && answered + refused == 400, "{answered} + {refused}");
