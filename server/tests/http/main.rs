@@ -5,6 +5,7 @@
 mod adapters;
 mod chat;
 mod completions;
+mod desk;
 mod door;
 mod entry;
 mod feedback;
