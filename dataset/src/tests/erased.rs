@@ -74,6 +74,20 @@ fn what_a_person_called_her_rows_goes_too() {
 }
 
 #[test]
+fn what_she_only_asked_is_rehearsed_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = hone_api::InteractionId::new();
+    let mut rehearsed = answered("Tell me a Wobbegong joke");
+    rehearsed.id = Some(asked);
+    let rows = [ask(1, "Who?").say("a", fix("Me."))];
+    let whole = curated(&Policy::default(), &rows).seal(vec![rehearsed, answered("Hi")]).unwrap();
+    let path = whole.write(folder.path()).unwrap();
+    assert_eq!(erase(&path, &BTreeSet::from([asked]), &BTreeSet::new()).unwrap(), Some(1));
+    assert!(!holds(&path, "Wobbegong") && holds(&path, "Hi"));
+    assert_eq!(Snapshot::read(&path).unwrap().rehearsal.len(), 1);
+}
+
+#[test]
 fn an_untouched_snapshot_stays_and_a_damaged_one_goes() {
     let folder = tempfile::tempdir().unwrap();
     let whole = small();
