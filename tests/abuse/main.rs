@@ -2,4 +2,5 @@
 
 mod adapters;
 mod bounds;
+mod mutants;
 mod requests;
