@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod canary;
 mod client;
 mod daemon;
 pub mod files;
