@@ -31,6 +31,7 @@ pub mod state;
 pub mod testing;
 pub mod verify;
 pub mod watch;
+mod withdraw;
 
 pub use error::{Error, Result};
 pub use import::Import;

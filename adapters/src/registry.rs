@@ -24,7 +24,7 @@ pub struct Registry {
     /// `hone-data/adapters`.
     pub(crate) root: PathBuf,
     drop_dir: PathBuf,
-    live_path: PathBuf,
+    pub(crate) live_path: PathBuf,
     reserve: Reserve,
     pub(crate) base: BaseShape,
     inner: RwLock<Inner>,
@@ -126,7 +126,7 @@ impl Registry {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Inner> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Inner> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -328,23 +328,8 @@ impl Registry {
         })
     }
 
-    /// Replaces the reasons of an adapter's life and the names of its scores by what `reword` makes of each.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`]; the disk's.
-    pub fn reword(&self, id: AdapterId, reword: impl Fn(&str) -> String) -> Result<AdapterView> {
-        self.change(id, |manifest| {
-            for step in &mut manifest.history {
-                step.reason = reword(&step.reason);
-            }
-            let scores = std::mem::take(&mut manifest.scores).into_iter();
-            manifest.scores = scores.map(|(name, score)| (reword(&name), score)).collect();
-            Ok(())
-        })
-    }
-
     /// Writes a changed manifest; memory follows the disk.
-    fn change(
+    pub(crate) fn change(
         &self,
         id: AdapterId,
         edit: impl FnOnce(&mut Manifest) -> Result<()>,
@@ -400,24 +385,6 @@ impl Registry {
         }
         sync_dir(&self.root)?;
         Ok(removed?)
-    }
-
-    /// Removes an adapter that nobody may go back to: if it is the one to roll back to, that is the base from
-    /// now on.
-    ///
-    /// # Errors
-    /// [`Error::InUse`] while it serves, [`Error::Unknown`]; the disk's.
-    pub fn withdraw(&self, id: AdapterId) -> Result<()> {
-        {
-            let _one_at_a_time = self.changing();
-            let pointer = self.live();
-            if pointer.previous == Some(id) {
-                let without = LivePointer { previous: None, ..pointer };
-                without.write(&self.live_path)?;
-                self.write().pointer = without;
-            }
-        }
-        self.delete(id)
     }
 
     /// Deletes of the adapters that cycles made the retired ones but for the newest `keep_last`, and the

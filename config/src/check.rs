@@ -48,6 +48,23 @@ fn network(config: &Config) -> Rule {
         ensure(is_origin(origin), "server.cors_origins", message)?;
     }
     ensure(server.body_limit.0 >= 1024, "server.body_limit", "must be at least 1 KiB")?;
+    ensure(
+        server.body_memory >= server.body_limit,
+        "server.body_memory",
+        "must be at least server.body_limit, or the longest body would never have room",
+    )?;
+    let (certificate, key) = (&server.tls_certificate, &server.tls_key);
+    let given = |path: &std::path::Path| !path.as_os_str().is_empty();
+    ensure(
+        given(certificate) || !given(key),
+        "server.tls_key",
+        "is of no use alone; name the certificate's file too (server.tls_certificate)",
+    )?;
+    ensure(
+        given(key) || !given(certificate),
+        "server.tls_certificate",
+        "is of no use alone; name the file of its private key too (server.tls_key)",
+    )?;
     at_least_one(server.workers, "server.workers")?;
     threads(server.workers, "server.workers")?;
     ensure(!server.data_dir.as_os_str().is_empty(), "server.data_dir", "must not be empty")

@@ -32,7 +32,7 @@ pub use section::{
     Auth, Curation, Engine, Evaluation, Feedback, Model, Promotion, Recompute, Retention, Schedule,
     Server, Teaches, Telemetry, Training, Weights,
 };
-pub use unit::{Bytes, Hours, Percent, Seconds};
+pub use unit::{Bytes, Hours, Listen, Network, Percent, Seconds};
 
 /// The default layer: every key with its default and its reason, as TOML.
 pub const DEFAULTS: &str = layer::DEFAULTS;
@@ -227,8 +227,14 @@ impl Config {
                     .map(|(name, _)| format!("{section}.{name}")),
             );
         }
-        if self.telemetry.json != newer.telemetry.json {
-            changed.push("telemetry.json".to_owned());
+        let (telemetry, new) = (&self.telemetry, &newer.telemetry);
+        for (key, differs) in [
+            ("telemetry.json", telemetry.json != new.json),
+            ("telemetry.metrics_listen", telemetry.metrics_listen != new.metrics_listen),
+        ] {
+            if differs {
+                changed.push(key.to_owned());
+            }
         }
         changed
     }
@@ -365,6 +371,11 @@ mod tests {
             ("HONE__SERVER__HOSTS", "['http://hone.lan:80']", "\"hone.lan\""),
             ("HONE__SERVER__CORS_ORIGINS", "['*']", "each one by name"),
             ("HONE__SERVER__CORS_ORIGINS", "['https://app.example/']", "nothing behind"),
+            ("HONE__SERVER__TRUSTED_PROXIES", "['10.0.0.0/33']", "192.168.0.0/16"),
+            ("HONE__SERVER__BODY_MEMORY", "1 MiB", "server.body_limit"),
+            ("HONE__SERVER__TLS_KEY", "key.pem", "server.tls_certificate"),
+            ("HONE__SERVER__TLS_CERTIFICATE", "chain.pem", "server.tls_key"),
+            ("HONE__TELEMETRY__METRICS_LISTEN", "9464", "127.0.0.1:9464"),
             ("HONE__SCHEDULE__CRON", "every day", "0 3 * * *"),
             ("HONE__SCHEDULE__TIMEZONE", "Nowhere", "Europe/Vienna"),
             ("HONE__SCHEDULE__QUIET_HOURS", "8 to 9", "08:00-18:00"),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cron::{Cron, Zone};
-use crate::unit::{Bytes, Hours, Percent, Seconds, address};
+use crate::unit::{Bytes, Hours, Listen, Network, Percent, Seconds, address};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty,)* }) => {
@@ -28,10 +28,18 @@ section! {
         hosts: Vec<String>,
         /// Origins whose pages may use the API.
         cors_origins: Vec<String>,
+        /// Proxies whose `x-forwarded-for` is believed.
+        trusted_proxies: Vec<Network>,
+        /// Certificates in PEM; empty is no TLS.
+        tls_certificate: PathBuf,
+        /// Their private key in PEM.
+        tls_key: PathBuf,
         /// The data directory.
         data_dir: PathBuf,
         /// Longest request body.
         body_limit: Bytes,
+        /// All bodies together.
+        body_memory: Bytes,
         /// How long open streams may go on after SIGTERM.
         drain: Seconds,
         /// HTTP threads.
@@ -44,6 +52,12 @@ section! {
     Auth {
         /// Serve everybody on a non-loopback address while there are no keys.
         allow_unauthenticated: bool,
+        /// Requests a minute of one address while there are no keys; 0 is no limit.
+        address_requests_per_minute: u32,
+        /// Its tokens a minute.
+        address_tokens_per_minute: u32,
+        /// Its answers under way at once.
+        address_max_streams: u32,
     }
 }
 
@@ -325,5 +339,7 @@ section! {
         log: String,
         /// Log as JSON lines.
         json: bool,
+        /// An address of its own for `/metrics`.
+        metrics_listen: Listen,
     }
 }

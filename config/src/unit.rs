@@ -1,10 +1,11 @@
 //! Values that are checked once, where they are read.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A string or a number, as configuration layers give them.
@@ -172,13 +173,62 @@ by_text!(Seconds);
 /// the settings opens no connection.
 pub(crate) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = Text::deserialize(deserializer)?.0;
+    socket_address(&text, 8080).map_err(serde::de::Error::custom)
+}
+
+/// `port` is the one in the example that an error gives.
+fn socket_address(text: &str, port: u16) -> Result<SocketAddr, String> {
     let literal = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    literal.as_deref().unwrap_or(&text).parse().map_err(|_| {
-        serde::de::Error::custom(format!(
-            "`{text}` is no address; write e.g. \"127.0.0.1:8080\" or \"localhost:8080\""
-        ))
+    literal.as_deref().unwrap_or(text).parse().map_err(|_| {
+        format!("`{text}` is no address; write e.g. \"127.0.0.1:{port}\" or \"localhost:{port}\"")
     })
 }
+
+/// An address with a port, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self(None));
+        }
+        socket_address(text, 9464).map(|address| Self(Some(address)))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |address| address.fmt(f))
+    }
+}
+
+by_text!(Listen);
+
+/// An address, or all that begin alike: `10.0.0.2`, `192.168.0.0/16`, `fd00::/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(pub IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let one = text.parse::<IpAddr>().map(IpNet::from).ok();
+        one.or_else(|| text.parse().ok()).map(Self).ok_or_else(|| {
+            format!("`{text}` is no address or network; write \"10.0.0.2\" or \"192.168.0.0/16\"")
+        })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+by_text!(Network);
 
 /// A share in percent, 0 to 100.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
@@ -290,6 +340,22 @@ mod tests {
         for wrong in ["8-18", "08:00", "24:00-01:00", "08:00-08:00"] {
             assert!(wrong.parse::<Hours>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn networks_and_addresses_without_a_port() {
+        for (text, written) in [
+            ("10.0.0.2", "10.0.0.2/32"),
+            ("192.168.0.0/16", "192.168.0.0/16"),
+            ("fd00::/8", "fd00::/8"),
+        ] {
+            assert_eq!(text.parse::<Network>().unwrap().to_string(), written);
+        }
+        for wrong in ["", "10.0.0.2:80", "proxy.lan", "10.0.0.0/33"] {
+            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+        }
+        assert_eq!("".parse(), Ok(Listen(None)));
+        assert_eq!("localhost:9".parse::<Listen>().unwrap().to_string(), "127.0.0.1:9");
     }
 
     proptest! {

@@ -49,13 +49,17 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Address of the running daemon [default: http://127.0.0.1:8080]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", env = "HONE_URL", hide_env_values = true)]
     #[arg(help_heading = "Talking to a running daemon")]
     pub url: Option<String>,
     /// Its API key
     #[arg(long, global = true, value_name = "KEY", env = "HONE_API_KEY", hide_env_values = true)]
     #[arg(help_heading = "Talking to a running daemon")]
     pub api_key: Option<String>,
+    /// Trust the authorities in this file (PEM), and them alone, instead of this machine's
+    #[arg(long, global = true, value_name = "FILE", env = "HONE_CA", hide_env_values = true)]
+    #[arg(help_heading = "Talking to a running daemon")]
+    pub ca: Option<PathBuf>,
 }
 
 /// One verb each.

@@ -1,7 +1,8 @@
 //! What operators ask for through the API, carried out.
 
+mod refusal;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -31,6 +32,7 @@ use crate::next::{self, Count};
 use crate::parts::Parts;
 use crate::promote::{Change, Error, Order};
 use crate::waiting;
+use refusal::unfinished;
 
 /// What comes next when the store does not say.
 const UNKNOWN: &str = "`hone status` says what comes next";
@@ -410,42 +412,6 @@ impl Control for Operator {
 
     fn feedback_arrived(&self) {
         self.feedback.notify_one();
-    }
-}
-
-impl From<Error> for ControlError {
-    fn from(error: Error) -> Self {
-        let text = error.to_string();
-        match error {
-            Error::Registry(error) => error.into(),
-            Error::Engine(error) => of_engine(&error, text),
-            Error::Store(error) => error.into(),
-            Error::TooMany(_) => Self::TooMany(text),
-            Error::Stopping(_) => Self::Busy { message: text, retry_after: Duration::from_secs(5) },
-        }
-    }
-}
-
-/// What the disk refused half way is on record, and is done at the next start.
-fn unfinished(error: &anyhow::Error) -> ControlError {
-    match error.downcast_ref::<hone_store::Error>() {
-        Some(error) => Error::from(error.clone()).into(),
-        None => ControlError::Internal(crate::sentence::of(error)),
-    }
-}
-
-fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
-    use hone_engine::Error as E;
-    match error {
-        E::NoEffect(_) | E::Broken(_) | E::Model(_) | E::AdapterMemory { .. } => {
-            ControlError::Refused(text)
-        }
-        E::UnknownAdapter(_) => ControlError::NotFound(text),
-        E::StaleEpoch { .. } => ControlError::Conflict(text),
-        E::ShuttingDown | E::QueueFull { .. } => {
-            ControlError::Busy { message: text, retry_after: Duration::from_secs(5) }
-        }
-        _ => ControlError::Internal(text),
     }
 }
 

@@ -10,7 +10,9 @@ mod decide;
 mod evaluate;
 mod evidence;
 mod general;
+mod halt;
 mod judged;
+mod make_way;
 mod promote;
 mod register;
 mod select;
@@ -26,7 +28,7 @@ use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
 use hone_api::{AdapterId, AdapterRef, CycleId, UnixMillis};
 use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::erase;
@@ -36,6 +38,8 @@ use crate::sentence;
 
 pub use select::{policy, teaching};
 pub use start::GOES_ON_FROM;
+
+use halt::Halt;
 
 /// After the store refused: how long until the next try.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -124,32 +128,6 @@ pub enum CancelError {
     Store(#[from] hone_store::Error),
 }
 
-/// How a running cycle is told to halt.
-#[derive(Debug, Clone)]
-struct Halt {
-    /// It shall, for whatever reason.
-    now: CancellationToken,
-    /// A person cancelled it: it does not go on at the next start.
-    cancelled: CancellationToken,
-}
-
-impl Halt {
-    /// Not yet; when the daemon stops.
-    fn with(stop: &CancellationToken) -> Self {
-        Self { now: stop.child_token(), cancelled: CancellationToken::new() }
-    }
-
-    fn cancel(&self) {
-        self.cancelled.cancel();
-        self.now.cancel();
-    }
-
-    /// Whether the cycle goes on at the next start of the daemon.
-    fn is_a_pause(&self, stop: &CancellationToken) -> bool {
-        stop.is_cancelled() && !self.cancelled.is_cancelled()
-    }
-}
-
 /// The queue of cycles and the one that runs.
 #[derive(Debug)]
 pub struct Cycles {
@@ -213,48 +191,6 @@ impl Cycles {
             _ => self.close(&mut cycle, Close::Cancelled).await?,
         }
         Ok(cycle)
-    }
-
-    /// Stops the cycle that runs, if it works with something that shall be gone, and starts another in its place.
-    /// While the guard lives none begins; `None`: one runs on that has nothing to do with it.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn make_way(
-        &self,
-        concerns: impl Fn(&CycleView) -> bool,
-    ) -> hone_store::Result<Option<OwnedMutexGuard<()>>> {
-        let mut stopped = None;
-        loop {
-            if let Ok(guard) = Arc::clone(&self.turn).try_lock_owned() {
-                // One that a restart would go on with.
-                for cycle in self.parts.store.unfinished_cycles().await? {
-                    if concerns(&cycle) && self.cancel(cycle.id).await.is_ok() {
-                        stopped = Some(cycle.trigger);
-                    }
-                }
-                if let Some(trigger) = stopped
-                    && let Err(StartError::Store(error)) = self.start(trigger).await
-                {
-                    return Err(error);
-                }
-                return Ok(Some(guard));
-            }
-            let running = self.current.lock().await.as_ref().map(|(id, _)| *id);
-            let running = match running {
-                Some(id) => self.parts.store.cycle(id).await?,
-                None => None,
-            };
-            if let Some(cycle) = running {
-                match concerns(&cycle) {
-                    true if self.cancel(cycle.id).await.is_ok() => stopped = Some(cycle.trigger),
-                    true => {}
-                    false if is_over(&cycle) => {}
-                    false => return Ok(None),
-                }
-            }
-            tokio::time::sleep(BEAT / 4).await;
-        }
     }
 
     /// Runs what waits, one after the other, until `stop`. A cycle that was running when the

@@ -114,6 +114,8 @@ impl HttpVoice {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
+            // There is no TLS to it, so nobody is believed.
+            .tls_certs_only([])
             .build();
         match http {
             Ok(http) if is_address => {

@@ -4,12 +4,14 @@
 //! then ready. End: no new requests, open streams drain, the training process writes its
 //! checkpoint, the store closes. A kill in between leaves what the next start understands.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hone_api::key::KeyLimits;
 use hone_config::{Config, Loaded, Sources};
 use hone_engine::Engine;
+use hone_server::address::Proxies;
+use hone_server::tls::TlsFiles;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -55,16 +57,16 @@ impl Signals {
 /// A daemon that is ready.
 #[derive(Debug)]
 pub struct Running {
-    address: SocketAddr,
+    url: String,
     stop: CancellationToken,
     tasks: TaskTracker,
     ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 impl Running {
-    /// Where it listens; the port is the real one when the configured one was 0.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens, as clients take it; the port is the real one when the configured one was 0.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// From now on these signals stop the daemon; a second one does not make it faster.
@@ -119,7 +121,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     operator.resume().await?;
     // The address first: a daemon that cannot listen starts nothing.
     let http = hone_server::run(http_parts(&parts, operator), &http_options(&config))?;
-    let address = http.address();
+    let (address, url) = (http.address(), http.url());
     tasks.spawn({
         let (cycles, stop) = (Arc::clone(&cycles), stop.clone());
         async move { cycles.run(stop).await }
@@ -137,17 +139,20 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
             }
         }
     });
+    if let Some(address) = http.metrics_address() {
+        tracing::info!(%address, "/metrics is at an address of its own");
+    }
     tracing::info!(%address, model = config.model.name(), "ready");
     // Two that are not among the tasks: one goes on while these end, the other waits for them.
     let apart = TaskTracker::new();
     apart.spawn(systemd::accompany(
         Arc::clone(&parts.engine),
-        format!("{} answers at http://{address}/v1", config.model.name()),
+        format!("{} answers at {url}/v1", config.model.name()),
         stop.clone(),
     ));
     let end = End { http, parts, engine, tasks: tasks.clone(), _lock: lock };
     let ended = apart.spawn(end.when(stop.clone()));
-    Ok(Running { address, stop, tasks, ended })
+    Ok(Running { url, stop, tasks, ended })
 }
 
 fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
@@ -164,13 +169,28 @@ fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
 }
 
 fn http_options(config: &Config) -> hone_server::Options {
+    let (server, auth) = (&config.server, &config.auth);
+    let bound = |most: u32| Some(most).filter(|most| *most > 0);
+    let with_tls = !server.tls_certificate.as_os_str().is_empty();
     hone_server::Options {
-        listen: config.server.listen,
-        workers: config.server.workers,
-        hosts: config.server.hosts.clone(),
-        cors_origins: config.server.cors_origins.clone(),
-        body_limit: config.server.body_limit.len(),
-        drain: config.server.drain.0,
+        listen: server.listen,
+        workers: server.workers,
+        hosts: server.hosts.clone(),
+        cors_origins: server.cors_origins.clone(),
+        proxies: Proxies::new(server.trusted_proxies.iter().map(|network| network.0).collect()),
+        per_address: KeyLimits {
+            requests_per_minute: bound(auth.address_requests_per_minute),
+            tokens_per_minute: bound(auth.address_tokens_per_minute),
+            max_streams: bound(auth.address_max_streams),
+        },
+        body_limit: server.body_limit.len(),
+        body_memory: server.body_memory.len(),
+        tls: with_tls.then(|| TlsFiles {
+            certificate: server.tls_certificate.clone(),
+            key: server.tls_key.clone(),
+        }),
+        metrics: config.telemetry.metrics_listen.0,
+        drain: server.drain.0,
     }
 }
 
@@ -212,7 +232,7 @@ mod tests {
         let (loaded, sources) = settings_of_tiny(dir.path());
         for _ in 0..2 {
             let running = start(loaded.clone(), sources.clone()).await.unwrap();
-            let url = format!("http://{}", running.address());
+            let url = running.url().to_owned();
             let ready = reqwest::get(format!("{url}/readyz")).await.unwrap();
             assert!(ready.status().is_success());
             let second = start(loaded.clone(), sources.clone()).await.unwrap_err();

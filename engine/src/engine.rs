@@ -16,7 +16,7 @@ use crate::probe::Probe;
 use crate::sequence::Submitted;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{EngineConfig, Error, Generate, Generation, Health, Loaded, Request};
+use crate::{EngineConfig, Error, Event, Generate, Generation, Health, Loaded, Request};
 
 /// Serves one model on one device thread. Dropping it stops the thread.
 pub struct Engine {
@@ -138,17 +138,17 @@ impl Generate for Engine {
         let (max_new, kv_bytes) = self.limits(&request)?;
         let slot = self.shared.slots.pin(request.target)?;
         let sampler = Sampler::new(&request.sampling, random_seed(), &request.prompt)?;
-        let priority = request.priority;
+        let (priority, party) = (request.priority, request.party);
         let cancelled = Arc::new(AtomicBool::new(false));
 
         let mut inbox = self.shared.inbox();
         if !inbox.accepting {
             return Err(Error::ShuttingDown);
         }
-        if inbox.queue.is_full(priority) {
-            let waiting = inbox.queue.waiting(priority);
+        let waiting = inbox.queue.waiting(priority);
+        let places = self.shared.config.max_sequences;
+        if inbox.queue.is_full(priority, party) {
             add(&self.shared.counters.rejected, 1);
-            let places = self.shared.config.max_sequences;
             let retry_after = self.shared.counters.retry_after(waiting, places);
             return Err(Error::QueueFull { waiting, retry_after });
         }
@@ -165,9 +165,14 @@ impl Generate for Engine {
         }
         let submitted =
             Submitted { request, slot, sampler, events, cancelled, arrived, max_new, kv_bytes };
+        let pushed = inbox.queue.push(priority, party, submitted);
         // There is room: that was seen under this very lock.
-        let pushed = inbox.queue.push(priority, submitted).is_ok();
-        debug_assert!(pushed, "the queue was not full");
+        debug_assert!(pushed.is_ok(), "the queue was not full");
+        if let Ok(Some(displaced)) = pushed {
+            add(&self.shared.counters.rejected, 1);
+            let retry_after = self.shared.counters.retry_after(waiting, places);
+            let _gone = displaced.events.send(Event::Displaced { retry_after });
+        }
         self.shared.publish_pressure(&inbox);
         drop(inbox);
         self.shared.wake();

@@ -65,7 +65,7 @@ impl Generation {
         let event = event.unwrap_or_else(|| {
             Event::Failed("the engine stopped before the answer was complete; try again".to_owned())
         });
-        if matches!(event, Event::Finished { .. } | Event::Failed(_)) {
+        if matches!(event, Event::Finished { .. } | Event::Failed(_) | Event::Displaced { .. }) {
             self.ended = true;
             self.on_drop = None;
         }

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`Request`], [`Event`] | what is asked and what comes back |
 //! | [`Generation`] | the caller's stream; dropping it cancels |
-//! | `queue` | bounded admission, people before evaluations |
+//! | `queue` | bounded admission, people before evaluations, places and turns shared among people |
+//! | `share` | who has had how much of the engine's time |
 //! | `batch` | what runs in the next step |
 //! | `slots` | resident adapters and the live pointer |
 //! | `sequence` | one running request |
@@ -28,6 +29,7 @@ mod probe;
 mod queue;
 mod request;
 mod sequence;
+mod share;
 mod shared;
 mod slots;
 #[cfg(any(test, feature = "testing"))]
@@ -47,7 +49,7 @@ pub use engine::Engine;
 pub use error::Error;
 pub use generation::{EventSender, Generation};
 pub use health::Health;
-pub use request::{Event, Priority, PromptLogprob, Request, Target};
+pub use request::{Event, Party, Priority, PromptLogprob, Request, Target};
 
 /// What a load says about an adapter.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,5 +1,7 @@
 //! What is asked of the engine, and what comes back.
 
+use std::time::Duration;
+
 use hone_api::chat::FinishReason;
 use hone_api::interaction::{SamplingParams, Timings};
 use hone_api::{AdapterId, InteractionId};
@@ -25,6 +27,16 @@ pub enum Priority {
     Background,
 }
 
+/// Who asks, as far as turns and places are shared: equally among callers, and among the users of each. Any numbers will
+/// do, as long as equal ones mean the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Party {
+    /// An API key, or an address.
+    pub caller: u64,
+    /// The end user behind it.
+    pub user: u64,
+}
+
 /// One answer to generate. `n` answers are `n` requests.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -41,6 +53,8 @@ pub struct Request {
     pub echo_logprobs: bool,
     /// Who goes first.
     pub priority: Priority,
+    /// Who asks; says nothing in the background.
+    pub party: Party,
 }
 
 /// The log-probability of one prompt token.
@@ -55,7 +69,7 @@ pub struct PromptLogprob {
 }
 
 /// What happens to a request. `Started`, then `PromptLogprobs` if asked for, then `Token`s, then
-/// exactly one of `Finished` and `Failed`.
+/// exactly one of `Finished` and `Failed`; or nothing but `Displaced`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The first step that computes for it begins.
@@ -87,6 +101,11 @@ pub enum Event {
         completion_tokens: u32,
         /// Where the time went.
         timings: Timings,
+    },
+    /// It gave up its place in the full queue, where its caller had the most, to somebody who had fewer.
+    Displaced {
+        /// When there will be room, at the present pace. Whole seconds.
+        retry_after: Duration,
     },
     /// The answer ends here, incomplete; one sentence says why and what to do.
     Failed(String),

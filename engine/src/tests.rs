@@ -12,7 +12,9 @@ use hone_model::{Model, Source, WeightFormat};
 use tempfile::TempDir;
 
 use crate::testing::{random_adapter, tiny_model};
-use crate::{Engine, EngineConfig, Error, Event, Generate, Generation, Priority, Request, Target};
+use crate::{
+    Engine, EngineConfig, Error, Event, Generate, Generation, Party, Priority, Request, Target,
+};
 
 static TINY: LazyLock<(TempDir, Arc<Model>)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
@@ -54,7 +56,13 @@ fn request(prompt: &str, max_tokens: u32) -> Request {
         target: Target::Base,
         echo_logprobs: false,
         priority: Priority::Interactive,
+        party: Party::default(),
     }
+}
+
+fn by(caller: u64, mut request: Request) -> Request {
+    request.party.caller = caller;
+    request
 }
 
 fn on(target: Target, mut request: Request) -> Request {
@@ -87,6 +95,7 @@ fn collect(mut generation: Generation) -> Answer {
                 answer.count = completion_tokens as usize;
             }
             Event::Failed(reason) => answer.failure = Some(reason),
+            Event::Displaced { .. } => answer.failure = Some("displaced".to_owned()),
             Event::Started { .. } | Event::PromptLogprobs(_) => {}
         }
     }
@@ -228,6 +237,56 @@ fn a_full_queue_says_when_to_come_back() {
     let evaluation = engine.submit(evaluation).expect("evaluations have a queue of their own");
     drop((running, waiting, held));
     assert_eq!(collect(evaluation).tokens.len(), 1);
+}
+
+#[test]
+fn a_full_queue_makes_room_for_who_has_fewer_places() {
+    let config = EngineConfig { max_sequences: 1, max_queue: 3, ..EngineConfig::default() };
+    let engine = start(config);
+    let held = engine.hold();
+    let running = engine.submit(by(1, request("Hi", 480))).unwrap();
+    wait_until("it has its place", || engine.health().running == 1);
+    let ask = |caller| engine.submit(by(caller, request("Hi", 2)));
+    let [first, second, mut third] = [(); 3].map(|()| ask(1).unwrap());
+    let other = ask(2).expect("another caller has a place though the queue is full");
+    assert_eq!(engine.health().waiting, 3);
+    match third.blocking_next() {
+        Some(Event::Displaced { retry_after }) => {
+            assert!((1..=60).contains(&retry_after.as_secs()));
+        }
+        event => panic!("{event:?}"),
+    }
+    assert_eq!(third.blocking_next(), None);
+    assert!(matches!(ask(2), Err(Error::QueueFull { waiting: 3, .. })), "two and one are equal");
+    assert_eq!(engine.health().rejected, 2);
+    drop((third, running, held));
+    for generation in [first, second, other] {
+        assert_eq!(collect(generation).tokens.len(), 2);
+    }
+}
+
+#[test]
+fn long_answers_of_one_caller_hold_up_no_other() {
+    let engine = start(EngineConfig { max_sequences: 8, ..EngineConfig::default() });
+    let long: Vec<_> = (0..20).map(|_| engine.submit(by(1, request("Hi", 480))).unwrap()).collect();
+    wait_until("they have their places", || engine.health().running == 7);
+    for _ in 0..3 {
+        assert_eq!(ask(&engine, by(2, request("Hi", 20))).tokens.len(), 20);
+    }
+    let health = engine.health();
+    assert_eq!((health.running, health.waiting), (7, 13), "none of the long ones has ended yet");
+    // The same with the cache: what it takes leaves room for one that has nothing.
+    drop(long);
+    let one = hone_model::KvCache::bytes_for(tiny().config(), 400);
+    let engine = start(EngineConfig { kv_bytes: one * 8, ..EngineConfig::default() });
+    let long: Vec<_> = (0..20).map(|_| engine.submit(by(1, request("Hi", 390))).unwrap()).collect();
+    wait_until("they have their places", || engine.health().running == 6);
+    assert_eq!(ask(&engine, by(2, request("Hi", 20))).tokens.len(), 20);
+    let mut other_user = by(1, request("Hi", 20));
+    other_user.party.user = 2;
+    assert_eq!(ask(&engine, other_user).tokens.len(), 20);
+    assert_eq!(engine.health().running, 6);
+    drop(long);
 }
 
 #[test]
@@ -428,7 +487,7 @@ fn prompt_log_probabilities_are_those_of_generation() {
     while let Some(event) = generation.blocking_next() {
         match event {
             Event::PromptLogprobs(all) => logprobs = all,
-            Event::Token { .. } | Event::Failed(_) => panic!("{event:?}"),
+            Event::Token { .. } | Event::Failed(_) | Event::Displaced { .. } => panic!("{event:?}"),
             Event::Started { .. } | Event::Finished { .. } => {}
         }
     }
@@ -541,6 +600,7 @@ fn the_starter_answers_questions() {
             target,
             echo_logprobs: false,
             priority: Priority::Interactive,
+            party: Party::default(),
         };
         engine.submit(request).unwrap()
     };

@@ -1,33 +1,48 @@
 //! The one thread that owns the device.
 //!
 //! Between two steps it does everything that must not happen during one: it lets go of clients
-//! that left, gives places to those that wait, and answers probes. A step that fails or panics
+//! that left, gives places to those that wait, sees whose turn it is, and answers probes. A step that fails or panics
 //! ends the requests that were in it, and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hone_api::chat::FinishReason;
 use hone_model::{Logits, Scratch, Segment};
 
 use crate::batch::{self, Piece, Row};
 use crate::health::add;
+use crate::queue::Standings;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
+use crate::share::Shares;
 use crate::shared::{Inbox, Shared};
 use crate::{Error, Priority, probe};
+
+/// This part of places and caches is for callers that have nothing running, and of the rest for users that have
+/// nothing running: however long the answers of the others are, who comes new begins at once.
+const SPARE: usize = 8;
 
 /// The thread's own state.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     running: Vec<Sequence>,
     scratch: Scratch,
+    shares: Shares,
+    /// Until when `shares` know that time has passed.
+    passed: Instant,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, running: Vec::new(), scratch: Scratch::new() }
+        Self {
+            shared,
+            running: Vec::new(),
+            scratch: Scratch::new(),
+            shares: Shares::default(),
+            passed: Instant::now(),
+        }
     }
 
     /// Runs until the inbox says stop.
@@ -68,22 +83,40 @@ impl Worker {
         while self.running.len() < config.max_sequences {
             // Evaluations leave half of the places to people who have not come yet.
             let room = background < config.max_sequences.div_ceil(2);
-            let fits = |s: &Submitted| kv + s.kv_bytes <= config.kv_bytes;
-            let Some(next) = inbox.queue.pop(room, fits) else { break };
+            let (shares, places) = (&self.shares, self.running.len());
+            let fits = |s: &Submitted| {
+                let party = s.request.party;
+                let has_some = [shares.caller(party.caller), shares.user(party)]
+                    .map(|standing| !is_background(s) && standing.running > 0);
+                let may_use = |all: usize| {
+                    let held = has_some.iter().filter(|has_some| **has_some);
+                    held.fold(all, |left, _| left - left / SPARE)
+                };
+                places < may_use(config.max_sequences)
+                    && kv + s.kv_bytes <= may_use(config.kv_bytes)
+            };
+            let Some(next) = inbox.queue.pop(room, shares, fits) else { break };
             kv += next.kv_bytes;
-            background += usize::from(is_background(&next));
+            if is_background(&next) {
+                background += 1;
+            } else {
+                self.shares.enter(next.request.party);
+            }
             self.running.push(Sequence::start(next, &self.shared.model));
         }
         self.shared.counters.kv_bytes.store(kv, Ordering::Relaxed);
     }
 
-    /// Computes one step for everything that runs.
+    /// Computes one step for everything that runs and has its turn.
     fn step(&mut self) {
         for sequence in &mut self.running {
             sequence.check_cancelled();
         }
-        let active: Vec<usize> =
-            (0..self.running.len()).filter(|i| self.running[*i].end.is_none()).collect();
+        let mut turn = self.shares.turn();
+        let mut has_turn = |s: &Submitted| is_background(s) || turn.has(s.request.party);
+        let active: Vec<usize> = (0..self.running.len())
+            .filter(|i| self.running[*i].end.is_none() && has_turn(&self.running[*i].submitted))
+            .collect();
         if active.is_empty() {
             return;
         }
@@ -116,7 +149,22 @@ impl Worker {
                 self.fail(&pieces, "the engine failed at this request; try again");
             }
         }
-        self.shared.counters.step_done(began.elapsed());
+        let took = began.elapsed();
+        self.shared.counters.step_done(took);
+        self.charge(took, &pieces);
+    }
+
+    /// Puts a step down to those who had part in it.
+    fn charge(&mut self, took: Duration, pieces: &[Piece]) {
+        let people = pieces.iter().filter_map(|piece| {
+            let submitted = &self.running[piece.row].submitted;
+            (!is_background(submitted)).then_some((submitted.request.party, piece.tokens))
+        });
+        let parts: Vec<_> = people.collect();
+        self.shares.charge(took, &parts);
+        let now = Instant::now();
+        self.shares.pass(now - self.passed);
+        self.passed = now;
     }
 
     fn forward(&mut self, pieces: &[Piece]) -> Result<Logits, Error> {
@@ -154,6 +202,9 @@ impl Worker {
         let ended: Vec<Sequence> = self.running.extract_if(.., |s| s.end.is_some()).collect();
         if ended.is_empty() {
             return;
+        }
+        for sequence in ended.iter().filter(|s| !is_background(&s.submitted)) {
+            self.shares.leave(sequence.submitted.request.party);
         }
         let counters = &self.shared.counters;
         for sequence in &ended {

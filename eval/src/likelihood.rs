@@ -88,6 +88,7 @@ async fn weigh(
         target,
         echo_logprobs: true,
         priority: hone_engine::Priority::Background,
+        party: hone_engine::Party::default(),
     };
     let mut generation = submit(engine, &request, &wrong).await?;
     let mut logprobs: Vec<PromptLogprob> = Vec::new();
@@ -95,6 +96,10 @@ async fn weigh(
         match event {
             Event::PromptLogprobs(all) => logprobs = all,
             Event::Failed(why) => return Err(Error::Engine(why)),
+            // Nothing in the background gives its place up.
+            Event::Displaced { .. } => {
+                return Err(Error::Engine("it gave up its place in the queue".to_owned()));
+            }
             Event::Started { .. } | Event::Token { .. } | Event::Finished { .. } => {}
         }
     }

@@ -11,7 +11,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
 use hone_api::interaction::SamplingParams;
-use hone_engine::{Event, Generate, Generation, Priority, Request, Target};
+use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
 
 use crate::answers::Answer;
 use crate::preference::pass_preferred;
@@ -172,6 +172,7 @@ impl Asking<'_> {
             target: self.target,
             echo_logprobs: false,
             priority: Priority::Background,
+            party: Party::default(),
         };
         let generation = submit(self.engine, &request, &wrong).await?;
         let expected = self.options.adapter_digest;
@@ -224,6 +225,10 @@ async fn collect(mut generation: Generation) -> Result<Answer> {
                 return Ok(Answer { text: whole, stopped, tokens: completion_tokens });
             }
             Event::Failed(why) => return Err(Error::Engine(why)),
+            // Nothing in the background gives its place up.
+            Event::Displaced { .. } => {
+                return Err(Error::Engine("it gave up its place in the queue".to_owned()));
+            }
             Event::Started { .. } | Event::PromptLogprobs(_) => {}
         }
     }

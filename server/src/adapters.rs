@@ -30,6 +30,7 @@ pub(crate) struct Adapters {
 
 /// Lists adapters, oldest first unless `order=desc`, and tells which one serves.
 #[utoipa::path(get, path = "/v1/adapters", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     params(("state" = Option<AdapterState>, Query, description = "Only those that stand there"),
         ("after" = Option<AdapterId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
@@ -74,6 +75,7 @@ fn read_state(word: &str) -> Result<AdapterState, Invalid> {
 
 /// One adapter, by id, alias (`live`, `previous`, `candidate`) or name.
 #[utoipa::path(get, path = "/v1/adapters/{ref}", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     params(("ref" = String, Path, description = "An id, an alias or a name")),
     responses((status = 200, description = "The adapter", body = AdapterView),
         (status = 404, description = "No such adapter", body = ErrorBody)))]
@@ -98,7 +100,8 @@ pub(crate) struct ImportRequest {
 }
 
 /// Imports an adapter from the drop folder.
-#[utoipa::path(post, path = "/v1/adapters", tag = "adapters", request_body = ImportRequest,
+#[utoipa::path(post, path = "/v1/adapters", tag = "adapters",
+    security(("api_key" = ["adapters"])), request_body = ImportRequest,
     responses((status = 201, description = "Verified and loaded", body = AdapterView),
         (status = 404, description = "No such folder", body = ErrorBody),
         (status = 409, description = "The name is taken", body = ErrorBody),
@@ -123,6 +126,7 @@ pub(crate) async fn import(
 
 /// Deletes an adapter that neither serves nor is the one to roll back to.
 #[utoipa::path(delete, path = "/v1/adapters/{ref}", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     params(("ref" = String, Path, description = "An id, an alias or a name")),
     responses((status = 200, description = "Gone", body = Deleted),
         (status = 404, description = "No such adapter", body = ErrorBody),
@@ -162,6 +166,7 @@ pub(crate) struct PromoteRequest {
 
 /// Makes an adapter live (or the base, with `base`).
 #[utoipa::path(post, path = "/v1/adapters/{ref}/promote", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     request_body = Option<PromoteRequest>,
     params(("ref" = String, Path, description = "An id, an alias, a name, or `base`")),
     responses((status = 200, description = "What serves now", body = LiveView),
@@ -184,6 +189,7 @@ pub(crate) async fn promote(
 
 /// Returns to what served before, or to `to`.
 #[utoipa::path(post, path = "/v1/adapters/rollback", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     request_body = Option<RollbackRequest>,
     responses((status = 200, description = "What serves now", body = LiveView),
         (status = 404, description = "No such adapter", body = ErrorBody),

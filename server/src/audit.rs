@@ -11,7 +11,7 @@ use crate::state::AppState;
 
 /// Lists the audit trail, newest first unless `order=asc`. From the first row on, each row's `hash` is the
 /// BLAKE3 of its `previous` and its `content`, and its `previous` is the `hash` of the row before.
-#[utoipa::path(get, path = "/v1/audit", tag = "operation",
+#[utoipa::path(get, path = "/v1/audit", tag = "operation", security(("api_key" = ["admin"])),
     params(("after" = Option<u64>, Query, description = "Begin behind the row of this number"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
         ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),

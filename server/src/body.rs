@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
@@ -12,6 +13,7 @@ use futures_util::StreamExt;
 use hone_api::error::Invalid;
 use serde_json::Value;
 
+use crate::bodies::Held;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -19,11 +21,14 @@ use crate::state::AppState;
 /// hears why instead of a broken connection. In multiples of the limit.
 const PATIENCE: usize = 8;
 
-/// A JSON body.
-pub(crate) struct Json(pub(crate) Value);
+/// A body has to be there by then: who sends it drop by drop holds room that others need.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A JSON body, and the room that it takes until it is worked on no more.
+pub(crate) struct Json(pub(crate) Value, #[allow(dead_code)] Held);
 
 /// A JSON body that may be missing or null, which reads as `{}`.
-pub(crate) struct OptionalJson(pub(crate) Value);
+pub(crate) struct OptionalJson(pub(crate) Value, #[allow(dead_code)] Held);
 
 impl FromRequest for Json {
     type Error = ApiError;
@@ -31,7 +36,10 @@ impl FromRequest for Json {
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = read(request, payload.take());
-        Box::pin(async move { Ok(Self(parse(&body.await?)?)) })
+        Box::pin(async move {
+            let (body, held) = body.await?;
+            Ok(Self(parse(&body)?, held))
+        })
     }
 }
 
@@ -42,20 +50,20 @@ impl FromRequest for OptionalJson {
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let body = read(request, payload.take());
         Box::pin(async move {
-            let body = body.await?;
+            let (body, held) = body.await?;
             let empty = body.iter().all(u8::is_ascii_whitespace);
             let value = if empty { Value::Null } else { parse(&body)? };
-            Ok(Self(if value.is_null() { Value::Object(serde_json::Map::new()) } else { value }))
+            let none = || Value::Object(serde_json::Map::new());
+            Ok(Self(if value.is_null() { none() } else { value }, held))
         })
     }
 }
 
 fn read(
     request: &HttpRequest,
-    mut payload: Payload,
-) -> impl Future<Output = Result<BytesMut, ApiError>> + 'static {
+    payload: Payload,
+) -> impl Future<Output = Result<(BytesMut, Held), ApiError>> + 'static {
     let state = request.app_data::<web::Data<AppState>>().cloned();
-    let limit = state.as_ref().map_or(0, |state| state.body_limit);
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let encoding = request.headers().get(header::CONTENT_ENCODING);
@@ -63,38 +71,68 @@ fn read(
     let encoding =
         encoding.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case("identity"));
     async move {
-        let too_long = || {
-            if let Some(state) = &state {
-                state.metrics.rejected.with_label_values(&["request_too_large"]).inc();
-            }
-            let message = format!("the body is longer than {limit} bytes; send less");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
-        };
+        let state = state.ok_or_else(|| ApiError::internal("no state"))?;
         if let Some(encoding) = encoding {
             let message = format!("bodies in `{encoding:.40}` are not read; send plain JSON");
             let error = ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message);
             return Err(error.code("unsupported_encoding"));
         }
+        let limit = state.entry.body_limit;
         // At once, before the body is on its way; the connection closes behind the answer.
-        if announced.is_some_and(|length| length > limit as u64) {
-            return Err(too_long());
-        }
-        let (mut body, mut length) = (BytesMut::new(), 0);
-        while let Some(part) = payload.next().await {
-            let part =
-                part.map_err(|_| Invalid::new("the body is cut off or not HTTP; send it again"))?;
-            length += part.len();
-            if length <= limit {
-                body.extend_from_slice(&part);
-            } else if length > limit.saturating_mul(PATIENCE) {
-                break;
+        let body = if announced.is_some_and(|length| length > limit as u64) {
+            Err(too_long(limit))
+        } else {
+            let reading = collect(payload, limit, state.bodies.body());
+            tokio::time::timeout(DEADLINE, reading).await.unwrap_or_else(|_| Err(too_slow()))
+        };
+        body.inspect_err(|error| {
+            if let Some(reason) = error.word().filter(|word| *word != "invalid_body") {
+                state.metrics.rejected.with_label_values(&[reason]).inc();
             }
-        }
-        if length > limit {
-            return Err(too_long());
-        }
-        Ok(body)
+        })
     }
+}
+
+/// The parts of a body, as long as there is room for them.
+async fn collect(
+    mut payload: Payload,
+    limit: usize,
+    mut held: Held,
+) -> Result<(BytesMut, Held), ApiError> {
+    let (mut body, mut length) = (BytesMut::new(), 0);
+    while let Some(part) = payload.next().await {
+        let part = part.map_err(|_| {
+            Invalid::new("the body is cut off or not HTTP; send it again").code("invalid_body")
+        })?;
+        length += part.len();
+        if length <= limit {
+            if !held.grow(part.len()) {
+                return Err(no_room());
+            }
+            body.extend_from_slice(&part);
+        } else if length > limit.saturating_mul(PATIENCE) {
+            break;
+        }
+    }
+    if length > limit { Err(too_long(limit)) } else { Ok((body, held)) }
+}
+
+fn too_long(limit: usize) -> ApiError {
+    let message = format!("the body is longer than {limit} bytes; send less");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message).code("request_too_large")
+}
+
+fn too_slow() -> ApiError {
+    let seconds = DEADLINE.as_secs();
+    let message = format!("the body was not there after {seconds} s; send it again");
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, message).code("request_timeout")
+}
+
+fn no_room() -> ApiError {
+    let message = "the bodies of other requests take all memory that there is for them \
+                   (server.body_memory); send it again";
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code("bodies_full");
+    error.retry_after(Duration::from_secs(1))
 }
 
 fn parse(body: &[u8]) -> Result<Value, Invalid> {

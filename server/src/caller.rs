@@ -1,6 +1,7 @@
 //! Who calls. The first argument of each handler says what its caller must be allowed to do; who may not
 //! is refused there, before a body is read. From there the caller goes on to the daemon and to the log.
 
+use std::fmt;
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -12,10 +13,11 @@ use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, web};
 use hone_api::UnixMillis;
 use hone_api::key::Scope;
+use hone_engine::Party;
 
 use crate::error::ApiError;
 use crate::key_ring::Key;
-use crate::meter::Allowance;
+use crate::meter::{Allowance, Meter};
 use crate::source::{SourceHasher, Speaker};
 use crate::state::AppState;
 
@@ -27,9 +29,11 @@ const CONVERSATION: [&str; 2] = ["x-hone-conversation", "x-openwebui-chat-id"];
 const OPERATOR: &str = "operator";
 
 /// Who calls: a key, if keys were made, and an end user behind it.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Caller {
     key: Option<Arc<Key>>,
+    /// How much it may do; `None`: as much as it likes.
+    meter: Option<Arc<Meter>>,
     /// The end user, as the header names it.
     named: Option<Vec<u8>>,
     /// The conversation, likewise.
@@ -46,7 +50,15 @@ impl Caller {
 
     fn of(request: &HttpRequest, state: &AppState) -> Result<Self, ApiError> {
         let presented = request.headers().get(header::AUTHORIZATION);
-        let key = state.keys.key_of(presented, UnixMillis::now())?;
+        let address = state.entry.proxies.address_of(request);
+        let key = state.keys.key_of(presented, UnixMillis::now()).or_else(|refused| {
+            state.visitors.wrong_key(address)?;
+            Err(refused)
+        })?;
+        let meter = match &key {
+            Some(key) => Some(Arc::clone(&key.meter)),
+            None => state.visitors.meter(address),
+        };
         let header = |names: [&str; 2]| {
             let values = names.iter().filter_map(|name| request.headers().get(*name));
             let mut said =
@@ -54,9 +66,7 @@ impl Caller {
             said.next().map(<[u8]>::to_vec)
         };
         let (named, conversation) = (header(USER), header(CONVERSATION));
-        // The port is another one with every connection.
-        let address = request.peer_addr().map(|peer| peer.ip().to_canonical());
-        Ok(Self { key, named, conversation, address })
+        Ok(Self { key, meter, named, conversation, address })
     }
 
     /// The key's id; `None` while there are no keys.
@@ -89,12 +99,21 @@ impl Caller {
 
     /// Who speaks, hashed: the key together with the end user, whom the body may name.
     pub(crate) fn source(&self, hasher: &SourceHasher, user: Option<&str>) -> Option<String> {
-        hasher.hash(&Speaker {
+        hasher.hash(&self.speaker(user))
+    }
+
+    /// Whose share of the engine its requests take.
+    pub(crate) fn party(&self, hasher: &SourceHasher, user: Option<&str>) -> Party {
+        hasher.party(&self.speaker(user))
+    }
+
+    fn speaker<'a>(&'a self, user: Option<&'a str>) -> Speaker<'a> {
+        Speaker {
             key: self.key_id(),
             user: user.map(str::as_bytes),
             header: self.named.as_deref(),
             address: self.address,
-        })
+        }
     }
 
     /// The end user, hashed: as the body names her, or else a header.
@@ -108,14 +127,14 @@ impl Caller {
         hasher.conversation(self.conversation.as_deref()?)
     }
 
-    /// Lets a request for answers to a prompt of so many tokens in, as far as the key's limits go.
+    /// Lets a request for answers to a prompt of so many tokens in, as far as the caller's limits go.
     pub(crate) fn answer(&self, prompt: u32) -> Result<Option<Allowance>, ApiError> {
-        Ok(self.key.as_ref().map(|key| key.meter.answer(prompt)).transpose()?)
+        Ok(self.meter.as_ref().map(|meter| meter.answer(prompt)).transpose()?)
     }
 
     /// Counts one request.
     fn count(&self) -> Result<(), ApiError> {
-        Ok(self.key.as_ref().map_or(Ok(()), |key| key.meter.request())?)
+        Ok(self.meter.as_ref().map_or(Ok(()), |meter| meter.request())?)
     }
 
     fn check(&self, scope: Option<Scope>) -> Result<(), ApiError> {
@@ -129,6 +148,13 @@ impl Caller {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Caller {
+    /// Without the end user.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("key", &self.key_id()).finish_non_exhaustive()
     }
 }
 

@@ -23,7 +23,8 @@ use crate::words::Words;
 use crate::{collect, limits, route, stream, tokenising};
 
 /// Answers a conversation.
-#[utoipa::path(post, path = "/v1/chat/completions", tag = "openai", request_body = ChatRequest,
+#[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = ChatRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
         Without both it is the API key, and without keys the caller's address")),
     responses(
@@ -66,7 +67,7 @@ pub(crate) async fn create(
     let ids = request.return_token_ids == Some(true);
     if request.stream == Some(true) {
         let frames = ChatFrames::new(&run, ids, request.include_usage());
-        return Ok(stream::respond(run, frames, request.include_usage()));
+        return stream::respond(run, frames, request.include_usage()).await;
     }
     collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
 }

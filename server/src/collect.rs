@@ -25,8 +25,10 @@ pub(crate) async fn respond<T: Serialize>(
         };
         let Some((index, event)) = next else { break };
         recorder.push(index, &event);
-        if let Event::Failed(message) = event {
-            return Err(ApiError::failed(&message));
+        match event {
+            Event::Failed(message) => return Err(ApiError::failed(&message)),
+            Event::Displaced { retry_after } => return Err(recorder.displaced(retry_after)),
+            _ => {}
         }
     }
     let body = body(&head, &recorder);

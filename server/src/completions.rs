@@ -22,7 +22,8 @@ use crate::words::Words;
 use crate::{collect, limits, route, stream, tokenising};
 
 /// Continues a text.
-#[utoipa::path(post, path = "/v1/completions", tag = "openai", request_body = CompletionRequest,
+#[utoipa::path(post, path = "/v1/completions", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = CompletionRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
         Without both it is the API key, and without keys the caller's address")),
     responses(
@@ -64,7 +65,7 @@ pub(crate) async fn create(
         Style { echo: request.echo == Some(true), ids: request.return_token_ids == Some(true) };
     if request.stream == Some(true) {
         let frames = TextFrames::new(&run, style, request.include_usage());
-        return Ok(stream::respond(run, frames, request.include_usage()));
+        return stream::respond(run, frames, request.include_usage()).await;
     }
     collect::respond(run, |head, recorder| whole(head, recorder, style)).await
 }

@@ -28,7 +28,8 @@ use crate::stream::{Sse, SseEvent, event_stream, silence};
 pub(crate) struct Nothing {}
 
 /// Starts a cycle by hand.
-#[utoipa::path(post, path = "/v1/cycles", tag = "cycles", request_body = Option<Nothing>,
+#[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
+    security(("api_key" = ["cycles"])), request_body = Option<Nothing>,
     responses((status = 201, description = "It runs, or waits for the one that runs", body = CycleView),
         (status = 409, description = "One waits already", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
@@ -52,6 +53,7 @@ pub(crate) struct Cycles {
 
 /// Lists cycles, newest first unless `order=asc`.
 #[utoipa::path(get, path = "/v1/cycles", tag = "cycles",
+    security(("api_key" = ["cycles"])),
     params(("after" = Option<CycleId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
         ("order" = Option<OrderWord>, Query, description = "Default `desc`, the newest first")),
@@ -73,6 +75,7 @@ pub(crate) async fn list(
 
 /// One cycle.
 #[utoipa::path(get, path = "/v1/cycles/{id}", tag = "cycles",
+    security(("api_key" = ["cycles"])),
     params(("id" = String, Path, description = "The cycle's id")),
     responses((status = 200, description = "The cycle", body = CycleView),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
@@ -89,6 +92,7 @@ pub(crate) async fn get(
 
 /// Tells a cycle to stop.
 #[utoipa::path(post, path = "/v1/cycles/{id}/cancel", tag = "cycles",
+    security(("api_key" = ["cycles"])),
     request_body = Option<Nothing>,
     params(("id" = String, Path, description = "The cycle's id")),
     responses((status = 200, description = "It stops", body = CycleView),
@@ -106,6 +110,7 @@ pub(crate) async fn cancel(
 
 /// A cycle's events, past and coming, until it ends. `Last-Event-ID` goes on where a client was.
 #[utoipa::path(get, path = "/v1/cycles/{id}/events", tag = "cycles",
+    security(("api_key" = ["cycles"])),
     params(("id" = String, Path, description = "The cycle's id"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that was seen")),
     responses((status = 200, description = "Server-sent events; the data of each is a CycleEvent",

@@ -69,7 +69,7 @@ fn request_id(request: &ServiceRequest) -> HeaderValue {
 
 /// Why a request is turned away before anybody looks at it.
 fn refusal(request: &ServiceRequest, state: &AppState) -> Option<ApiError> {
-    if let Some(refusal) = state.door.refusal(request.request()) {
+    if let Some(refusal) = state.entry.door.refusal(request.request()) {
         return Some(refusal);
     }
     // What users say of an answer that is just ending is taken to the last.

@@ -10,7 +10,7 @@ use crate::query::path_id;
 use crate::state::AppState;
 
 /// Which snapshots and adapters saw what one end user asked and said.
-#[utoipa::path(get, path = "/v1/subjects/{user}", tag = "feedback",
+#[utoipa::path(get, path = "/v1/subjects/{user}", tag = "feedback", security(("api_key" = ["admin"])),
     params(("user" = String, Path, description = "The name that the app gives (`user`, `x-hone-user`)")),
     responses((status = 200, description = "What there is", body = RecallView)))]
 pub(crate) async fn recall_user(
@@ -24,7 +24,7 @@ pub(crate) async fn recall_user(
 
 /// Removes everything of one end user, and answers with a receipt. Of a user of whom there is nothing it lists
 /// nothing.
-#[utoipa::path(delete, path = "/v1/subjects/{user}", tag = "feedback",
+#[utoipa::path(delete, path = "/v1/subjects/{user}", tag = "feedback", security(("api_key" = ["admin"])),
     params(("user" = String, Path, description = "The name that the app gives (`user`, `x-hone-user`)")),
     responses((status = 200, description = "Removed", body = ErasureView)))]
 pub(crate) async fn erase_user(
@@ -37,7 +37,7 @@ pub(crate) async fn erase_user(
 }
 
 /// Which snapshots and adapters saw one interaction; also after it was erased.
-#[utoipa::path(get, path = "/v1/interactions/{id}/recall", tag = "feedback",
+#[utoipa::path(get, path = "/v1/interactions/{id}/recall", tag = "feedback", security(("api_key" = ["export"])),
     params(("id" = String, Path, description = "The answer's id")),
     responses((status = 200, description = "What there is", body = RecallView),
         (status = 404, description = "That is no interaction's id", body = ErrorBody)))]
@@ -51,7 +51,7 @@ pub(crate) async fn recall_interaction(
 }
 
 /// Removes one interaction with all that was said of it, wherever it is, and answers with a receipt.
-#[utoipa::path(delete, path = "/v1/interactions/{id}", tag = "feedback",
+#[utoipa::path(delete, path = "/v1/interactions/{id}", tag = "feedback", security(("api_key" = ["export"])),
     params(("id" = String, Path, description = "The answer's id")),
     responses((status = 200, description = "Removed", body = ErasureView),
         (status = 404, description = "No such interaction", body = ErrorBody)))]

@@ -25,6 +25,24 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nor can the one for `/metrics`.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address for telemetry.metrics_listen"
+    )]
+    BindMetrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that TLS needs cannot be used.
+    #[error("{} cannot be used for TLS: {reason}", file.display())]
+    Tls {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// The class of errors that the client can mend.
@@ -84,6 +102,18 @@ impl ApiError {
         let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code("shutting_down");
         error.retry_after = Some(Duration::from_secs(2));
         error
+    }
+
+    /// 429: others had fewer places in the full queue.
+    pub(crate) fn displaced(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_secs();
+        let message = format!(
+            "more of your requests are waiting than of anybody else's, and the queue is full; try again in \
+             {seconds} s"
+        );
+        let mut error = Self::new(StatusCode::TOO_MANY_REQUESTS, message).code("queue_full");
+        error.body.error.kind = "rate_limit_error".to_owned();
+        error.retry_after(retry_after)
     }
 
     /// 500: the text goes to the log only.

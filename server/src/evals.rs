@@ -12,7 +12,8 @@ use crate::query::path_id;
 use crate::state::AppState;
 
 /// Starts an evaluation in the background; `GET /v1/evals/{id}` tells how it goes.
-#[utoipa::path(post, path = "/v1/evals", tag = "cycles", request_body = EvalRequest,
+#[utoipa::path(post, path = "/v1/evals", tag = "cycles",
+    security(("api_key" = ["cycles"])), request_body = EvalRequest,
     responses((status = 201, description = "It runs", body = EvalView),
         (status = 404, description = "No such suite or adapter", body = ErrorBody),
         (status = 422, description = "The suite or the adapter cannot be used", body = ErrorBody),
@@ -36,6 +37,7 @@ pub(crate) async fn start(
 
 /// One evaluation.
 #[utoipa::path(get, path = "/v1/evals/{id}", tag = "cycles",
+    security(("api_key" = ["cycles"])),
     params(("id" = String, Path, description = "The evaluation's id")),
     responses((status = 200, description = "The evaluation", body = EvalView),
         (status = 404, description = "No such evaluation", body = ErrorBody)))]

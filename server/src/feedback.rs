@@ -79,7 +79,8 @@ pub(crate) struct FeedbackResponse {
 }
 
 /// Keeps a feedback item. When this answers 201, it is on disk.
-#[utoipa::path(post, path = "/v1/feedback", tag = "feedback", request_body = FeedbackRequest,
+#[utoipa::path(post, path = "/v1/feedback", tag = "feedback",
+    security(("api_key" = ["feedback"])), request_body = FeedbackRequest,
     params(("Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
         description = "The same key with the same body is the same item. An exported item's id as its \
             key gives the item this id. A repetition is answered with `idempotent-replayed: true`"),
@@ -183,6 +184,7 @@ async fn warning(
 
 /// Lists all feedback, in the order of its arrival unless `order=desc`.
 #[utoipa::path(get, path = "/v1/feedback", tag = "feedback",
+    security(("api_key" = ["export"])),
     params(("after" = Option<FeedbackId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
         ("order" = Option<OrderWord>, Query, description = "Default `asc`, the order of arrival")),

@@ -146,6 +146,7 @@ fn submit(
     let mut events = SelectAll::new();
     let mut pinned = Pinned::default();
     let mut target = ask.target;
+    let party = ask.caller.party(&state.sources, ask.user.as_deref());
     for (prompt, id) in ask.prompts.iter().zip(ids) {
         for answer in 0..ask.answers {
             let index = events.len();
@@ -159,6 +160,7 @@ fn submit(
                 target,
                 echo_logprobs: ask.echo_logprobs,
                 priority: Priority::Interactive,
+                party,
             };
             let generation = state.engine.submit(request).map_err(|error| {
                 let error = ApiError::from_engine(error, ask.endpoint);

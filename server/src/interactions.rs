@@ -28,6 +28,7 @@ pub(crate) struct Labelled {
 
 /// Lists interactions, oldest first unless `order=desc`.
 #[utoipa::path(get, path = "/v1/interactions", tag = "feedback",
+    security(("api_key" = ["export"])),
     params(("model" = Option<String>, Query, description = "As sent by the client"),
         ("adapter" = Option<String>, Query, description = "Who answered: a reference, or `base`"),
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
@@ -84,6 +85,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
 
 /// One interaction with its feedback.
 #[utoipa::path(get, path = "/v1/interactions/{id}", tag = "feedback",
+    security(("api_key" = ["export"])),
     params(("id" = String, Path, description = "The answer's id")),
     responses((status = 200, description = "The interaction", body = Labelled),
         (status = 404, description = "No such interaction", body = ErrorBody)))]

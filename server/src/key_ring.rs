@@ -36,7 +36,7 @@ pub(crate) struct Key {
 
 impl Key {
     fn new(kept: StoredKey) -> Self {
-        let meter = Arc::new(Meter::new(&kept.view.limits));
+        let meter = Arc::new(Meter::new("this API key", &kept.view.limits));
         Self { view: kept.view, meter, secret_hash: kept.secret_hash }
     }
 

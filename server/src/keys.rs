@@ -20,13 +20,15 @@ const NAME: usize = 100;
 
 /// Lists all keys that were ever made, the oldest first; never their secrets.
 #[utoipa::path(get, path = "/v1/keys", tag = "keys",
+    security(("api_key" = ["admin"])),
     responses((status = 200, description = "All keys", body = List<KeyView>)))]
 pub(crate) async fn list(_caller: May<to::Admin>, state: web::Data<AppState>) -> HttpResponse {
     HttpResponse::Ok().json(List::new(state.keys.list(), false, |key| key.id.clone()))
 }
 
 /// Makes a key, which is told this once. From the first one on every request needs one.
-#[utoipa::path(post, path = "/v1/keys", tag = "keys", request_body = NewKey,
+#[utoipa::path(post, path = "/v1/keys", tag = "keys",
+    security(("api_key" = ["admin"])), request_body = NewKey,
     responses((status = 201, description = "The key", body = CreatedKey),
         (status = 409, description = "The first key must have the scope `admin`", body = ErrorBody),
         (status = 507, description = "The disk is full", body = ErrorBody)))]
@@ -45,6 +47,7 @@ pub(crate) async fn create(
 
 /// Ends a key at once. Answers under way go on to their end.
 #[utoipa::path(delete, path = "/v1/keys/{id}", tag = "keys",
+    security(("api_key" = ["admin"])),
     params(("id" = String, Path, description = "The key's id: its public part")),
     responses((status = 200, description = "It opens nothing any more", body = KeyView),
         (status = 404, description = "No such key", body = ErrorBody),

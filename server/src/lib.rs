@@ -6,8 +6,10 @@
 //! | [`state`] | what every handler can reach |
 //! | [`error`] | every crate's error to a status and OpenAI's envelope |
 //! | `edge` | around every request: id, span, figures |
+//! | [`address`] `visitors` | where requests come from; how much an address may do |
 //! | [`door`] | by which names and from which pages requests may come; CORS |
 //! | `body` `query` | bodies and query strings, faults told by name |
+//! | `bodies` | the memory that bodies share |
 //! | `limits` | the gate that closes at shutdown; the room of a context |
 //! | `route` | which adapter answers to a model name |
 //! | `generate` | from a checked request to answers under way |
@@ -20,11 +22,14 @@
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `tokenising` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
+//! | [`tls`] `metrics_listener` | certificates that change while it serves; `/metrics` on an address of its own |
 //! | `health` [`metrics`] `openapi` `pages` | operation |
 #![forbid(unsafe_code)]
 
 mod adapters;
+pub mod address;
 mod audit;
+mod bodies;
 mod body;
 pub mod caller;
 mod chat;
@@ -47,6 +52,7 @@ mod limits;
 mod lora;
 mod meter;
 pub mod metrics;
+mod metrics_listener;
 mod models;
 mod openapi;
 mod pages;
@@ -58,9 +64,11 @@ pub mod source;
 pub mod state;
 mod stored;
 mod stream;
+pub mod tls;
 mod tokenising;
 mod tokenize;
 mod too_long;
+mod visitors;
 mod waiting;
 mod words;
 
@@ -74,13 +82,16 @@ use actix_web::middleware::{Condition, from_fn};
 use actix_web::{
     App, HttpRequest, HttpResponse, HttpServer, Resource, ResponseError, Route, guard, web,
 };
+use hone_api::key::KeyLimits;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use address::Proxies;
 use door::Door;
 use error::ApiError;
 pub use error::Error;
-use state::{AppState, Parts};
+use state::{AppState, Entry, Parts};
+use tls::{Certificate, TlsFiles};
 
 /// How the server listens.
 #[derive(Debug, Clone)]
@@ -93,8 +104,18 @@ pub struct Options {
     pub hosts: Vec<String>,
     /// Origins whose pages may use the API.
     pub cors_origins: Vec<String>,
+    /// Proxies that tell where requests come from.
+    pub proxies: Proxies,
+    /// How much each address may do while there are no keys.
+    pub per_address: KeyLimits,
     /// Longest request body in bytes.
     pub body_limit: usize,
+    /// All bodies together, in bytes.
+    pub body_memory: usize,
+    /// TLS, if it is spoken.
+    pub tls: Option<TlsFiles>,
+    /// An address of its own for `/metrics`.
+    pub metrics: Option<SocketAddr>,
     /// How long answers under way may take when the server stops.
     pub drain: Duration,
 }
@@ -102,8 +123,10 @@ pub struct Options {
 /// A server that listens.
 pub struct Running {
     address: SocketAddr,
+    tls: bool,
     handle: ServerHandle,
     ended: JoinHandle<std::io::Result<()>>,
+    metrics: Option<(SocketAddr, ServerHandle)>,
     state: Arc<AppState>,
     drain: Duration,
 }
@@ -116,12 +139,27 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Binds and serves. Call it on the runtime that shall write interactions; it returns at once.
 ///
 /// # Errors
-/// [`Error::Bind`]: the address is taken, or is none of this machine.
+/// [`Error::Bind`], [`Error::BindMetrics`]: an address is taken, or is none of this machine. [`Error::Tls`].
 pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
-    let loopback = options.listen.ip().is_loopback();
-    let door = Door::new(loopback, &options.hosts, &options.cors_origins);
-    let state = Arc::new(AppState::new(parts, options.body_limit, door));
+    let door = |address: SocketAddr, origins: &[String]| {
+        Door::new(address.ip().is_loopback(), &options.hosts, origins)
+    };
+    let entry = Entry {
+        door: door(options.listen, &options.cors_origins),
+        proxies: options.proxies.clone(),
+        per_address: options.per_address,
+        body_limit: options.body_limit,
+        body_memory: options.body_memory,
+        metrics: options.metrics.is_none(),
+    };
+    let state = Arc::new(AppState::new(parts, entry));
     let bind = |source| Error::Bind { address: options.listen, source };
+    let certificate = options.tls.clone().map(Certificate::open).transpose()?;
+    let tls = certificate.as_ref().map(Certificate::config).transpose()?;
+    let metrics = options
+        .metrics
+        .map(|address| metrics_listener::bind(address, door(address, &[]), Arc::clone(&state)));
+    let metrics = metrics.transpose()?;
     let shared = Arc::clone(&state);
     let server = HttpServer::new(move || app(Arc::clone(&shared)))
         .workers(options.workers.max(1))
@@ -132,14 +170,33 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         .shutdown_timeout(CLOSE.as_secs())
         // Who is refused while still sending has this long to hear it.
         .client_disconnect_timeout(CLOSE)
-        .disable_signals()
-        .bind(options.listen)
-        .map_err(bind)?;
+        .disable_signals();
+    let server = match tls {
+        Some(tls) => server.bind_rustls_0_23(options.listen, tls),
+        None => server.bind(options.listen),
+    };
+    let server = server.map_err(bind)?;
     let address = server.addrs().first().copied().unwrap_or(options.listen);
-    let server = server.run();
+    let (tasks, server) = (TaskTracker::new(), server.run());
     let handle = server.handle();
-    let ended = TaskTracker::new().spawn(server);
-    Ok(Running { address, handle, ended, state, drain: options.drain })
+    let ended = tasks.spawn(server);
+    let metrics = metrics.map(|(address, server)| {
+        let handle = server.handle();
+        tasks.spawn(server);
+        (address, handle)
+    });
+    if let Some(certificate) = certificate {
+        tasks.spawn(certificate.follow(state.gate.cut.clone()));
+    }
+    Ok(Running {
+        address,
+        tls: options.tls.is_some(),
+        handle,
+        ended,
+        metrics,
+        state,
+        drain: options.drain,
+    })
 }
 
 impl Running {
@@ -149,11 +206,28 @@ impl Running {
         self.address
     }
 
+    /// The same as an address that clients take.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Where `/metrics` is, if it has an address of its own.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(|(address, _)| *address)
+    }
+
     /// Ends in order: new requests get 503, answers under way may end (after the drain time they
     /// end with an error event), connections close, every interaction is on disk.
     pub async fn stop(self) {
         self.state.gate.drain(self.drain).await;
         self.handle.stop(true).await;
+        // To the last: that it drains is a figure too.
+        if let Some((_, metrics)) = self.metrics {
+            metrics.stop(true).await;
+        }
         if let Ok(Err(error)) = self.ended.await {
             tracing::warn!(%error, "the HTTP server ended with an error");
         }
@@ -174,12 +248,19 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let cors = Condition::new(state.door.has_pages(), state.door.cors());
+    let door = &state.entry.door;
+    let cors = Condition::new(door.has_pages(), door.cors());
+    let figures_here = state.entry.metrics;
     App::new()
         .app_data(web::Data::from(state))
         .configure(openai)
         .configure(own)
         .configure(operation)
+        .configure(move |config| {
+            if figures_here {
+                figures(config);
+            }
+        })
         .default_service(web::to(unknown_route))
         .wrap(cors)
         .wrap(from_fn(edge::edge))
@@ -294,9 +375,12 @@ fn own(config: &mut web::ServiceConfig) {
         .service(resource("/v1/evals/{id}", "GET, HEAD").route(get().to(evals::get)));
 }
 
+fn figures(config: &mut web::ServiceConfig) {
+    config.service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)));
+}
+
 fn operation(config: &mut web::ServiceConfig) {
     config
-        .service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)))
         .service(resource("/livez", "GET, HEAD").route(get().to(health::live)))
         .service(resource("/readyz", "GET, HEAD").route(get().to(health::ready)))
         .service(resource("/startupz", "GET, HEAD").route(get().to(health::started)))

@@ -58,7 +58,8 @@ pub(crate) struct VllmDetail {
 }
 
 /// Imports an adapter from the drop folder and loads it.
-#[utoipa::path(post, path = "/v1/load_lora_adapter", tag = "adapters", request_body = LoadRequest,
+#[utoipa::path(post, path = "/v1/load_lora_adapter", tag = "adapters",
+    security(("api_key" = ["adapters"])), request_body = LoadRequest,
     responses((status = 200, description = "Loaded", content_type = "text/plain", body = String),
         (status = 400, description = "A field is missing, the name is taken or live, or the folder \
             is refused", body = VllmError),
@@ -96,6 +97,7 @@ pub(crate) async fn load(
 
 /// Takes an adapter out; its name is free again.
 #[utoipa::path(post, path = "/v1/unload_lora_adapter", tag = "adapters",
+    security(("api_key" = ["adapters"])),
     request_body = UnloadRequest,
     responses((status = 200, description = "Gone", content_type = "text/plain", body = String),
         (status = 400, description = "A field is missing, or the adapter serves", body = VllmError),
@@ -133,7 +135,7 @@ pub(crate) async fn unload(
 /// A body that is no JSON is told in vLLM's shape too.
 fn parsed(body: Result<Json, ApiError>) -> Result<Result<Value, HttpResponse>, ApiError> {
     match body {
-        Ok(Json(value)) => Ok(Ok(value)),
+        Ok(body) => Ok(Ok(body.0)),
         Err(error) if error.status() == StatusCode::BAD_REQUEST => {
             Ok(Err(invalid_input(error.to_string())))
         }

@@ -1,4 +1,4 @@
-//! How much a key may do: requests and tokens a minute, and answers under way at once.
+//! How much a key, or an address while there are no keys, may do: requests and tokens a minute, and answers under way at once.
 //!
 //! A bound of N a minute lets N pass at once and N a minute in the long run. A request for an answer is let
 //! in with the tokens of its prompt; what it draws is known at its end, and is made up for before the
@@ -21,7 +21,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// When to look again whether another answer has ended: nobody knows when one will.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Why a key is told to wait.
+/// Why somebody is told to wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Excess {
     /// What there is too much of, and the bound.
@@ -30,8 +30,10 @@ pub(crate) struct Excess {
     pub(crate) retry_after: Option<Duration>,
 }
 
-/// The bounds of one key, and how far they are used.
+/// The bounds of one key or address, and how far they are used.
 pub(crate) struct Meter<C: Clock = DefaultClock> {
+    /// `this API key`, `this address`.
+    who: &'static str,
     clock: C,
     requests: Option<Limiter<C>>,
     tokens: Option<Tokens<C>>,
@@ -41,20 +43,21 @@ pub(crate) struct Meter<C: Clock = DefaultClock> {
 
 impl Meter {
     /// With nothing used yet.
-    pub(crate) fn new(limits: &KeyLimits) -> Self {
-        Self::with_clock(limits, DefaultClock::default())
+    pub(crate) fn new(who: &'static str, limits: &KeyLimits) -> Self {
+        Self::with_clock(who, limits, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Meter<C> {
-    fn with_clock(limits: &KeyLimits, clock: C) -> Self {
+    fn with_clock(who: &'static str, limits: &KeyLimits, clock: C) -> Self {
         let limiter = |most: NonZeroU32| {
             RateLimiter::direct_with_clock(Quota::per_minute(most), clock.clone())
         };
         let tokens = limits.tokens_per_minute.and_then(NonZeroU32::new);
         Self {
+            who,
             requests: limits.requests_per_minute.and_then(NonZeroU32::new).map(limiter),
-            tokens: tokens.map(|most| Tokens::new(most, clock.now())),
+            tokens: tokens.map(|most| Tokens::new(who, most, clock.now())),
             most_streams: limits.max_streams,
             streams: AtomicU32::new(0),
             clock,
@@ -65,7 +68,7 @@ impl<C: Clock + Clone> Meter<C> {
     pub(crate) fn request(&self) -> Result<(), Excess> {
         let Some(limiter) = &self.requests else { return Ok(()) };
         limiter.check().map_err(|until| Excess {
-            message: "this API key has made as many requests as it may in a minute".to_owned(),
+            message: format!("{} has made as many requests as it may in a minute", self.who),
             retry_after: Some(until.wait_time_from(self.clock.now())),
         })
     }
@@ -77,7 +80,7 @@ impl<C: Clock + Clone> Meter<C> {
         let mut allowance = Allowance { meter: Arc::clone(self), paid: 0 };
         if let Some(most) = self.most_streams.filter(|most| before >= *most) {
             return Err(Excess {
-                message: format!("this API key has {most} answers under way, as many as it may"),
+                message: format!("{} has {most} answers under way, as many as it may", self.who),
                 retry_after: Some(LOOK_AGAIN),
             });
         }
@@ -92,6 +95,7 @@ impl<C: Clock + Clone> Meter<C> {
 /// Tokens that may still be used. What an answer draws is known when it has been drawn, so the level may fall
 /// below zero; governor's limiters know no debts.
 struct Tokens<C: Clock> {
+    who: &'static str,
     most: u32,
     level: Mutex<Level<C::Instant>>,
 }
@@ -102,9 +106,9 @@ struct Level<I> {
 }
 
 impl<C: Clock> Tokens<C> {
-    fn new(most: NonZeroU32, now: C::Instant) -> Self {
+    fn new(who: &'static str, most: NonZeroU32, now: C::Instant) -> Self {
         let most = most.get();
-        Self { most, level: Mutex::new(Level { tokens: most.into(), at: now }) }
+        Self { who, most, level: Mutex::new(Level { tokens: most.into(), at: now }) }
     }
 
     /// Changes the level by what was used or given back, if at least `needs` tokens are there.
@@ -120,7 +124,7 @@ impl<C: Clock> Tokens<C> {
         if missing > 1e-3 {
             let wait = Duration::from_secs_f64(missing / per_second);
             return Err(Excess {
-                message: format!("this API key has used the {most} tokens that it may in a minute"),
+                message: format!("{} has used the {most} tokens that it may in a minute", self.who),
                 retry_after: Some(wait),
             });
         }
@@ -132,8 +136,8 @@ impl<C: Clock> Tokens<C> {
     fn pay(&self, prompt: u32, now: C::Instant) -> Result<(), Excess> {
         if prompt > self.most {
             let message = format!(
-                "the prompt has {prompt} tokens, and this API key may use {} in a minute; shorten it",
-                self.most
+                "the prompt has {prompt} tokens, and {} may use {} in a minute; shorten it",
+                self.who, self.most
             );
             return Err(Excess { message, retry_after: None });
         }
@@ -184,7 +188,7 @@ mod tests {
 
     fn meter(limits: KeyLimits) -> (Arc<Meter<FakeRelativeClock>>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
-        (Arc::new(Meter::with_clock(&limits, clock.clone())), clock)
+        (Arc::new(Meter::with_clock("this API key", &limits, clock.clone())), clock)
     }
 
     /// The same request after exactly the time that was told, and not before.

@@ -177,6 +177,8 @@ impl Metrics {
             "missing_scope",
             "rate_limit_exceeded",
             "request_too_large",
+            "request_timeout",
+            "bodies_full",
         ] {
             self.rejected.with_label_values(&[reason]).inc_by(0);
         }
@@ -235,7 +237,7 @@ impl Metrics {
         }
     }
 
-    fn text(&self) -> Result<Vec<u8>, prometheus::Error> {
+    fn encoded(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -276,14 +278,20 @@ fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, promet
     register(registry, IntGauge::new(format!("hone_{name}"), help)?)
 }
 
-/// Figures in Prometheus' text format.
+/// Figures in Prometheus' text format. With `telemetry.metrics_listen` they are at an address of their own instead.
 #[utoipa::path(get, path = "/metrics", tag = "operation",
+    security(("api_key" = [])),
     responses((status = 200, description = "Figures", content_type = "text/plain", body = String)))]
 pub(crate) async fn metrics(
     _caller: May<to::Look>,
     state: web::Data<AppState>,
 ) -> Result<HttpResponse, ApiError> {
+    text(state).await
+}
+
+/// The same for who needs no key.
+pub(crate) async fn text(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
     state.metrics.sample(&state);
-    let text = state.metrics.text().map_err(ApiError::internal)?;
+    let text = state.metrics.encoded().map_err(ApiError::internal)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -23,6 +23,7 @@ pub(crate) struct Models {
 
 /// Lists the served model, its base, and its adapters.
 #[utoipa::path(get, path = "/v1/models", tag = "openai",
+    security(("api_key" = [])),
     responses((status = 200, description = "All names", body = Models)))]
 pub(crate) async fn list(_caller: May<to::Look>, state: web::Data<AppState>) -> HttpResponse {
     let name = &state.served_name;
@@ -43,6 +44,7 @@ pub(crate) async fn list(_caller: May<to::Look>, state: web::Data<AppState>) -> 
 
 /// One name.
 #[utoipa::path(get, path = "/v1/models/{id}", tag = "openai",
+    security(("api_key" = [])),
     params(("id" = String, Path, description = "What would be sent as `model`")),
     responses((status = 200, description = "The name exists", body = ModelCard),
         (status = 404, description = "No such model", body = ErrorBody)))]
@@ -63,6 +65,7 @@ pub(crate) async fn get(
 
 /// Deletes an adapter by any of its names; never the served model or its base.
 #[utoipa::path(delete, path = "/v1/models/{id}", tag = "openai",
+    security(("api_key" = ["adapters"])),
     params(("id" = String, Path, description = "What would be sent as `model`, if it names an adapter")),
     responses((status = 200, description = "Gone", body = Deleted),
         (status = 404, description = "No such model", body = ErrorBody),

@@ -10,6 +10,7 @@ use hone_api::error::ErrorBody;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
@@ -47,7 +48,7 @@ use crate::{
         (name = "keys", description = "Who may call"),
         (name = "operation", description = "Probes, figures, pages"),
     ),
-    modifiers(&CommonErrors, &Headers, &Parameters, &Aliases)
+    modifiers(&ApiKey, &CommonErrors, &Headers, &Parameters, &Aliases)
 )]
 struct Document;
 
@@ -61,6 +62,21 @@ pub(crate) const ALIASES: [(&str, &str); 3] = [
     ("/tokenize", "/v1/tokenize"),
     ("/detokenize", "/v1/detokenize"),
 ];
+
+/// How callers say who they are. Which scope an operation needs stands with its handler.
+struct ApiKey;
+
+impl Modify for ApiKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let words = "An API key (`hone keys create`). The scopes of an operation are those that the key needs; none: any key \
+                     will do. While no key was made, none is needed";
+        let scheme =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("hone-<id>-<secret>");
+        let scheme = SecurityScheme::Http(scheme.description(Some(words)).build());
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("api_key", scheme);
+    }
+}
 
 struct Aliases;
 
@@ -98,13 +114,18 @@ impl Modify for CommonErrors {
                 let probe = public || path == "/metrics";
                 for (status, applies, words) in [
                     ("400", true, "The request is wrong; `param` names the field, if it is one"),
-                    ("401", !public, "There are API keys, and this is none of them"),
+                    (
+                        "401",
+                        !public,
+                        "There are API keys, and this is none of them; 429 after too many such requests",
+                    ),
                     (
                         "403",
                         true,
                         "The API key lacks the scope; a page of another origin; another name than this machine's",
                     ),
                     ("429", !public, "The API key's limit, or a full queue; see `retry-after`"),
+                    ("408", reads, "The body was not there in time"),
                     ("413", reads, "The body is too long"),
                     ("415", reads, "The body has a `content-encoding`"),
                     ("500", true, "An error inside Hone"),
@@ -213,6 +234,7 @@ pub(crate) fn json() -> &'static str {
 
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "operation",
+    security(("api_key" = [])),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
         body = serde_json::Value)))]
 pub(crate) async fn document(_caller: May<to::Look>) -> HttpResponse {

@@ -35,6 +35,7 @@ fn escape(text: &str) -> String {
 
 /// A page that lists all operations of the OpenAPI document.
 #[utoipa::path(get, path = "/docs", tag = "operation",
+    security(("api_key" = [])),
     responses((status = 200, description = "HTML", content_type = "text/html", body = String)))]
 pub(crate) async fn docs(_caller: May<to::Look>) -> Result<HttpResponse, ApiError> {
     let document: Value = serde_json::from_str(openapi::json()).map_err(ApiError::internal)?;
@@ -99,6 +100,7 @@ fn schema_name(content: &Value) -> Option<String> {
 
 /// How things are. The operators' console takes its place later.
 #[utoipa::path(get, path = "/", tag = "operation",
+    security(("api_key" = [])),
     responses((status = 200, description = "HTML", content_type = "text/html", body = String)))]
 pub(crate) async fn status(
     _caller: May<to::Look>,

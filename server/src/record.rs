@@ -14,6 +14,7 @@ use hone_engine::{Event, PromptLogprob};
 use hone_store::Announced;
 use tokio::task::JoinHandle;
 
+use crate::error::ApiError;
 use crate::generate::Ask;
 use crate::limits::Permit;
 use crate::meter::Allowance;
@@ -124,8 +125,20 @@ impl Recorder {
                 draft.finish = Some(*reason);
                 metrics.latency.observe(arrived.elapsed().as_secs_f64());
             }
-            Event::Failed(_) => draft.finish = Some(FinishReason::Error),
+            Event::Failed(_) | Event::Displaced { .. } => {
+                draft.finish = Some(FinishReason::Error);
+            }
         }
+    }
+
+    /// What the client is told when the request gave its place in the queue up. If nothing of it has begun, nothing
+    /// is kept and nothing is paid for, as if it had been refused at once.
+    pub(crate) fn displaced(&mut self, retry_after: Duration) -> ApiError {
+        self.state.metrics.rejected.with_label_values(&["queue_full"]).inc();
+        if self.drafts.iter().all(|draft| draft.tokens.is_empty()) {
+            self.began = None;
+        }
+        ApiError::displaced(retry_after)
     }
 
     /// Tokens counted: each prompt once, all answers.

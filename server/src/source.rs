@@ -4,6 +4,10 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use hone_engine::Party;
+
+use crate::address::neighbourhood;
+
 /// Digits of a hash that are kept: 128 bits.
 const DIGITS: usize = 32;
 
@@ -18,6 +22,14 @@ pub(crate) struct Speaker<'a> {
     pub(crate) header: Option<&'a [u8]>,
     /// Of whom there is neither a key nor a name.
     pub(crate) address: Option<IpAddr>,
+}
+
+impl Speaker<'_> {
+    /// The end user, as the body or else the header names it.
+    fn named(&self) -> Option<&[u8]> {
+        let said = |text: &&[u8]| !text.trim_ascii().is_empty();
+        self.user.filter(said).or(self.header.filter(said)).map(<[u8]>::trim_ascii)
+    }
 }
 
 /// Makes hashes of sources.
@@ -40,16 +52,29 @@ impl SourceHasher {
             // An id has no space.
             hasher.update(b"key:").update(key.as_bytes()).update(b" ");
         }
-        let said = |text: &&[u8]| !text.trim_ascii().is_empty();
         let address = speaker.address.map(|address| address.to_string());
-        if let Some(user) = speaker.user.filter(said).or(speaker.header.filter(said)) {
-            hasher.update(b"user:").update(user.trim_ascii());
+        if let Some(user) = speaker.named() {
+            hasher.update(b"user:").update(user);
         } else if speaker.key.is_none() {
             hasher.update(b"address:").update(address?.as_bytes());
         }
         let mut digits = hasher.finalize().to_hex().to_string();
         digits.truncate(DIGITS);
         Some(digits)
+    }
+
+    /// Between whom turns and places are shared: the key, or without one the address, and the end user behind it.
+    pub(crate) fn party(&self, speaker: &Speaker<'_>) -> Party {
+        let number = |kind: &[u8], what: &[u8]| {
+            let hash = blake3::keyed_hash(&self.key, &[kind, what].concat());
+            hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        };
+        let address = || speaker.address.map(|address| neighbourhood(address).to_string());
+        let caller = match speaker.key {
+            Some(key) => number(b"key:", key.as_bytes()),
+            None => number(b"address:", address().unwrap_or_default().as_bytes()),
+        };
+        Party { caller, user: number(b"user:", speaker.named().unwrap_or_default()) }
     }
 }
 
@@ -136,6 +161,24 @@ mod tests {
         assert_eq!(distinct.len(), all.len());
         let elsewhere = Speaker { key: Some("aa"), ..at("10.0.0.2") };
         assert_eq!(of(elsewhere), by(Some("aa"), None), "a key is one, wherever it is used");
+    }
+
+    #[test]
+    fn a_party_is_a_key_or_an_address_and_the_users_behind_it() {
+        let by = |key, user: Option<&'static [u8]>, address| {
+            HASHER.party(&Speaker { key, user, ..at(address) })
+        };
+        let ann = by(Some("aa"), Some(b"ann"), "10.0.0.1");
+        assert_eq!(ann, by(Some("aa"), Some(b" ann "), "10.0.0.2"), "a key is one everywhere");
+        let bob = by(Some("aa"), Some(b"bob"), "10.0.0.1");
+        assert!(ann.caller == bob.caller && ann.user != bob.user);
+        assert_ne!(ann.caller, by(Some("bb"), Some(b"ann"), "10.0.0.1").caller);
+        let here = by(None, None, "10.0.0.1");
+        assert_ne!(here.caller, by(None, None, "10.0.0.2").caller);
+        assert_eq!(here.caller, by(None, Some(b"ann"), "::ffff:10.0.0.1").caller);
+        let of_network = |address| by(None, None, address).caller;
+        assert_eq!(of_network("2001:db8:1:2::1"), of_network("2001:db8:1:2:3:4:5:6"));
+        assert_ne!(of_network("2001:db8:1:2::1"), of_network("2001:db8:1:3::1"));
     }
 
     #[test]

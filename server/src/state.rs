@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use hone_adapters::Registry;
 use hone_api::UnixMillis;
+use hone_api::key::KeyLimits;
 use hone_api::sampling::Limits;
 use hone_engine::Generate;
 use hone_store::Store;
 use tokio_util::task::TaskTracker;
 
+use crate::address::Proxies;
+use crate::bodies::Room;
 use crate::control::Control;
 use crate::door::Door;
 use crate::key_ring::KeyRing;
@@ -16,6 +19,7 @@ use crate::limits::Gate;
 use crate::metrics::Metrics;
 use crate::source::SourceHasher;
 use crate::tokenising::Tokenising;
+use crate::visitors::Visitors;
 
 /// What the daemon gives to the server.
 #[derive(Clone)]
@@ -38,6 +42,38 @@ pub struct Parts {
     pub keys: Arc<KeyRing>,
 }
 
+/// What is asked of requests before anybody looks at what they want.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// By which names and from which pages they may come.
+    pub door: Door,
+    /// Who tells where they come from.
+    pub proxies: Proxies,
+    /// How much each address may do while there are no keys.
+    pub per_address: KeyLimits,
+    /// Longest request body in bytes.
+    pub body_limit: usize,
+    /// All bodies together, in bytes.
+    pub body_memory: usize,
+    /// Whether `/metrics` is beside the API.
+    pub metrics: bool,
+}
+
+impl Entry {
+    /// Through this door, with bodies of 2 MiB and no other bounds.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        Self {
+            door,
+            proxies: Proxies::default(),
+            per_address: KeyLimits::default(),
+            body_limit: 2 << 20,
+            body_memory: 64 << 20,
+            metrics: true,
+        }
+    }
+}
+
 /// What every handler can reach.
 pub struct AppState {
     pub(crate) engine: Arc<dyn Generate>,
@@ -49,10 +85,11 @@ pub struct AppState {
     pub(crate) sources: SourceHasher,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) limits: Limits,
-    /// Longest request body in bytes.
-    pub(crate) body_limit: usize,
-    /// From where requests may come.
-    pub(crate) door: Door,
+    pub(crate) entry: Entry,
+    /// What addresses may do, and have done.
+    pub(crate) visitors: Visitors,
+    /// The memory for bodies.
+    pub(crate) bodies: Arc<Room>,
     /// Requests in flight, and whether new ones are let in.
     pub(crate) gate: Arc<Gate>,
     /// Work that outlives its request: the writing of interactions.
@@ -69,7 +106,7 @@ pub struct AppState {
 impl AppState {
     /// State for a server. Call it on the runtime that shall write interactions.
     #[must_use]
-    pub fn new(parts: Parts, body_limit: usize, door: Door) -> Self {
+    pub fn new(parts: Parts, entry: Entry) -> Self {
         let config = parts.engine.model().config();
         let small = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let limits = Limits::of_model(small(config.vocab_size), small(config.max_positions));
@@ -83,8 +120,9 @@ impl AppState {
             served_name: parts.served_name,
             sources: parts.sources,
             keys: parts.keys,
-            body_limit,
-            door,
+            visitors: Visitors::new(entry.per_address),
+            bodies: Arc::new(Room::new(entry.body_memory)),
+            entry,
             gate: Arc::default(),
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),

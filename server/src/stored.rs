@@ -22,6 +22,7 @@ use crate::state::AppState;
 
 /// Lists stored chat completions: those that the API key asked for itself, or all with the scope `export`.
 #[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
+    security(("api_key" = ["chat"])),
     params(("model" = Option<String>, Query, description = "As sent by the client"),
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
             explode, description = "`metadata[key]=value`, repeatable"),
@@ -55,6 +56,7 @@ pub(crate) async fn list(
 
 /// One stored chat completion.
 #[utoipa::path(get, path = "/v1/chat/completions/{id}", tag = "openai",
+    security(("api_key" = ["chat"])),
     params(("id" = String, Path, description = "The completion's id")),
     responses((status = 200, description = "The completion", body = ChatResponse),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
@@ -76,7 +78,8 @@ pub(crate) struct Update {
 }
 
 /// Replaces a stored completion's metadata.
-#[utoipa::path(post, path = "/v1/chat/completions/{id}", tag = "openai", request_body = Update,
+#[utoipa::path(post, path = "/v1/chat/completions/{id}", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = Update,
     params(("id" = String, Path, description = "The completion's id")),
     responses((status = 200, description = "The completion", body = ChatResponse),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
@@ -114,6 +117,7 @@ impl Deleted {
 
 /// Deletes a stored completion with its feedback.
 #[utoipa::path(delete, path = "/v1/chat/completions/{id}", tag = "openai",
+    security(("api_key" = ["chat"])),
     params(("id" = String, Path, description = "The completion's id")),
     responses((status = 200, description = "Gone", body = Deleted),
         (status = 404, description = "No such stored completion", body = ErrorBody)))]
@@ -145,6 +149,7 @@ pub(crate) struct StoredMessage {
 
 /// The messages that a stored completion answered.
 #[utoipa::path(get, path = "/v1/chat/completions/{id}/messages", tag = "openai",
+    security(("api_key" = ["chat"])),
     params(("id" = String, Path, description = "The completion's id"),
         ("after" = Option<String>, Query, description = "Begin behind this message's id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),

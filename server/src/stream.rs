@@ -96,6 +96,8 @@ enum Phase {
 
 struct Live<F> {
     phase: Phase,
+    /// What came before the head was sent.
+    first: Option<(usize, Event)>,
     events: SelectAll<Tagged>,
     recorder: Option<Recorder>,
     frames: F,
@@ -105,16 +107,29 @@ struct Live<F> {
     cut: CancellationToken,
 }
 
-/// Answers with a stream of server-sent events.
-pub(crate) fn respond<F: Frames + 'static>(
+/// Answers with a stream of server-sent events. It begins with the answer, so that a request that gives its place in
+/// the queue up is told so by its status; after a while without either it begins all the same.
+///
+/// # Errors
+/// 429: the place was given up. 503: the daemon's drain time is over.
+pub(crate) async fn respond<F: Frames + 'static>(
     run: Run,
     frames: F,
     include_usage: bool,
-) -> HttpResponse {
-    let Run { head, events, recorder } = run;
+) -> Result<HttpResponse, ApiError> {
+    let Run { head, mut events, mut recorder } = run;
     let cut = recorder.state.gate.cut.clone();
+    let first = tokio::select! {
+        biased;
+        () = cut.cancelled() => return Err(ApiError::shutting_down()),
+        first = tokio::time::timeout(KEEP_ALIVE, events.next()) => first.ok().flatten(),
+    };
+    if let Some((_, Event::Displaced { retry_after })) = first {
+        return Err(recorder.displaced(retry_after));
+    }
     let live = Live {
         phase: Phase::Opening,
+        first,
         events,
         recorder: Some(recorder),
         frames,
@@ -125,9 +140,9 @@ pub(crate) fn respond<F: Frames + 'static>(
     };
     let mut response = event_stream();
     set_headers(&mut response, &head);
-    response.streaming(stream::unfold(live, |mut live| async move {
+    Ok(response.streaming(stream::unfold(live, |mut live| async move {
         live.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), live))
-    }))
+    })))
 }
 
 /// The head of a stream of events.
@@ -157,6 +172,9 @@ impl<F: Frames> Live<F> {
                     self.frames.open(&mut self.out, index);
                 }
                 self.phase = Phase::Running;
+                if let Some(first) = self.first.take() {
+                    self.take(Some(first));
+                }
             }
             Phase::Running => self.run().await,
             Phase::Closing => {
@@ -207,6 +225,14 @@ impl<F: Frames> Live<F> {
         match event {
             Event::Finished { reason, .. } => self.frames.finish(&mut self.out, index, reason),
             Event::Failed(message) => self.fail(&ApiError::failed(&message)),
+            Event::Displaced { retry_after } => {
+                let recorder = self.recorder.as_mut();
+                let error = recorder.map_or_else(
+                    || ApiError::displaced(retry_after),
+                    |recorder| recorder.displaced(retry_after),
+                );
+                self.fail(&error);
+            }
             event => self.frames.event(&mut self.out, index, &event),
         }
     }

@@ -90,7 +90,8 @@ pub(crate) struct DetokenizeResponse {
 }
 
 /// Token ids of a text or of a conversation.
-#[utoipa::path(post, path = "/v1/tokenize", tag = "openai", request_body = TokenizeRequest,
+#[utoipa::path(post, path = "/v1/tokenize", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = TokenizeRequest,
     responses((status = 200, description = "The ids", body = TokenizeResponse),
         (status = 404, description = "No such model", body = ErrorBody)))]
 pub(crate) async fn tokenize(
@@ -153,7 +154,8 @@ pub(crate) async fn tokenize(
 }
 
 /// The text of token ids.
-#[utoipa::path(post, path = "/v1/detokenize", tag = "openai", request_body = DetokenizeRequest,
+#[utoipa::path(post, path = "/v1/detokenize", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = DetokenizeRequest,
     responses((status = 200, description = "The text", body = DetokenizeResponse),
         (status = 404, description = "No such model", body = ErrorBody)))]
 pub(crate) async fn detokenize(

@@ -21,6 +21,7 @@ use crate::state::AppState;
 /// Lists the answers that wait for a person, newest first. A demonstration through `POST /v1/feedback`
 /// answers one.
 #[utoipa::path(get, path = "/v1/feedback/waiting", tag = "feedback",
+    security(("api_key" = ["export"])),
     params(("after" = Option<InteractionId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20")),
     responses((status = 200, description = "A page", body = List<WaitingView>)))]
@@ -42,6 +43,7 @@ pub(crate) async fn list(
 
 /// Takes an answer out of what waits: it teaches nothing, unless somebody corrects it later.
 #[utoipa::path(post, path = "/v1/feedback/waiting/{id}/discard", tag = "feedback",
+    security(("api_key" = ["feedback"])),
     request_body = Option<Nothing>,
     params(("id" = String, Path, description = "The answer's id"),
         ("x-hone-user" = Option<String>, Header, description = "Who says so; else the API key, or the caller's address")),

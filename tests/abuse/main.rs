@@ -2,5 +2,6 @@
 
 mod adapters;
 mod bounds;
+mod greedy;
 mod mutants;
 mod requests;

@@ -9,3 +9,4 @@ mod models;
 mod service;
 mod stream;
 mod systemd;
+mod tls;

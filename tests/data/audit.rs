@@ -49,7 +49,7 @@ async fn every_change_has_a_row_and_what_changes_nothing_has_none() -> Result<()
     }
     hone.delete(&path).await?.expect(200)?;
     hone.delete(&path).await?.expect(404)?;
-    expected.extend(["interaction.metadata_changed", "interaction.deleted"]);
+    expected.extend(["interaction.metadata_changed", "interaction.erased"]);
 
     let cycle = hone.run_cycle().await?;
     assert_eq!(cycle["verdict"], "skipped", "{cycle}");

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
 use crate::canary::Canary;
-use crate::hone_binary;
+use crate::{Certificates, hone_binary};
 
 /// How a daemon shall be started.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub struct Builder {
     config: String,
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
+    authority: Option<PathBuf>,
 }
 
 impl Builder {
@@ -45,6 +46,13 @@ impl Builder {
         self
     }
 
+    /// Speaks TLS with it, and believes the authority of these.
+    #[must_use]
+    pub fn authority(mut self, files: &Certificates) -> Self {
+        self.authority = Some(files.authority.clone());
+        self
+    }
+
     /// Starts the daemon and waits until it is ready.
     ///
     /// # Errors
@@ -62,10 +70,13 @@ impl Builder {
     pub fn prepare(self) -> Result<Hone> {
         let folder = tempfile::tempdir()?;
         fs_err::write(folder.path().join("hone.toml"), &self.config)?;
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let authority = self.authority.map(fs_err::read).transpose()?;
+        let trusted = authority.as_deref().map(reqwest::Certificate::from_pem).transpose()?;
+        let scheme = if trusted.is_some() { "https" } else { "http" };
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only(trusted).build()?;
         let Self { arguments, environment, .. } = self;
         let canary = Canary::default();
-        Ok(Hone { folder, arguments, environment, http, port: 0, child: None, canary })
+        Ok(Hone { folder, arguments, environment, http, scheme, port: 0, child: None, canary })
     }
 }
 
@@ -77,6 +88,7 @@ pub struct Hone {
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
     http: reqwest::Client,
+    scheme: &'static str,
     port: u16,
     child: Option<Child>,
     canary: Canary,
@@ -234,7 +246,7 @@ impl Hone {
     /// The URL of a path.
     #[must_use]
     pub fn at(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     /// The data folder.

@@ -14,6 +14,7 @@
 
 mod binary;
 mod canary;
+mod certificates;
 mod client;
 mod daemon;
 pub mod files;
@@ -21,5 +22,6 @@ pub mod python;
 pub mod workload;
 
 pub use binary::{hone_binary, talk};
+pub use certificates::Certificates;
 pub use client::{Answer, Reply};
 pub use daemon::{Builder, Hone};

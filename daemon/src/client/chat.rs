@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn chunks_become_an_answer() {
-        let client = Client::new("http://127.0.0.1:1", None).unwrap();
+        let client = Client::new("http://127.0.0.1:1", None, None).unwrap();
         let mut answer = Answer::default();
         for chunk in [
             r#"{"id":"chatcmpl-1","choices":[{"delta":{"role":"assistant"}}],"usage":null}"#,
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_error_in_the_middle_is_told() {
-        let client = Client::new("http://127.0.0.1:1", None).unwrap();
+        let client = Client::new("http://127.0.0.1:1", None, None).unwrap();
         let body =
             r#"{"error":{"message":"It broke.","type":"server_error","param":null,"code":null}}"#;
         let error = client.take(&mut Answer::default(), body.as_bytes()).unwrap_err();

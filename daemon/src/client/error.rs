@@ -39,8 +39,29 @@ pub enum ClientError {
         /// How.
         reason: String,
     },
+    /// There is TLS, and it is not to be trusted; or there is none.
+    #[error(
+        "the connection to {url} is not to be trusted ({reason}); --ca names the file of the authority that signed \
+         its certificate"
+    )]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// What TLS says.
+        reason: String,
+    },
+    /// A file of authorities that is none.
+    #[error("{} has no authorities for --ca: {reason}", file.display())]
+    Authority {
+        /// The file.
+        file: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Not an address.
-    #[error("`{url}` is not an address; it looks like http://127.0.0.1:8080")]
+    #[error(
+        "`{url}` is not an address; it looks like http://127.0.0.1:8080 or https://hone.example.com"
+    )]
     Address {
         /// What was given.
         url: String,

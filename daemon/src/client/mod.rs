@@ -1,6 +1,7 @@
 //! A client of Hone's own HTTP API, for the commands.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -16,6 +17,7 @@ mod chat;
 mod error;
 pub mod path;
 mod sse;
+mod trust;
 
 pub use chat::{Answer, ChatCall};
 pub use error::ClientError;
@@ -40,25 +42,29 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the daemon at `url`. No connection is made yet.
+    /// A client of the daemon at `url`, which believes the authorities in the file `ca`, or without one this
+    /// machine's. No connection is made yet.
     ///
     /// # Errors
-    /// `url` is not an http address, or `key` cannot stand in a header.
-    pub fn new(url: &str, key: Option<&str>) -> Result<Self, ClientError> {
+    /// `url` is not an http or https address, `key` cannot stand in a header, or `ca` cannot be used.
+    pub fn new(url: &str, key: Option<&str>, ca: Option<&Path>) -> Result<Self, ClientError> {
         if key.is_some_and(|key| HeaderValue::from_str(key).is_err()) {
             return Err(ClientError::Key);
         }
         let url = url.trim_end_matches('/').to_owned();
-        let is_address = reqwest::Url::parse(&url).is_ok_and(|url| url.scheme() == "http");
+        let is_address =
+            reqwest::Url::parse(&url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
         // A daemon on this machine must not be looked for behind a proxy.
+        if !is_address {
+            return Err(ClientError::Address { url });
+        }
         let http = reqwest::Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .build();
-        match http {
-            Ok(http) if is_address => Ok(Self { http, url, key: key.map(str::to_owned) }),
-            _ => Err(ClientError::Address { url }),
+            .tcp_nodelay(true);
+        match trust::believe(http, &url, ca)?.build() {
+            Ok(http) => Ok(Self { http, url, key: key.map(str::to_owned) }),
+            Err(error) => Err(ClientError::Untrusted { url, reason: innermost(&error) }),
         }
     }
 
@@ -165,7 +171,9 @@ impl Client {
     /// Sends; anything but a success becomes the daemon's own words.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|error| {
-            if error.is_connect() || error.is_timeout() {
+            if let Some(reason) = trust::refusal(&error) {
+                ClientError::Untrusted { url: self.url.clone(), reason }
+            } else if error.is_connect() || error.is_timeout() {
                 ClientError::Unreachable { url: self.url.clone() }
             } else {
                 self.broken(&error)
@@ -255,22 +263,22 @@ mod tests {
     #[tokio::test]
     async fn nobody_at_home_says_how_to_start() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let client = Client::new(&format!("http://{free}/"), None).unwrap();
+        let client = Client::new(&format!("http://{free}/"), None, None).unwrap();
         let error = client.get::<Value>("/v1/models").await.unwrap_err();
         assert!(error.to_string().contains("hone serve"), "{error}");
     }
 
     #[test]
     fn an_address_must_be_one() {
-        assert!(Client::new("localhost:8080", None).is_err());
-        assert!(Client::new("http://[::1]:8080/", None).is_ok());
+        assert!(Client::new("localhost:8080", None, None).is_err());
+        assert!(Client::new("http://[::1]:8080/", None, None).is_ok());
     }
 
     #[test]
     fn a_key_fits_in_a_header_and_is_not_repeated() {
-        assert!(Client::new("http://localhost:8080", Some("hone-abc")).is_ok());
+        assert!(Client::new("http://localhost:8080", Some("hone-abc"), None).is_ok());
         let error =
-            Client::new("http://localhost:8080", Some("hone-abc\n")).unwrap_err().to_string();
+            Client::new("http://localhost:8080", Some("hone-abc\n"), None).unwrap_err().to_string();
         assert!(error.contains("HONE_API_KEY") && !error.contains("hone-abc"), "{error}");
     }
 }

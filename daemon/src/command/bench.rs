@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt, stream};
 use hone_api::interaction::SamplingParams;
 use hone_api::{AdapterId, InteractionId};
-use hone_engine::{Engine, EngineConfig, Event, Generate, Priority, Request, Target};
+use hone_engine::{Engine, EngineConfig, Event, Generate, Party, Priority, Request, Target};
 use hone_trainer::BenchShape;
 use serde::Serialize;
 use serde_json::json;
@@ -176,6 +176,8 @@ async fn one(
         target,
         echo_logprobs: false,
         priority: Priority::Interactive,
+        // Each one a caller of its own: together they may use all there is.
+        party: Party { caller: number as u64, user: 0 },
     })?;
     let mut times = Vec::new();
     while let Some(event) = generation.next().await {
@@ -184,6 +186,7 @@ async fn one(
                 times.push(last.elapsed());
                 last = Instant::now();
             }
+            Event::Displaced { .. } => return Err(anyhow::anyhow!("the queue is full").into()),
             Event::Failed(reason) => return Err(anyhow::anyhow!(reason).into()),
             _ => {}
         }

@@ -67,11 +67,12 @@ impl Context {
     /// A client of the daemon that `--url` names.
     ///
     /// # Errors
-    /// The URL is none.
+    /// The URL is none, or the authorities are not.
     pub fn client(&self) -> Result<Client, Failure> {
         Client::new(
             self.global.url.as_deref().unwrap_or(DEFAULT_URL),
             self.global.api_key.as_deref(),
+            self.global.ca.as_deref(),
         )
         .map_err(|error: ClientError| Failure::Usage(error.to_string()))
     }

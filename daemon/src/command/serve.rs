@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
             _ = signals.next() => return Ok(()),
         };
         running.stop_on(signals);
-        let url = format!("http://{}", running.address());
+        let url = running.url().to_owned();
         if output.is_json() {
             output.value(&serde_json::json!({"ready": true, "url": url, "model": name}))?;
         }

@@ -51,7 +51,7 @@ impl Host {
         // A group of its own: Ctrl-C reaches the demo, which then ends the daemon in order.
         command.stdout(Stdio::null()).stderr(log).process_group(0);
         let child = command.spawn().context("the daemon does not start")?;
-        let client = Client::new(&format!("http://127.0.0.1:{port}"), None)?;
+        let client = Client::new(&format!("http://127.0.0.1:{port}"), None, None)?;
         let mut host = Self { child: Some(child), folder: Some(folder), client };
         host.until_ready().await?;
         Ok(host)

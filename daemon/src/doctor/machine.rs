@@ -74,8 +74,13 @@ pub(super) async fn address(
             ),
         };
     }
-    let url = context.global.url.clone().unwrap_or_else(|| format!("http://{listen}"));
-    let asked = match Client::new(&url, context.global.api_key.as_deref()) {
+    let certificate = &config.server.tls_certificate;
+    let speaks_tls = !certificate.as_os_str().is_empty();
+    let scheme = if speaks_tls { "https" } else { "http" };
+    let url = context.global.url.clone().unwrap_or_else(|| format!("{scheme}://{listen}"));
+    // Who reads the settings knows the certificate, whoever signed it.
+    let authority = context.global.ca.as_deref().or(speaks_tls.then_some(certificate.as_path()));
+    let asked = match Client::new(&url, context.global.api_key.as_deref(), authority) {
         Ok(client) => client.get::<Value>("/readyz").await,
         Err(error) => Err(error),
     };

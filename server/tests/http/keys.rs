@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::test::TestRequest;
-use hone_server::Options;
 use serde_json::{Value, json};
 
+use crate::setup::options;
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
@@ -116,6 +116,27 @@ fn registered() -> BTreeSet<(String, String)> {
 }
 
 #[actix_web::test]
+async fn the_description_tells_what_each_route_asks_for() {
+    let document = World::new().get("/openapi.json").await.ok();
+    let scheme = &document["components"]["securitySchemes"]["api_key"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
+    let mut described = 0;
+    for (method, path, needs) in ROUTES.iter().filter(|(_, _, needs)| *needs != "405") {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        let expected = match *needs {
+            "public" => Value::Null,
+            "any" => json!([{"api_key": []}]),
+            scope => json!([{"api_key": [scope]}]),
+        };
+        assert!(operation.is_object(), "{method} {path} is not described");
+        assert_eq!(operation["security"], expected, "{method} {path}");
+        described += 1;
+    }
+    let all = document["paths"].as_object().unwrap().values();
+    assert_eq!(all.map(|item| item.as_object().unwrap().len()).sum::<usize>(), described);
+}
+
+#[actix_web::test]
 async fn every_route_asks_for_what_is_declared() {
     let (world, admin) = guarded().await;
     let mut keys = Vec::new();
@@ -216,15 +237,7 @@ async fn a_key_is_told_once_and_revoked_at_once() {
 #[actix_web::test]
 async fn who_may_not_is_refused_before_the_body_comes() {
     let (world, _) = guarded().await;
-    let options = Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        workers: 1,
-        hosts: Vec::new(),
-        cors_origins: Vec::new(),
-        body_limit: 64 << 10,
-        drain: Duration::from_secs(5),
-    };
-    let server = hone_server::run(world.parts.clone(), &options).unwrap();
+    let server = hone_server::run(world.parts.clone(), &options()).unwrap();
     let address = server.address();
     let refused = tokio::task::spawn_blocking(move || {
         let mut client = TcpStream::connect(address).unwrap();

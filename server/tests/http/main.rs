@@ -5,11 +5,15 @@
 mod adapters;
 mod chat;
 mod completions;
+mod desk;
 mod door;
+mod entry;
 mod feedback;
 mod keys;
 mod operation;
 mod privacy;
 mod refusals;
+mod setup;
 mod stream;
+mod tls;
 mod world;

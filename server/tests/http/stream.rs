@@ -14,6 +14,7 @@ use hone_model::Model;
 use hone_server::Options;
 use serde_json::{Value, json};
 
+use crate::setup::options;
 use crate::world::{World, events, eventually, tiny};
 
 fn ask(more: Value) -> Value {
@@ -229,15 +230,28 @@ async fn a_full_queue_says_when_to_come_back() {
     assert!(figures.contains("hone_requests_rejected_total{reason=\"queue_full\"} 2"), "{figures}");
 }
 
+#[actix_web::test]
+async fn who_gives_a_place_up_hears_it_as_if_it_had_had_none() {
+    let displaced = Event::Displaced { retry_after: Duration::from_secs(3) };
+    let engine = Scripted { events: vec![displaced], ..Scripted::default() };
+    let world = World::with_engine(Arc::new(engine));
+    for stream in [false, true] {
+        let reply = world.post("/v1/chat/completions", &ask(json!({"stream": stream}))).await;
+        let error = reply.error(429);
+        assert_eq!(
+            (&error["code"], &error["type"]),
+            (&json!("queue_full"), &json!("rate_limit_error"))
+        );
+        assert_eq!(reply.header("retry-after"), "3");
+    }
+    let kept = world.get("/v1/interactions").await.ok();
+    assert_eq!(kept["data"], json!([]), "nothing of it is kept");
+    let figures = world.get("/metrics").await.text;
+    assert!(figures.contains("hone_requests_rejected_total{reason=\"queue_full\"} 2"), "{figures}");
+}
+
 fn serve(world: &World, drain: Duration) -> hone_server::Running {
-    let options = Options {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        workers: 1,
-        hosts: Vec::new(),
-        cors_origins: Vec::new(),
-        body_limit: 64 << 10,
-        drain,
-    };
+    let options = Options { drain, ..options() };
     hone_server::run(world.parts.clone(), &options).unwrap()
 }
 

@@ -52,7 +52,7 @@ async fn a_user_goes_with_what_she_asked_and_said_and_nobody_else_does() {
     // Unfinished until the receipt is there, also after a restart.
     store.close().await;
     let store = open(folder.path());
-    assert_eq!(store.erasures().await.unwrap(), [begun.clone()]);
+    assert_eq!(store.erasures().await.unwrap(), std::slice::from_ref(&begun));
     let receipt = ErasureView {
         id: begun.id,
         object: "erasure".to_owned(),
