@@ -32,7 +32,7 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::erase;
-use crate::journal::{is_over, no_data};
+use crate::journal::{Decision, is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
@@ -166,12 +166,33 @@ impl Cycles {
     /// # Errors
     /// [`StartError`]
     pub async fn start(&self, trigger: Trigger) -> Result<CycleView, StartError> {
+        let cycle = CycleView::queued(trigger, UnixMillis::now());
+        self.enqueue(cycle, None).await
+    }
+
+    /// The same by hand; `actor` asks for it.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn ask_for(&self, actor: String) -> Result<CycleView, StartError> {
+        let cycle = CycleView::queued(Trigger::Manual, UnixMillis::now());
+        let asked = told::asked_for(&cycle, actor);
+        self.enqueue(cycle, Some(asked)).await
+    }
+
+    async fn enqueue(
+        &self,
+        cycle: CycleView,
+        asked: Option<Decision>,
+    ) -> Result<CycleView, StartError> {
         let _one_at_a_time = self.queueing.lock().await;
         if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
             return Err(StartError::Waiting(waiting.id));
         }
-        let cycle = CycleView::queued(trigger, UnixMillis::now());
-        self.parts.store.insert_cycle(cycle.clone()).await?;
+        match asked {
+            Some(asked) => self.parts.journal.begin(&cycle, asked).await?,
+            None => self.parts.store.insert_cycle(cycle.clone()).await?,
+        }
         self.come.notify_one();
         Ok(cycle)
     }
