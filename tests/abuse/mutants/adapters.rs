@@ -15,7 +15,7 @@ use hone_api::adapter::Provenance;
 use hone_api::interaction::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
-use hone_engine::{Engine, EngineConfig, Event, Generate, Priority, Request, Target};
+use hone_engine::{Engine, EngineConfig, Event, Generate, Party, Priority, Request, Target};
 use hone_model::{Model, ModelConfig, Source, WeightFormat};
 use hone_tests::Hone;
 use serde_json::json;
@@ -125,6 +125,7 @@ fn answer(engine: &Engine, id: AdapterId) -> Result<()> {
         target: Target::Exact(id),
         echo_logprobs: false,
         priority: Priority::Interactive,
+        party: Party::default(),
     })?;
     while let Some(event) = generation.blocking_next() {
         match event {
