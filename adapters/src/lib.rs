@@ -37,6 +37,7 @@ pub use error::{Error, Result};
 pub use import::Import;
 pub use lookup::lookup;
 pub use manifest::Manifest;
+pub use open::Warning;
 pub use peft::CONFIG;
 pub use pointer::LivePointer;
 pub use refusal::Refusal;

@@ -16,13 +16,32 @@ use crate::pointer::LIVE;
 use crate::servable::{check_servable, is_shortage};
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc};
 
+/// What was found to be wrong, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warning {
+    /// What is wrong, and what was done.
+    pub text: String,
+    /// An adapter that stays as it is, so that it is found again at each start. `None`: it is mended now.
+    pub unusable: Option<AdapterId>,
+}
+
+impl Warning {
+    const fn mended(text: String) -> Self {
+        Self { text, unusable: None }
+    }
+
+    const fn unusable(id: AdapterId, text: String) -> Self {
+        Self { text, unusable: Some(id) }
+    }
+}
+
 /// A data directory, made consistent.
 pub(crate) struct Opened {
     pub(crate) root: PathBuf,
     pub(crate) drop_dir: PathBuf,
     pub(crate) pointer: LivePointer,
     pub(crate) manifests: BTreeMap<AdapterId, Manifest>,
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Reads the directory and repairs it. The order matters: remains first, then the manifests, then
@@ -49,14 +68,14 @@ pub(crate) fn open(data_dir: &Path, base: &BaseShape) -> Result<Opened> {
     opened.check_live(base, &live_path)?;
     opened.reconcile()?;
     for warning in &opened.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!("{}", warning.text);
     }
     Ok(opened)
 }
 
 fn read_manifests(
     root: &Path,
-    warnings: &mut Vec<String>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<BTreeMap<AdapterId, Manifest>> {
     let mut manifests = BTreeMap::new();
     for (id, dir) in adapter_dirs(root)? {
@@ -66,7 +85,7 @@ fn read_manifests(
                 manifests.insert(id, manifest);
             }
             Err(Error::Io(error)) if is_shortage(&error) => return Err(Error::Io(error)),
-            Err(error) => warnings.push(format!("left out: {error}")),
+            Err(error) => warnings.push(Warning::unusable(id, format!("left out: {error}"))),
         }
     }
     Ok(manifests)
@@ -112,10 +131,10 @@ impl Opened {
             canary: None,
             changed_at: now,
         };
-        self.warnings.push(format!(
+        self.warnings.push(Warning::mended(format!(
             "{LIVE} could not be used ({why}); by the manifests {} serves",
             label(self.pointer.live)
-        ));
+        )));
         Ok(self.pointer.write(path)?)
     }
 
@@ -138,10 +157,11 @@ impl Opened {
         if let Some(error) = live_problem {
             let to = old.previous.filter(|_| previous_problem.is_none());
             self.pointer = old.moved(to, UnixMillis::now());
-            self.warnings
-                .push(format!("{} serves instead of the live adapter: {error}", label(to)));
-        } else if let Some(error) = previous_problem {
-            self.warnings.push(format!("the previous adapter cannot be rolled back to: {error}"));
+            let text = format!("{} serves instead of the live adapter: {error}", label(to));
+            self.warnings.push(Warning::mended(text));
+        } else if let (Some(id), Some(error)) = (old.previous, previous_problem) {
+            let text = format!("the previous adapter cannot be rolled back to: {error}");
+            self.warnings.push(Warning::unusable(id, text));
         }
         // An adapter of another base comes back with that base; one that is gone does not.
         if self.pointer.previous.is_some_and(|id| !self.manifests.contains_key(&id)) {

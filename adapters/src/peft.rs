@@ -16,7 +16,6 @@ pub(crate) const MAX_CONFIG: u64 = 1 << 20;
 /// Options that would change the arithmetic, each with the words for it. They must be absent or
 /// neutral (null, false, 0, empty).
 const UNSUPPORTED: [&str; 13] = [
-    "use_dora",
     "lora_bias",
     "fan_in_fan_out",
     "modules_to_save",
@@ -26,10 +25,14 @@ const UNSUPPORTED: [&str; 13] = [
     "trainable_token_indices",
     "target_parameters",
     "alora_invocation_tokens",
-    "use_qalora",
-    "use_bdlora",
     "megatron_config",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
 ];
+/// How PEFT names the options that switch another arithmetic on (`use_dora`). One that is not known yet must not be
+/// passed over either; `use_rslora` is applied, and read before.
+const SWITCHES: &str = "use_";
 
 /// What Hone takes from the configuration.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,8 +76,9 @@ pub(crate) fn parse(json: &[u8], max_rank: usize) -> Result<PeftConfig, Refusal>
     if let Some(bias) = raw.bias.filter(|bias| bias != "none") {
         return Err(unsupported("bias", &bias));
     }
-    for name in UNSUPPORTED {
-        if let Some(value) = raw.rest.get(name).filter(|value| !is_neutral(value)) {
+    for (name, value) in &raw.rest {
+        let counts = name.starts_with(SWITCHES) || UNSUPPORTED.contains(&name.as_str());
+        if counts && !is_neutral(value) {
             return Err(unsupported(name, &value.to_string()));
         }
     }
@@ -97,7 +101,10 @@ pub(crate) fn parse(json: &[u8], max_rank: usize) -> Result<PeftConfig, Refusal>
 }
 
 fn unsupported(option: &str, value: &str) -> Refusal {
-    Refusal::Unsupported { option: option.to_owned(), value: value.chars().take(80).collect() }
+    Refusal::Unsupported {
+        option: option.chars().take(80).collect(),
+        value: value.chars().take(80).collect(),
+    }
 }
 
 fn is_neutral(value: &Value) -> bool {
@@ -136,6 +143,8 @@ mod tests {
     fn what_cannot_be_applied_is_refused_by_name() {
         for (option, value) in [
             ("use_dora", Value::Bool(true)),
+            ("use_what_comes_next", Value::Bool(true)),
+            ("kasa_config", serde_json::json!({"beta": 1e-4})),
             ("bias", "all".into()),
             ("peft_type", "IA3".into()),
             ("task_type", "SEQ_CLS".into()),

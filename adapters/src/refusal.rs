@@ -131,6 +131,16 @@ pub enum Refusal {
         /// The bound.
         max: f64,
     },
+    /// One half is beyond any honest size, whatever the other one is.
+    #[error("tensor `{tensor}` has weights of {size:.1e} on average, more than {max}")]
+    HugeHalf {
+        /// The tensor.
+        tensor: String,
+        /// Root mean square of its weights.
+        size: f64,
+        /// The bound.
+        max: f64,
+    },
     /// Every product of a pair is zero.
     #[error("it changes nothing: in every pair one half is zero; was it trained?")]
     NoEffect,

@@ -14,7 +14,7 @@ use crate::fs::{check_adapter_name, confine, remove_dir, sync_dir};
 use crate::pointer::LIVE;
 use crate::reserve::Reserve;
 use crate::servable::check_servable;
-use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc, state};
+use crate::{BaseShape, Error, LivePointer, Manifest, Result, Warning, gc, state};
 
 /// The adapters of one data directory. Only one process may have it open for writing.
 ///
@@ -35,7 +35,7 @@ pub struct Registry {
     files: RwLock<()>,
     /// Held while a folder is staged, so that the collector leaves it alone.
     pub(crate) staging: Mutex<()>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug)]
@@ -104,9 +104,9 @@ impl Registry {
         })
     }
 
-    /// What [`Registry::open`] had to repair or leave out, in words.
+    /// What [`Registry::open`] had to repair or leave out.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 

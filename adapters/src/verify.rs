@@ -34,11 +34,14 @@ pub struct Limits {
     /// The largest root mean square of one layer's change `scaling · B·A`, estimated from
     /// above. Weights of language models have 0.01 to 0.1.
     pub change: f64,
+    /// The largest root mean square of one half. Where one is huge the product with it overflows on some prompts, though
+    /// the other half is so tiny that the change is a small one.
+    pub half: f64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { rank: 256, scaling: 64.0, change: 4.0 }
+        Self { rank: 256, scaling: 64.0, change: 4.0, half: 1e4 }
     }
 }
 
@@ -342,6 +345,13 @@ fn judge(
     let mut effect = false;
     for Pair { layer, module, a, b } in pairs {
         let (inputs, outputs) = base.modules.get(module).copied().unwrap_or_default();
+        for (half, size, width) in [('A', norms[*a], inputs), ('B', norms[*b], outputs)] {
+            let size = size / ((width * config.rank) as f64).sqrt();
+            if size > limits.half {
+                let tensor = tensor_name(*layer, module, half);
+                return Err(Refusal::HugeHalf { tensor, size, max: limits.half });
+            }
+        }
         // ‖B·A‖ ≤ ‖B‖·‖A‖
         let change = config.scaling * norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
         if !change.is_finite() || change > limits.change {

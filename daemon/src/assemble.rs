@@ -68,7 +68,16 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         journal.audit(repaired("base.repaired", "base", repair)).await?;
     }
     for warning in registry.warnings() {
-        journal.audit(repaired("registry.repaired", "adapters", warning)).await?;
+        match warning.unusable {
+            // It is found at each start, and told once.
+            Some(id) => {
+                let decision = repaired("adapter.unusable", &id.to_string(), &warning.text);
+                journal.audit_once(decision).await?;
+            }
+            None => {
+                journal.audit(repaired("registry.repaired", "adapters", &warning.text)).await?;
+            }
+        }
     }
     import::tell_of_strangers(&registry, &store, &journal).await?;
     let generate: Arc<dyn Generate> = engine.clone();

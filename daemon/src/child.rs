@@ -27,6 +27,10 @@ const CHECKPOINT_TIME: Duration = Duration::from_secs(10);
 /// How much of what the child says on stderr is kept for the reason.
 const REASON_BYTES: usize = 4096;
 
+/// How much sooner than others the kernel ends the training process when memory runs out, of -1000 to 1000: a run is tried
+/// again, an answer is not.
+const FIRST_TO_GO: &str = "900";
+
 /// How a training process is run.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -98,6 +102,11 @@ async fn run(
     {
         tracing::warn!(%error, "the training process keeps the daemon's priority");
     }
+    if let Some(pid) = pid
+        && let Err(error) = fs_err::write(oom_score_path(pid), FIRST_TO_GO)
+    {
+        tracing::warn!(%error, "the kernel may end the daemon before the training process");
+    }
     let _tie = child.stdin.take(); // dropped when this function ends, however it ends
     let mut out = child.stdout.take().map(|out| BufReader::new(out).lines());
     let mut err = child.stderr.take();
@@ -149,6 +158,10 @@ async fn run(
             reason.map(|reason| format!(", last words: {reason}")).unwrap_or_default()
         )),
     })
+}
+
+fn oom_score_path(pid: Pid) -> String {
+    format!("/proc/{}/oom_score_adj", pid.as_raw_nonzero())
 }
 
 /// The last line that says something. What a panic adds about traces does not.
@@ -252,6 +265,16 @@ mod tests {
         let (how, lines) = ended(script, LIMITS, &never).await;
         assert_eq!(how, Ended::Done);
         assert_eq!(lines, ["one", "5"]);
+    }
+
+    #[tokio::test]
+    async fn the_child_is_the_first_to_go_when_memory_runs_out() {
+        let never = CancellationToken::new();
+        let script = "until grep -qx 900 /proc/$$/oom_score_adj; do sleep 0.01; done; echo so";
+        let (how, lines) = ended(script, LIMITS, &never).await;
+        assert_eq!((how, lines), (Ended::Done, vec!["so".to_owned()]));
+        let own = fs_err::read_to_string("/proc/self/oom_score_adj").unwrap();
+        assert_ne!(own.trim(), FIRST_TO_GO, "the daemon stays as it is");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use hone_api::adapter::{AdapterView, LiveView, Provenance};
-use hone_api::cycle::{CycleEvent, CycleView, NextCycle, Trigger};
+use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
 use hone_api::erasure::{ErasureView, RecallView, Subject};
 use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::waiting::WaitingView;
@@ -151,19 +151,6 @@ impl Operator {
         Ok(())
     }
 
-    /// Who asked for a cycle, or stopped it: its own rows tell what became of it. It is done already, so a
-    /// disk that is full does not make it a failure.
-    async fn note(&self, caller: &Caller, action: &'static str, id: CycleId) {
-        let decision = Decision {
-            actor: caller.actor(),
-            action,
-            subject: id.to_string(),
-            reason: "by hand".to_owned(),
-            data: json!({}),
-        };
-        self.parts.journal.audit_or_owe(decision).await;
-    }
-
     async fn load_lora(&self, caller: &Caller, load: LoadLora) -> ControlResult<()> {
         let holder = self.parts.registry.get(&AdapterRef::Name(load.name.clone())).ok();
         let Some(old) = holder else {
@@ -213,13 +200,10 @@ impl Operator {
 impl Control for Operator {
     fn start_cycle(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<CycleView>> {
         self.to_the_end(caller, |this, caller| async move {
-            let started =
-                this.cycles.start(Trigger::Manual).await.map_err(|error| match error {
-                    StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
-                    StartError::Store(error) => Error::from(error).into(),
-                })?;
-            this.note(&caller, "cycle.asked_for", started.id).await;
-            Ok(started)
+            this.cycles.ask_for(caller.actor()).await.map_err(|error| match error {
+                StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
+                StartError::Store(error) => Error::from(error).into(),
+            })
         })
     }
 
@@ -283,7 +267,15 @@ impl Control for Operator {
                 CancelError::Over(_) => ControlError::Conflict(error.to_string()),
                 CancelError::Store(error) => Error::from(error).into(),
             })?;
-            this.note(&caller, "cycle.told_to_stop", id).await;
+            // It is done already, so a disk that is full does not make it a failure.
+            let decision = Decision {
+                actor: caller.actor(),
+                action: "cycle.told_to_stop",
+                subject: id.to_string(),
+                reason: "by hand".to_owned(),
+                data: json!({}),
+            };
+            this.parts.journal.audit_or_owe(decision).await;
             Ok(stopping)
         })
     }

@@ -5,6 +5,7 @@
 //! daemon that was killed anywhere goes on at the step that had not ended, and repeats nothing that
 //! had. One cycle runs at a time, and one more may wait.
 
+mod ask;
 mod attempt;
 mod decide;
 mod evaluate;
@@ -36,6 +37,7 @@ use crate::journal::{is_over, no_data};
 use crate::parts::Parts;
 use crate::sentence;
 
+pub use ask::StartError;
 pub use select::{policy, teaching};
 pub use start::GOES_ON_FROM;
 
@@ -101,19 +103,6 @@ impl Work<'_> {
     }
 }
 
-/// Why a cycle cannot be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// One more would learn from what the waiting one learns from.
-    #[error(
-        "{0} waits already for the one that runs; follow it, or cancel it with `hone cycle cancel`"
-    )]
-    Waiting(CycleId),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] hone_store::Error),
-}
-
 /// Why a cycle cannot be cancelled.
 #[derive(Debug, thiserror::Error)]
 pub enum CancelError {
@@ -159,21 +148,6 @@ impl Cycles {
     /// Rings when a cycle ends. For one listener, who may be busy meanwhile: the ring is kept.
     pub fn ended(&self) -> Arc<Notify> {
         Arc::clone(&self.ended)
-    }
-
-    /// Starts a cycle, or lets it wait for the one that runs; at most one waits.
-    ///
-    /// # Errors
-    /// [`StartError`]
-    pub async fn start(&self, trigger: Trigger) -> Result<CycleView, StartError> {
-        let _one_at_a_time = self.queueing.lock().await;
-        if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
-            return Err(StartError::Waiting(waiting.id));
-        }
-        let cycle = CycleView::queued(trigger, UnixMillis::now());
-        self.parts.store.insert_cycle(cycle.clone()).await?;
-        self.come.notify_one();
-        Ok(cycle)
     }
 
     /// Stops a cycle that waits or runs. One that runs ends within the time of a checkpoint.

@@ -56,6 +56,15 @@ impl Journal {
         Self { store, bell: watch::Sender::new(0), owed, owing }
     }
 
+    /// Stores a cycle that somebody asked for, and notes who, in one commit.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn begin(&self, cycle: &CycleView, asked: Decision) -> Result<()> {
+        self.pay().await?;
+        self.store.insert_asked_cycle(cycle.clone(), entry(asked)).await
+    }
+
     /// Writes where a cycle stands.
     ///
     /// # Errors

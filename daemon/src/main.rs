@@ -20,6 +20,7 @@ mod command;
 mod compare;
 mod control;
 mod controls;
+mod core_dump;
 mod cycle;
 mod database;
 mod demo;

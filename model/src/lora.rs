@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use safetensors::SafeTensors;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -199,6 +200,20 @@ struct RawConfig {
 }
 
 impl RawConfig {
+    /// Options that ask for nothing (null, false, 0, empty) are as if they were not there, of whatever type.
+    fn parse(json: &[u8]) -> serde_json::Result<Self> {
+        let mut options: Map<String, Value> = serde_json::from_slice(json)?;
+        options.retain(|_, value| match value {
+            Value::Null => false,
+            Value::Bool(set) => *set,
+            Value::Number(number) => number.as_f64() != Some(0.0),
+            Value::String(text) => !text.is_empty(),
+            Value::Array(list) => !list.is_empty(),
+            Value::Object(table) => !table.is_empty(),
+        });
+        serde_json::from_value(Value::Object(options))
+    }
+
     fn refuse_unsupported(&self) -> Result<(), Error> {
         let refuse = |what: &str, supported: &str| {
             Err(Error::Unsupported { what: what.into(), supported: supported.into() })
@@ -245,8 +260,7 @@ impl Adapter {
     pub fn load(dir: &Path, config: &ModelConfig) -> Result<Self, Error> {
         let path = dir.join("adapter_config.json");
         let json = fs_err::read(&path).map_err(Error::io(&path))?;
-        let raw: RawConfig =
-            serde_json::from_slice(&json).map_err(|e| Error::invalid("adapter_config.json", e))?;
+        let raw = RawConfig::parse(&json).map_err(|e| Error::invalid("adapter_config.json", e))?;
         raw.refuse_unsupported()?;
         let name = "adapter_model.safetensors";
         let path = dir.join(name);

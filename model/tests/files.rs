@@ -186,6 +186,22 @@ fn adapter_kinds_beyond_lora_are_refused_by_name() {
 }
 
 #[test]
+fn options_that_ask_for_nothing_are_no_fault() {
+    let folder = copy(&peft());
+    let path = folder.path().join("adapter_config.json");
+    let json = std::fs::read(&path).unwrap();
+    for option in ["use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save"]
+    {
+        for nothing in [serde_json::json!(null), serde_json::json!(0), serde_json::json!([])] {
+            let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            json[option] = nothing;
+            std::fs::write(&path, json.to_string()).unwrap();
+            Adapter::load(folder.path(), &config()).unwrap();
+        }
+    }
+}
+
+#[test]
 fn an_adapter_names_itself_by_its_bytes() {
     let adapter = Adapter::load(&peft(), &config()).unwrap();
     assert_eq!((adapter.rank(), adapter.alpha()), (8, 16.0));

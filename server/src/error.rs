@@ -319,7 +319,10 @@ impl From<hone_model::Error> for ApiError {
             E::ContextFull { .. } => {
                 Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
             }
-            E::Mismatch { .. }
+            // The only files that are read while requests are answered are an adapter's.
+            E::Invalid { .. }
+            | E::Unsupported { .. }
+            | E::Mismatch { .. }
             | E::Shape { .. }
             | E::NotFinite { .. }
             | E::MissingTensor { .. } => {

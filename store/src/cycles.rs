@@ -7,6 +7,23 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
 use crate::interactions::{Order, Page};
+use crate::{AuditEntry, Store, audit};
+
+impl Store {
+    /// Stores a new cycle together with the row of the audit trail that says who asked for it: a kill leaves both or
+    /// neither.
+    ///
+    /// # Errors
+    /// [`Error::Duplicate`] if the id is taken, and those of the disk; nothing is written then.
+    pub async fn insert_asked_cycle(&self, cycle: CycleView, entry: AuditEntry) -> Result<()> {
+        self.writer
+            .write(move |c| {
+                insert(c, &cycle)?;
+                audit::append(c, &entry)
+            })
+            .await
+    }
+}
 
 pub(crate) fn insert(connection: &Connection, cycle: &CycleView) -> Result<()> {
     connection

@@ -3,4 +3,5 @@
 mod adapters;
 mod bounds;
 mod greedy;
+mod mutants;
 mod requests;

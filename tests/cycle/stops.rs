@@ -46,6 +46,40 @@ async fn in_training(hone: &Hone) -> Result<String> {
     bail!("no training within two minutes: {}", hone.log()?)
 }
 
+/// What the kernel says of a process, `what` being a file below `/proc/<pid>`.
+fn kernel_says(pid: u32, what: &str) -> Result<String> {
+    Ok(fs_err::read_to_string(format!("/proc/{pid}/{what}"))?.trim().to_owned())
+}
+
+/// The processes that a process has started.
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs_err::read_dir(format!("/proc/{pid}/task"))? {
+        let list = fs_err::read_to_string(thread?.path().join("children")).unwrap_or_default();
+        found.extend(list.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Ok(found)
+}
+
+#[tokio::test]
+async fn the_training_process_goes_first_and_leaves_no_core() -> Result<()> {
+    let hone = with_feedback().await?;
+    let id = in_training(&hone).await?;
+    let daemon = hone.pid().context("not running")?;
+    let [child] = children(daemon)?[..] else { bail!("{:?}", children(daemon)?) };
+    assert_eq!(kernel_says(child, "oom_score_adj")?, "900");
+    let own = fs_err::read_to_string("/proc/self/oom_score_adj")?;
+    assert_eq!(kernel_says(daemon, "oom_score_adj")?, own.trim(), "the daemon's is left alone");
+    for pid in [daemon, child] {
+        let limits = kernel_says(pid, "limits")?;
+        let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+        let soft = core.and_then(|line| line.split_whitespace().next());
+        ensure!(soft.is_some_and(|soft| ["0", "1"].contains(&soft)), "{limits}");
+    }
+    hone.post(&format!("/v1/cycles/{id}/cancel"), &json!({})).await?.expect(200)?;
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_stopped_daemon_goes_on_with_its_cycle() -> Result<()> {
     let mut hone = with_feedback().await?;

@@ -146,3 +146,21 @@ async fn a_changed_row_is_named_and_a_lost_end_is_found() -> Result<()> {
     ensure!(lost.status.code() == Some(1) && talk(&lost).contains(head), "{}", talk(&lost));
     Ok(())
 }
+
+#[tokio::test]
+async fn what_stays_damaged_is_told_once() -> Result<()> {
+    let mut hone = Hone::start().await?;
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/golden/peft_adapter");
+    let import = hone.cli(&["adapters", "import", golden, "--name", "mine"])?;
+    ensure!(import.status.success(), "{}", talk(&import));
+    let list = hone.get("/v1/adapters").await?.expect(200)?;
+    let id = list["data"][0]["id"].as_str().context("no adapter")?.to_owned();
+    hone.terminate().await?;
+    fs_err::write(hone.data().join("adapters").join(&id).join("manifest.json"), "{")?;
+    for _ in 0..3 {
+        hone.restart().await?;
+        assert_eq!(actions(&hone).await?, ["adapter.imported", "adapter.unusable"]);
+        hone.terminate().await?;
+    }
+    Ok(())
+}

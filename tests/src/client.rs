@@ -44,22 +44,24 @@ impl Reply {
         ensure!(self.status == status, "HTTP {} instead of {status}: {}", self.status, self.body);
         Ok(self.body)
     }
-
-    async fn read(response: reqwest::Response) -> Result<Self> {
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Ok(Self { status, headers, body })
-    }
 }
 
 impl Hone {
+    async fn read(&self, response: reqwest::Response) -> Result<Reply> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await?;
+        ensure!(!self.canary().is_secret_in(&text), "an answer tells a secret: {text}");
+        self.canary().note_keys(&text);
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Reply { status, headers, body })
+    }
+
     /// `GET path`.
     ///
     /// # Errors
     /// No answer.
     pub async fn get(&self, path: &str) -> Result<Reply> {
-        Reply::read(self.http().get(self.at(path)).send().await?).await
+        self.read(self.http().get(self.at(path)).send().await?).await
     }
 
     /// `POST path` with a JSON body.
@@ -67,7 +69,8 @@ impl Hone {
     /// # Errors
     /// No answer.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Reply> {
-        Reply::read(self.http().post(self.at(path)).json(body).send().await?).await
+        self.canary().note_words(body);
+        self.read(self.http().post(self.at(path)).json(body).send().await?).await
     }
 
     /// `POST path` with bytes that claim to be JSON.
@@ -76,7 +79,7 @@ impl Hone {
     /// No answer.
     pub async fn post_raw(&self, path: &str, body: impl Into<reqwest::Body>) -> Result<Reply> {
         let request = self.http().post(self.at(path)).header("content-type", "application/json");
-        Reply::read(request.body(body).send().await?).await
+        self.read(request.body(body).send().await?).await
     }
 
     /// `DELETE path`.
@@ -84,7 +87,7 @@ impl Hone {
     /// # Errors
     /// No answer.
     pub async fn delete(&self, path: &str) -> Result<Reply> {
-        Reply::read(self.http().delete(self.at(path)).send().await?).await
+        self.read(self.http().delete(self.at(path)).send().await?).await
     }
 
     /// A greedy answer to one question.

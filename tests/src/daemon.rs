@@ -1,7 +1,8 @@
 //! A real daemon of its own for each test: started, killed, started again on the same data.
 
 use std::ffi::OsString;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
+use crate::canary::Canary;
 use crate::{Certificates, hone_binary};
 
 /// How a daemon shall be started.
@@ -73,11 +75,13 @@ impl Builder {
         let scheme = if trusted.is_some() { "https" } else { "http" };
         let http = reqwest::Client::builder().no_proxy().tls_certs_only(trusted).build()?;
         let Self { arguments, environment, .. } = self;
-        Ok(Hone { folder, arguments, environment, http, scheme, port: 0, child: None })
+        let canary = Canary::default();
+        Ok(Hone { folder, arguments, environment, http, scheme, port: 0, child: None, canary })
     }
 }
 
-/// A running daemon with a data folder of its own; both are gone when this is dropped.
+/// A running daemon with a data folder of its own; both are gone when this is dropped. Then it is also made sure that the
+/// daemon told nobody's words and no secret in its log (with the messages of panics), nor in its figures.
 #[derive(Debug)]
 pub struct Hone {
     folder: TempDir,
@@ -87,6 +91,7 @@ pub struct Hone {
     scheme: &'static str,
     port: u16,
     child: Option<Child>,
+    canary: Canary,
 }
 
 impl Hone {
@@ -218,6 +223,7 @@ impl Hone {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()?;
+        self.canary.note_keys(&String::from_utf8_lossy(&output.stdout));
         Ok(output)
     }
 
@@ -233,6 +239,7 @@ impl Hone {
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .output()?;
+        self.canary.note_keys(&String::from_utf8_lossy(&output.stdout));
         Ok(output)
     }
 
@@ -277,12 +284,56 @@ impl Hone {
     fn log_path(&self) -> PathBuf {
         Path::join(self.folder.path(), "log.txt")
     }
+
+    pub(crate) const fn canary(&self) -> &Canary {
+        &self.canary
+    }
+
+    /// What `/metrics` answers to nobody and to each key. Drops have no runtime to ask on.
+    fn last_figures(&self) -> std::io::Result<String> {
+        let mut figures = String::new();
+        for key in self.canary.keys().iter().chain([&String::new()]) {
+            let mut connection = TcpStream::connect(("127.0.0.1", self.port))?;
+            connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+            let head = format!("host: 127.0.0.1:{}\r\nauthorization: Bearer {key}", self.port);
+            write!(connection, "GET /metrics HTTP/1.1\r\n{head}\r\nconnection: close\r\n\r\n")?;
+            connection.read_to_string(&mut figures)?;
+        }
+        Ok(figures)
+    }
 }
 
 impl Drop for Hone {
+    #[allow(clippy::panic, reason = "no test can forget to ask a drop")]
     fn drop(&mut self) {
+        let mut said = String::new();
         if self.child.is_some() {
+            said = self.last_figures().unwrap_or_default();
             let _ = self.kill();
         }
+        // Not always UTF-8: a kill cuts off anywhere.
+        let log = fs_err::read(self.log_path()).unwrap_or_default();
+        said.push_str(&String::from_utf8_lossy(&log));
+        if let Ok(key) = fs_err::read(self.data().join("source.key")) {
+            self.canary.note_bytes(&key);
+        }
+        let told = self.canary.told_in(&said);
+        if !told.is_empty() && !std::thread::panicking() {
+            panic!("the daemon tells what is nobody's business:\n{}", told.join("\n"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "nobody's business")]
+    fn a_log_that_tells_a_key_fails_the_test() {
+        let hone = Hone::builder().prepare().unwrap();
+        let secret = "0123456789abcdef".repeat(4);
+        hone.canary.note_keys(&format!("hone-0123456789ab-{secret}"));
+        fs_err::write(hone.log_path(), format!("WARN key={secret}\n")).unwrap();
     }
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod canary;
 mod certificates;
 mod client;
 mod daemon;

@@ -397,7 +397,11 @@ fn a_broken_manifest_leaves_the_others_alone() {
     fs::write(place.registry.dir(one).join("manifest.json"), "{}").unwrap();
     let place = place.reopen();
     assert_eq!(place.registry.list().iter().map(|a| a.id).collect::<Vec<_>>(), [two]);
-    assert_eq!(place.registry.warnings().len(), 1);
+    let unusable = |place: &Place| {
+        place.registry.warnings().iter().map(|warning| warning.unusable).collect::<Vec<_>>()
+    };
+    assert_eq!(unusable(&place), [Some(one)]);
+    assert_eq!(unusable(&place.reopen()), [Some(one)], "it is found as long as it is so");
 }
 
 #[test]

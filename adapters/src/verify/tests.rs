@@ -178,8 +178,14 @@ fn exaggerations_are_refused() {
     for alpha in [json!(1e6), json!(0), json!(-8)] {
         assert!(matches!(with_config("lora_alpha", alpha), Err(Refusal::Alpha { .. })));
     }
-    let refusal = with_tensors(|t| t.get_mut(FIRST_B).unwrap().1.fill(1e9)).unwrap_err();
+    let refusal = with_tensors(|t| t.get_mut(FIRST_B).unwrap().1.fill(1e3)).unwrap_err();
     assert!(matches!(refusal, Refusal::TooStrong { layer: 0, .. }), "{refusal}");
+    // A product with A alone overflows, though what it changes is little.
+    let refusal = with_tensors(|t| {
+        t.get_mut(FIRST_A).unwrap().1.iter_mut().for_each(|weight| *weight *= 1e37);
+        t.get_mut(FIRST_B).unwrap().1.iter_mut().for_each(|weight| *weight *= 1e-37);
+    });
+    assert!(matches!(refusal, Err(Refusal::HugeHalf { .. })), "{refusal:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
 use crate::exposure::Exposed;
-use crate::{dirs, load, serve, telemetry};
+use crate::{core_dump, dirs, load, serve, telemetry};
 
 /// Serves until SIGTERM or Ctrl-C.
 ///
@@ -19,6 +19,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
     telemetry::start(&loaded.config.telemetry.log, loaded.config.telemetry.json)
         .map_err(|error| Failure::Usage(format!("{error:#}")))?;
     dirs::keep_private();
+    core_dump::forbid()?;
     let output = context.output;
     tokio::runtime::Runtime::new()?.block_on(async move {
         let name = loaded.config.model.name();

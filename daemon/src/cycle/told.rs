@@ -29,6 +29,17 @@ pub(super) fn cycle(cycle: &CycleView, action: &'static str, reason: &str) -> De
     }
 }
 
+/// Who asked for a cycle by hand: its own rows tell what became of it.
+pub(super) fn asked_for(cycle: &CycleView, actor: String) -> Decision {
+    Decision {
+        actor,
+        action: "cycle.asked_for",
+        subject: cycle.id.to_string(),
+        reason: "by hand".to_owned(),
+        data: json!({}),
+    }
+}
+
 /// A reason without the names that come from people: the trail is for ever.
 fn plain(cycle: &CycleView, reason: &str) -> String {
     match erase::without_labels(cycle, json!(reason)) {

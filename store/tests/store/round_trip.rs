@@ -268,6 +268,11 @@ async fn cycles_and_their_events_go_on_after_a_restart() {
         store.insert_cycle(it.clone()).await.unwrap();
     }
     assert!(matches!(store.insert_cycle(cycles[0].clone()).await, Err(Error::Duplicate(_))));
+    // Who asked for a cycle is noted with it, or not at all.
+    let asked = || AuditEntry::now("ann".to_owned(), "cycle.asked_for", cycles[0].id, "by hand");
+    let twice = store.insert_asked_cycle(cycles[0].clone(), asked()).await;
+    assert!(matches!(twice, Err(Error::Duplicate(_))));
+    assert!(store.audit(1).await.unwrap().is_empty());
     assert!(matches!(store.update_cycle(cycle()).await, Err(Error::UnknownCycle(_))));
     cycles[0] = CycleView {
         status: CycleStatus::Finished,
