@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hone_api::adapter::AdapterState;
-use hone_api::cycle::{CycleStatus, CycleView, Step, Trigger, Verdict};
+use hone_api::cycle::{CycleStatus, CycleView, Step, Verdict};
 use hone_api::{AdapterId, AdapterRef, CycleId, UnixMillis};
 use hone_server::metrics::Outcome;
 use serde_json::{Value, json};
@@ -418,6 +418,8 @@ async fn pause(stop: &CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use hone_api::cycle::Trigger;
+
     use super::*;
 
     fn cycle(status: CycleStatus) -> CycleView {
