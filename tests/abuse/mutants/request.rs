@@ -60,7 +60,7 @@ const BODIES: [(&str, Change); 17] = [
     }),
     ("a field is there twice", |m, rng| {
         let odd = one_of(&["null", "\"x\"", "[]", "{}", "1e400", "-1"], rng);
-        m.edit_text(|text| format!("{text}").replacen('{', &format!("{{\"model\":{odd},"), 1));
+        m.edit_text(|text| text.to_string().replacen('{', &format!("{{\"model\":{odd},"), 1));
     }),
     ("a field that nobody knows", |m, rng| {
         let name = one_of(&["frobnicate", "", "__proto__", "modell", "x\u{0}"], rng);
