@@ -100,7 +100,7 @@ pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<Pack> {
     let source = if config.model.is_starter() {
         Source::Starter
     } else {
-        Source::Folder(PathBuf::from(&config.model.source))
+        Source::at(Path::new(&config.model.source))
     };
     let format: WeightFormat = config.model.weights.to_string().parse()?;
     Pack::prepare(&source, format, base_dir).with_context(|| unusable(config))

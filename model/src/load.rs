@@ -54,7 +54,11 @@ impl Checkpoint {
             Source::Starter => {
                 let name = "model.safetensors";
                 let bytes = crate::starter::file(name)?.unwrap_or_default();
-                Ok(Self { files: vec![(name.into(), Bytes::Static(bytes))], is_gguf: false, opened_at })
+                Ok(Self {
+                    files: vec![(name.into(), Bytes::Static(bytes))],
+                    is_gguf: false,
+                    opened_at,
+                })
             }
             Source::Gguf(path) => {
                 let (map, file) = map(path)?;

@@ -22,8 +22,10 @@ fn logits_are_those_of_transformers() {
     let bytes = std::fs::read(golden("tiny.safetensors")).unwrap();
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |name: &str| expected.tensor(name).unwrap().data().to_vec();
-    let tokens: Vec<u32> =
-        numbers("ids").chunks(8).map(|id| u64::from_le_bytes(id.try_into().unwrap()) as u32).collect();
+    let tokens: Vec<u32> = numbers("ids")
+        .chunks(8)
+        .map(|id| u64::from_le_bytes(id.try_into().unwrap()) as u32)
+        .collect();
     let logits: Vec<f32> =
         numbers("logits").chunks(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
     let mut cache = KvCache::new(model.config());
@@ -84,7 +86,9 @@ fn what_is_no_model_is_told_what_one_is() {
     assert!(inside.ends_with(&format!("name the file itself: {}", file.display())), "{inside}");
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "hello").unwrap();
-    assert!(refusal(&text).contains("notes.txt is not valid: it does not begin as a GGUF file does"));
+    assert!(
+        refusal(&text).contains("notes.txt is not valid: it does not begin as a GGUF file does")
+    );
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
     assert!(refusal(&file).contains("cut off; copy it again"), "{}", refusal(&file));

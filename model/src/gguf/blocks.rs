@@ -274,7 +274,10 @@ mod tests {
             for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let expected = f32::from_le_bytes(expected);
                 let same = found.to_bits() == expected.to_bits();
-                assert!(same || found.is_nan() && expected.is_nan(), "{format:?} value {at}: {found} {expected}");
+                assert!(
+                    same || found.is_nan() && expected.is_nan(),
+                    "{format:?} value {at}: {found} {expected}"
+                );
             }
         }
     }

@@ -35,8 +35,15 @@ const KNOWN: [&str; 25] = [
 ];
 
 /// Tokens that end an answer whatever the metadata says; llama.cpp has the same list, for few files name all of theirs.
-const ENDS: [&str; 7] =
-    ["<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>"];
+const ENDS: [&str; 7] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "<|eom_id|>",
+    "<EOT>",
+];
 
 /// How Llama 3 stretches its frequencies. Its files have the outcome as a tensor, and the numbers nowhere.
 const LLAMA3: Llama3 = Llama3 { low: 1.0, high: 4.0, context: 8192.0 };
@@ -68,7 +75,11 @@ pub(super) fn of(file: &str, header: &Header<'_>) -> Result<Vec<u8>, Error> {
     };
     for key in ["llama.attention.value_length", "llama.rope.dimension_count"] {
         if let Some(other) = keys.whole(key)?.filter(|other| *other != head) {
-            return Err(keys.unsupported(key, &other.to_string(), &format!("the {head} of a head")));
+            return Err(keys.unsupported(
+                key,
+                &other.to_string(),
+                &format!("the {head} of a head"),
+            ));
         }
     }
     let theta = keys.real("llama.rope.freq_base")?.unwrap_or(10_000.0);
@@ -132,7 +143,8 @@ fn refuse_changed_computation(keys: Keys<'_>) -> Result<(), Error> {
         // A window that no context fills changes nothing.
         ("llama.attention.sliding_window", context..=u64::MAX),
     ] {
-        if let Some(value) = keys.whole(key)?.filter(|value| *value != 0 && !plain.contains(value)) {
+        if let Some(value) = keys.whole(key)?.filter(|value| *value != 0 && !plain.contains(value))
+        {
             return Err(keys.unsupported(key, &value.to_string(), "0"));
         }
     }
@@ -185,7 +197,8 @@ impl Llama3 {
     /// The scaling whose divisors these are; `None` if they are those of no Llama 3.
     fn read(&self, divisors: &[f32], theta: f64, head: u64) -> Option<Value> {
         let factor = f64::from(*divisors.last()?);
-        let close = |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-4 * expected;
+        let close =
+            |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-4 * expected;
         let expected = |at: usize| {
             let wave = 2.0 * std::f64::consts::PI * theta.powf(2.0 * at as f64 / head as f64);
             if wave > self.context / self.low {
@@ -255,7 +268,10 @@ mod tests {
         assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-5, 10_000.0));
         assert_eq!(config.rope_scaling, RopeScaling::None);
         assert!(config.tie_word_embeddings);
-        assert_eq!((config.bos_token_id, config.eos_token_ids.as_slice()), (Some(4), [5].as_slice()));
+        assert_eq!(
+            (config.bos_token_id, config.eos_token_ids.as_slice()),
+            (Some(4), [5].as_slice())
+        );
         let head = llama().tensor("output.weight", &[6, 32], Format::F32, &[0; 768]);
         assert!(!parse(head).unwrap().tie_word_embeddings);
         let linear = llama().real("llama.rope.scaling.factor", 2.0);
@@ -282,7 +298,10 @@ mod tests {
             (llama().text("llama.rope.scaling.type", "yarn"), "yarn"),
             (llama().real("llama.attention.clamp_kqv", 8.0), "llama.attention.clamp_kqv"),
             (llama().tensor("blk.0.attn_q.bias", &[32], Format::F32, &bytes), "blk.0.attn_q.bias"),
-            (llama().tensor("blk.1.attn_norm.weight", &[32], Format::F32, &bytes), "blk.1.attn_norm"),
+            (
+                llama().tensor("blk.1.attn_norm.weight", &[32], Format::F32, &bytes),
+                "blk.1.attn_norm",
+            ),
             (llama().tensor("blk.00.attn_norm.weight", &[32], Format::F32, &bytes), "blk.00"),
             (llama().tensor(names::ROPE_DIVISORS, &[32], Format::F32, &bytes), "rope_freqs.weight"),
         ] {

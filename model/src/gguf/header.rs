@@ -77,9 +77,10 @@ impl<'a> Header<'a> {
     pub(super) fn parse(file: &str, bytes: &'a [u8]) -> Result<Self, Error> {
         read(bytes).map_err(|fault| match fault {
             Fault::Wrong(reason) => Error::invalid(file, reason),
-            Fault::Unsupported { what, supported } => {
-                Error::Unsupported { what: format!("{what} of {file}"), supported: supported.into() }
-            }
+            Fault::Unsupported { what, supported } => Error::Unsupported {
+                what: format!("{what} of {file}"),
+                supported: supported.into(),
+            },
         })
     }
 }
@@ -129,7 +130,9 @@ fn check_version(version: u32) -> Result<(), Fault> {
     let refused = |what: String| Err(Fault::Unsupported { what, supported: "GGUF 2 and 3" });
     match version {
         2 | 3 => Ok(()),
-        _ if matches!(version.swap_bytes(), 1..=3) => refused("the order of bytes (big-endian)".into()),
+        _ if matches!(version.swap_bytes(), 1..=3) => {
+            refused("the order of bytes (big-endian)".into())
+        }
         _ => refused(format!("version {version}")),
     }
 }
@@ -147,10 +150,10 @@ fn insert<'a, T>(into: &mut BTreeMap<&'a str, T>, name: &'a str, value: T) -> Re
 /// Bytes to which tensors are aligned.
 fn alignment(metadata: &Metadata<'_>) -> Result<u64, Reason> {
     let Some(value) = metadata.get("general.alignment") else { return Ok(ALIGNMENT) };
-    let aligned = value.whole().filter(|to| to.is_power_of_two() && (8..=MOST_ALIGNED).contains(to));
-    aligned.ok_or_else(|| {
-        format!("general.alignment is not a power of two from 8 to {MOST_ALIGNED}")
-    })
+    let aligned =
+        value.whole().filter(|to| to.is_power_of_two() && (8..=MOST_ALIGNED).contains(to));
+    aligned
+        .ok_or_else(|| format!("general.alignment is not a power of two from 8 to {MOST_ALIGNED}"))
 }
 
 /// Reads the entry of a tensor behind its name.
@@ -269,7 +272,8 @@ mod tests {
     fn lengths_that_cannot_be_are_refused_and_not_allocated() {
         let long = 1u64 << 62;
         let head = |tensors: u64, keys: u64| {
-            [b"GGUF".as_slice(), &3u32.to_le_bytes(), &tensors.to_le_bytes(), &keys.to_le_bytes()].concat()
+            [b"GGUF".as_slice(), &3u32.to_le_bytes(), &tensors.to_le_bytes(), &keys.to_le_bytes()]
+                .concat()
         };
         let key = |kind: u32| {
             [head(0, 1).as_slice(), &1u64.to_le_bytes(), b"k", &kind.to_le_bytes()].concat()
@@ -288,7 +292,7 @@ mod tests {
             (name, "would take 4611686018427387904 bytes"),
             (head(long, 0), "cannot stand"),
             (head(0, u64::MAX), "cannot stand"),
-            (key(8), "cannot stand"),
+            (key(8), "key k: a text"),
             ([key(8).as_slice(), &long.to_le_bytes()].concat(), "key k: a text"),
             ([key(99).as_slice(), &[0; 8]].concat(), "the kind of value 99"),
             (array(4, long), "key k: an array"),
@@ -310,8 +314,14 @@ mod tests {
         for (bytes, word) in [
             (one().at(128).tensor("two", &[32], Format::F32, &[0; 128]), "two lies over another"),
             (one().at(260).tensor("two", &[32], Format::F32, &[0; 128]), "no multiple of 32"),
-            (one().at(1 << 62).tensor("two", &[32], Format::F32, &[0; 128]), "ends beyond the file"),
-            (one().at(u64::MAX - 31).tensor("two", &[32], Format::F32, &[]), "ends beyond the file"),
+            (
+                one().at(1 << 62).tensor("two", &[32], Format::F32, &[0; 128]),
+                "ends beyond the file",
+            ),
+            (
+                one().at(u64::MAX - 31).tensor("two", &[32], Format::F32, &[]),
+                "ends beyond the file",
+            ),
             (one().tensor("one", &[32], Format::F32, &[0; 128]), "one is there twice"),
             (one().tensor("two", &[1 << 40, 1 << 40], Format::F32, &[]), "shape"),
             (one().tensor("two", &[32, 0], Format::F32, &[]), "shape"),

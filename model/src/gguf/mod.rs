@@ -52,7 +52,12 @@ impl<'a> Gguf<'a> {
     /// Its tokenizer is none that this build knows.
     pub(crate) fn small_files(&self) -> Result<SmallFiles, Error> {
         let (tokenizer, tokenizer_config) = tokenizer::of(self.file, &self.header)?;
-        Ok(SmallFiles { config: self.config.clone(), generation: None, tokenizer, tokenizer_config })
+        Ok(SmallFiles {
+            config: self.config.clone(),
+            generation: None,
+            tokenizer,
+            tokenizer_config,
+        })
     }
 
     /// A tensor by Hugging Face's name, as f32, its shape checked.

@@ -44,7 +44,9 @@ pub(super) fn refuse_unknown(file: &str, header: &Header<'_>, layers: usize) -> 
             let number = layer.parse::<usize>().ok().filter(|number| *number < layers)?;
             Some(number.to_string() == layer && INNER.iter().any(|(_, known)| *known == inner))
         };
-        name == ROPE_DIVISORS || OUTER.iter().any(|(_, known)| *known == name) || inner() == Some(true)
+        name == ROPE_DIVISORS
+            || OUTER.iter().any(|(_, known)| *known == name)
+            || inner() == Some(true)
     };
     match header.tensors.keys().find(|name| !is_known(name)) {
         Some(name) => Err(Error::Unsupported {

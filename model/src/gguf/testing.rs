@@ -73,7 +73,13 @@ impl Writer {
     }
 
     /// A tensor; its shape is slowest first.
-    pub(crate) fn tensor(mut self, name: &str, shape: &[u64], format: Format, bytes: &[u8]) -> Self {
+    pub(crate) fn tensor(
+        mut self,
+        name: &str,
+        shape: &[u64],
+        format: Format,
+        bytes: &[u8],
+    ) -> Self {
         self.data.resize(self.data.len().next_multiple_of(32), 0);
         let offset = self.next.take().unwrap_or(self.data.len() as u64);
         self.entries.extend(counted(name));

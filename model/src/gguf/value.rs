@@ -44,7 +44,10 @@ impl Kind {
         let number = cursor.u32("the kind of a value")?;
         let found = Self::ALL.into_iter().find(|kind| *kind as u32 == number);
         found.ok_or_else(|| {
-            format!("before byte {} it names the kind of value {number}, which GGUF does not have", cursor.at())
+            format!(
+                "before byte {} it names the kind of value {number}, which GGUF does not have",
+                cursor.at()
+            )
         })
     }
 
@@ -157,7 +160,10 @@ fn pass(cursor: &mut Cursor<'_>, kind: Kind, count: u64, depth: usize) -> Result
         if kind == Kind::Text {
             cursor.counted("a text of an array")?;
         } else if depth == 0 {
-            return Err(format!("arrays within arrays at byte {}, more than {DEPTH} deep", cursor.at()));
+            return Err(format!(
+                "arrays within arrays at byte {}, more than {DEPTH} deep",
+                cursor.at()
+            ));
         } else {
             let (of, count) = (Kind::read(cursor)?, cursor.u64("the length of an array")?);
             pass(cursor, of, count, depth - 1)?;

@@ -11,7 +11,10 @@ const MERGES: &str = "tokenizer.ggml.merges";
 /// The parts of its `tokenizer.json`.
 pub(super) fn parts(keys: Keys<'_>, vocabulary: &Vocabulary) -> Result<Parts, Error> {
     let name = keys.text(PRE)?.ok_or_else(|| {
-        keys.wrong(PRE, "it is missing: the file was made before converters wrote it; convert the model again")
+        keys.wrong(
+            PRE,
+            "it is missing: the file was made before converters wrote it; convert the model again",
+        )
     })?;
     let cut = pre::of(name).ok_or_else(|| keys.unsupported(PRE, name, pre::SUPPORTED))?;
     let mut merges = Vec::new();

@@ -70,7 +70,8 @@ impl Vocabulary {
         let tokens = keys.need(TOKENS, keys.texts(TOKENS)?)?;
         let mut texts = Vec::new();
         for (id, text) in tokens.enumerate() {
-            let text = text.ok_or_else(|| keys.wrong(TOKENS, &format!("token {id} is not UTF-8")))?;
+            let text =
+                text.ok_or_else(|| keys.wrong(TOKENS, &format!("token {id} is not UTF-8")))?;
             // Several may be empty, and no text has them.
             texts.push(if text.is_empty() { format!("[EMPTY_{id}]") } else { text.to_owned() });
         }
@@ -175,9 +176,12 @@ pub(super) fn of(file: &str, header: &Header<'_>) -> Result<(Vec<u8>, Vec<u8>), 
     if let Some(template) = keys.text("tokenizer.chat_template")? {
         config.insert("chat_template".into(), template.into());
     }
-    for (name, key) in
-        [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")]
-    {
+    for (name, key) in [
+        ("bos_token", "bos"),
+        ("eos_token", "eos"),
+        ("unk_token", "unknown"),
+        ("pad_token", "padding"),
+    ] {
         if let Some(text) = vocabulary.named(keys, key)? {
             config.insert(name.into(), text.into());
         }
@@ -199,7 +203,8 @@ fn ends(keys: Keys<'_>, vocabulary: &Vocabulary, begins: bool) -> Result<Value, 
     {
         let Some(text) = vocabulary.named(keys, name)?.filter(|_| wanted) else { continue };
         let id = keys.whole(&format!("tokenizer.ggml.{name}_token_id"))?;
-        template.insert(place.min(template.len()), json!({"SpecialToken": {"id": text, "type_id": 0}}));
+        template
+            .insert(place.min(template.len()), json!({"SpecialToken": {"id": text, "type_id": 0}}));
         special.insert(text.into(), json!({"id": text, "ids": [id], "tokens": [text]}));
     }
     if special.is_empty() {

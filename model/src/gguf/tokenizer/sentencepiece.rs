@@ -57,9 +57,8 @@ pub(super) fn parts(keys: Keys<'_>, vocabulary: &Vocabulary) -> Result<Parts, Er
 /// Every way in which a token is made of two others, best score first. Tokens that are found before the merges, or that
 /// stand for a byte, are made of nothing and make nothing.
 fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f64]) -> Vec<[&'a str; 2]> {
-    let mergeable = |id: usize| {
-        matches!(vocabulary.kinds[id], Kind::Normal | Kind::UserDefined | Kind::Unused)
-    };
+    let mergeable =
+        |id: usize| matches!(vocabulary.kinds[id], Kind::Normal | Kind::UserDefined | Kind::Unused);
     let ids: HashMap<&str, usize> = vocabulary.texts.iter().map(String::as_str).zip(0..).collect();
     let mut found = Vec::new();
     for (id, text) in vocabulary.texts.iter().enumerate().filter(|(id, _)| mergeable(*id)) {

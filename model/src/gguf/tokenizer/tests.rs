@@ -19,7 +19,7 @@ fn tokenizer(writer: Writer) -> Tokenizer {
 fn byte_level(pre: &str) -> Writer {
     let single = "0123456789abcdefghijklmnopqrstuvwxyzABĠĊ/'.";
     let mut tokens: Vec<String> = single.chars().map(String::from).collect();
-    let merges = ["1 2", "12 3", "123 4", "' s", "a b", "Ġ a", ". /", "A B", "a A", "aA B"];
+    let merges = ["1 2", "12 3", "123 4", "' s", "a b", "Ġ a", ". /", "a A", "aA B", "A B"];
     tokens.extend(merges.iter().map(|pair| pair.replace(' ', "")));
     // Tokens that no merge makes.
     tokens.extend(["xyz".to_owned(), "<|im_end|>".to_owned(), "<s>".to_owned(), String::new()]);
@@ -95,7 +95,9 @@ fn a_text_begins_with_the_first_token_where_the_model_wants_it() {
 
 #[test]
 fn what_is_not_understood_is_refused_by_name() {
-    let with = |pre: &str| Writer::new().text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre);
+    let with = |pre: &str| {
+        Writer::new().text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", pre)
+    };
     let tokens = |writer: Writer, tokens: &[&str]| writer.texts("tokenizer.ggml.tokens", tokens);
     let typed = |writer: Writer, texts: &[&str]| {
         tokens(writer, texts).integers("tokenizer.ggml.token_type", &vec![1; texts.len()])
@@ -103,27 +105,49 @@ fn what_is_not_understood_is_refused_by_name() {
     let llama = || Writer::new().text("tokenizer.ggml.model", "llama");
     for (writer, word) in [
         (byte_level("default"), "tokenizer.ggml.pre default"),
-        (typed(Writer::new().text("tokenizer.ggml.model", "gpt2"), &["a"]), "tokenizer.ggml.pre: it is missing"),
-        (typed(Writer::new().text("tokenizer.ggml.model", "t5"), &["a"]), "tokenizer.ggml.model t5"),
+        (
+            typed(Writer::new().text("tokenizer.ggml.model", "gpt2"), &["a"]),
+            "tokenizer.ggml.pre: it is missing",
+        ),
+        (
+            typed(Writer::new().text("tokenizer.ggml.model", "t5"), &["a"]),
+            "tokenizer.ggml.model t5",
+        ),
         (byte_level("gpt-2").boolean("tokenizer.ggml.new", true), "tokenizer.ggml.new"),
         (tokens(with("gpt-2"), &["a"]), "token_type: it is missing"),
         (tokens(with("gpt-2"), &["a"]).integers("tokenizer.ggml.token_type", &[1, 1]), "2 for 1"),
-        (with("gpt-2").integers("tokenizer.ggml.tokens", &[1]), "tokens: it is not a list of texts"),
+        (
+            with("gpt-2").integers("tokenizer.ggml.tokens", &[1]),
+            "tokens: it is not a list of texts",
+        ),
         (typed(with("gpt-2"), &["a"]), "merges: it is missing"),
-        (typed(with("gpt-2"), &["a"]).texts("tokenizer.ggml.merges", &["ab"]), "merge 0 is no pair"),
-        (typed(with("gpt-2"), &["a", "a"]).texts("tokenizer.ggml.merges", &["a a"]), "\"a\" is there twice"),
-        (byte_level("gpt-2").whole("tokenizer.ggml.unknown_token_id", 999), "there is no token 999"),
+        (
+            typed(with("gpt-2"), &["a"]).texts("tokenizer.ggml.merges", &["ab"]),
+            "merge 0 is no pair",
+        ),
+        (
+            typed(with("gpt-2"), &["a", "a"]).texts("tokenizer.ggml.merges", &["a a"]),
+            "\"a\" is there twice",
+        ),
+        (
+            byte_level("gpt-2").whole("tokenizer.ggml.unknown_token_id", 999),
+            "there is no token 999",
+        ),
         (typed(llama(), &["a"]), "scores: it is missing"),
         (typed(llama(), &["a"]).reals("tokenizer.ggml.scores", &[0.0]), "0 tokens of a byte"),
     ] {
         let message = files(writer).unwrap_err().to_string();
-        assert!(message.contains(word) && message.contains("x.gguf"), "{message} instead of {word}");
+        assert!(
+            message.contains(word) && message.contains("x.gguf"),
+            "{message} instead of {word}"
+        );
     }
 }
 
 #[test]
 fn the_chat_template_is_that_of_the_metadata() {
-    let writer = llama().text("tokenizer.chat_template", "{{ bos_token }}{{ messages[0].content }}");
+    let writer =
+        llama().text("tokenizer.chat_template", "{{ bos_token }}{{ messages[0].content }}");
     let (_, config) = files(writer).unwrap();
     let json: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!((&json["bos_token"], &json["eos_token"]), (&"<s>".into(), &"</s>".into()));
