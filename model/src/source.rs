@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    Error,
+    ChatTemplate, Error, ModelConfig, Tokenizer,
     gguf::{self, Gguf},
     load::map,
 };
@@ -99,6 +99,18 @@ impl Source {
         let is_file = path.is_file() || path.extension().is_some_and(|end| end == "gguf");
         let path = path.to_owned();
         if is_file { Self::Gguf(path) } else { Self::Folder(path) }
+    }
+
+    /// Whether this is a model that can be packed, as far as everything but its weights says.
+    ///
+    /// # Errors
+    /// It is not there, damaged, or of an unsupported kind.
+    pub fn inspect(&self) -> Result<ModelConfig, Error> {
+        let small = self.small_files()?;
+        let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
+        Tokenizer::from_bytes(&small.tokenizer)?;
+        ChatTemplate::from_config(&small.tokenizer_config)?;
+        Ok(config)
     }
 
     /// Reads everything but the weights.

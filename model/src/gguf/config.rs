@@ -6,7 +6,7 @@ use super::{header::Header, keys::Keys, names};
 use crate::{Error, ModelConfig};
 
 /// Keys of `llama.` that are understood.
-const KNOWN: [&str; 25] = [
+const KNOWN: [&str; 26] = [
     "block_count",
     "context_length",
     "embedding_length",
@@ -32,6 +32,7 @@ const KNOWN: [&str; 25] = [
     "rope.scaling.original_context_length",
     "rope.scaling.finetuned",
     "vocab_size",
+    "tensor_data_layout",
 ];
 
 /// Tokens that end an answer whatever the metadata says; llama.cpp has the same list, for few files name all of theirs.

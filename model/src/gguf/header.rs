@@ -376,8 +376,10 @@ mod tests {
                     prop_assert_eq!(tensor.format.to_f32(tensor.bytes).len(), values);
                 }
                 for value in header.metadata.values() {
-                    drop(value.texts().map(Iterator::count));
-                    drop(value.integers().map(Iterator::count));
+                    let texts = value.texts().map_or(0, Iterator::count);
+                    let numbers = value.integers().map_or(0, Iterator::count);
+                    // A text has eight bytes of length at least.
+                    prop_assert!(texts * 8 <= bytes.len() && numbers <= bytes.len());
                 }
             }
         }

@@ -16,7 +16,7 @@ mod header;
 mod keys;
 mod names;
 #[cfg(test)]
-pub(crate) mod testing;
+mod testing;
 mod tokenizer;
 mod value;
 

@@ -4,7 +4,7 @@ use super::blocks::Format;
 
 /// Builds a file, key by key and tensor by tensor.
 #[derive(Default)]
-pub(crate) struct Writer {
+pub(super) struct Writer {
     keys: Vec<u8>,
     key_count: u64,
     entries: Vec<u8>,
@@ -14,7 +14,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::default()
     }
 
@@ -31,49 +31,49 @@ impl Writer {
         self.key(name, 9, &[head, members].concat())
     }
 
-    pub(crate) fn text(self, name: &str, value: &str) -> Self {
+    pub(super) fn text(self, name: &str, value: &str) -> Self {
         self.key(name, 8, &counted(value))
     }
 
     /// A u32 where it is one, otherwise a u64.
-    pub(crate) fn whole(self, name: &str, value: u64) -> Self {
+    pub(super) fn whole(self, name: &str, value: u64) -> Self {
         match u32::try_from(value) {
             Ok(value) => self.key(name, 4, &value.to_le_bytes()),
             Err(_) => self.key(name, 10, &value.to_le_bytes()),
         }
     }
 
-    pub(crate) fn real(self, name: &str, value: f32) -> Self {
+    pub(super) fn real(self, name: &str, value: f32) -> Self {
         self.key(name, 6, &value.to_le_bytes())
     }
 
-    pub(crate) fn boolean(self, name: &str, value: bool) -> Self {
+    pub(super) fn boolean(self, name: &str, value: bool) -> Self {
         self.key(name, 7, &[u8::from(value)])
     }
 
-    pub(crate) fn texts(self, name: &str, values: &[impl AsRef<str>]) -> Self {
+    pub(super) fn texts(self, name: &str, values: &[impl AsRef<str>]) -> Self {
         let members = values.iter().flat_map(|value| counted(value.as_ref())).collect();
         self.array(name, 8, values.len(), members)
     }
 
-    pub(crate) fn integers(self, name: &str, values: &[i32]) -> Self {
+    pub(super) fn integers(self, name: &str, values: &[i32]) -> Self {
         let members = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.array(name, 5, values.len(), members)
     }
 
-    pub(crate) fn reals(self, name: &str, values: &[f32]) -> Self {
+    pub(super) fn reals(self, name: &str, values: &[f32]) -> Self {
         let members = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.array(name, 6, values.len(), members)
     }
 
     /// Says of the next tensor that it begins there, wherever it is.
-    pub(crate) fn at(mut self, offset: u64) -> Self {
+    pub(super) fn at(mut self, offset: u64) -> Self {
         self.next = Some(offset);
         self
     }
 
     /// A tensor; its shape is slowest first.
-    pub(crate) fn tensor(
+    pub(super) fn tensor(
         mut self,
         name: &str,
         shape: &[u64],
@@ -92,7 +92,7 @@ impl Writer {
         self
     }
 
-    pub(crate) fn finish(self) -> Vec<u8> {
+    pub(super) fn finish(self) -> Vec<u8> {
         let mut file = b"GGUF\x03\0\0\0".to_vec();
         file.extend(self.tensor_count.to_le_bytes());
         file.extend(self.key_count.to_le_bytes());
@@ -109,7 +109,7 @@ fn counted(text: &str) -> Vec<u8> {
 }
 
 /// A whole model: one layer, 32 wide, two query heads of 16 and one key head, six tokens.
-pub(crate) fn llama() -> Writer {
+pub(super) fn llama() -> Writer {
     let ones = 1f32.to_le_bytes().repeat(32);
     let matrix = |writer: Writer, name: &str, shape: [u64; 2]| {
         let numbers = (0..shape[0] * shape[1]).flat_map(|at| (at as f32 / 4096.0).to_le_bytes());

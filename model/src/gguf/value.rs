@@ -146,7 +146,7 @@ impl<'a> Value<'a> {
 fn pass(cursor: &mut Cursor<'_>, kind: Kind, count: u64, depth: usize) -> Result<(), Reason> {
     let what = "an array";
     if let Some(size) = kind.size() {
-        let bytes = count.checked_mul(size).unwrap_or(u64::MAX);
+        let bytes = count.saturating_mul(size);
         return cursor.take(bytes, what).map(drop);
     }
     // A member has its length before it at least.
