@@ -5,7 +5,7 @@ use hone_tests::{Hone, python};
 use serde_json::{Value, json};
 
 /// Largest difference of a token's log-probability; both sides compute in f32, in another order.
-const NEAR: f64 = 2e-3;
+const NEAR: f64 = 5e-4;
 
 #[tokio::test]
 async fn a_real_file_computes_what_transformers_makes_of_it() -> Result<()> {
