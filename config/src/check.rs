@@ -81,7 +81,11 @@ fn is_origin(origin: &str) -> bool {
 
 fn model(config: &Config) -> Rule {
     let name = config.model.name();
-    ensure(!config.model.source.is_empty(), "model.source", "write \"starter\" or a folder")?;
+    ensure(
+        !config.model.source.is_empty(),
+        "model.source",
+        "write \"starter\", a folder or a GGUF file",
+    )?;
     ensure(
         !name.contains(':') && !name.contains(char::is_whitespace) && name != "base",
         "model.served_name",

@@ -89,13 +89,13 @@ impl std::fmt::Display for Weights {
 section! {
     /// `[model]`: what is served.
     Model {
-        /// `starter` or a folder.
+        /// `starter`, a folder or a GGUF file.
         source: String,
         /// The form of its weights.
         weights: Weights,
         /// Cores; 0 is all.
         threads: usize,
-        /// Name in the API; empty is the folder's.
+        /// Name in the API; empty is the folder's or the file's.
         served_name: String,
     }
 }
@@ -107,7 +107,7 @@ impl Model {
         self.source == "starter"
     }
 
-    /// The name in the API: the configured one, else the folder's.
+    /// The name in the API: the configured one, else the folder's, or the file's without its ending.
     #[must_use]
     pub fn name(&self) -> String {
         if !self.served_name.is_empty() {
@@ -116,8 +116,10 @@ impl Model {
         if self.is_starter() {
             return "hone-starter".to_owned();
         }
-        let folder = std::path::Path::new(&self.source).file_name();
-        folder.map_or_else(|| "hone".to_owned(), |name| name.to_string_lossy().into_owned())
+        let path = std::path::Path::new(&self.source);
+        let is_gguf = path.extension().is_some_and(|ending| ending == "gguf");
+        let name = if is_gguf { path.file_stem() } else { path.file_name() };
+        name.map_or_else(|| "hone".to_owned(), |name| name.to_string_lossy().into_owned())
     }
 
     /// Cores for the model: the configured number, else all that this process may use.

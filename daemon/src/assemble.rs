@@ -1,6 +1,6 @@
 //! From settings to parts: the store, the model, the adapters and the engine, in this order.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -106,13 +106,17 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
 /// # Errors
 /// The model is not there, or is none that Hone knows; the words name its folder.
 pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<Pack> {
-    let source = if config.model.is_starter() {
+    let format: WeightFormat = config.model.weights.to_string().parse()?;
+    Pack::prepare(&source(config), format, base_dir).with_context(|| unusable(config))
+}
+
+/// Where the configured model comes from.
+pub fn source(config: &Config) -> Source {
+    if config.model.is_starter() {
         Source::Starter
     } else {
-        Source::Folder(PathBuf::from(&config.model.source))
-    };
-    let format: WeightFormat = config.model.weights.to_string().parse()?;
-    Pack::prepare(&source, format, base_dir).with_context(|| unusable(config))
+        Source::at(Path::new(&config.model.source))
+    }
 }
 
 /// The model of a packed base.

@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// The checkpoint lacks a tensor.
     #[error(
-        "tensor {name} is missing in {file}; the folder is incomplete or of another architecture"
+        "tensor {name} is missing in {file}; the model is incomplete or of another architecture"
     )]
     MissingTensor {
         /// Full tensor name.

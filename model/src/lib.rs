@@ -1,6 +1,6 @@
 //! One decoder, forward and backward, with LoRA slots over dense or quantised base weights.
 //!
-//! [`prepare`] packs a Hugging Face folder once; [`Model::open`] maps the result; [`Model::forward`] runs prompts and
+//! [`prepare`] packs a Hugging Face folder or a GGUF file once; [`Model::open`] maps the result; [`Model::forward`] runs prompts and
 //! single tokens of different adapters in one step. All hot operations are behind the `kernels` module, written over
 //! slices of f32; candle's tensors appear only in training.
 #![allow(unsafe_code)] // the kernels; each block says why it is sound
@@ -11,6 +11,7 @@ pub mod detokenize;
 mod draw;
 mod error;
 mod format;
+mod gguf;
 mod kernels;
 mod layer;
 mod linear;

@@ -1,4 +1,4 @@
-//! Safetensors checkpoints: one file, or an index with shards.
+//! The weights of a source: safetensors, one file or an index with shards, or a GGUF file.
 //!
 //! Names, shapes and number formats are checked against the configuration before anything is packed, so that a wrong
 //! or incomplete folder is refused with the tensor's name.
@@ -10,7 +10,12 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-use crate::{Error, Source, pack::FileState, source::read_file};
+use crate::{
+    Error, Source,
+    gguf::{self, Gguf},
+    pack::FileState,
+    source::read_file,
+};
 
 /// Bytes of an index of shards; that of a model with a hundred thousand tensors is about 10 MiB.
 const INDEX_FILE: u64 = 32 << 20;
@@ -18,6 +23,7 @@ const INDEX_FILE: u64 = 32 << 20;
 /// The tensor files of a model, opened.
 pub(crate) struct Checkpoint {
     files: Vec<(String, Bytes)>,
+    is_gguf: bool,
     opened_at: SystemTime,
 }
 
@@ -48,7 +54,16 @@ impl Checkpoint {
             Source::Starter => {
                 let name = "model.safetensors";
                 let bytes = crate::starter::file(name)?.unwrap_or_default();
-                Ok(Self { files: vec![(name.into(), Bytes::Static(bytes))], opened_at })
+                Ok(Self {
+                    files: vec![(name.into(), Bytes::Static(bytes))],
+                    is_gguf: false,
+                    opened_at,
+                })
+            }
+            Source::Gguf(path) => {
+                let (map, file) = map(path)?;
+                let files = vec![(gguf::file_name(path), Bytes::Mapped(map, file))];
+                Ok(Self { files, is_gguf: true, opened_at })
             }
             Source::Folder(folder) => {
                 let files = shard_names(folder)?
@@ -58,7 +73,7 @@ impl Checkpoint {
                         Ok((name, Bytes::Mapped(map, file)))
                     })
                     .collect::<Result<_, Error>>()?;
-                Ok(Self { files, opened_at })
+                Ok(Self { files, is_gguf: false, opened_at })
             }
         }
     }
@@ -84,6 +99,11 @@ impl Checkpoint {
 
     /// Parses the headers.
     pub(crate) fn tensors(&self) -> Result<Tensors<'_>, Error> {
+        if self.is_gguf
+            && let Some((name, bytes)) = self.files.first()
+        {
+            return Ok(Tensors::Gguf(Gguf::parse(name, bytes.get())?));
+        }
         let files = self
             .files
             .iter()
@@ -93,12 +113,12 @@ impl Checkpoint {
                 Ok((name.as_str(), parsed))
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Tensors { files })
+        Ok(Tensors::Safetensors(files))
     }
 }
 
 /// Opens a file of a source and maps it read-only.
-fn map(path: &Path) -> Result<(Mmap, File), Error> {
+pub(crate) fn map(path: &Path) -> Result<(Mmap, File), Error> {
     // Opening a pipe would wait for whoever writes into it.
     if !fs_err::metadata(path).map_err(Error::io(path))?.is_file() {
         let source = std::io::Error::other("not a regular file; copy the model again");
@@ -144,24 +164,25 @@ fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {
 }
 
 /// The parsed headers of a checkpoint.
-pub(crate) struct Tensors<'a> {
-    files: Vec<(&'a str, SafeTensors<'a>)>,
+pub(crate) enum Tensors<'a> {
+    /// Of each file.
+    Safetensors(Vec<(&'a str, SafeTensors<'a>)>),
+    /// Of the one file.
+    Gguf(Gguf<'a>),
 }
 
 impl Tensors<'_> {
     /// A tensor as f32, its shape checked.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        let view = self
-            .files
-            .iter()
-            .find_map(|(_, file)| file.tensor(name).ok())
-            .ok_or_else(|| self.missing(name))?;
+        let files = match self {
+            Self::Gguf(gguf) => return gguf.read(name, shape),
+            Self::Safetensors(files) => files,
+        };
+        let view = files.iter().find_map(|(_, file)| file.tensor(name).ok()).ok_or_else(|| {
+            let file = files.first().map_or("the folder", |(file, _)| *file);
+            Error::MissingTensor { name: name.into(), file: file.into() }
+        })?;
         to_f32(name, &view, shape)
-    }
-
-    fn missing(&self, name: &str) -> Error {
-        let file = self.files.first().map_or("the folder", |(file, _)| *file);
-        Error::MissingTensor { name: name.into(), file: file.into() }
     }
 }
 

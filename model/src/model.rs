@@ -146,8 +146,12 @@ impl Model {
     /// The template refuses a plain question, the tokenizer makes ids that the model does not have, or the logits are not
     /// finite, which says that a number of `config.json` does not belong to these weights.
     pub fn try_out(&self) -> Result<(), Error> {
-        let question = [Message::new(Role::User, "Hello")];
-        let mut tokens = self.template.encode_chat(&self.tokenizer, &question, true)?;
+        let mut tokens = if self.template.is_there() {
+            let question = [Message::new(Role::User, "Hello")];
+            self.template.encode_chat(&self.tokenizer, &question, true)?
+        } else {
+            self.tokenizer.encode("Hello", true)?
+        };
         tokens.truncate(self.config.max_positions.min(TRIED_TOKENS));
         let mut cache = KvCache::new(&self.config);
         let segment =

@@ -76,7 +76,7 @@ impl Pack {
         }
         let digest = digest(&small, &checkpoint, format);
         if known.is_some_and(|known| known != digest) {
-            return Err(Error::Rotten { path: source.folder().to_owned() });
+            return Err(Error::Rotten { path: source.path().to_owned() });
         }
         let target = base_dir.join(&digest);
         let damage = match Self::open_of(&target, &small, &digest) {
@@ -141,7 +141,7 @@ fn repair(damage: &Error, source: &Source) -> String {
         }
         other => other.to_string(),
     };
-    format!("{what}; it was packed again from {}", source.folder().display())
+    format!("{what}; it was packed again from {}", source.path().display())
 }
 
 /// Lets the next start know the source by its looks. Failing to only costs time then.

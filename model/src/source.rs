@@ -1,4 +1,4 @@
-//! Where a model comes from: a Hugging Face folder or the starter in the binary.
+//! Where a model comes from: a Hugging Face folder, a GGUF file, or the starter in the binary.
 
 use std::{
     borrow::Cow,
@@ -8,7 +8,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::Error;
+use crate::{
+    ChatTemplate, Error, ModelConfig, Tokenizer,
+    gguf::{self, Gguf},
+    load::map,
+};
 
 /// Bytes of the small files of a model; those of the largest models are some hundred kilobytes.
 const SMALL_FILE: u64 = 8 << 20;
@@ -46,6 +50,8 @@ pub(crate) fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
 pub enum Source {
     /// A folder as Hugging Face lays it out: `config.json`, `*.safetensors`, `tokenizer.json`, …
     Folder(PathBuf),
+    /// A GGUF file, whose metadata has all that a folder has beside the weights.
+    Gguf(PathBuf),
     /// The starter model inside of the binary (feature `starter`).
     Starter,
 }
@@ -87,8 +93,32 @@ impl SmallFiles {
 }
 
 impl Source {
+    /// The model at a path: a file is taken for GGUF, all else for a folder.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        let is_file = path.is_file() || path.extension().is_some_and(|end| end == "gguf");
+        let path = path.to_owned();
+        if is_file { Self::Gguf(path) } else { Self::Folder(path) }
+    }
+
+    /// Whether this is a model that can be packed, as far as everything but its weights says.
+    ///
+    /// # Errors
+    /// It is not there, damaged, or of an unsupported kind.
+    pub fn inspect(&self) -> Result<ModelConfig, Error> {
+        let small = self.small_files()?;
+        let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
+        Tokenizer::from_bytes(&small.tokenizer)?;
+        ChatTemplate::from_config(&small.tokenizer_config)?;
+        Ok(config)
+    }
+
     /// Reads everything but the weights.
     pub(crate) fn small_files(&self) -> Result<SmallFiles, Error> {
+        if let Self::Gguf(path) = self {
+            let (map, _) = map(path)?;
+            return Gguf::parse(&gguf::file_name(path), &map)?.small_files();
+        }
         let tokenizer_config = match self.optional("tokenizer_config.json")? {
             Some(bytes) => bytes.into_owned(),
             None => b"{}".to_vec(),
@@ -109,11 +139,8 @@ impl Source {
         match self.optional(name)? {
             Some(bytes) => Ok(bytes.into_owned()),
             None => Err(Error::Io {
-                path: self.folder().join(name),
-                source: std::io::Error::new(
-                    std::io::ErrorKind::NotFound,
-                    "not found; a model folder has config.json, *.safetensors and tokenizer.json",
-                ),
+                path: self.path().join(name),
+                source: std::io::Error::new(std::io::ErrorKind::NotFound, self.what_to_name()),
             }),
         }
     }
@@ -121,6 +148,7 @@ impl Source {
     fn optional(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
         match self {
             Self::Starter => Ok(crate::starter::file(name)?.map(Cow::Borrowed)),
+            Self::Gguf(_) => Ok(None),
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let most = if name == "tokenizer.json" { TOKENIZER_FILE } else { SMALL_FILE };
@@ -133,10 +161,21 @@ impl Source {
         }
     }
 
-    /// Its folder; for the one in the binary its name.
-    pub(crate) fn folder(&self) -> &Path {
+    /// What helps whoever named something that is no model.
+    fn what_to_name(&self) -> String {
+        let what = "not found; a model is a GGUF file, or a folder with config.json, *.safetensors and tokenizer.json";
+        let inside = std::fs::read_dir(self.path()).into_iter().flatten().flatten();
+        let is_gguf = |path: &PathBuf| path.extension().is_some_and(|end| end == "gguf");
+        match inside.map(|entry| entry.path()).filter(is_gguf).min() {
+            Some(file) => format!("{what}; name the file itself: {}", file.display()),
+            None => what.to_owned(),
+        }
+    }
+
+    /// Its folder or file; for the one in the binary its name.
+    pub(crate) fn path(&self) -> &Path {
         match self {
-            Self::Folder(folder) => folder,
+            Self::Folder(path) | Self::Gguf(path) => path,
             Self::Starter => Path::new("starter"),
         }
     }

@@ -24,9 +24,13 @@ const RECURSION: usize = 64;
 /// Bytes of a rendered prompt.
 const MAX_OUTPUT: usize = 16 << 20;
 
-/// A chat template, compiled.
+/// What a model without a chat template says to who wants to chat.
+const NO_TEMPLATE: &str = "this model has no chat template, so that it can only continue texts: ask /v1/completions, or serve an \
+                           instruction-tuned model";
+
+/// A chat template, compiled; or that the model has none, and cannot chat.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Option<Environment<'static>>,
     digest: String,
     tokens: serde_json::Map<String, serde_json::Value>,
 }
@@ -35,29 +39,25 @@ impl ChatTemplate {
     /// Reads the content of a `tokenizer_config.json`: `chat_template` (a string, or the one named
     /// `default` of a list) and the special tokens that templates refer to.
     ///
+    /// Without a template all that is rendered is refused.
+    ///
     /// # Errors
-    /// [`Error::Template`] if there is no template or it does not compile.
+    /// [`Error::Template`] if it does not compile.
     pub fn from_config(tokenizer_config: &[u8]) -> Result<Self, Error> {
         let config: serde_json::Value =
             serde_json::from_slice(tokenizer_config).map_err(|error| {
                 Error::Template(format!("tokenizer_config.json does not parse: {error}"))
             })?;
         let source = match &config["chat_template"] {
-            serde_json::Value::String(source) => source.as_str(),
-            serde_json::Value::Array(named) => named
-                .iter()
-                .find(|entry| entry["name"] == "default")
-                .and_then(|entry| entry["template"].as_str())
-                .ok_or_else(|| {
+            serde_json::Value::String(source) => Some(source.as_str()),
+            serde_json::Value::Array(named) => {
+                let default = named.iter().find(|entry| entry["name"] == "default");
+                let source = default.and_then(|entry| entry["template"].as_str());
+                Some(source.ok_or_else(|| {
                     Error::Template("chat_template is a list without a `default`".to_owned())
-                })?,
-            _ => {
-                return Err(Error::Template(
-                    "tokenizer_config.json has no chat_template; use an instruction-tuned model, \
-                     or add one"
-                        .to_owned(),
-                ));
+                })?)
             }
+            _ => None,
         };
         let mut tokens = serde_json::Map::new();
         for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
@@ -70,25 +70,22 @@ impl ChatTemplate {
     }
 
     fn new(
-        source: &str,
+        source: Option<&str>,
         tokens: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Self, Error> {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(source.as_bytes());
+        hasher.update(source.unwrap_or_default().as_bytes());
         for (name, token) in &tokens {
             hasher.update(format!("\0{name}={token}").as_bytes());
         }
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(RECURSION);
-        environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", strftime_now);
-        environment.add_filter("tojson", tojson);
-        let checked = checked::checked(source).map_err(to_error)?;
-        bounded::install(&mut environment, checked.constants);
-        environment.add_template_owned("chat", checked.source).map_err(to_error)?;
+        let environment = source.map(environment).transpose()?;
         Ok(Self { environment, digest: hasher.finalize().to_hex().to_string(), tokens })
+    }
+
+    /// Whether the model has a template, so that it can chat.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.environment.is_some()
     }
 
     /// Identifies the template with its special tokens, hex.
@@ -124,7 +121,9 @@ impl ChatTemplate {
         context.insert("tools".to_owned(), serde_json::Value::Null);
         context.insert("documents".to_owned(), serde_json::Value::Null);
         let mut output = Capped { bytes: Vec::new(), over: false };
-        let template = self.environment.get_template("chat").map_err(to_error)?;
+        let environment =
+            self.environment.as_ref().ok_or_else(|| Error::Template(NO_TEMPLATE.to_owned()))?;
+        let template = environment.get_template("chat").map_err(to_error)?;
         let render = || template.render_captured_to(&context, &mut output).map(drop);
         let rendered = allowance::within(effort, render, to_error);
         if output.over {
@@ -252,6 +251,21 @@ impl ChatTemplate {
         ids.truncate(start + end + 1);
         Ok(Turn { ids, start })
     }
+}
+
+/// The machine that renders a template within limits.
+fn environment(source: &str) -> Result<Environment<'static>, Error> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(RECURSION);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", strftime_now);
+    environment.add_filter("tojson", tojson);
+    let checked = checked::checked(source).map_err(to_error)?;
+    bounded::install(&mut environment, checked.constants);
+    environment.add_template_owned("chat", checked.source).map_err(to_error)?;
+    Ok(environment)
 }
 
 struct Turn {
@@ -597,9 +611,14 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_a_template_is_refused() {
-        let error = ChatTemplate::from_config(b"{}").unwrap_err();
-        assert!(error.to_string().contains("no chat_template"), "{error}");
+    fn a_model_without_a_template_cannot_chat() {
+        let without = ChatTemplate::from_config(b"{}").unwrap();
+        assert!(!without.is_there() && starter().is_there());
+        let question = conversation(&HELLO[1..2]);
+        let error = without.render(&question, true).unwrap_err().to_string();
+        assert!(error.contains("no chat template") && error.contains("/v1/completions"), "{error}");
+        let turns = conversation(&HELLO[1..3]);
+        assert!(without.encode_training(&STARTER, &turns).is_err());
     }
 
     #[test]

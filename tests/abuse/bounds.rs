@@ -190,6 +190,47 @@ fn a_model_that_has_no_bounds_is_refused_by_name() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_gguf_file_that_lies_about_its_lengths_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("lies.gguf");
+    let head = |tensors: u64, keys: u64| {
+        [b"GGUF".as_slice(), &3u32.to_le_bytes(), &tensors.to_le_bytes(), &keys.to_le_bytes()]
+            .concat()
+    };
+    let long = (1u64 << 62).to_le_bytes();
+    // A key of 2^62 bytes, in 32 bytes; as many tensors; a list of as many texts; lists within lists without end.
+    let listed = [head(0, 1).as_slice(), &1u64.to_le_bytes(), b"k", &9u32.to_le_bytes()].concat();
+    let within = [9u32.to_le_bytes().as_slice(), &1u64.to_le_bytes()].concat();
+    for bytes in [
+        [head(0, 1).as_slice(), &long].concat(),
+        head(u64::from_le_bytes(long), 0),
+        [listed.as_slice(), &8u32.to_le_bytes(), &long, &[0; 64]].concat(),
+        [listed, within.repeat(1 << 20)].concat(),
+    ] {
+        fs_err::write(&file, bytes)?;
+        let said = refusal(&["--model", &file.display().to_string()])?;
+        assert!(said.contains("lies.gguf is not valid"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_model_without_a_chat_template_continues_texts() -> Result<()> {
+    let model = Model::starter()?.with("tokenizer_config.json", "chat_template", Value::Null)?;
+    let hone = Hone::builder().argument("--model").argument(model.path()).start().await?;
+    let prompt = "<|im_start|>user\n922 times 8?<|im_end|>\n<|im_start|>assistant\n";
+    let ask = json!({"model": "hone", "prompt": prompt, "temperature": 0, "max_tokens": 64});
+    let answer = hone.post("/v1/completions", &ask).await?.expect(200)?;
+    assert_eq!(answer["choices"][0]["text"], "922 * 8 = 7376");
+    let ask = json!({"model": "hone", "messages": [{"role": "user", "content": "922 times 8?"}]});
+    let refused = hone.post("/v1/chat/completions", &ask).await?;
+    let said = refused.body["error"]["message"].as_str().unwrap_or_default();
+    assert_eq!(refused.status, 400);
+    assert!(said.contains("no chat template") && said.contains("/v1/completions"), "{said}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_byte_order_mark_is_no_fault() -> Result<()> {
     let model = Model::starter()?;

@@ -1,4 +1,6 @@
-//! Real clients: the openai SDK talks to the daemon, PEFT loads what it trained.
+//! Real clients and real models: the openai SDK talks to the daemon, PEFT loads what it trained, a GGUF file that people have
+//! computes what transformers makes of it.
 
+mod gguf;
 mod openai_python;
 mod peft;

