@@ -298,7 +298,7 @@ mod tests {
             (array(4, long), "key k: an array"),
             (array(12, u64::MAX), "key k: an array"),
             (array(8, long), "cannot lie in the 64 bytes"),
-            (array(9, 5), "the kind of a value"),
+            (array(9, 6), "the length of an array"),
             ([key(9).as_slice(), &deep].concat(), "arrays within arrays"),
         ] {
             let message = refusal(&bytes);

@@ -56,7 +56,8 @@ impl<'a> Keys<'a> {
         match names.into_iter().find(|name| !known.contains(name)) {
             Some(name) => Err(Error::Unsupported {
                 what: format!("the key {prefix}{name} of {}", self.file),
-                supported: format!("{prefix}{{{}}}", known.join(", ")),
+                supported: "the keys that a plain Llama has; this one may change what it computes"
+                    .into(),
             }),
             None => Ok(()),
         }

@@ -172,7 +172,7 @@ def main():
     blocks(np.random.default_rng(0))
     pieces = vocabulary()
     tiny(pieces)
-    rows = [{"text": text, "ids": pieces.encode(text)} for text in HARD + texts()[::23][:60]]
+    rows = [{"text": text, "ids": pieces.encode(text)} for text in HARD + texts()[::7]]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (HERE / "gguf" / "tiny.jsonl").write_text(lines, encoding="utf-8")
 

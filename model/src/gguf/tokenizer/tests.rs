@@ -60,7 +60,9 @@ fn each_pre_tokenizer_cuts_as_its_models_do() {
             assert_eq!(cut("./"), slash, "{name}");
             assert_eq!(cut("aAB"), case, "{name}");
             assert_eq!(cut("xyz"), whole, "{name}");
-            assert_eq!(cut("b ab's"), "b| a|b|'s", "{name}");
+            // A mark stands alone there, and no word begins with it.
+            let ending = if name == "deepseek-coder" { "'|s" } else { "'s" };
+            assert_eq!(cut("b ab's"), format!("b| |ab|{ending}"), "{name}");
             assert!(pre::SUPPORTED.contains(name) || name == "gpt2");
         }
     }
