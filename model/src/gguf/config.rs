@@ -1,8 +1,8 @@
 //! The metadata as the `config.json` that Hugging Face has for the same model.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{header::Header, keys::Keys, names};
+use super::{header::Header, keys::Keys, names, rope};
 use crate::{Error, ModelConfig};
 
 /// Keys of `llama.` that are understood.
@@ -45,15 +45,6 @@ const ENDS: [&str; 7] = [
     "<|eom_id|>",
     "<EOT>",
 ];
-
-/// How Llama 3 stretches its frequencies. Its files have the outcome as a tensor, and the numbers nowhere.
-const LLAMA3: Llama3 = Llama3 { low: 1.0, high: 4.0, context: 8192.0 };
-
-struct Llama3 {
-    low: f64,
-    high: f64,
-    context: f64,
-}
 
 /// The content of `config.json`.
 ///
@@ -102,7 +93,7 @@ pub(super) fn of(file: &str, header: &Header<'_>) -> Result<Vec<u8>, Error> {
         "max_position_embeddings": size("context_length")?,
         "rms_norm_eps": keys.need(epsilon, keys.real(epsilon)?)?,
         "rope_theta": theta,
-        "rope_scaling": scaling(keys, header, theta, head)?,
+        "rope_scaling": rope::scaling(keys, header, theta, head)?,
         "tie_word_embeddings": !header.tensors.contains_key("output.weight"),
         "hidden_act": "silu",
         "bos_token_id": keys.whole("tokenizer.ggml.bos_token_id")?,
@@ -158,70 +149,6 @@ fn refuse_changed_computation(keys: Keys<'_>) -> Result<(), Error> {
     match keys.boolean("llama.attention.causal")? {
         Some(false) => Err(keys.unsupported("llama.attention.causal", "false", "true")),
         _ => Ok(()),
-    }
-}
-
-/// `rope_scaling` of `config.json`.
-fn scaling(keys: Keys<'_>, header: &Header<'_>, theta: f64, head: u64) -> Result<Value, Error> {
-    let kind = keys.text("llama.rope.scaling.type")?;
-    let factor = match keys.real("llama.rope.scaling.factor")? {
-        Some(factor) => Some(factor),
-        None => keys.real("llama.rope.scale_linear")?,
-    };
-    // A factor of nothing or one is none; one without a kind is linear, as in llama.cpp.
-    let factor = factor.filter(|factor| *factor != 0.0 && *factor != 1.0);
-    let linear = match (kind, factor) {
-        (Some("none"), _) | (Some("linear") | None, None) => None,
-        (Some("linear") | None, Some(factor)) => Some(factor),
-        (Some(other), _) => {
-            return Err(keys.unsupported("llama.rope.scaling.type", other, "none, linear"));
-        }
-    };
-    let divisors = header.tensors.get(names::ROPE_DIVISORS);
-    match (divisors, linear) {
-        (None, None) => Ok(Value::Null),
-        (None, Some(factor)) => Ok(json!({ "rope_type": "linear", "factor": factor })),
-        (Some(tensor), None) => {
-            let divisors = tensor.format.to_f32(tensor.bytes);
-            LLAMA3.read(&divisors, theta, head).ok_or_else(|| {
-                let supported = "the frequencies of Llama 3.1 to 3.3";
-                keys.unsupported(names::ROPE_DIVISORS, "with other divisors", supported)
-            })
-        }
-        (Some(_), Some(_)) => {
-            Err(keys.unsupported(names::ROPE_DIVISORS, "beside a linear scaling", "one of them"))
-        }
-    }
-}
-
-impl Llama3 {
-    /// The scaling whose divisors these are; `None` if they are those of no Llama 3.
-    fn read(&self, divisors: &[f32], theta: f64, head: u64) -> Option<Value> {
-        let factor = f64::from(*divisors.last()?);
-        let close =
-            |found: f32, expected: f64| (f64::from(found) - expected).abs() < 1e-4 * expected;
-        let expected = |at: usize| {
-            let wave = 2.0 * std::f64::consts::PI * theta.powf(2.0 * at as f64 / head as f64);
-            if wave > self.context / self.low {
-                factor
-            } else if wave < self.context / self.high {
-                1.0
-            } else {
-                let smooth = (self.context / wave - self.low) / (self.high - self.low);
-                1.0 / ((1.0 - smooth) / factor + smooth)
-            }
-        };
-        let same = divisors.len() as u64 * 2 == head
-            && divisors.iter().enumerate().all(|(at, found)| close(*found, expected(at)));
-        same.then(|| {
-            json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": self.low,
-                "high_freq_factor": self.high,
-                "original_max_position_embeddings": self.context,
-            })
-        })
     }
 }
 
@@ -293,6 +220,7 @@ mod tests {
             (llama().whole("llama.expert_count", 8), "llama.expert_count 8"),
             (llama().whole("llama.attention.sliding_window", 64), "sliding_window 64"),
             (llama().real("llama.logit_scale", 0.5), "llama.logit_scale 0.5"),
+            (llama().real("llama.rope.freq_base", f32::NAN), "it is not a finite number"),
             (llama().boolean("llama.attention.causal", false), "llama.attention.causal false"),
             (llama().whole("llama.rope.dimension_count", 8), "llama.rope.dimension_count 8"),
             (llama().whole("llama.attention.key_length", 20), "head_dim 20"),

@@ -14,6 +14,8 @@ use crate::Error;
 
 /// Bytes in which the whole header must lie; that of a vocabulary of 256 000 tokens has about 15 MiB.
 const HEADER: usize = 256 << 20;
+/// Keys and tensors, each; the largest models have a few thousand.
+const COUNT: u64 = 1 << 16;
 /// Bytes of a key or of a tensor's name.
 const NAME: usize = 1 << 16;
 /// Dimensions of a tensor.
@@ -103,7 +105,7 @@ fn read(file: &[u8]) -> Result<Header<'_>, Fault> {
         .checked_mul(LEAST_KEY)
         .zip(tensor_count.checked_mul(LEAST_TENSOR))
         .and_then(|(keys, tensors)| keys.checked_add(tensors));
-    if least.is_none_or(|least| least > cursor.left()) {
+    if least.is_none_or(|least| least > cursor.left()) || key_count.max(tensor_count) > COUNT {
         return Err(Fault::Wrong(format!(
             "{key_count} keys and {tensor_count} tensors cannot stand in the {} bytes of its header; copy the file \
              again",

@@ -24,7 +24,7 @@ macro_rules! askers {
 impl<'a> Keys<'a> {
     askers! {
         whole -> u64, "a whole number";
-        real -> f64, "a number with a fraction";
+        real -> f64, "a finite number with a fraction";
         boolean -> bool, "true or false";
         text -> &'a str, "a text";
         texts -> impl Iterator<Item = Option<&'a str>> + use<'a>, "a list of texts";

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! header     lengths checked, nothing copied   (cursor, value)
-//! config     llama.*          -> config.json, or a refusal by the key's name
+//! config     llama.*          -> config.json, or a refusal by the key's name   (rope)
 //! tokenizer  tokenizer.ggml.* -> tokenizer.json, tokenizer_config.json with the chat template
 //! names      blk.0.attn_q     -> model.layers.0.self_attn.q_proj, halves of heads put back
 //! blocks     Q4_K and others  -> f32
@@ -15,6 +15,7 @@ mod cursor;
 mod header;
 mod keys;
 mod names;
+mod rope;
 #[cfg(test)]
 mod testing;
 mod tokenizer;

@@ -97,9 +97,9 @@ impl<'a> Value<'a> {
         u64::try_from(number).ok()
     }
 
-    /// A number with a fraction.
+    /// A finite number with a fraction.
     pub(super) fn real(&self) -> Option<f64> {
-        real(self.kind, self.bytes)
+        real(self.kind, self.bytes).filter(|number| number.is_finite())
     }
 
     pub(super) fn boolean(&self) -> Option<bool> {

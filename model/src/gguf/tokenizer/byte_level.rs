@@ -7,6 +7,8 @@ use crate::{Error, gguf::keys::Keys};
 
 const PRE: &str = "tokenizer.ggml.pre";
 const MERGES: &str = "tokenizer.ggml.merges";
+/// Merges of the largest vocabulary that is read.
+const MOST: usize = 1 << 21;
 
 /// The parts of its `tokenizer.json`.
 pub(super) fn parts(keys: Keys<'_>, vocabulary: &Vocabulary) -> Result<Parts, Error> {
@@ -19,6 +21,9 @@ pub(super) fn parts(keys: Keys<'_>, vocabulary: &Vocabulary) -> Result<Parts, Er
     let cut = pre::of(name).ok_or_else(|| keys.unsupported(PRE, name, pre::SUPPORTED))?;
     let mut merges = Vec::new();
     for (rank, merge) in keys.need(MERGES, keys.texts(MERGES)?)?.enumerate() {
+        if rank >= MOST {
+            return Err(keys.wrong(MERGES, &format!("more than {MOST} merges")));
+        }
         // A space may begin the left part, so the second character is the first that can part them.
         let parted = merge.and_then(|merge| {
             let first = merge.chars().next()?.len_utf8();

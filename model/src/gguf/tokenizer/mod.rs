@@ -13,6 +13,11 @@ const MODEL: &str = "tokenizer.ggml.model";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";
 
+/// Tokens of the largest vocabulary that is read; there are models with a quarter of it.
+const VOCABULARY: usize = 1 << 20;
+/// Bytes of one token; the longest that are known have some hundred.
+const TOKEN: usize = 1 << 10;
+
 /// Keys of `tokenizer.ggml.` that are understood, or do not change how a text is cut.
 const KNOWN: [&str; 31] = [
     "model",
@@ -72,13 +77,18 @@ impl Vocabulary {
         for (id, text) in tokens.enumerate() {
             let text =
                 text.ok_or_else(|| keys.wrong(TOKENS, &format!("token {id} is not UTF-8")))?;
+            if id >= VOCABULARY || text.len() > TOKEN {
+                let reason =
+                    format!("more than {VOCABULARY} tokens, or {TOKEN} bytes in token {id}");
+                return Err(keys.wrong(TOKENS, &reason));
+            }
             // Several may be empty, and no text has them.
             texts.push(if text.is_empty() { format!("[EMPTY_{id}]") } else { text.to_owned() });
         }
         let numbers = keys.need(TYPES, keys.integers(TYPES)?)?;
-        let mut kinds = numbers.map(kind_of).collect::<Vec<_>>();
+        let mut kinds = numbers.take(texts.len() + 1).map(kind_of).collect::<Vec<_>>();
         if kinds.len() != texts.len() {
-            let reason = format!("{} for {} tokens", kinds.len(), texts.len());
+            let reason = format!("it is not as long as the {} tokens", texts.len());
             return Err(keys.wrong(TYPES, &reason));
         }
         for (kind, text) in kinds.iter_mut().zip(&texts) {

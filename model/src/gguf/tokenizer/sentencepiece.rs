@@ -1,6 +1,6 @@
 //! `llama`: SentencePiece's merges by score, with a token for each byte.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
@@ -15,9 +15,10 @@ pub(super) fn parts(keys: Keys<'_>, vocabulary: &Vocabulary) -> Result<Parts, Er
     if keys.boolean(unsupported)? == Some(true) {
         return Err(keys.unsupported(unsupported, "true", "false"));
     }
-    let scores: Vec<f64> = keys.need(SCORES, keys.reals(SCORES)?)?.collect();
-    if scores.len() != vocabulary.texts.len() {
-        let reason = format!("{} for {} tokens", scores.len(), vocabulary.texts.len());
+    let count = vocabulary.texts.len();
+    let scores: Vec<f64> = keys.need(SCORES, keys.reals(SCORES)?)?.take(count + 1).collect();
+    if scores.len() != count {
+        let reason = format!("it is not as long as the {count} tokens");
         return Err(keys.wrong(SCORES, &reason));
     }
     let bytes = vocabulary.kinds.iter().filter(|kind| **kind == Kind::Byte).count();
@@ -67,7 +68,8 @@ fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f64]) -> Vec<[&'a str; 2]> {
             let (left, right) = text.split_at(at);
             let parts = ids.get(left).zip(ids.get(right));
             if let Some((l, r)) = parts.filter(|(l, r)| mergeable(**l) && mergeable(**r)) {
-                found.push((scores[id], (*l, *r), [left, right]));
+                // Zero is zero, with either sign.
+                found.push((scores[id] + 0.0, (*l, *r), [left, right]));
             }
         }
         found[first..].sort_by_key(|(_, ids, _)| *ids);
@@ -75,8 +77,7 @@ fn merges<'a>(vocabulary: &'a Vocabulary, scores: &[f64]) -> Vec<[&'a str; 2]> {
     let length = |text: &str| text.chars().count();
     // Stable, as Python's: what is equal stays in the order of the vocabulary.
     found.sort_by(|(a, _, [al, ar]), (b, _, [bl, br])| {
-        let by_score = b.partial_cmp(a).unwrap_or(Ordering::Equal);
-        by_score.then_with(|| (length(bl), length(br)).cmp(&(length(al), length(ar))))
+        b.total_cmp(a).then_with(|| (length(bl), length(br)).cmp(&(length(al), length(ar))))
     });
     found.into_iter().map(|(_, _, pair)| pair).collect()
 }

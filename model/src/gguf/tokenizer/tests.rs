@@ -117,7 +117,10 @@ fn what_is_not_understood_is_refused_by_name() {
         ),
         (byte_level("gpt-2").boolean("tokenizer.ggml.new", true), "tokenizer.ggml.new"),
         (tokens(with("gpt-2"), &["a"]), "token_type: it is missing"),
-        (tokens(with("gpt-2"), &["a"]).integers("tokenizer.ggml.token_type", &[1, 1]), "2 for 1"),
+        (
+            tokens(with("gpt-2"), &["a"]).integers("tokenizer.ggml.token_type", &[1, 1]),
+            "not as long as the 1 tokens",
+        ),
         (
             with("gpt-2").integers("tokenizer.ggml.tokens", &[1]),
             "tokens: it is not a list of texts",
@@ -135,6 +138,7 @@ fn what_is_not_understood_is_refused_by_name() {
             byte_level("gpt-2").whole("tokenizer.ggml.unknown_token_id", 999),
             "there is no token 999",
         ),
+        (typed(with("gpt-2"), &[&"x".repeat(2000)]), "1024 bytes in token 0"),
         (typed(llama(), &["a"]), "scores: it is missing"),
         (typed(llama(), &["a"]).reals("tokenizer.ggml.scores", &[0.0]), "0 tokens of a byte"),
     ] {
