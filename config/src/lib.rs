@@ -294,6 +294,18 @@ mod tests {
         Sources { environment: vec![(name.into(), value.into())], ..Sources::default() }
     }
 
+    #[test]
+    fn a_model_is_called_after_its_folder_or_file() {
+        for (source, name) in [
+            ("starter", "hone-starter"),
+            ("/models/my-llama", "my-llama"),
+            ("/models/Some-135M.Q4_1.gguf", "Some-135M.Q4_1"),
+        ] {
+            let loaded = variable("HONE__MODEL__SOURCE", source).load().unwrap();
+            assert_eq!(loaded.config.model.name(), name);
+        }
+    }
+
     fn message(sources: &Sources) -> String {
         sources.load().unwrap_err().to_string()
     }
