@@ -107,11 +107,8 @@ impl Eraser {
             .into_iter()
             .filter(|cycle| cycle.snapshot.as_ref().is_some_and(|hash| held.contains(hash)))
             .collect();
-        let mut names = BTreeSet::new();
         for cycle in &concerned {
-            let of_cycle = labels::of(cycle);
-            self.forget_labels(cycle, &of_cycle).await?;
-            names.extend(of_cycle);
+            self.forget_labels(cycle).await?;
         }
         let adapters = lineage.taught(parts);
         let files = Files {
@@ -123,7 +120,6 @@ impl Eraser {
                 .collect(),
             answers: parts.dirs.answers(),
             ids: begun.touched.clone(),
-            names,
         };
         let removed = tokio::task::spawn_blocking(move || files.remove()).await??;
         let next = next(parts, &adapters);
@@ -147,35 +143,22 @@ impl Eraser {
     }
 
     /// The names of groups are words of their questions; people give families their names.
-    async fn forget_labels(
-        &self,
-        cycle: &CycleView,
-        names: &BTreeSet<String>,
-    ) -> anyhow::Result<()> {
+    async fn forget_labels(&self, cycle: &CycleView) -> anyhow::Result<()> {
+        let names = labels::of(cycle);
         if names.is_empty() {
             return Ok(());
         }
-        let (store, names) = (&self.parts.store, names.clone());
-        let reword = labels::Reword::of(names.clone());
-        store.reword_cycle(cycle.id, move |text| reword.text(text)).await?;
-        let adapters: Vec<AdapterId> = self
-            .parts
-            .registry
-            .list()
-            .into_iter()
-            .filter(|view| lineage::is_of(view, cycle.id))
-            .map(|view| view.id)
-            .collect();
-        let registry = Arc::clone(&self.parts.registry);
-        tokio::task::spawn_blocking(move || -> hone_adapters::Result<()> {
-            let reword = labels::Reword::of(names);
-            for id in adapters {
-                registry.reword(id, |text| reword.plain(text))?;
+        let (registry, id) = (Arc::clone(&self.parts.registry), cycle.id);
+        let reword = labels::Reword::of(names);
+        let reword = tokio::task::spawn_blocking(move || -> hone_adapters::Result<_> {
+            for view in registry.list().into_iter().filter(|view| lineage::is_of(view, id)) {
+                registry.reword(view.id, |text| reword.plain(text))?;
             }
-            Ok(())
+            Ok(reword)
         })
         .await??;
-        Ok(())
+        // Last, since a repetition after a kill reads the names there.
+        Ok(self.parts.store.reword_cycle(id, move |text| reword.text(text)).await?)
     }
 }
 
@@ -206,14 +189,13 @@ struct Files {
     runs: Vec<PathBuf>,
     answers: PathBuf,
     ids: BTreeSet<InteractionId>,
-    names: BTreeSet<String>,
 }
 
 impl Files {
     fn remove(self) -> anyhow::Result<Removed> {
         let mut removed = Removed::default();
         for snapshot in &self.snapshots {
-            let rows = hone_dataset::erase::erase(snapshot, &self.ids, &self.names)?;
+            let rows = hone_dataset::erase::erase(snapshot, &self.ids)?;
             removed.snapshot_rows += rows.unwrap_or(0);
         }
         for run in &self.runs {

@@ -57,18 +57,14 @@ pub fn rows_of(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<usize> {
     Ok(count(&rows, &rehearsal, &left) + gone.intersection(ids).count())
 }
 
-/// Takes the rows of these interactions out of the snapshot in a folder. `families` are names that nothing
-/// else has any more. Returns how many rows and rehearsal questions went. Repeated, it changes nothing.
+/// Takes the rows of these interactions out of the snapshot in a folder, and families that no row has any more out of
+/// its manifest. Returns how many rows and rehearsal questions went. Repeated, it changes nothing.
 ///
 /// A damaged snapshot is removed, and `None` returned: nobody could tell what was in it.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn erase(
-    folder: &Path,
-    ids: &BTreeSet<InteractionId>,
-    families: &BTreeSet<String>,
-) -> Result<Option<usize>> {
+pub fn erase(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<Option<usize>> {
     sweep(folder)?;
     let whole = || -> Result<_> {
         let (rows, rehearsal) = contents(folder)?;
@@ -96,7 +92,7 @@ pub fn erase(
     rows.retain(|row| !ids.contains(&row.id));
     rehearsal.retain(|one| one.id.is_none_or(|id| !ids.contains(&id)));
     let left: BTreeSet<&str> = rows.iter().map(|row| row.family.as_str()).collect();
-    manifest.families.retain(|name, _| left.contains(name.as_str()) && !families.contains(name));
+    manifest.families.retain(|name, _| left.contains(name.as_str()));
     manifest.waiting.retain(|one| !ids.contains(&one.id));
     let (rows, rehearsal) = (lines(&rows)?, lines(&rehearsal)?);
     erased.left = hash(&rows, &rehearsal, &manifest)?;

@@ -23,7 +23,7 @@ fn rows_leave_and_the_rest_reads_back() {
     assert_eq!(rows_of(&path, &ids).unwrap(), 2);
 
     for _ in 0..2 {
-        assert_eq!(erase(&path, &ids, &BTreeSet::new()).unwrap(), Some(2));
+        assert_eq!(erase(&path, &ids).unwrap(), Some(2));
         assert!(!holds(&path, text));
         assert!(Snapshot::is_erased(&path));
         let left = Snapshot::read(&path).unwrap();
@@ -34,7 +34,7 @@ fn rows_leave_and_the_rest_reads_back() {
 
     // Of a second person, later.
     let more = BTreeSet::from([whole.examples[0].id]);
-    assert_eq!(erase(&path, &more, &BTreeSet::new()).unwrap(), Some(1));
+    assert_eq!(erase(&path, &more).unwrap(), Some(1));
     assert_eq!(rows_of(&path, &ids).unwrap() + rows_of(&path, &more).unwrap(), 3);
     assert_eq!(Snapshot::read(&path).unwrap().examples.len(), whole.examples.len() - 3);
 }
@@ -47,14 +47,14 @@ fn a_kill_between_two_files_is_made_good_by_the_repetition() {
     let ids = BTreeSet::from([whole.examples[3].id]);
     let names = ["rows.jsonl", "rehearsal.jsonl", "manifest.json"];
     let before = names.map(|name| std::fs::read(path.join(name)).unwrap());
-    erase(&path, &ids, &BTreeSet::new()).unwrap();
+    erase(&path, &ids).unwrap();
     let after = Snapshot::read(&path).unwrap();
     for written in 0..names.len() {
         for at in written..names.len() {
             std::fs::write(path.join(names[at]), &before[at]).unwrap();
         }
         assert!(written > 0 || Snapshot::read(&path).is_err(), "nothing is trained on it");
-        assert_eq!(erase(&path, &ids, &BTreeSet::new()).unwrap(), Some(1));
+        assert_eq!(erase(&path, &ids).unwrap(), Some(1));
         assert_eq!(Snapshot::read(&path).unwrap(), after);
     }
 }
@@ -69,7 +69,7 @@ fn what_a_person_called_her_rows_goes_too() {
     let rows = [tagged(1, "secret-project"), tagged(2, "billing"), tagged(3, "billing")];
     let whole = curated(&Policy::default(), &rows).seal(vec![answered("How are you?")]).unwrap();
     let path = whole.write(folder.path()).unwrap();
-    erase(&path, &BTreeSet::from([whole.examples[0].id]), &BTreeSet::new()).unwrap();
+    erase(&path, &BTreeSet::from([whole.examples[0].id])).unwrap();
     assert!(!holds(&path, "secret-project") && holds(&path, "billing"));
 }
 
@@ -82,7 +82,7 @@ fn what_she_only_asked_is_rehearsed_no_more() {
     let rows = [ask(1, "Who?").say("a", fix("Me."))];
     let whole = curated(&Policy::default(), &rows).seal(vec![rehearsed, answered("Hi")]).unwrap();
     let path = whole.write(folder.path()).unwrap();
-    assert_eq!(erase(&path, &BTreeSet::from([asked]), &BTreeSet::new()).unwrap(), Some(1));
+    assert_eq!(erase(&path, &BTreeSet::from([asked])).unwrap(), Some(1));
     assert!(!holds(&path, "Wobbegong") && holds(&path, "Hi"));
     assert_eq!(Snapshot::read(&path).unwrap().rehearsal.len(), 1);
 }
@@ -93,9 +93,9 @@ fn an_untouched_snapshot_stays_and_a_damaged_one_goes() {
     let whole = small();
     let path = whole.write(folder.path()).unwrap();
     let strangers = BTreeSet::from([hone_api::InteractionId::new()]);
-    assert_eq!(erase(&path, &strangers, &BTreeSet::new()).unwrap(), Some(0));
+    assert_eq!(erase(&path, &strangers).unwrap(), Some(0));
     assert_eq!(Snapshot::read(&path).unwrap(), whole);
     std::fs::write(path.join("rows.jsonl"), "{").unwrap();
-    assert_eq!(erase(&path, &strangers, &BTreeSet::new()).unwrap(), None);
+    assert_eq!(erase(&path, &strangers).unwrap(), None);
     assert!(!path.exists(), "nobody could tell what is in it");
 }
