@@ -42,5 +42,5 @@ pub use peft::CONFIG;
 pub use pointer::LivePointer;
 pub use refusal::Refusal;
 pub use registry::Registry;
-pub use shape::{BaseShape, Sizes};
+pub use shape::BaseShape;
 pub use verify::{Verified, WEIGHTS, verify};

@@ -9,47 +9,19 @@ pub struct BaseShape {
     pub digest: String,
     /// Number of decoder layers.
     pub num_layers: usize,
-    /// Inputs and outputs of each linear layer, by its short name (`q_proj` … `down_proj`).
+    /// Inputs and outputs of what adapters can be put on, by PEFT's short name (`q_proj` … `down_proj`; `qkv_proj` where a
+    /// model's file has one matrix for several layers).
     pub modules: BTreeMap<String, (usize, usize)>,
 }
 
-/// The sizes of a Llama-like decoder that decide the shapes of its linear layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sizes {
-    /// Number of decoder layers.
-    pub num_layers: usize,
-    /// Width of the residual stream.
-    pub hidden: usize,
-    /// Width within the feed-forward block.
-    pub intermediate: usize,
-    /// Query heads times head size.
-    pub query: usize,
-    /// Key/value heads times head size.
-    pub key_value: usize,
-}
-
 impl BaseShape {
-    /// The shape of a Llama-like decoder.
-    #[must_use]
-    pub fn of_llama(digest: impl Into<String>, sizes: Sizes) -> Self {
-        let Sizes { num_layers, hidden, intermediate, query, key_value } = sizes;
-        let modules = [
-            ("q_proj", (hidden, query)),
-            ("k_proj", (hidden, key_value)),
-            ("v_proj", (hidden, key_value)),
-            ("o_proj", (query, hidden)),
-            ("gate_proj", (hidden, intermediate)),
-            ("up_proj", (hidden, intermediate)),
-            ("down_proj", (intermediate, hidden)),
-        ];
-        let modules = modules.map(|(name, shape)| (name.to_owned(), shape)).into();
-        Self { digest: digest.into(), num_layers, modules }
-    }
-
     /// The block that a linear layer belongs to in tensor names.
     #[must_use]
     pub fn block_of(module: &str) -> &'static str {
-        if matches!(module, "gate_proj" | "up_proj" | "down_proj") { "mlp" } else { "self_attn" }
+        match module {
+            "gate_proj" | "up_proj" | "gate_up_proj" | "down_proj" => "mlp",
+            _ => "self_attn",
+        }
     }
 
     /// How many bytes the weights of an adapter of this rank can take at most, in f32 and with every

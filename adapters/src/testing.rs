@@ -7,13 +7,22 @@ use fs_err as fs;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::verify::tensor_name;
-use crate::{BaseShape, CONFIG, Sizes, WEIGHTS};
+use crate::{BaseShape, CONFIG, WEIGHTS};
 
 /// A base of two layers, small enough for thousands of cases.
 #[must_use]
 pub fn tiny_base() -> BaseShape {
-    let sizes = Sizes { num_layers: 2, hidden: 8, intermediate: 12, query: 8, key_value: 4 };
-    BaseShape::of_llama("tiny-base", sizes)
+    let modules = [
+        ("q_proj", (8, 8)),
+        ("k_proj", (8, 4)),
+        ("v_proj", (8, 4)),
+        ("o_proj", (8, 8)),
+        ("gate_proj", (8, 12)),
+        ("up_proj", (8, 12)),
+        ("down_proj", (12, 8)),
+    ];
+    let modules = modules.map(|(name, shape)| (name.to_owned(), shape)).into();
+    BaseShape { digest: "tiny-base".into(), num_layers: 2, modules }
 }
 
 /// The tensors of a random adapter: name, shape and f32 elements.

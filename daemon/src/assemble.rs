@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
-use hone_adapters::{BaseShape, Registry, Sizes};
+use hone_adapters::{BaseShape, Registry};
 use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
-use hone_model::{Model, ModelConfig, Pack, Source, WeightFormat};
+use hone_model::{Model, Pack, Source, WeightFormat};
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
@@ -136,23 +136,9 @@ fn unusable(config: &Config) -> String {
 
 /// What adapters must fit.
 pub fn shape(model: &Model) -> BaseShape {
-    let ModelConfig {
-        num_layers,
-        hidden_size,
-        intermediate_size,
-        num_heads,
-        num_kv_heads,
-        head_dim,
-        ..
-    } = *model.config();
-    let sizes = Sizes {
-        num_layers,
-        hidden: hidden_size,
-        intermediate: intermediate_size,
-        query: num_heads * head_dim,
-        key_value: num_kv_heads * head_dim,
-    };
-    BaseShape::of_llama(model.digest(), sizes)
+    let config = model.config();
+    let (digest, num_layers) = (model.digest().to_owned(), config.num_layers);
+    BaseShape { digest, num_layers, modules: config.modules() }
 }
 
 fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {

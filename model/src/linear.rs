@@ -63,6 +63,25 @@ pub(crate) struct Linear {
     storage: Storage,
 }
 
+/// A linear layer of the base: a packed matrix and its bias.
+#[derive(Debug)]
+pub(crate) struct Projection {
+    /// The matrix.
+    pub(crate) weight: Linear,
+    /// Added to each result; `[outputs]`.
+    pub(crate) bias: Option<Vec<f32>>,
+}
+
+impl Projection {
+    /// Fills rows of results with the bias, or with zeros, so that the product can be added.
+    pub(crate) fn fill_bias(&self, y: &mut [f32]) {
+        match &self.bias {
+            Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias)),
+            None => y.fill(0.0),
+        }
+    }
+}
+
 impl std::fmt::Debug for Linear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Linear({} → {}, {})", self.inputs, self.outputs, self.format)
@@ -79,8 +98,16 @@ pub(crate) struct Activations {
 }
 
 /// A pointer that parts of a job may share; each writes its own elements.
-#[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(*mut T);
+
+// Not derived: that would ask for elements that can be copied.
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: users write disjoint elements only.
 unsafe impl<T: Send> Send for Shared<T> {}

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::{
     Error, Source,
+    bitsandbytes::Stored,
     gguf::{self, Gguf},
     pack::FileState,
     source::read_file,
@@ -102,7 +103,7 @@ impl Checkpoint {
         if self.is_gguf
             && let Some((name, bytes)) = self.files.first()
         {
-            return Ok(Tensors::Gguf(Gguf::parse(name, bytes.get())?));
+            return Ok(Tensors::Gguf(Box::new(Gguf::parse(name, bytes.get())?)));
         }
         let files = self
             .files
@@ -168,7 +169,7 @@ pub(crate) enum Tensors<'a> {
     /// Of each file.
     Safetensors(Vec<(&'a str, SafeTensors<'a>)>),
     /// Of the one file.
-    Gguf(Gguf<'a>),
+    Gguf(Box<Gguf<'a>>),
 }
 
 impl Tensors<'_> {
@@ -178,7 +179,11 @@ impl Tensors<'_> {
             Self::Gguf(gguf) => return gguf.read(name, shape),
             Self::Safetensors(files) => files,
         };
-        let view = files.iter().find_map(|(_, file)| file.tensor(name).ok()).ok_or_else(|| {
+        let find = |name: &str| files.iter().find_map(|(_, file)| file.tensor(name).ok());
+        if let Some(values) = (Stored { find: &find }).read(name, shape)? {
+            return Ok(values);
+        }
+        let view = find(name).ok_or_else(|| {
             let file = files.first().map_or("the folder", |(file, _)| *file);
             Error::MissingTensor { name: name.into(), file: file.into() }
         })?;

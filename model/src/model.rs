@@ -6,11 +6,13 @@ use hone_api::chat::{Message, Role};
 
 use crate::{
     Adapter, ChatTemplate, Error, KvCache, ModelConfig, Tokenizer, WeightFormat,
-    layer::{Buffers, LoraRun, Span, Step, norm_rows},
+    config::rope::Angles,
+    decoder::{
+        Decoder,
+        step::{Buffers, LayerPass, LoraRun, Span, Step, runs_among},
+    },
     linear::Cpu,
-    llama::Llama,
     pack::{Manifest, Pack},
-    rope::{Angles, Rope},
 };
 
 /// Tokens of the question that a model is tried with, at most.
@@ -20,8 +22,7 @@ const TRIED_TOKENS: usize = 64;
 pub struct Model {
     pub(crate) config: ModelConfig,
     pub(crate) cpu: Cpu,
-    pub(crate) decoder: Llama,
-    pub(crate) rope: Rope,
+    pub(crate) decoder: Decoder,
     manifest: Manifest,
     tokenizer: Tokenizer,
     template: ChatTemplate,
@@ -97,9 +98,8 @@ impl Logits {
 #[derive(Debug, Default)]
 pub struct Scratch {
     hidden: Vec<f32>,
-    last: Vec<f32>,
     normed: Vec<f32>,
-    angles: Angles,
+    angles: Vec<Angles>,
     buffers: Buffers,
 }
 
@@ -129,8 +129,7 @@ impl Model {
         let small = &pack.small;
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
         Ok(Self {
-            decoder: Llama::open(&config, &pack.weights)?,
-            rope: Rope::new(&config),
+            decoder: Decoder::open(&config, &pack.weights)?,
             cpu: Cpu::new(threads).map_err(Error::io(pack.folder()))?,
             tokenizer: Tokenizer::from_bytes(&small.tokenizer)?,
             template: ChatTemplate::from_config(&small.tokenizer_config)?,
@@ -234,7 +233,7 @@ impl Model {
             rows += count;
         }
         let positions = spans.iter().flat_map(|s| s.start..s.start + s.rows.len());
-        self.rope.angles(positions, &mut scratch.angles);
+        self.decoder.angles(positions, &mut scratch.angles);
         scratch.hidden.resize(rows * hidden, 0.0);
         let tokens = segments.iter().flat_map(|s| s.tokens).copied();
         self.decoder.embed(tokens, &mut scratch.hidden);
@@ -242,42 +241,36 @@ impl Model {
         let step =
             Step { cpu: &self.cpu, config: &self.config, spans: &spans, angles: &scratch.angles };
         let runs = adapter_runs(segments, &spans);
-        for index in 0..self.config.num_layers {
+        let wanted = wanted_rows(segments, &spans);
+        let runs_after = runs_among(&runs, &wanted);
+        for (index, layer) in self.decoder.layers.iter().enumerate() {
             let mut caches: Vec<_> = segments.iter_mut().map(|s| s.cache.layer(index)).collect();
-            let loras: Vec<LoraRun<'_>> = runs
-                .iter()
-                .filter_map(|(rows, adapter)| Some((rows.clone(), adapter.layer(index)?)))
-                .collect();
-            let (x, buffers) = (&mut scratch.hidden, &mut scratch.buffers);
-            self.decoder.layer(index, step, &mut caches, &loras, x, buffers);
+            let is_last = index + 1 == self.decoder.layers.len();
+            let loras = of_layer(&runs, index);
+            let loras_after = if is_last { of_layer(&runs_after, index) } else { loras.clone() };
+            let pass = LayerPass {
+                step,
+                loras: &loras,
+                rows_after: is_last.then_some(&wanted),
+                loras_after: &loras_after,
+                dropout: None,
+            };
+            layer.forward(&pass, &mut caches, &mut scratch.hidden, &mut scratch.buffers, None);
         }
         for segment in segments.iter_mut() {
             segment.cache.advance(segment.tokens.len());
         }
-
-        scratch.last.clear();
-        for (segment, span) in segments.iter().zip(&spans) {
-            let wanted = match segment.logits {
-                LogitsFor::None => span.rows.end..span.rows.end,
-                LogitsFor::Last => {
-                    span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end
-                }
-                LogitsFor::All => span.rows.clone(),
-            };
-            let from = &scratch.hidden[wanted.start * hidden..wanted.end * hidden];
-            scratch.last.extend_from_slice(from);
-        }
-        Ok(self.head(&scratch.last, &mut scratch.normed, &mut scratch.buffers))
+        Ok(self.logits(&scratch.hidden, &mut scratch.normed, &mut scratch.buffers))
     }
 
     /// Final norm and output head.
-    fn head(&self, last: &[f32], normed: &mut Vec<f32>, buffers: &mut Buffers) -> Logits {
+    fn logits(&self, rows: &[f32], normed: &mut Vec<f32>, buffers: &mut Buffers) -> Logits {
         let vocab = self.config.vocab_size;
-        normed.resize(last.len(), 0.0);
-        norm_rows(&self.cpu, last, &self.decoder.norm, self.config.rms_norm_eps, normed);
-        let mut data = vec![0.0; last.len() / self.config.hidden_size * vocab];
+        normed.resize(rows.len(), 0.0);
         let head = self.decoder.head();
-        head.forward(&self.cpu, &mut buffers.workspace.activations, normed, &mut data, None);
+        head.norm.forward(&self.cpu, rows, normed);
+        let mut data = vec![0.0; rows.len() / self.config.hidden_size * vocab];
+        head.logits(&self.cpu, &mut buffers.workspace.activations, normed, &mut data);
         Logits { data, vocab }
     }
 
@@ -314,4 +307,19 @@ fn adapter_runs<'a>(segments: &[Segment<'a>], spans: &[Span]) -> Vec<(Range<usiz
         }
     }
     runs
+}
+
+/// The rows whose logits are wanted, ascending.
+fn wanted_rows(segments: &[Segment<'_>], spans: &[Span]) -> Vec<usize> {
+    let of_segment = |(segment, span): (&Segment<'_>, &Span)| match segment.logits {
+        LogitsFor::None => span.rows.end..span.rows.end,
+        LogitsFor::Last => span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end,
+        LogitsFor::All => span.rows.clone(),
+    };
+    segments.iter().zip(spans).flat_map(of_segment).collect()
+}
+
+/// The adapters' shares of one layer.
+fn of_layer<'a>(runs: &[(Range<usize>, &'a Adapter)], index: usize) -> Vec<LoraRun<'a>> {
+    runs.iter().filter_map(|(rows, adapter)| Some((rows.clone(), adapter.layer(index)?))).collect()
 }

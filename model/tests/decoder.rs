@@ -151,7 +151,7 @@ fn f32_equals_candles_llama() {
             num_key_value_heads: config.num_kv_heads,
             use_flash_attn: false,
             rms_norm_eps: f64::from(config.rms_norm_eps),
-            rope_theta: config.rope_theta,
+            rope_theta: config.spec.rotaries[0].theta,
             bos_token_id: None,
             eos_token_id: None,
             rope_scaling: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 use hone_model::train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable};
-use hone_model::{Model, Module, Source, WeightFormat, prepare};
+use hone_model::{Model, Module, Source, Target, WeightFormat, prepare};
 
 fn golden(name: &str) -> HashMap<String, Tensor> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -26,8 +26,8 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
 }
 
-fn name(layer: usize, module: Module, matrix: char) -> String {
-    format!("base_model.model.model.layers.{layer}.{}.lora_{matrix}.weight", module.path())
+fn name(layer: usize, target: &Target, matrix: char) -> String {
+    format!("base_model.model.model.layers.{layer}.{}.lora_{matrix}.weight", target.path)
 }
 
 fn world() -> World {
@@ -42,8 +42,8 @@ fn world() -> World {
     let variable = |layer| {
         let mut flat = vec![0.0; trainable.layout().len()];
         for slot in trainable.layout().slots() {
-            let a = floats(&adapter[&name(layer, slot.module, 'A')]);
-            let b = floats(&adapter[&name(layer, slot.module, 'B')]);
+            let a = floats(&adapter[&name(layer, slot.target, 'A')]);
+            let b = floats(&adapter[&name(layer, slot.target, 'B')]);
             flat[slot.a.clone()].copy_from_slice(&a);
             flat[slot.b.clone()].copy_from_slice(&b);
         }
@@ -85,7 +85,7 @@ fn check(world: &World, pass: &Pass, file: &str, layers: &[usize]) {
         let gradient = floats(store.get(&world.tensors[layer]).unwrap());
         for slot in world.trainable.layout().slots() {
             for (matrix, range) in [('A', slot.a.clone()), ('B', slot.b.clone())] {
-                let key = format!("grad.{}", name(layer, slot.module, matrix));
+                let key = format!("grad.{}", name(layer, slot.target, matrix));
                 let wanted = floats(&expected[&key]);
                 let found = &gradient[range];
                 let norm = |values: &mut dyn Iterator<Item = f32>| {

@@ -46,7 +46,7 @@ pub fn write(
                 let bytes: &[u8] = bytemuck::cast_slice(&flat[range.clone()]);
                 let view = TensorView::new(Dtype::F32, shape, bytes)
                     .map_err(|error| tensors(&path, &error))?;
-                views.push((name_of(layer, slot.module.path(), matrix), view));
+                views.push((name_of(layer, slot.target.path, matrix), view));
             }
         }
     }
@@ -54,7 +54,7 @@ pub fn write(
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|error| tensors(&path, &error))?;
     replace_file(&path, &bytes)?;
-    let mut modules: Vec<&str> = layout.slots().map(|slot| slot.module.name()).collect();
+    let mut modules: Vec<&str> = layout.slots().map(|slot| slot.target.name).collect();
     modules.sort_unstable();
     let alpha = match alpha.fract() == 0.0 {
         true => json!(alpha as i64), // PEFT writes whole numbers, and some readers want them
@@ -109,7 +109,7 @@ pub fn read(dir: &Path, layout: &LoraLayout, layers: usize) -> Result<Vec<Vec<f3
     for (layer, flat) in weights.iter_mut().enumerate() {
         for slot in layout.slots() {
             for (matrix, range) in [('A', &slot.a), ('B', &slot.b)] {
-                let name = name_of(layer, slot.module.path(), matrix);
+                let name = name_of(layer, slot.target.path, matrix);
                 let view = adapter.tensor(&name).map_err(|error| tensors(&path, &error))?;
                 let values = floats(&view);
                 if values.len() != range.len() {

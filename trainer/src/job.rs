@@ -22,6 +22,10 @@ use crate::json::{read_json, write_json};
 pub const ALL_LINEAR: [&str; 7] =
     ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
+/// What models have in place of some of these that keep several layers in one matrix. The names of those layers stand for
+/// them, so that [`ALL_LINEAR`] is all of any model.
+const FUSED: [&str; 2] = ["qkv_proj", "gate_up_proj"];
+
 /// One order: train an adapter for `base` on `data`.
 ///
 /// Relative paths are relative to the job directory.
@@ -310,9 +314,8 @@ impl Hyper {
         if !(0.0..=1.0).contains(&self.max_refused_share) {
             return refuse("max_refused_share", "between 0 and 1");
         }
-        if self.target_modules.is_empty()
-            || self.target_modules.iter().any(|name| !ALL_LINEAR.contains(&name.as_str()))
-        {
+        let is_known = |name: &String| ALL_LINEAR.iter().chain(&FUSED).any(|known| known == name);
+        if self.target_modules.is_empty() || !self.target_modules.iter().all(is_known) {
             return refuse(
                 "target_modules",
                 "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",

@@ -473,7 +473,7 @@ fn the_exported_adapter_serves_what_was_trained() {
             let mut flat = vec![0.0_f32; trainable.layout().len()];
             for slot in trainable.layout().slots() {
                 for (matrix, range) in [('A', slot.a.clone()), ('B', slot.b.clone())] {
-                    let path = slot.module.path();
+                    let path = slot.target.path;
                     let name = format!(
                         "base_model.model.model.layers.{layer}.{path}.lora_{matrix}.weight"
                     );

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hone_api::cycle::Step;
 use hone_api::{AdapterId, AdapterRef};
 use hone_dataset::{Example, Kind};
+use hone_model::train::LoraLayout;
 use hone_trainer::Hyper;
 
 use super::Work;
@@ -57,10 +58,18 @@ fn candidate(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<Adapte
     let view = work.parts.registry.get(&AdapterRef::Id(id)).ok()?;
     let same_shape = view.rank as usize == hyper.rank
         && (view.alpha - hyper.alpha).abs() < 1e-9
-        && view.target_modules.len() == hyper.target_modules.len();
+        && same_targets(work, &view.target_modules, &hyper.target_modules);
     let same_base = view.base_digest.as_deref() == Some(work.parts.engine.model().digest());
     let begins_anew = attempt.rehearsal > 1.0;
     (same_shape && same_base && !begins_anew).then_some(id)
+}
+
+/// Whether an adapter is on all that the settings' names stand for in this model.
+fn same_targets(work: &Work<'_>, of_adapter: &[String], wanted: &[String]) -> bool {
+    let config = work.parts.engine.model().config();
+    let Ok(layout) = LoraLayout::new(config, 1, 1.0, wanted) else { return false };
+    let names: BTreeSet<&str> = layout.slots().map(|slot| slot.target.name).collect();
+    names == of_adapter.iter().map(String::as_str).collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,21 @@
 
 use serde_json::json;
 
-use super::{header::Header, keys::Keys, names, rope};
+use super::{
+    families::{self, Layout, Said},
+    header::Header,
+    keys::Keys,
+    names, rope,
+};
 use crate::{Error, ModelConfig};
 
-/// Keys of `llama.` that are understood.
-const KNOWN: [&str; 26] = [
+/// Keys below the architecture's name that are understood.
+const KNOWN: [&str; 31] = [
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "attention.sliding_window_pattern",
+    "rope.freq_base_swa",
+    "rope.scaling.attn_factor",
     "block_count",
     "context_length",
     "embedding_length",
@@ -46,59 +56,63 @@ const ENDS: [&str; 7] = [
     "<EOT>",
 ];
 
-/// The content of `config.json`.
+/// The content of `config.json`, and how the file stores what it says.
 ///
 /// # Errors
 /// A key is missing, of another kind, or says something that the decoder does not do.
-pub(super) fn of(file: &str, header: &Header<'_>) -> Result<Vec<u8>, Error> {
+pub(super) fn of(file: &str, header: &Header<'_>) -> Result<(Vec<u8>, &'static Layout), Error> {
     let keys = Keys { file, metadata: &header.metadata };
-    refuse_other_kinds(keys)?;
-    keys.only("llama.", &KNOWN)?;
-    refuse_changed_computation(keys)?;
-    let size = |name: &str| {
-        let key = format!("llama.{name}");
+    let layout = layout_of(keys)?;
+    let name = layout.name;
+    keys.only(&format!("{name}."), &KNOWN)?;
+    refuse_changed_computation(keys, layout)?;
+    let size = |what: &str| {
+        let key = format!("{name}.{what}");
         keys.need(&key, keys.whole(&key)?)
     };
     let (hidden, heads) = (size("embedding_length")?, size("attention.head_count")?);
-    let key_value_heads = keys.whole("llama.attention.head_count_kv")?.unwrap_or(heads);
-    let head = match keys.whole("llama.attention.key_length")? {
+    let key_value_heads = keys.whole(&format!("{name}.attention.head_count_kv"))?.unwrap_or(heads);
+    let head = match keys.whole(&format!("{name}.attention.key_length"))? {
         Some(length) => length,
         None => hidden / heads.max(1),
     };
-    for key in ["llama.attention.value_length", "llama.rope.dimension_count"] {
-        if let Some(other) = keys.whole(key)?.filter(|other| *other != head) {
-            return Err(keys.unsupported(
-                key,
-                &other.to_string(),
-                &format!("the {head} of a head"),
-            ));
+    for what in ["attention.value_length", "rope.dimension_count"] {
+        // Phi rotates a part of each head.
+        let is_part = what == "rope.dimension_count" && name == "phi3";
+        let key = format!("{name}.{what}");
+        if let Some(other) = keys.whole(&key)?.filter(|other| *other != head && !is_part) {
+            let supported = format!("the {head} of a head");
+            return Err(keys.unsupported(&key, &other.to_string(), &supported));
         }
     }
-    let theta = keys.real("llama.rope.freq_base")?.unwrap_or(10_000.0);
+    let theta = keys.real(&format!("{name}.rope.freq_base"))?.unwrap_or(10_000.0);
     let embedding = header.tensors.get("token_embd.weight").map(|tensor| tensor.shape.as_slice());
     let Some([rows, _]) = embedding else {
         return Err(Error::MissingTensor { name: "token_embd.weight".into(), file: file.into() });
     };
-    let epsilon = "llama.attention.layer_norm_rms_epsilon";
-    let config = json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    let epsilon = format!("{name}.attention.layer_norm_rms_epsilon");
+    let layers = size("block_count")?;
+    let mut config = json!({
+        "architectures": [layout.class],
         "vocab_size": rows,
         "hidden_size": hidden,
         "intermediate_size": size("feed_forward_length")?,
-        "num_hidden_layers": size("block_count")?,
+        "num_hidden_layers": layers,
         "num_attention_heads": heads,
         "num_key_value_heads": key_value_heads,
         "head_dim": head,
         "max_position_embeddings": size("context_length")?,
-        "rms_norm_eps": keys.need(epsilon, keys.real(epsilon)?)?,
+        "rms_norm_eps": keys.need(&epsilon, keys.real(&epsilon)?)?,
         "rope_theta": theta,
-        "rope_scaling": rope::scaling(keys, header, theta, head)?,
+        "rope_scaling": rope::scaling(keys, header, name, (theta, head))?,
         "tie_word_embeddings": !header.tensors.contains_key("output.weight"),
-        "hidden_act": "silu",
         "bos_token_id": keys.whole("tokenizer.ggml.bos_token_id")?,
         "eos_token_id": ends(keys)?,
     });
+    let more = (layout.more)(Said { keys, header, name, hidden, heads, head, layers })?;
+    if let Some(map) = config.as_object_mut() {
+        map.extend(more);
+    }
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::invalid(file, e))?;
     let parsed = ModelConfig::parse(&bytes, None).map_err(|error| match error {
         Error::Invalid { reason, .. } => {
@@ -106,12 +120,12 @@ pub(super) fn of(file: &str, header: &Header<'_>) -> Result<Vec<u8>, Error> {
         }
         other => other,
     })?;
-    names::refuse_unknown(file, header, parsed.num_layers)?;
-    Ok(bytes)
+    names::refuse_unknown(file, header, &parsed)?;
+    Ok((bytes, layout))
 }
 
-/// What is no language model of the layout that the decoder has.
-fn refuse_other_kinds(keys: Keys<'_>) -> Result<(), Error> {
+/// The layout of the file, unless it holds no language model or one that the decoder does not have.
+fn layout_of(keys: Keys<'_>) -> Result<&'static Layout, Error> {
     if let Some(kind) = keys.text("general.type")?.filter(|kind| *kind != "model") {
         return Err(keys.unsupported("general.type", kind, "a file that holds a model"));
     }
@@ -120,34 +134,40 @@ fn refuse_other_kinds(keys: Keys<'_>) -> Result<(), Error> {
         return Err(keys.unsupported("split.count", &parts.to_string(), supported));
     }
     let key = "general.architecture";
-    match keys.need(key, keys.text(key)?)? {
-        "llama" => Ok(()),
-        other => Err(keys.unsupported(key, other, "llama")),
-    }
+    let name = keys.need(key, keys.text(key)?)?;
+    families::of(name).ok_or_else(|| keys.unsupported(key, name, &families::supported()))
 }
 
 /// Numbers with which the decoder would have to compute otherwise.
-fn refuse_changed_computation(keys: Keys<'_>) -> Result<(), Error> {
-    let context = keys.whole("llama.context_length")?.unwrap_or_default();
-    for (key, plain) in [
-        ("llama.expert_count", 0..=0),
-        ("llama.expert_used_count", 0..=0),
-        // A window that no context fills changes nothing.
-        ("llama.attention.sliding_window", context..=u64::MAX),
+fn refuse_changed_computation(keys: Keys<'_>, layout: &Layout) -> Result<(), Error> {
+    let name = layout.name;
+    let context = keys.whole(&format!("{name}.context_length"))?.unwrap_or_default();
+    // A window that no context fills changes nothing.
+    let window = if matches!(name, "gemma2" | "gemma3" | "phi3") { 0 } else { context };
+    for (what, plain) in [
+        ("expert_count", 0..=0),
+        ("expert_used_count", 0..=0),
+        ("attention.sliding_window", window..=u64::MAX),
     ] {
-        if let Some(value) = keys.whole(key)?.filter(|value| *value != 0 && !plain.contains(value))
+        let key = format!("{name}.{what}");
+        if let Some(value) = keys.whole(&key)?.filter(|value| *value != 0 && !plain.contains(value))
         {
-            return Err(keys.unsupported(key, &value.to_string(), "0"));
+            return Err(keys.unsupported(&key, &value.to_string(), "0"));
         }
     }
-    for key in ["attention.scale", "logit_scale", "residual_scale", "embedding_scale"] {
-        let key = format!("llama.{key}");
+    let scales: &[&str] = match name {
+        "granite" => &[],
+        _ => &["attention.scale", "logit_scale", "residual_scale", "embedding_scale"],
+    };
+    for what in scales {
+        let key = format!("{name}.{what}");
         if let Some(value) = keys.real(&key)?.filter(|value| *value != 0.0) {
             return Err(keys.unsupported(&key, &value.to_string(), "0, which is none"));
         }
     }
-    match keys.boolean("llama.attention.causal")? {
-        Some(false) => Err(keys.unsupported("llama.attention.causal", "false", "true")),
+    let causal = format!("{name}.attention.causal");
+    match keys.boolean(&causal)? {
+        Some(false) => Err(keys.unsupported(&causal, "false", "true")),
         _ => Ok(()),
     }
 }
@@ -183,7 +203,7 @@ mod tests {
 
     fn parse(writer: Writer) -> Result<ModelConfig, Error> {
         let bytes = writer.finish();
-        let config = of("x.gguf", &Header::parse("x.gguf", &bytes)?)?;
+        let (config, _) = of("x.gguf", &Header::parse("x.gguf", &bytes)?)?;
         ModelConfig::parse(&config, None)
     }
 
@@ -193,8 +213,8 @@ mod tests {
         assert_eq!((config.vocab_size, config.hidden_size, config.intermediate_size), (6, 32, 64));
         assert_eq!((config.num_layers, config.num_heads, config.num_kv_heads), (1, 2, 1));
         assert_eq!((config.head_dim, config.max_positions), (16, 128));
-        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-5, 10_000.0));
-        assert_eq!(config.rope_scaling, RopeScaling::None);
+        assert_eq!((config.rms_norm_eps, config.spec.rotaries[0].theta), (1e-5, 10_000.0));
+        assert_eq!(config.spec.rotaries[0].scaling, RopeScaling::None);
         assert!(config.tie_word_embeddings);
         assert_eq!(
             (config.bos_token_id, config.eos_token_ids.as_slice()),
@@ -203,7 +223,10 @@ mod tests {
         let head = llama().tensor("output.weight", &[6, 32], Format::F32, &[0; 768]);
         assert!(!parse(head).unwrap().tie_word_embeddings);
         let linear = llama().real("llama.rope.scaling.factor", 2.0);
-        assert_eq!(parse(linear).unwrap().rope_scaling, RopeScaling::Linear { factor: 2.0 });
+        assert_eq!(
+            parse(linear).unwrap().spec.rotaries[0].scaling,
+            RopeScaling::Linear { factor: 2.0 }
+        );
         let window = llama().whole("llama.attention.sliding_window", 128);
         assert!(parse(window).is_ok());
     }
@@ -212,7 +235,7 @@ mod tests {
     fn what_changes_the_computation_is_refused_by_name() {
         let bytes = [0; 128];
         for (writer, word) in [
-            (Writer::new().text("general.architecture", "qwen3"), "qwen3"),
+            (Writer::new().text("general.architecture", "mamba"), "mamba"),
             (Writer::new(), "general.architecture: it is missing"),
             (Writer::new().whole("general.architecture", 1), "it is not a text"),
             (llama().text("general.type", "adapter"), "general.type adapter"),
@@ -224,7 +247,7 @@ mod tests {
             (llama().boolean("llama.attention.causal", false), "llama.attention.causal false"),
             (llama().whole("llama.rope.dimension_count", 8), "llama.rope.dimension_count 8"),
             (llama().whole("llama.attention.key_length", 20), "head_dim 20"),
-            (llama().text("llama.rope.scaling.type", "yarn"), "yarn"),
+            (llama().text("llama.rope.scaling.type", "bent"), "bent"),
             (llama().real("llama.attention.clamp_kqv", 8.0), "llama.attention.clamp_kqv"),
             (llama().tensor("blk.0.attn_q.bias", &[32], Format::F32, &bytes), "blk.0.attn_q.bias"),
             (
@@ -268,7 +291,7 @@ mod tests {
             high_freq_factor: 4.0,
             original_max_positions: 8192.0,
         };
-        assert_eq!(with(&divisors).unwrap().rope_scaling, expected);
+        assert_eq!(with(&divisors).unwrap().spec.rotaries[0].scaling, expected);
         let mut other = divisors.clone();
         other[4] *= 1.01;
         assert!(with(&other).is_err());

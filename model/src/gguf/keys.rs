@@ -56,8 +56,7 @@ impl<'a> Keys<'a> {
         match names.into_iter().find(|name| !known.contains(name)) {
             Some(name) => Err(Error::Unsupported {
                 what: format!("the key {prefix}{name} of {}", self.file),
-                supported: "the keys that a plain Llama has; this one may change what it computes"
-                    .into(),
+                supported: "the keys that are known; this one may change what it computes".into(),
             }),
             None => Ok(()),
         }

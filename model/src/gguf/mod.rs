@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! header     lengths checked, nothing copied   (cursor, value)
-//! config     llama.*          -> config.json, or a refusal by the key's name   (rope)
+//! config     llama.*          -> config.json, or a refusal by the key's name   (rope, families)
 //! tokenizer  tokenizer.ggml.* -> tokenizer.json, tokenizer_config.json with the chat template
 //! names      blk.0.attn_q     -> model.layers.0.self_attn.q_proj, halves of heads put back
 //! blocks     Q4_K and others  -> f32
@@ -12,6 +12,7 @@
 mod blocks;
 mod config;
 mod cursor;
+mod families;
 mod header;
 mod keys;
 mod names;
@@ -23,6 +24,7 @@ mod value;
 
 use std::path::Path;
 
+use families::Layout;
 use header::Header;
 
 use crate::{Error, ModelConfig, source::SmallFiles};
@@ -32,7 +34,8 @@ pub(crate) struct Gguf<'a> {
     file: &'a str,
     header: Header<'a>,
     config: Vec<u8>,
-    head_dim: usize,
+    parsed: ModelConfig,
+    layout: &'static Layout,
 }
 
 impl<'a> Gguf<'a> {
@@ -42,9 +45,9 @@ impl<'a> Gguf<'a> {
     /// It is damaged, or holds a model that the decoder does not have, or no model.
     pub(crate) fn parse(file: &'a str, bytes: &'a [u8]) -> Result<Self, Error> {
         let header = Header::parse(file, bytes)?;
-        let config = config::of(file, &header)?;
-        let head_dim = ModelConfig::parse(&config, None)?.head_dim;
-        Ok(Self { file, header, config, head_dim })
+        let (config, layout) = config::of(file, &header)?;
+        let parsed = ModelConfig::parse(&config, None)?;
+        Ok(Self { file, header, config, parsed, layout })
     }
 
     /// Everything but the weights.
@@ -63,7 +66,7 @@ impl<'a> Gguf<'a> {
 
     /// A tensor by Hugging Face's name, as f32, its shape checked.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
-        names::read(self.file, &self.header, self.head_dim, name, shape)
+        names::read(self, name, shape)
     }
 }
 

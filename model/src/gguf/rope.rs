@@ -18,21 +18,35 @@ struct Llama3 {
 pub(super) fn scaling(
     keys: Keys<'_>,
     header: &Header<'_>,
-    theta: f64,
-    head: u64,
+    name: &str,
+    (theta, head): (f64, u64),
 ) -> Result<Value, Error> {
-    let kind = keys.text("llama.rope.scaling.type")?;
-    let factor = match keys.real("llama.rope.scaling.factor")? {
+    let key = |what: &str| format!("{name}.rope.{what}");
+    let kind = keys.text(&key("scaling.type"))?;
+    let factor = match keys.real(&key("scaling.factor"))? {
         Some(factor) => Some(factor),
-        None => keys.real("llama.rope.scale_linear")?,
+        None => keys.real(&key("scale_linear"))?,
     };
+    if kind == Some("yarn") {
+        let original = keys.whole(&key("scaling.original_context_length"))?;
+        return Ok(json!({
+            "rope_type": "yarn",
+            "factor": factor,
+            "original_max_position_embeddings": original,
+        }));
+    }
     // A factor of nothing or one is none; one without a kind is linear, as in llama.cpp.
     let factor = factor.filter(|factor| *factor != 0.0 && *factor != 1.0);
     let linear = match (kind, factor) {
-        (Some("none"), _) | (Some("linear") | None, None) => None,
+        // The divisors of a longrope are tensors, which the family reads.
+        (Some("none" | "longrope"), _) | (Some("linear") | None, None) => None,
         (Some("linear") | None, Some(factor)) => Some(factor),
         (Some(other), _) => {
-            return Err(keys.unsupported("llama.rope.scaling.type", other, "none, linear"));
+            return Err(keys.unsupported(
+                &key("scaling.type"),
+                other,
+                "none, linear, yarn, longrope",
+            ));
         }
     };
     let divisors = header.tensors.get(names::ROPE_DIVISORS);

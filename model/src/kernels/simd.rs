@@ -118,4 +118,32 @@ pub(crate) unsafe trait Simd: Copy {
             Self::mul(p, Self::exp2i(n))
         }
     }
+
+    /// `tanh(x)`, within 2e-7.
+    #[inline(always)]
+    unsafe fn tanh(x: Self::F) -> Self::F {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            let one = Self::splat(1.0);
+            let e = Self::exp(Self::add(x, x));
+            Self::sub(one, Self::div(Self::splat(2.0), Self::add(e, one)))
+        }
+    }
 }
+
+/// Calls `$whole` for each whole vector of `$n` elements and `$rest` for the last ones.
+macro_rules! lanes {
+    ($n:expr, $i:ident, $whole:block, $count:ident, $rest:block) => {
+        let whole = $n / LANES * LANES;
+        let mut $i = 0;
+        while $i < whole {
+            $whole
+            $i += LANES;
+        }
+        let $count = $n - whole;
+        if $count > 0 {
+            $rest
+        }
+    };
+}
+pub(crate) use lanes;

@@ -16,7 +16,8 @@ use super::{
     manifest::{open, unreadable},
 };
 use crate::{
-    Error, ModelConfig, Module, WeightFormat,
+    Error, ModelConfig, WeightFormat,
+    decoder::tensors::{self, Part, TensorKind, TensorSpec},
     kernels::{
         layout::{matrix_bytes, pack_panel, panel_bytes},
         simd::LANES,
@@ -44,34 +45,24 @@ struct Entry {
 }
 
 /// All matrices and vectors of the decoder, in the order of the forward pass. A vector has no outputs and is kept in f32.
-fn plan(config: &ModelConfig, format: WeightFormat) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = Vec::new();
+fn plan(config: &ModelConfig, format: WeightFormat) -> Vec<(Entry, Option<Part>)> {
     let mut end = 0;
-    let mut push = |name: String, format: WeightFormat, inputs: usize, outputs: usize| {
-        let bytes = match outputs {
-            0 => inputs * 4,
-            _ => matrix_bytes(format, inputs, outputs),
+    let place = |tensor: TensorSpec| {
+        let (format, inputs, outputs, bytes) = match tensor.kind {
+            TensorKind::Vector { length } => (WeightFormat::F32, length, 0, length * 4),
+            TensorKind::Linear { inputs, outputs } => {
+                (format, inputs, outputs, matrix_bytes(format, inputs, outputs))
+            }
+            TensorKind::Vocabulary { inputs, outputs } => {
+                let format = format.for_head();
+                (format, inputs, outputs, matrix_bytes(format, inputs, outputs))
+            }
         };
-        entries.push(Entry { name, format, inputs, outputs, offset: end });
+        let entry = Entry { name: tensor.name, format, inputs, outputs, offset: end };
         end += bytes.next_multiple_of(ALIGN);
+        (entry, tensor.part_of)
     };
-    let hidden = config.hidden_size;
-    let head = format.for_head();
-    push("model.embed_tokens.weight".into(), head, hidden, config.vocab_size);
-    for layer in 0..config.num_layers {
-        let prefix = format!("model.layers.{layer}");
-        push(format!("{prefix}.input_layernorm.weight"), WeightFormat::F32, hidden, 0);
-        push(format!("{prefix}.post_attention_layernorm.weight"), WeightFormat::F32, hidden, 0);
-        for module in Module::ALL {
-            let (inputs, outputs) = config.module_shape(module);
-            push(format!("{prefix}.{}.weight", module.path()), format, inputs, outputs);
-        }
-    }
-    push("model.norm.weight".into(), WeightFormat::F32, hidden, 0);
-    if !config.tie_word_embeddings {
-        push("lm_head.weight".into(), head, hidden, config.vocab_size);
-    }
-    entries
+    tensors::all(config).into_iter().map(place).collect()
 }
 
 /// Hashes what passes through, block by block.
@@ -117,7 +108,8 @@ pub(super) fn write(
     format: WeightFormat,
 ) -> Result<(u64, Vec<String>), Error> {
     let path = &folder.join(NAME);
-    let entries = plan(config, format);
+    let plan = plan(config, format);
+    let entries: Vec<&Entry> = plan.iter().map(|(entry, _)| entry).collect();
     let header = serde_json::to_vec(&entries).map_err(|e| Error::invalid(NAME, e))?;
     let file = fs_err::File::create(path).map_err(Error::io(path))?.into_file();
     let mut out = Hashing {
@@ -130,12 +122,12 @@ pub(super) fn write(
     out.put(&(header.len() as u64).to_le_bytes()).map_err(Error::io(path))?;
     out.put(&header).map_err(Error::io(path))?;
     out.pad().map_err(Error::io(path))?;
-    for entry in &entries {
+    for (entry, part) in &plan {
         if entry.outputs == 0 {
             let values = tensors.read(&entry.name, &[entry.inputs])?;
             out.put(bytemuck::cast_slice(&values)).map_err(Error::io(path))?;
         } else {
-            let values = tensors.read(&entry.name, &[entry.outputs, entry.inputs])?;
+            let values = read_matrix(tensors, entry, part.as_ref())?;
             let mut panel = vec![0; panel_bytes(entry.format, entry.inputs)];
             for columns in values.chunks(LANES * entry.inputs) {
                 panel.fill(0);
@@ -151,6 +143,20 @@ pub(super) fn write(
     let file = out.inner.into_inner().map_err(|e| Error::io(path)(e.into_error()))?;
     file.sync_all().map_err(Error::io(path))?;
     Ok((out.written, out.blocks))
+}
+
+/// The values of a matrix, which may be some rows of a tensor of the source.
+fn read_matrix(
+    tensors: &Tensors<'_>,
+    entry: &Entry,
+    part: Option<&Part>,
+) -> Result<Vec<f32>, Error> {
+    let Some(Part { name, first, of }) = part else {
+        return tensors.read(&entry.name, &[entry.outputs, entry.inputs]);
+    };
+    let mut whole = tensors.read(name, &[*of, entry.inputs])?;
+    whole.truncate((first + entry.outputs) * entry.inputs);
+    Ok(whole.split_off(first * entry.inputs))
 }
 
 /// The weights of a packed folder, mapped.

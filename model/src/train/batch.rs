@@ -148,7 +148,7 @@ impl TrainBatch {
     }
 
     /// First row and length of each sequence.
-    pub(super) fn sequences(&self) -> impl ExactSizeIterator<Item = (usize, usize)> + '_ {
+    pub(super) fn sequences(&self) -> impl ExactSizeIterator<Item = (usize, usize)> + Clone + '_ {
         self.starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0]))
     }
 }

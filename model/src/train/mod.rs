@@ -8,16 +8,10 @@
 //! Candle's own operations would allocate a gradient for every frozen weight, and have no backward
 //! for fused norms, rotary positions and quantised products.
 
-mod adapt;
-mod anchor;
-mod attention;
+mod base;
 mod batch;
-mod dropout;
 mod head;
-mod kernels;
 mod layer;
-mod lora;
-mod loss;
 mod ops;
 #[cfg(test)]
 mod tests;
@@ -26,14 +20,13 @@ use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
 
-use crate::rope::Angles;
+use crate::config::rope::Angles;
+use crate::lora::{Dropout, mix};
 use crate::{Error, Model};
 
+pub use crate::lora::{LoraLayout, LoraSlot};
 pub use batch::{TrainBatch, TrainSequence};
-pub use lora::{LoraLayout, LoraSlot};
 
-use dropout::mix;
-use layer::Kept;
 use ops::{LayerOp, LossOp};
 
 /// How a batch passes through.
@@ -118,7 +111,7 @@ impl Trainable {
                 ),
             });
         }
-        let anchors = self.anchors(batch, pass);
+        let base = self.base_rows(batch, pass);
         let (embedded, angles) = self.enter(batch);
         let shape = (batch.tokens.len(), config.hidden_size);
         let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
@@ -127,7 +120,7 @@ impl Trainable {
             let dropout = pass
                 .dropout
                 .filter(|(rate, _)| *rate > 0.0)
-                .map(|(rate, key)| dropout::Dropout { rate, key: mix(key ^ mix(index as u64)) });
+                .map(|(rate, key)| Dropout { rate, key: mix(key ^ mix(index as u64)) });
             hidden = hidden.apply_op2(
                 adapter,
                 LayerOp {
@@ -137,7 +130,7 @@ impl Trainable {
                     angles: Arc::clone(&angles),
                     dropout,
                     keep: pass.keep && !pass.loss_only,
-                    kept: Mutex::new(None),
+                    saved: Mutex::new(None),
                     between: pass.between.clone(),
                 },
             )?;
@@ -145,7 +138,7 @@ impl Trainable {
         let op = LossOp {
             trainable: self.clone(),
             batch: Arc::clone(batch),
-            anchors,
+            base,
             want_gradient: !pass.loss_only,
             gradient: Mutex::new(None),
         };
@@ -153,12 +146,12 @@ impl Trainable {
     }
 
     /// The embedded tokens of a batch, `[tokens, hidden]`, and the angles of their positions.
-    fn enter(&self, batch: &TrainBatch) -> (Vec<f32>, Angles) {
+    fn enter(&self, batch: &TrainBatch) -> (Vec<f32>, Vec<Angles>) {
         let mut embedded = vec![0.0; batch.tokens.len() * self.model.config().hidden_size];
         self.model.decoder.embed(batch.tokens.iter().copied(), &mut embedded);
-        let mut angles = Angles::default();
+        let mut angles = Vec::new();
         let positions = batch.sequences().flat_map(|(_, length)| 0..length);
-        self.model.rope.angles(positions, &mut angles);
+        self.model.decoder.angles(positions, &mut angles);
         (embedded, angles)
     }
 
@@ -167,15 +160,14 @@ impl Trainable {
     #[must_use]
     pub fn memory(&self, keep: bool) -> (u64, u64) {
         let config = self.model.config();
-        let kept = Kept::floats_per_token(config, &self.layout);
+        let saved = layer::saved_per_token(config, &self.layout);
         let held = if keep { config.num_layers } else { 1 };
         // The rows between the layers, and the gradients and products of the layer at work.
         let between = (config.num_layers + 2) * config.hidden_size;
         let at_work = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * config.q_width();
         // Logits of the adapted model and of the base.
-        let chunk =
-            head::Head::chunk_rows(config) * (2 * config.vocab_size + 5 * config.hidden_size);
+        let chunk = head::chunk_rows(config) * (2 * config.vocab_size + 5 * config.hidden_size);
         let bytes = |floats: usize| floats as u64 * 4;
-        (bytes(held * kept + between + at_work), bytes(chunk))
+        (bytes(held * saved + between + at_work), bytes(chunk))
     }
 }

@@ -6,54 +6,32 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor,
 };
 
-use crate::rope::Angles;
+use crate::config::rope::Angles;
+use crate::decoder::step::Saved;
+use crate::lora::Dropout;
 
 use super::Trainable;
-use super::anchor::Anchors;
+use super::base::BaseRows;
 use super::batch::TrainBatch;
-use super::dropout::Dropout;
-use super::head::{Head, LossRows};
-use super::kernels::RowKernels;
-use super::layer::{Kept, Layer};
-
-/// A layer of the model, made ready for a batch.
-pub(super) fn layer<'a>(
-    trainable: &'a Trainable,
-    index: usize,
-    batch: &'a TrainBatch,
-    angles: &'a Angles,
-    dropout: Option<Dropout>,
-) -> Layer<'a> {
-    let model = &*trainable.model;
-    let last = index + 1 == model.config.num_layers;
-    Layer {
-        cpu: &model.cpu,
-        kernels: RowKernels::beside(model.cpu.kernels),
-        config: &model.config,
-        weights: &model.decoder.layers[index],
-        layout: &trainable.layout,
-        batch,
-        angles,
-        dropout,
-        rows_after: last.then_some(&batch.rows),
-    }
-}
+use super::head::{LossHead, LossRows};
+use super::layer::TrainLayer;
 
 /// One decoder layer of (hidden rows, flat adapter). The last one gives the supervised rows only.
 pub(super) struct LayerOp {
     pub(super) trainable: Trainable,
     pub(super) index: usize,
     pub(super) batch: Arc<TrainBatch>,
-    pub(super) angles: Arc<Angles>,
+    pub(super) angles: Arc<Vec<Angles>>,
     pub(super) dropout: Option<Dropout>,
     pub(super) keep: bool,
-    pub(super) kept: Mutex<Option<Kept>>,
+    pub(super) saved: Mutex<Option<Saved>>,
     pub(super) between: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl LayerOp {
-    fn layer(&self) -> Layer<'_> {
-        layer(&self.trainable, self.index, &self.batch, &self.angles, self.dropout)
+    fn layer(&self) -> TrainLayer<'_> {
+        let (index, dropout) = (self.index, self.dropout);
+        TrainLayer::new(&self.trainable, index, &self.batch, &self.angles, dropout)
     }
 
     fn stand_aside(&self) {
@@ -77,11 +55,10 @@ impl CustomOp2 for LayerOp {
     ) -> Result<(CpuStorage, Shape)> {
         self.stand_aside();
         let x = floats(hidden, hidden_layout)?;
-        let (y, kept) = self.layer().forward(x, floats(lora, lora_layout)?);
-        if self.keep
-            && let Ok(mut place) = self.kept.lock()
-        {
-            *place = Some(kept);
+        let mut saved = self.keep.then(Saved::default);
+        let y = self.layer().forward(x, floats(lora, lora_layout)?, saved.as_mut());
+        if let Ok(mut place) = self.saved.lock() {
+            *place = saved;
         }
         let width = self.trainable.model.config.hidden_size;
         let shape = Shape::from((y.len() / width, width));
@@ -98,12 +75,16 @@ impl CustomOp2 for LayerOp {
         self.stand_aside();
         let layer = self.layer();
         let gradient = gradient.contiguous()?;
-        let kept = self.kept.lock().ok().and_then(|mut kept| kept.take());
+        let saved = self.saved.lock().ok().and_then(|mut saved| saved.take());
         let (dx, d_lora) = with_floats(hidden, |x| {
             with_floats(lora, |lora| {
                 with_floats(&gradient, |dy| {
-                    let kept = kept.unwrap_or_else(|| layer.forward(x, lora).1);
-                    layer.backward(x, lora, &kept, dy, self.index > 0)
+                    let saved = saved.unwrap_or_else(|| {
+                        let mut again = Saved::default();
+                        layer.forward(x, lora, Some(&mut again));
+                        again
+                    });
+                    layer.backward(x, lora, &saved, dy, self.index > 0)
                 })
             })?
         })??;
@@ -116,7 +97,7 @@ impl CustomOp2 for LayerOp {
 pub(super) struct LossOp {
     pub(super) trainable: Trainable,
     pub(super) batch: Arc<TrainBatch>,
-    pub(super) anchors: Option<Anchors>,
+    pub(super) base: Option<BaseRows>,
     pub(super) want_gradient: bool,
     pub(super) gradient: Mutex<Option<Vec<f32>>>,
 }
@@ -128,17 +109,11 @@ impl CustomOp1 for LossOp {
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let model = &*self.trainable.model;
-        let head = Head {
-            cpu: &model.cpu,
-            kernels: RowKernels::beside(model.cpu.kernels),
-            config: &model.config,
-            norm: &model.decoder.norm,
-            output: model.decoder.head(),
-        };
+        let head = LossHead { cpu: &model.cpu, config: &model.config, head: model.decoder.head() };
         let rows = LossRows {
             hidden: floats(hidden, layout)?,
             targets: &self.batch.targets,
-            anchors: self.anchors.as_ref(),
+            base: self.base.as_ref(),
         };
         let (loss, gradient) = head.loss(rows, self.want_gradient);
         if let Ok(mut place) = self.gradient.lock() {

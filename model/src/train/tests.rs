@@ -170,7 +170,7 @@ fn check_differences(trainable: &Trainable, batch: &Arc<TrainBatch>, pass: &Pass
                 assert!(
                     (slope - measured).abs() <= 0.01 * scale + 0.02,
                     "layer {layer} {:?} {matrix}: {slope} is not {measured}",
-                    slot.module
+                    slot.target.name
                 );
             }
         }
@@ -305,9 +305,18 @@ fn widened(model: &Model) -> Arc<Model> {
     };
     matrix("model.embed_tokens.weight".into(), &model.decoder.embed);
     for (index, layer) in model.decoder.layers.iter().enumerate() {
-        for module in Module::ALL {
+        let (attention, mlp) = (&layer.attention, &layer.mlp);
+        for (module, projection) in [
+            (Module::Q, &attention.q),
+            (Module::K, &attention.k),
+            (Module::V, &attention.v),
+            (Module::O, &attention.o),
+            (Module::Gate, &mlp.gate),
+            (Module::Up, &mlp.up),
+            (Module::Down, &mlp.down),
+        ] {
             let name = format!("model.layers.{index}.{}.weight", module.path());
-            matrix(name, layer.module(module));
+            matrix(name, &projection.weight);
         }
     }
     let mut vector = |name: String, values: &[f32]| {
@@ -316,8 +325,8 @@ fn widened(model: &Model) -> Arc<Model> {
     vector("model.norm.weight".into(), &model.decoder.norm);
     for (index, layer) in model.decoder.layers.iter().enumerate() {
         let at = format!("model.layers.{index}");
-        vector(format!("{at}.input_layernorm.weight"), &layer.attn_norm);
-        vector(format!("{at}.post_attention_layernorm.weight"), &layer.mlp_norm);
+        vector(format!("{at}.input_layernorm.weight"), layer.attention.norm.as_ref().unwrap());
+        vector(format!("{at}.post_attention_layernorm.weight"), layer.mlp.norm.as_ref().unwrap());
     }
     build(model.config().head_dim, tensors, WeightFormat::F32)
 }

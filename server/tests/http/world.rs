@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::http::Method;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::test::{self, TestRequest};
-use hone_adapters::{BaseShape, Import, Registry, Sizes};
+use hone_adapters::{BaseShape, Import, Registry};
 use hone_api::adapter::Provenance;
 use hone_api::{AdapterId, UnixMillis};
 use hone_engine::Generate;
@@ -92,14 +92,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let model = tiny();
         let config = model.config();
-        let sizes = Sizes {
-            num_layers: config.num_layers,
-            hidden: config.hidden_size,
-            intermediate: config.intermediate_size,
-            query: config.num_heads * config.head_dim,
-            key_value: config.num_kv_heads * config.head_dim,
-        };
-        let base = BaseShape::of_llama(model.digest(), sizes);
+        let (digest, num_layers) = (model.digest().to_owned(), config.num_layers);
+        let base = BaseShape { digest, num_layers, modules: config.modules() };
         let registry = Arc::new(Registry::open(folder.path(), base).unwrap());
         let store = Store::open(&folder.path().join("hone.db")).unwrap();
         let redacts = Arc::new(AtomicBool::new(false));

@@ -10,7 +10,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use hone_adapters::{BaseShape, Error, Import, Registry, Sizes};
+use hone_adapters::{BaseShape, Error, Import, Registry};
 use hone_api::adapter::Provenance;
 use hone_api::interaction::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
@@ -138,14 +138,8 @@ fn answer(engine: &Engine, id: AdapterId) -> Result<()> {
 }
 
 fn shape(config: &ModelConfig) -> BaseShape {
-    let sizes = Sizes {
-        num_layers: config.num_layers,
-        hidden: config.hidden_size,
-        intermediate: config.intermediate_size,
-        query: config.num_heads * config.head_dim,
-        key_value: config.num_kv_heads * config.head_dim,
-    };
-    BaseShape::of_llama("tiny", sizes)
+    let (digest, num_layers) = ("tiny".to_owned(), config.num_layers);
+    BaseShape { digest, num_layers, modules: config.modules() }
 }
 
 #[tokio::test]

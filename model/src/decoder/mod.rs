@@ -1,0 +1,185 @@
+//! The decoder: embedding, layers, norm, head; forward for serving and for training, and the way back.
+//!
+//! What it computes is data ([`crate::DecoderSpec`]): no file here knows a model's family.
+
+mod attend;
+pub(crate) mod attention;
+pub(crate) mod backward;
+pub(crate) mod cache;
+pub(crate) mod head;
+pub(crate) mod layer;
+pub(crate) mod mlp;
+mod residual;
+pub(crate) mod rows;
+pub(crate) mod step;
+pub(crate) mod tensors;
+
+use crate::{
+    Error, ModelConfig, Module,
+    config::{
+        rope::{Angles, Rope},
+        spec::NormPlace,
+    },
+    kernels::{attention::Scores, cap::Cap},
+    linear::{Linear, Projection},
+    pack::Weights,
+};
+use attention::Attention;
+use head::Head;
+use layer::Layer;
+use mlp::Mlp;
+use rows::Norm;
+
+/// The weights of a model.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    /// Token embeddings; the head as well, if they are tied.
+    pub(crate) embed: Linear,
+    /// The layers.
+    pub(crate) layers: Vec<Layer>,
+    /// RMSNorm before the head.
+    pub(crate) norm: Vec<f32>,
+    head: Option<Linear>,
+    ropes: Vec<Rope>,
+    embedding_scale: f32,
+    eps: f32,
+    cap: Option<Cap>,
+}
+
+impl Decoder {
+    /// Takes the weights out of a packed file.
+    pub(crate) fn open(config: &ModelConfig, packed: &Weights) -> Result<Self, Error> {
+        let (hidden, vocab) = (config.hidden_size, config.vocab_size);
+        let spec = &config.spec;
+        let layers = (0..config.num_layers)
+            .map(|index| LayerReader { config, packed, index }.layer())
+            .collect::<Result<_, _>>()?;
+        let head = match config.tie_word_embeddings {
+            true => None,
+            false => Some(packed.linear("lm_head.weight", hidden, vocab)?),
+        };
+        let cap = Cap { scale: spec.logit_scale, most: spec.logit_cap.unwrap_or(f32::INFINITY) };
+        Ok(Self {
+            embed: packed.linear("model.embed_tokens.weight", hidden, vocab)?,
+            layers,
+            norm: shifted(packed.vector("model.norm.weight", hidden)?, spec.norm_offset),
+            head,
+            ropes: spec.rotaries.iter().map(Rope::new).collect(),
+            embedding_scale: spec.embedding_scale,
+            eps: config.rms_norm_eps,
+            cap: (cap.scale != 1.0 || cap.most.is_finite()).then_some(cap),
+        })
+    }
+
+    /// Norm and output head.
+    pub(crate) fn head(&self) -> Head<'_> {
+        Head {
+            norm: Norm { weight: &self.norm, eps: self.eps },
+            output: self.head.as_ref().unwrap_or(&self.embed),
+            cap: self.cap,
+        }
+    }
+
+    /// Embeds tokens, all inside of the vocabulary, into `[tokens, hidden]`.
+    pub(crate) fn embed(&self, tokens: impl Iterator<Item = u32>, out: &mut [f32]) {
+        for (token, row) in tokens.zip(out.chunks_exact_mut(self.embed.inputs())) {
+            self.embed.row(token as usize, row);
+        }
+        if self.embedding_scale != 1.0 {
+            out.iter_mut().for_each(|value| *value *= self.embedding_scale);
+        }
+    }
+
+    /// Angles of rows at these positions, for each kind of rotation.
+    pub(crate) fn angles(
+        &self,
+        positions: impl Iterator<Item = usize> + Clone,
+        out: &mut Vec<Angles>,
+    ) {
+        out.resize_with(self.ropes.len(), Angles::default);
+        for (rope, out) in self.ropes.iter().zip(out) {
+            rope.angles(positions.clone(), out);
+        }
+    }
+}
+
+/// A norm's weight as it multiplies.
+fn shifted(mut weight: Vec<f32>, offset: f32) -> Vec<f32> {
+    if offset != 0.0 {
+        weight.iter_mut().for_each(|value| *value += offset);
+    }
+    weight
+}
+
+/// Takes one layer out of a packed file.
+struct LayerReader<'a> {
+    config: &'a ModelConfig,
+    packed: &'a Weights,
+    index: usize,
+}
+
+impl LayerReader<'_> {
+    fn layer(&self) -> Result<Layer, Error> {
+        let spec = &self.config.spec;
+        let kind = spec.layers[self.index];
+        let qk_norms = match tensors::qk_norm_lengths(self.config) {
+            None => None,
+            Some((q, k)) => {
+                let norms = [("self_attn.q_norm", q), ("self_attn.k_norm", k)];
+                let [q, k] = norms.map(|(name, length)| self.norm(name, length));
+                Some([q?, k?])
+            }
+        };
+        Ok(Layer {
+            attention: Attention {
+                norm: self.norm_at(NormPlace::BeforeAttention)?,
+                q: self.projection(Module::Q)?,
+                k: self.projection(Module::K)?,
+                v: self.projection(Module::V)?,
+                qk_norms,
+                o: self.projection(Module::O)?,
+                norm_after: self.norm_at(NormPlace::AfterAttention)?,
+                scores: Scores {
+                    scale: spec.attention_scale,
+                    cap: spec.attention_cap,
+                    window: kind.window.unwrap_or(usize::MAX),
+                },
+                rotary: kind.rotary,
+            },
+            mlp: Mlp {
+                norm: self.norm_at(NormPlace::BeforeMlp)?,
+                gate: self.projection(Module::Gate)?,
+                up: self.projection(Module::Up)?,
+                down: self.projection(Module::Down)?,
+                norm_after: self.norm_at(NormPlace::AfterMlp)?,
+            },
+        })
+    }
+
+    fn name(&self, name: &str) -> String {
+        tensors::in_layer(self.index, name)
+    }
+
+    fn norm(&self, name: &str, length: usize) -> Result<Vec<f32>, Error> {
+        let weight = self.packed.vector(&self.name(&format!("{name}.weight")), length)?;
+        Ok(shifted(weight, self.config.spec.norm_offset))
+    }
+
+    fn norm_at(&self, place: NormPlace) -> Result<Option<Vec<f32>>, Error> {
+        let name = self.config.spec.norm_name(place);
+        name.map(|name| self.norm(name, self.config.hidden_size)).transpose()
+    }
+
+    fn projection(&self, module: Module) -> Result<Projection, Error> {
+        let (inputs, outputs) = self.config.module_shape(module);
+        let name = self.name(module.path());
+        let bias = match self.config.spec.has_bias(module) {
+            true => Some(self.packed.vector(&format!("{name}.bias"), outputs)?),
+            false => None,
+        };
+        Ok(Projection {
+            weight: self.packed.linear(&format!("{name}.weight"), inputs, outputs)?,
+            bias,
+        })
+    }
+}
