@@ -12,10 +12,10 @@ use fs_err as fs;
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
 
+use crate::config::MAX_CONFIG;
 use crate::fs::{check_adapter_name, copy_bounded, sync_dir};
-use crate::peft::{CONFIG, MAX_CONFIG};
-use crate::verify::{WEIGHTS, file_refusal, max_weight_file, refuse_pickles, verify_within};
-use crate::{Error, Manifest, Refusal, Registry, Result};
+use crate::verify::{file_refusal, max_weight_file, refuse_pickles, verify_within};
+use crate::{CONFIG, Error, Manifest, Refusal, Registry, Result, WEIGHTS};
 
 /// How the name of a folder begins that is being filled.
 pub(crate) const STAGING: &str = ".staging-";

@@ -10,6 +10,7 @@
 //! for its manifest. A kill at any instant leaves a state that [`Registry::open`] understands.
 #![forbid(unsafe_code)]
 
+mod config;
 mod error;
 pub mod fs;
 mod gc;
@@ -18,7 +19,6 @@ mod import;
 mod lookup;
 pub mod manifest;
 mod open;
-mod peft;
 pub mod pointer;
 mod refusal;
 mod registry;
@@ -34,13 +34,13 @@ pub mod watch;
 mod withdraw;
 
 pub use error::{Error, Result};
+pub use hone_peft::{CONFIG, WEIGHTS};
 pub use import::Import;
 pub use lookup::lookup;
 pub use manifest::Manifest;
 pub use open::Warning;
-pub use peft::CONFIG;
 pub use pointer::LivePointer;
 pub use refusal::Refusal;
 pub use registry::Registry;
 pub use shape::BaseShape;
-pub use verify::{Verified, WEIGHTS, verify};
+pub use verify::{Verified, verify};

@@ -1,7 +1,6 @@
 //! Why an adapter is refused: each reason with what to do about it.
 
-use crate::peft::CONFIG;
-use crate::verify::WEIGHTS;
+use crate::{CONFIG, WEIGHTS};
 
 /// Why an adapter is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

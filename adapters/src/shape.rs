@@ -16,12 +16,17 @@ pub struct BaseShape {
 
 impl BaseShape {
     /// The block that a linear layer belongs to in tensor names.
-    #[must_use]
-    pub fn block_of(module: &str) -> &'static str {
+    fn block_of(module: &str) -> &'static str {
         match module {
             "gate_proj" | "up_proj" | "gate_up_proj" | "down_proj" => "mlp",
             _ => "self_attn",
         }
+    }
+
+    /// The path of a linear layer inside of a decoder layer.
+    #[must_use]
+    pub fn path_of(module: &str) -> String {
+        format!("{}.{module}", Self::block_of(module))
     }
 
     /// How many bytes the weights of an adapter of this rank can take at most, in f32 and with every

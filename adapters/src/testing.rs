@@ -6,8 +6,8 @@ use std::path::Path;
 use fs_err as fs;
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::verify::tensor_name;
 use crate::{BaseShape, CONFIG, WEIGHTS};
+use hone_peft::{Half, tensor_name};
 
 /// A base of two layers, small enough for thousands of cases.
 #[must_use]
@@ -49,8 +49,9 @@ pub fn random_tensors(base: &BaseShape, rank: usize, seed: u64) -> Tensors {
             let b_bound = 0.5 / (rank as f32).sqrt();
             let a = (0..rank * inputs).map(|_| uniform(a_bound)).collect();
             let b = (0..outputs * rank).map(|_| uniform(b_bound)).collect();
-            tensors.insert(tensor_name(layer, module, 'A'), (vec![rank, *inputs], a));
-            tensors.insert(tensor_name(layer, module, 'B'), (vec![*outputs, rank], b));
+            let path = BaseShape::path_of(module);
+            tensors.insert(tensor_name(layer, &path, Half::A), (vec![rank, *inputs], a));
+            tensors.insert(tensor_name(layer, &path, Half::B), (vec![*outputs, rank], b));
         }
     }
     tensors

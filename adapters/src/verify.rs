@@ -11,16 +11,15 @@ use std::path::Path;
 
 use fs_err as fs;
 use half::{bf16, f16};
+use hone_peft::{Half, PeftConfig, Place, tensor_name};
 use sha2::{Digest, Sha256};
 
+use crate::config::{self, MAX_CONFIG};
 use crate::fs::{open_plain, read_bounded};
 use crate::header::{self, Dtype, Entry, MAX_HEADER};
-use crate::peft::{self, CONFIG, MAX_CONFIG, PeftConfig};
 use crate::servable::is_shortage;
-use crate::{BaseShape, Error, Refusal, Result};
+use crate::{BaseShape, CONFIG, Error, Refusal, Result, WEIGHTS};
 
-/// The weights' file name.
-pub const WEIGHTS: &str = "adapter_model.safetensors";
 /// File endings that hold pickles, which run code when they are loaded.
 const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib"];
 
@@ -83,11 +82,12 @@ pub fn verify_within(dir: &Path, base: &BaseShape, limits: &Limits) -> Result<Ve
     refuse_pickles(dir)?;
     let config_json = read_bounded(&dir.join(CONFIG), MAX_CONFIG)
         .map_err(|error| file_refusal(CONFIG, MAX_CONFIG, &error))?;
-    let config = peft::parse(&config_json, limits.rank)?;
-    check_scaling(&config, limits)?;
+    let config = config::parse(&config_json, limits.rank)?;
     let targets = check_listed_targets(&config, base)?;
-    let mut weights = Weights::open(&dir.join(WEIGHTS), base, config.rank)?;
-    let pairs = plan(&weights.entries, base, config.rank)?;
+    let highest = config.ranks().max().unwrap_or(config.rank);
+    let mut weights = Weights::open(&dir.join(WEIGHTS), base, highest)?;
+    let pairs = plan(&weights.entries, base, &config)?;
+    check_scaling(&config, &pairs, limits)?;
     weights.read_all(&pairs)?;
     let found = judge(&weights.norms, &pairs, base, &config, limits)?;
     if let Some(target) = targets.iter().find(|target| !found.contains(*target)) {
@@ -142,12 +142,16 @@ pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Re
     }
 }
 
-fn check_scaling(config: &PeftConfig, limits: &Limits) -> Result<(), Refusal> {
-    let PeftConfig { alpha, rank, scaling, .. } = *config;
-    if scaling.is_finite() && scaling > 0.0 && scaling <= limits.scaling {
-        return Ok(());
+fn check_scaling(config: &PeftConfig, pairs: &[Pair], limits: &Limits) -> Result<(), Refusal> {
+    for pair in pairs {
+        let path = pair.path();
+        let (rank, scaling) = (config.rank_of(&path), config.scaling_of(&path));
+        if !(scaling.is_finite() && scaling > 0.0 && scaling <= limits.scaling) {
+            let alpha = config.alpha;
+            return Err(Refusal::Alpha { alpha, rank, scaling, max: limits.scaling });
+        }
     }
-    Err(Refusal::Alpha { alpha, rank, scaling, max: limits.scaling })
+    Ok(())
 }
 
 fn target_refusal(target: &str, why: &'static str, base: &BaseShape) -> Refusal {
@@ -179,26 +183,35 @@ struct Pair {
     b: usize,
 }
 
+impl Pair {
+    /// The module's path in the model.
+    fn path(&self) -> String {
+        format!("model.layers.{}.{}", self.layer, BaseShape::path_of(&self.module))
+    }
+}
+
 /// Assigns every tensor to its place. Fails for a tensor without one, for a wrong shape and for
 /// half a pair.
-fn plan(entries: &[Entry], base: &BaseShape, rank: usize) -> Result<Vec<Pair>, Refusal> {
+fn plan(entries: &[Entry], base: &BaseShape, config: &PeftConfig) -> Result<Vec<Pair>, Refusal> {
     let mut halves: BTreeMap<(usize, &str), [Option<usize>; 2]> = BTreeMap::new();
     for (position, entry) in entries.iter().enumerate() {
         let unknown = || Refusal::Tensor(entry.name.chars().take(200).collect());
-        let (layer, module, half) = place(&entry.name).ok_or_else(unknown)?;
+        let Place { layer, path, half } = Place::parse(&entry.name).ok_or_else(unknown)?;
+        let module = path.rsplit('.').next().unwrap_or(path);
         let Some((inputs, outputs)) = base.modules.get(module) else { return Err(unknown()) };
-        if layer >= base.num_layers {
+        if layer >= base.num_layers || path != BaseShape::path_of(module) {
             return Err(unknown());
         }
+        let rank = config.rank_of(&format!("model.layers.{layer}.{path}"));
         let expected = match half {
-            0 => [rank as u64, *inputs as u64],
-            _ => [*outputs as u64, rank as u64],
+            Half::A => [rank as u64, *inputs as u64],
+            Half::B => [*outputs as u64, rank as u64],
         };
         if entry.shape != expected {
             let found = entry.shape.iter().take(8).copied().collect();
             return Err(Refusal::Shape { tensor: entry.name.clone(), found, expected });
         }
-        let slot = &mut halves.entry((layer, module)).or_default()[half];
+        let slot = &mut halves.entry((layer, module)).or_default()[half as usize];
         if slot.replace(position).is_some() {
             return Err(Refusal::Header(format!("`{}` is there twice", entry.name)));
         }
@@ -208,39 +221,13 @@ fn plan(entries: &[Entry], base: &BaseShape, rank: usize) -> Result<Vec<Pair>, R
     }
     let mut pairs = Vec::with_capacity(halves.len());
     for ((layer, module), [a, b]) in halves {
-        let missing = |half| Refusal::Unpaired(tensor_name(layer, module, half));
-        let a = a.ok_or_else(|| missing('A'))?;
-        let b = b.ok_or_else(|| missing('B'))?;
+        let path = BaseShape::path_of(module);
+        let missing = |half| Refusal::Unpaired(tensor_name(layer, &path, half));
+        let a = a.ok_or_else(|| missing(Half::A))?;
+        let b = b.ok_or_else(|| missing(Half::B))?;
         pairs.push(Pair { layer, module: module.to_owned(), a, b });
     }
     Ok(pairs)
-}
-
-/// The name of a LoRA tensor in PEFT's layout; `half` is `A` or `B`.
-#[must_use]
-pub fn tensor_name(layer: usize, module: &str, half: char) -> String {
-    let block = BaseShape::block_of(module);
-    format!("base_model.model.model.layers.{layer}.{block}.{module}.lora_{half}.weight")
-}
-
-/// Layer, linear layer and half (0: A, 1: B) that a tensor's name stands for.
-fn place(name: &str) -> Option<(usize, &str, usize)> {
-    let rest = name.strip_prefix("base_model.model.model.layers.")?.strip_suffix(".weight")?;
-    let mut parts = rest.split('.');
-    let (layer, block) = (parts.next()?, parts.next()?);
-    let (module, half) = (parts.next()?, parts.next()?);
-    if parts.next().is_some() || block != BaseShape::block_of(module) {
-        return None;
-    }
-    let number: usize = layer.parse().ok()?;
-    if number.to_string() != layer {
-        return None; // `+1` and `01` would be second names of the same layer
-    }
-    match half {
-        "lora_A" => Some((number, module, 0)),
-        "lora_B" => Some((number, module, 1)),
-        _ => None,
-    }
 }
 
 /// The weights' file, read once from front to back.
@@ -343,17 +330,21 @@ fn judge(
 ) -> Result<BTreeSet<String>, Refusal> {
     let mut found = BTreeSet::new();
     let mut effect = false;
-    for Pair { layer, module, a, b } in pairs {
+    for pair in pairs {
+        let Pair { layer, module, a, b } = pair;
+        let path = pair.path();
+        let rank = config.rank_of(&path);
         let (inputs, outputs) = base.modules.get(module).copied().unwrap_or_default();
-        for (half, size, width) in [('A', norms[*a], inputs), ('B', norms[*b], outputs)] {
-            let size = size / ((width * config.rank) as f64).sqrt();
+        for (half, size, width) in [(Half::A, norms[*a], inputs), (Half::B, norms[*b], outputs)] {
+            let size = size / ((width * rank) as f64).sqrt();
             if size > limits.half {
-                let tensor = tensor_name(*layer, module, half);
+                let tensor = tensor_name(*layer, &BaseShape::path_of(module), half);
                 return Err(Refusal::HugeHalf { tensor, size, max: limits.half });
             }
         }
         // ‖B·A‖ ≤ ‖B‖·‖A‖
-        let change = config.scaling * norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
+        let product = norms[*a] * norms[*b] / ((inputs * outputs) as f64).sqrt();
+        let change = config.scaling_of(&path) * product;
         if !change.is_finite() || change > limits.change {
             let (layer, module) = (*layer, module.clone());
             return Err(Refusal::TooStrong { layer, module, change, max: limits.change });

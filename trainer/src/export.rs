@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_model::train::LoraLayout;
+use hone_peft::{CONFIG, Half, WEIGHTS, tensor_name};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
@@ -11,9 +12,6 @@ use serde_json::json;
 use crate::Error;
 use crate::checkpoint::tensors;
 use crate::unfinished::replace_file;
-
-const WEIGHTS: &str = "adapter_model.safetensors";
-const CONFIG: &str = "adapter_config.json";
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`. `base_name` is what PEFT
 /// shows, and loads if nobody gives it a base.
@@ -39,14 +37,14 @@ pub fn write(
     for (layer, flat) in weights.iter().enumerate() {
         for slot in layout.slots() {
             let pairs = [
-                ('A', &slot.a, vec![layout.rank(), slot.inputs]),
-                ('B', &slot.b, vec![slot.outputs, layout.rank()]),
+                (Half::A, &slot.a, vec![layout.rank(), slot.inputs]),
+                (Half::B, &slot.b, vec![slot.outputs, layout.rank()]),
             ];
-            for (matrix, range, shape) in pairs {
+            for (half, range, shape) in pairs {
                 let bytes: &[u8] = bytemuck::cast_slice(&flat[range.clone()]);
                 let view = TensorView::new(Dtype::F32, shape, bytes)
                     .map_err(|error| tensors(&path, &error))?;
-                views.push((name_of(layer, slot.target.path, matrix), view));
+                views.push((tensor_name(layer, slot.target.path, half), view));
             }
         }
     }
@@ -108,8 +106,8 @@ pub fn read(dir: &Path, layout: &LoraLayout, layers: usize) -> Result<Vec<Vec<f3
     let mut weights = vec![vec![0.0; layout.len()]; layers];
     for (layer, flat) in weights.iter_mut().enumerate() {
         for slot in layout.slots() {
-            for (matrix, range) in [('A', &slot.a), ('B', &slot.b)] {
-                let name = name_of(layer, slot.target.path, matrix);
+            for (half, range) in [(Half::A, &slot.a), (Half::B, &slot.b)] {
+                let name = tensor_name(layer, slot.target.path, half);
                 let view = adapter.tensor(&name).map_err(|error| tensors(&path, &error))?;
                 let values = floats(&view);
                 if values.len() != range.len() {
@@ -121,10 +119,6 @@ pub fn read(dir: &Path, layout: &LoraLayout, layers: usize) -> Result<Vec<Vec<f3
         }
     }
     Ok(weights)
-}
-
-fn name_of(layer: usize, module: &str, matrix: char) -> String {
-    format!("base_model.model.model.layers.{layer}.{module}.lora_{matrix}.weight")
 }
 
 fn floats(view: &TensorView<'_>) -> Vec<f32> {

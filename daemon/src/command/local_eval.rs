@@ -52,6 +52,8 @@ impl Subject {
     /// A PEFT folder, or an adapter of the data directory; it is loaded into the engine.
     fn find(base: &Base, engine: &Engine, given: &str) -> Result<Self, Failure> {
         let found = if !eval::is_word(given) && Path::new(given).is_dir() {
+            // What an import would refuse, gives no answers here either.
+            hone_adapters::verify(Path::new(given), &assemble::shape(engine.model()))?;
             Some((AdapterId::new(), given.to_owned(), PathBuf::from(given)))
         } else {
             registered(base, engine, given)?

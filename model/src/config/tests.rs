@@ -88,6 +88,9 @@ fn rope_parameters_beside_rope_scaling_do_not_hide_it() {
     both["rope_scaling"] = serde_json::json!({ "rope_type": "linear", "factor": 2.0 });
     let rotary = parse(&both).unwrap().spec.rotaries[0].clone();
     assert_eq!((rotary.theta, rotary.scaling), (7000.0, RopeScaling::Linear { factor: 2.0 }));
+    both["rope_parameters"]["rope_type"] = "default".into();
+    let message = parse(&both).unwrap_err().to_string();
+    assert!(message.contains("\"default\"") && message.contains("\"linear\""), "{message}");
 }
 
 #[test]

@@ -82,10 +82,23 @@ pub(super) fn rotary_of(
     Ok(Rotary { theta, scaling, dims })
 }
 
-/// The rotation of a family that has one kind. A file may say `rope_scaling` beside `rope_parameters` that say no kind.
+/// The rotation of a family that has one kind. A file may say `rope_scaling` beside `rope_parameters` that say no kind, or
+/// the same.
 fn rotary(keys: &Keys<'_>, sizes: Sizes) -> Result<Rotary, Error> {
     let newer = keys.get("rope_parameters");
     let older = keys.get("rope_scaling");
+    let kind = |given: Option<&Value>| {
+        let given = given?;
+        given.get("rope_type").or_else(|| given.get("type")).and_then(Value::as_str)
+    };
+    if let (Some(new), Some(old)) = (kind(newer), kind(older))
+        && new != old
+    {
+        return Err(invalid(format!(
+            "rope_parameters say {new:?} and rope_scaling says {old:?}; delete the one that is wrong, and \
+             keep the theta"
+        )));
+    }
     // Not `number`: what is too large for f32 gets the message about theta.
     let theta = keys.get("rope_theta").and_then(Value::as_f64).map(|theta| theta as f32);
     let has_kind = |given: &&Value| given.get("rope_type").or_else(|| given.get("type")).is_some();
