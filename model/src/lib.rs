@@ -38,7 +38,7 @@ pub use error::Error;
 pub use format::WeightFormat;
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
-pub use pack::{Pack, prepare};
+pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
 pub use rope::RopeScaling;
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;

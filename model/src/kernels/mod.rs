@@ -9,6 +9,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 pub(crate) mod elementwise;
+mod encode;
 pub(crate) mod gemm;
 pub(crate) mod layout;
 pub(crate) mod matmul;

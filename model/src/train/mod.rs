@@ -18,6 +18,7 @@ mod kernels;
 mod layer;
 mod lora;
 mod loss;
+mod memory;
 mod ops;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,9 @@ use crate::{Error, Model};
 
 pub use batch::{TrainBatch, TrainSequence};
 pub use lora::{LoraLayout, LoraSlot};
+pub use memory::needed as memory_needed;
 
 use dropout::mix;
-use layer::Kept;
 use ops::{LayerOp, LossOp};
 
 /// How a batch passes through.
@@ -166,16 +167,6 @@ impl Trainable {
     /// weights and the optimizer.
     #[must_use]
     pub fn memory(&self, keep: bool) -> (u64, u64) {
-        let config = self.model.config();
-        let kept = Kept::floats_per_token(config, &self.layout);
-        let held = if keep { config.num_layers } else { 1 };
-        // The rows between the layers, and the gradients and products of the layer at work.
-        let between = (config.num_layers + 2) * config.hidden_size;
-        let at_work = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * config.q_width();
-        // Logits of the adapted model and of the base.
-        let chunk =
-            head::Head::chunk_rows(config) * (2 * config.vocab_size + 5 * config.hidden_size);
-        let bytes = |floats: usize| floats as u64 * 4;
-        (bytes(held * kept + between + at_work), bytes(chunk))
+        memory::needed(self.model.config(), &self.layout, keep)
     }
 }
