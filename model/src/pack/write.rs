@@ -95,6 +95,9 @@ pub(super) fn write(
     out.pad().map_err(Error::io(path))?;
     let mut done = 0;
     let mut put = |bytes: &[u8]| {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         out.put(bytes).map_err(Error::io(path))?;
         done += bytes.len() as u64;
         progress(Stage::Packing, done, total);
