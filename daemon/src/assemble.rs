@@ -50,11 +50,12 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         let (config, asked, dirs) = (config.clone(), settings.asked(), dirs.clone());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let mut preparing = Preparing::log();
-            let found = BaseModel::find(&config, asked, &dirs.base(), &mut preparing)?;
-            found.budget.tell(&config, (&found.config, found.format), &available());
+            let found = BaseModel::find(&config, &dirs.base(), &mut preparing)?;
+            let budget = found.budget(&config.engine, asked)?;
+            budget.tell(&config, (&found.config, found.format), &available());
             let base = found.pack(&mut preparing)?;
             let model = open_packed(&config, &base)?;
-            Ok((base, model, found.budget))
+            Ok((base, model, budget))
         })
         .await??
     };

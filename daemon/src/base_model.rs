@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use hone_config::{Config, Weights};
+use hone_config::{Config, Engine, Weights};
 use hone_hub::{Hub, Name, Pins, Settings, Snapshot};
 use hone_machine::{available, limit};
 use hone_model::{Model, ModelConfig, Pack, Source, Stage, WeightFormat};
@@ -24,20 +24,17 @@ pub struct BaseModel {
     pub format: WeightFormat,
     /// Its sizes.
     pub config: ModelConfig,
-    /// What serving it takes.
-    pub budget: Budget,
     name: String,
     base_dir: PathBuf,
 }
 
 impl BaseModel {
-    /// Finds the configured model, downloads it if it is a hub id and not here yet, and makes sure that it fits.
+    /// Finds the configured model, and downloads it if it is a hub id and not here yet.
     ///
     /// # Errors
-    /// It is not there, is none that Hone knows, or does not fit; the words name it.
+    /// It is not there, or is none that Hone knows; the words name it.
     pub fn find(
         config: &Config,
-        asked: Asked,
         base_dir: &Path,
         preparing: &mut Preparing,
     ) -> anyhow::Result<Self> {
@@ -52,17 +49,24 @@ impl BaseModel {
                 Weights::Auto => Pack::choose(&source, base_dir, limit().bytes)?,
                 format => format.to_string().parse()?,
             };
-            let budget = Budget::of(&config.engine, asked, (&model, format), &available())?;
             Ok(Self {
                 source,
                 format,
                 config: model,
-                budget,
                 name: name.clone(),
                 base_dir: base_dir.to_owned(),
             })
         };
         find().with_context(|| unusable(&name))
+    }
+
+    /// What serving it takes.
+    ///
+    /// # Errors
+    /// It does not fit, with the figures and what to do.
+    pub fn budget(&self, engine: &Engine, asked: Asked) -> anyhow::Result<Budget> {
+        Budget::of(engine, asked, (&self.config, self.format), &available())
+            .with_context(|| unusable(&self.name))
     }
 
     /// Packs it into a folder below the one of bases, unless that was done before and every byte is still there.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hone_config::Config;
+use hone_config::{Config, Loaded};
 use hone_model::{Model, Pack};
 
 use super::{Context, Failure, model_flags};
@@ -18,8 +18,6 @@ use crate::output::Preparing;
 pub struct Base {
     /// The settings.
     pub config: Config,
-    /// What serving it takes.
-    pub budget: Budget,
     pack: Pack,
 }
 
@@ -27,35 +25,47 @@ impl Base {
     /// Packs the configured model, unless that was done before.
     ///
     /// # Errors
-    /// The configuration does not hold, the model is none, or it does not fit.
+    /// The configuration does not hold, or the model is none.
     pub fn prepare(context: &Context, args: &ModelArgs) -> Result<Self, Failure> {
-        Self::prepare_if(context, args, |_, _| Ok(()))
+        Ok(Self::prepare_if(context, args, |_, _| Ok(()))?.0)
+    }
+
+    /// The same for serving, if it fits into memory; also what that takes.
+    ///
+    /// # Errors
+    /// Also [`hone_machine::TooMuch`].
+    pub fn prepare_to_serve(
+        context: &Context,
+        args: &ModelArgs,
+    ) -> Result<(Self, Budget), Failure> {
+        Self::prepare_if(context, args, |loaded, found| {
+            found.budget(&loaded.config.engine, Asked::of(loaded))
+        })
     }
 
     /// The same if `admit` takes it: asked with the settings and what was found, before any weight is read.
     ///
     /// # Errors
     /// Also those of `admit`.
-    pub fn prepare_if(
+    pub fn prepare_if<T>(
         context: &Context,
         args: &ModelArgs,
-        admit: impl FnOnce(&Config, &BaseModel) -> anyhow::Result<()>,
-    ) -> Result<Self, Failure> {
+        admit: impl FnOnce(&Loaded, &BaseModel) -> anyhow::Result<T>,
+    ) -> Result<(Self, T), Failure> {
         let loaded = context.config(model_flags(args))?;
-        let asked = Asked::of(&loaded);
-        let config = loaded.config;
+        let config = &loaded.config;
         dirs::make(&config.server.data_dir)?;
         let base_dir = config.server.data_dir.join("base");
         dirs::make(&base_dir)?;
         let mut preparing = Preparing::new(context.output);
         let base_dir = fs_err::canonicalize(base_dir)?;
-        let found = BaseModel::find(&config, asked, &base_dir, &mut preparing)?;
-        admit(&config, &found)?;
+        let found = BaseModel::find(config, &base_dir, &mut preparing)?;
+        let admitted = admit(&loaded, &found)?;
         let pack = found.pack(&mut preparing)?;
         if let Some(repair) = pack.repaired() {
             context.output.say(format_args!("{repair}"));
         }
-        Ok(Self { config, budget: found.budget, pack })
+        Ok((Self { config: loaded.config, pack }, admitted))
     }
 
     /// The packed folder.

@@ -39,9 +39,8 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
         recompute: load.recompute == RecomputeArg::Always,
         ..BenchShape::default()
     };
-    let base = Base::prepare_if(context, &load.model, |_, found| {
-        shape.admit(&found.config, found.format)?;
-        Ok(())
+    let (base, _) = Base::prepare_if(context, &load.model, |_, found| {
+        Ok(shape.admit(&found.config, found.format)?)
     })?;
     let model = base.open()?;
     let figures = hone_trainer::bench(&model, shape, load.steps)?;
@@ -53,14 +52,14 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
 }
 
 fn serve(context: &Context, load: &ServeLoad) -> Outcome {
-    let base = Base::prepare(context, &load.model)?;
+    let (base, budget) = Base::prepare_to_serve(context, &load.model)?;
     let model = base.open()?;
     let most = load.streams.iter().copied().max().unwrap_or(1).max(1);
     let config = EngineConfig {
         max_sequences: most.max(base.config.engine.max_sequences),
         max_queue: most.max(base.config.engine.max_queue),
         max_step_tokens: base.config.engine.max_step_tokens,
-        kv_bytes: usize::try_from(base.budget.kv).unwrap_or(usize::MAX),
+        kv_bytes: usize::try_from(budget.kv).unwrap_or(usize::MAX),
         // All that are measured side by side.
         adapter_bytes: usize::MAX,
         pressure: None,

@@ -35,7 +35,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         return Err(anyhow::anyhow!("there is no file {data}; name JSON lines with --data").into());
     }
     let data = fs_err::canonicalize(data)?;
-    let base =
+    let (base, ()) =
         Base::prepare_if(context, &args.model, |_, found| memory::admit_training(&hyper, found))?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
