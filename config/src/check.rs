@@ -84,7 +84,7 @@ fn model(config: &Config) -> Rule {
     ensure(
         !config.model.source.is_empty(),
         "model.source",
-        "write \"starter\", a folder or a GGUF file",
+        "write \"starter\", a folder, a GGUF file or a hub id (org/name)",
     )?;
     ensure(
         !name.contains(':') && !name.contains(char::is_whitespace) && name != "base",

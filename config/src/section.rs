@@ -65,6 +65,8 @@ section! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weights {
+    /// 8-bit blocks if the model fits comfortably, else 4-bit ones.
+    Auto,
     /// 32-bit floats.
     F32,
     /// bfloat16.
@@ -78,6 +80,7 @@ pub enum Weights {
 impl std::fmt::Display for Weights {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Auto => "auto",
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
             Self::Q8 => "q8",
@@ -89,7 +92,7 @@ impl std::fmt::Display for Weights {
 section! {
     /// `[model]`: what is served.
     Model {
-        /// `starter`, a folder or a GGUF file.
+        /// `starter`, a folder, a GGUF file or a hub id.
         source: String,
         /// The form of its weights.
         weights: Weights,
@@ -117,6 +120,9 @@ impl Model {
             return "hone-starter".to_owned();
         }
         let path = std::path::Path::new(&self.source);
+        // A revision and a quantisation behind a hub id are no part of its name, and `:` is what names an adapter.
+        let id = if path.exists() { &self.source } else { before(before(&self.source, '@'), ':') };
+        let path = std::path::Path::new(id);
         let is_gguf = path.extension().is_some_and(|ending| ending == "gguf");
         let name = if is_gguf { path.file_stem() } else { path.file_name() };
         name.map_or_else(|| "hone".to_owned(), |name| name.to_string_lossy().into_owned())
@@ -130,6 +136,11 @@ impl Model {
             threads => threads,
         }
     }
+}
+
+/// What stands before the last `sign`, or all.
+fn before(text: &str, sign: char) -> &str {
+    text.rsplit_once(sign).map_or(text, |(before, _)| before)
 }
 
 section! {

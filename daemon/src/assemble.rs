@@ -1,22 +1,23 @@
 //! From settings to parts: the store, the model, the adapters and the engine, in this order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
 use hone_adapters::{BaseShape, Registry};
 use hone_config::Config;
 use hone_engine::{Engine, EngineConfig, Generate};
-use hone_model::{Model, Pack, Source, WeightFormat};
+use hone_machine::available;
+use hone_model::Model;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
 use serde_json::json;
 
+use crate::base_model::{BaseModel, open_packed};
 use crate::dirs::Dirs;
 use crate::journal::{Decision, Journal};
-use crate::memory;
+use crate::memory::Budget;
+use crate::output::Preparing;
 use crate::parts::Parts;
 use crate::promote::Promoter;
 use crate::settings::Settings;
@@ -45,23 +46,27 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     let hasher = sources.clone();
     store.hash_end_users(move |name| hasher.user(name.as_bytes())).await?;
     let began = Instant::now();
-    let (base, model) = {
-        let (config, dirs) = (config.clone(), dirs.clone());
+    let (base, model, budget) = {
+        let (config, asked, dirs) = (config.clone(), settings.asked(), dirs.clone());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-            let base = pack(&config, &dirs.base())?;
+            let mut preparing = Preparing::log();
+            let found = BaseModel::find(&config, &dirs.base(), &mut preparing)?;
+            let budget = found.budget(&config.engine, asked)?;
+            budget.tell(&config, (&found.config, found.format), &available());
+            let base = found.pack(&mut preparing)?;
             let model = open_packed(&config, &base)?;
-            Ok((base, model))
+            Ok((base, model, budget))
         })
         .await??
     };
     let seconds = began.elapsed().as_secs_f64();
-    tracing::info!(digest = model.digest(), weights = %config.model.weights, seconds, "model open");
+    tracing::info!(digest = model.digest(), weights = %model.format(), seconds, "model open");
     let registry = {
         let (root, shape) = (dirs.root().to_owned(), shape(&model));
         tokio::task::spawn_blocking(move || Registry::open(&root, shape)).await??
     };
     let registry = Arc::new(registry);
-    let engine = Engine::start(model, engine_config(&config, &dirs))?;
+    let engine = Engine::start(model, engine_config(&config, budget, &dirs))?;
     let journal = Journal::new(store.clone());
     if let Some(repair) = base.repaired() {
         tracing::warn!("{repair}");
@@ -100,40 +105,6 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     Ok(Assembled { parts: Arc::new(parts), engine })
 }
 
-/// Packs the configured model into a folder below `base_dir`, unless that was done before and every byte is still
-/// there.
-///
-/// # Errors
-/// The model is not there, or is none that Hone knows; the words name its folder.
-pub fn pack(config: &Config, base_dir: &Path) -> anyhow::Result<Pack> {
-    let format: WeightFormat = config.model.weights.to_string().parse()?;
-    Pack::prepare(&source(config), format, base_dir).with_context(|| unusable(config))
-}
-
-/// Where the configured model comes from.
-pub fn source(config: &Config) -> Source {
-    if config.model.is_starter() {
-        Source::Starter
-    } else {
-        Source::at(Path::new(&config.model.source))
-    }
-}
-
-/// The model of a packed base.
-///
-/// # Errors
-/// Its tokenizer or its template is broken, or it cannot answer a plain question; the words name the
-/// model's own folder.
-pub fn open_packed(config: &Config, pack: &Pack) -> anyhow::Result<Arc<Model>> {
-    let model = Model::of(pack, config.model.cores()).with_context(|| unusable(config))?;
-    model.try_out().with_context(|| unusable(config))?;
-    Ok(Arc::new(model))
-}
-
-fn unusable(config: &Config) -> String {
-    format!("the model `{}` cannot be used", config.model.source)
-}
-
 /// What adapters must fit.
 pub fn shape(model: &Model) -> BaseShape {
     let config = model.config();
@@ -141,14 +112,15 @@ pub fn shape(model: &Model) -> BaseShape {
     BaseShape { digest, num_layers, modules: config.modules() }
 }
 
-fn engine_config(config: &Config, dirs: &Dirs) -> EngineConfig {
+fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     let engine = &config.engine;
     EngineConfig {
         max_sequences: engine.max_sequences,
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
-        kv_bytes: memory::kv_bytes(engine),
-        adapter_bytes: engine.adapter_memory.len(),
+        kv_bytes: bytes(budget.kv),
+        adapter_bytes: bytes(budget.adapters),
         pressure: Some(dirs.pressure()),
     }
 }

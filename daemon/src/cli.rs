@@ -9,7 +9,8 @@ mod remote;
 
 pub use local::{
     BackupArgs, BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs,
-    RecomputeArg, RestoreArgs, SchedulerArg, ServeArgs, ServeLoad, TrainArgs, TrainLoad,
+    ModelsCommand, RecomputeArg, RestoreArgs, SchedulerArg, ServeArgs, ServeLoad, TrainArgs,
+    TrainLoad,
 };
 pub use remote::{
     AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,
@@ -67,7 +68,7 @@ pub struct Global {
 pub enum Command {
     /// Run the daemon in the foreground
     Serve(ServeArgs),
-    /// Watch the whole loop, live, on the starter model
+    /// Watch the whole loop, live, on the starter model or another
     Demo(DemoArgs),
     /// Talk to the model; say what was wrong
     Chat(ChatArgs),
@@ -104,6 +105,9 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Check everything and say what to do; exit 1 if something is wrong
     Doctor,
+    /// Download and pack models ahead
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// The settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -115,6 +119,8 @@ pub enum Command {
 /// The form of the base weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Weights {
+    /// 8-bit blocks if the model fits comfortably, else 4-bit ones
+    Auto,
     /// 4-bit blocks
     Q4,
     /// 8-bit blocks
@@ -129,6 +135,7 @@ impl Weights {
     /// The word that the configuration and the model crate use.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Q4 => "q4",
             Self::Q8 => "q8",
             Self::Bf16 => "bf16",
@@ -217,7 +224,8 @@ mod tests {
             &["hone", "recall", "--user", "ann", "--interaction", "chatcmpl-1"][..],
             &["hone", "serve", "--device", "tpu"][..],
             &["hone", "adapters", "promote"][..],
-            &["hone", "models", "pull", "x"][..],
+            &["hone", "models", "pull"][..],
+            &["hone", "models", "pack", "x", "--weights", "q3"][..],
             &["hone", "bench", "train", "--steps", "0"][..],
         ] {
             assert!(Cli::try_parse_from(words).is_err(), "{words:?}");

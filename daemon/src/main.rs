@@ -13,6 +13,7 @@
 
 mod assemble;
 mod backup;
+mod base_model;
 mod child;
 mod cli;
 mod client;

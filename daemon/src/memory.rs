@@ -1,86 +1,218 @@
 //! The memory that this process may have, before anything is promised from it.
 
-use anyhow::ensure;
-use hone_config::{Engine, Loaded};
-use rustix::process::{Resource, getrlimit};
+use anyhow::{Context as _, ensure};
+use hone_config::{Config, Engine, Loaded};
+use hone_machine::{Need, Room, available, limit};
+use hone_model::train::LoraLayout;
+use hone_model::{KvCache, ModelConfig, WeightFormat, packed_bytes};
+use hone_trainer::Hyper;
+use hone_trainer::probe::Work;
+
+use crate::base_model::BaseModel;
+use crate::hyper;
 
 /// The key of the memory for attention's caches.
 const KV: &str = "engine.kv_memory";
+/// The key of the memory for adapters.
+const ADAPTERS: &str = "engine.adapter_memory";
+/// What Hone takes beside what is counted: the program, the tokenizer, the database.
+const OWN: u64 = 48 << 20;
+/// With caches for fewer positions a request would hardly ever fit.
+const LEAST_POSITIONS: usize = 512;
 
-/// Bytes that the process may have: of the machine, of its own limits, or of its control groups, whichever is least. Unknown
-/// (not Linux) counts as plenty.
-pub fn limit() -> u64 {
-    let machine = meminfo("MemTotal:");
-    let group = hone_trainer::cgroup::limit();
-    let own = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
-    machine.into_iter().chain(group).chain(own.into_iter().flatten()).min().unwrap_or(u64::MAX)
-}
-
-/// Bytes that nobody uses now, on the machine as a whole; `None`: it does not say.
-pub fn free() -> Option<u64> {
-    meminfo("MemAvailable:")
-}
-
-fn meminfo(name: &str) -> Option<u64> {
-    let text = fs_err::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
-}
-
-/// What of it may be promised: the model, its tokenizer and the requests need some, too.
-fn most() -> u64 {
-    limit() / 10 * 9
-}
-
-/// Refuses caches that were asked for and cannot be had: the kernel would end the daemon when they fill.
+/// Refuses caches that no state of this machine could hold, before anything else is looked at.
 ///
 /// # Errors
 /// One sentence with both figures.
 pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
-    let asked = loaded.config.engine.kv_memory.0;
-    let by_default = loaded.layer_of(KV).is_none_or(|layer| layer == "default");
+    let (asked, limit) = (loaded.config.engine.kv_memory.0, limit());
     ensure!(
-        by_default || asked <= most(),
-        "{KV} is {} MiB, and this process may have {} MiB in all; ask for at most {} MiB",
+        !Asked::of(loaded).kv || asked <= limit.promised(),
+        "{KV} is {} MiB, and this process may have {limit} in all; ask for at most {} MiB",
         asked >> 20,
-        limit() >> 20,
-        most() >> 20
+        limit.promised() >> 20
     );
     Ok(())
 }
 
-/// Bytes for attention's caches: what was asked for, or half of what there is where even the default is too much.
-pub fn kv_bytes(engine: &Engine) -> usize {
-    let asked = engine.kv_memory.0;
-    if asked <= most() {
-        return engine.kv_memory.len();
+/// Which figures somebody asked for; the others are defaults, which may be less.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    kv: bool,
+    adapters: bool,
+}
+
+impl Asked {
+    /// What layers above the defaults say.
+    pub fn of(loaded: &Loaded) -> Self {
+        let asked = |key: &str| loaded.layer_of(key).is_some_and(|layer| layer != "default");
+        Self { kv: asked(KV), adapters: asked(ADAPTERS) }
     }
-    let half = limit() / 2;
-    tracing::warn!(
-        mebibytes = half >> 20,
-        "{KV} is more than this process may have; it takes less"
-    );
-    usize::try_from(half).unwrap_or(usize::MAX)
+}
+
+/// What serving will take, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// The packed weights.
+    pub weights: u64,
+    /// Attention's caches.
+    pub kv: u64,
+    /// Adapters.
+    pub adapters: u64,
+}
+
+impl Budget {
+    /// Divides the room. What was asked for is taken as it is; defaults take less where there is less.
+    ///
+    /// # Errors
+    /// It does not fit, with all figures and what to do.
+    pub fn of(
+        engine: &Engine,
+        asked: Asked,
+        (config, format): (&ModelConfig, WeightFormat),
+        room: &Room,
+    ) -> anyhow::Result<Self> {
+        let weights = packed_bytes(config, format);
+        let positions = config.max_positions.min(LEAST_POSITIONS);
+        let least = KvCache::bytes_for(config, positions) as u64;
+        let rest = room.promised().saturating_sub(weights + OWN);
+        let share =
+            |asked: bool, wanted: u64, share: u64| if asked { wanted } else { wanted.min(share) };
+        let budget = Self {
+            weights,
+            kv: share(asked.kv, engine.kv_memory.0, (rest / 2).max(least)),
+            adapters: share(asked.adapters, engine.adapter_memory.0, rest / 4),
+        };
+        budget.need().admit(room).with_context(|| way_out(asked, format))?;
+        Ok(budget)
+    }
+
+    /// In named parts.
+    pub fn need(&self) -> Need {
+        Need::of("weights", self.weights)
+            .and("attention's caches", self.kv)
+            .and("adapters", self.adapters)
+            .and("Hone itself", OWN)
+    }
+
+    /// Says what was promised, and whether training will have room beside it.
+    pub fn tell(&self, config: &Config, base: (&ModelConfig, WeightFormat), room: &Room) {
+        let engine = &config.engine;
+        if self.kv < engine.kv_memory.0 || self.adapters < engine.adapter_memory.0 {
+            let (kv, adapters) = (self.kv >> 20, self.adapters >> 20);
+            tracing::warn!(
+                kv,
+                adapters,
+                "there is less memory (MiB) than {KV} and {ADAPTERS} take by default"
+            );
+        }
+        let beside = Room {
+            bytes: room.bytes.saturating_sub(self.need().bytes() - self.weights),
+            by: room.by.clone(),
+        };
+        let training = training(config, base, &beside);
+        match &training {
+            Ok(bytes) => tracing::info!(
+                "memory: {}; {} MiB more while a cycle trains",
+                self.need(),
+                bytes >> 20
+            ),
+            Err(error) => tracing::warn!("memory: {}; cycles will fail: {error}", self.need()),
+        }
+    }
+}
+
+/// What the largest batch of a cycle will take beside the weights.
+fn training(
+    config: &Config,
+    (base, format): (&ModelConfig, WeightFormat),
+    room: &Room,
+) -> Result<u64, hone_trainer::Error> {
+    let hyper = hyper::of(&config.training);
+    let length = match hyper.max_length {
+        0 => base.max_positions,
+        length => length,
+    };
+    let layout = LoraLayout::new(base, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
+    let tokens = (length * hyper.batch_size).min(hyper.batch_tokens).max(length);
+    let work = Work { config: base, format, layout: &layout, tokens, recompute: hyper.recompute };
+    Ok(work.plan(room)?.bytes)
+}
+
+/// Refuses training that could not take a single token: how long the rows are is not known yet.
+///
+/// # Errors
+/// With the figures.
+pub fn admit_training(hyper: &Hyper, found: &BaseModel) -> anyhow::Result<()> {
+    let (config, format) = (&found.config, found.format);
+    let layout = LoraLayout::new(config, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
+    let work = Work { config, format, layout: &layout, tokens: 1, recompute: hyper.recompute };
+    work.plan(&available())?;
+    Ok(())
+}
+
+/// What helps, the least painful first.
+fn way_out(asked: Asked, format: WeightFormat) -> String {
+    let mut ways = Vec::new();
+    if asked.kv {
+        ways.push(format!("lower {KV}"));
+    }
+    if asked.adapters {
+        ways.push(format!("lower {ADAPTERS}"));
+    }
+    if format != WeightFormat::Q4 {
+        ways.push("serve it in fewer bits (--weights q4)".to_owned());
+    }
+    ways.push("choose a smaller model".to_owned());
+    ways.push("let this process have more".to_owned());
+    format!("the model does not fit into memory; {}", ways.join(", or "))
 }
 
 #[cfg(test)]
 mod tests {
     use hone_config::Sources;
+    use hone_model::Source;
 
     use super::*;
 
-    fn with(kv_memory: &str) -> Loaded {
-        let environment = vec![("HONE__ENGINE__KV_MEMORY".to_owned(), kv_memory.to_owned())];
+    fn with(key: &str, value: &str) -> Loaded {
+        let environment = vec![(format!("HONE__ENGINE__{key}"), value.to_owned())];
         Sources { environment, ..Sources::default() }.load().unwrap()
+    }
+
+    fn budget(loaded: &Loaded, mebibytes: u64) -> anyhow::Result<Budget> {
+        let config = Source::Starter.inspect().unwrap();
+        let room = Room { bytes: mebibytes << 20, by: "the test".to_owned() };
+        Budget::of(&loaded.config.engine, Asked::of(loaded), (&config, WeightFormat::Q4), &room)
     }
 
     #[test]
     fn what_no_machine_has_is_refused_with_the_figure() {
-        assert!(check(&with("64 MiB")).is_ok());
+        assert!(check(&with("KV_MEMORY", "64 MiB")).is_ok());
         assert!(check(&Sources::default().load().unwrap()).is_ok(), "the default is no demand");
-        let error = check(&with("100000 GiB")).unwrap_err().to_string();
+        let error = check(&with("KV_MEMORY", "100000 GiB")).unwrap_err().to_string();
         assert!(error.contains("engine.kv_memory is 102400000 MiB"), "{error}");
-        assert!(kv_bytes(&with("100000 GiB").config.engine) < 1 << 46);
+    }
+
+    #[test]
+    fn defaults_take_less_where_there_is_less_and_demands_are_refused() {
+        let plain = Sources::default().load().unwrap();
+        let roomy = budget(&plain, 64 << 10).unwrap();
+        assert_eq!((roomy.kv, roomy.adapters), (1 << 30, 1 << 30));
+        let tight = budget(&plain, 256).unwrap();
+        assert!(tight.kv < 100 << 20 && tight.adapters < 60 << 20, "{tight:?}");
+        let nothing = crate::sentence::of(&budget(&plain, 40).unwrap_err());
+        assert!(
+            nothing.contains("40 MiB (the test)") && nothing.contains("smaller model"),
+            "{nothing}"
+        );
+        for (key, name) in [("KV_MEMORY", KV), ("ADAPTER_MEMORY", ADAPTERS)] {
+            assert!(budget(&with(key, "300 MiB"), 1024).is_ok());
+            let error = crate::sentence::of(&budget(&with(key, "3000 MiB"), 1024).unwrap_err());
+            assert!(
+                error.contains(&format!("lower {name}")) && error.contains("3000 for"),
+                "{error}"
+            );
+        }
     }
 }

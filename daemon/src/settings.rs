@@ -11,12 +11,14 @@ use hone_config::{Config, Error, Loaded, Sources};
 use tokio::sync::watch;
 
 use crate::load;
+use crate::memory::Asked;
 
 /// The settings, shared by all parts of the daemon.
 #[derive(Debug)]
 pub struct Settings {
     sources: Sources,
     file: Option<PathBuf>,
+    asked: Asked,
     /// What the daemon started with: the sections that only a restart changes.
     started_with: Config,
     now: ArcSwap<Config>,
@@ -36,6 +38,7 @@ impl Settings {
     /// Settings that can be read again from the same sources.
     pub fn new(loaded: Loaded, sources: Sources) -> Self {
         Self {
+            asked: Asked::of(&loaded),
             file: loaded.file,
             sources,
             started_with: loaded.config.clone(),
@@ -47,6 +50,11 @@ impl Settings {
     /// The settings that hold now.
     pub fn now(&self) -> Arc<Config> {
         self.now.load_full()
+    }
+
+    /// Which figures of memory somebody asked for.
+    pub const fn asked(&self) -> Asked {
+        self.asked
     }
 
     /// The file to watch.

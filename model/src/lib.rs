@@ -41,7 +41,7 @@ pub use error::Error;
 pub use format::WeightFormat;
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
-pub use pack::{Pack, prepare};
+pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};

@@ -3,7 +3,7 @@
 //! Names, shapes and number formats are checked against the configuration before anything is packed, so that a wrong
 //! or incomplete folder is refused with the tensor's name.
 
-use std::{collections::BTreeMap, fs::File, path::Path, time::SystemTime};
+use std::{collections::BTreeMap, fs::File, ops::Range, path::Path, time::SystemTime};
 
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -11,8 +11,9 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
 use crate::{
-    Error, Source,
+    Error, ModelConfig, Source,
     bitsandbytes::Stored,
+    decoder::tensors::{EMBEDDINGS, HEAD},
     gguf::{self, Gguf},
     pack::FileState,
     source::read_file,
@@ -172,22 +173,101 @@ pub(crate) enum Tensors<'a> {
     Gguf(Box<Gguf<'a>>),
 }
 
-impl Tensors<'_> {
+impl<'a> Tensors<'a> {
     /// A tensor as f32, its shape checked.
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, Error> {
+        match self {
+            Self::Gguf(gguf) => gguf.read(name, shape),
+            Self::Safetensors(files) => match quantised(files, name, shape)? {
+                Some(values) => Ok(values),
+                None => to_f32(name, &find(files, name)?, shape),
+            },
+        }
+    }
+
+    /// Whether a folder whose configuration calls the head tied has one that is not the embedding table. transformers takes
+    /// it from the file then.
+    pub(crate) fn have_another_head(&self, config: &ModelConfig) -> Result<bool, Error> {
+        let Self::Safetensors(files) = self else { return Ok(false) };
+        let (Ok(head), Ok(table)) = (find(files, HEAD), find(files, EMBEDDINGS)) else {
+            return Ok(false);
+        };
+        if head.dtype() == table.dtype() && head.data() == table.data() {
+            return Ok(false);
+        }
+        let shape = [config.vocab_size, config.hidden_size];
+        Ok(to_f32(HEAD, &head, &shape)? != to_f32(EMBEDDINGS, &table, &shape)?)
+    }
+
+    /// A matrix, its shape checked, to be read by rows.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        outputs: usize,
+        inputs: usize,
+    ) -> Result<Matrix<'a>, Error> {
+        let shape = [outputs, inputs];
         let files = match self {
-            Self::Gguf(gguf) => return gguf.read(name, shape),
+            // It is turned to f32 on all cores, and its rows may stand elsewhere in the file.
+            Self::Gguf(gguf) => return Ok(Matrix::Read(gguf.read(name, &shape)?)),
             Self::Safetensors(files) => files,
         };
-        let find = |name: &str| files.iter().find_map(|(_, file)| file.tensor(name).ok());
-        if let Some(values) = (Stored { find: &find }).read(name, shape)? {
-            return Ok(values);
+        if let Some(values) = quantised(files, name, &shape)? {
+            return Ok(Matrix::Read(values));
         }
-        let view = find(name).ok_or_else(|| {
-            let file = files.first().map_or("the folder", |(file, _)| *file);
-            Error::MissingTensor { name: name.into(), file: file.into() }
-        })?;
-        to_f32(name, &view, shape)
+        let view = find(files, name)?;
+        check_shape(name, &view, &shape)?;
+        Ok(Matrix::Stored { name: name.into(), format: view.dtype(), bytes: view.data() })
+    }
+}
+
+/// A matrix in bitsandbytes' 4 bits; `None` if it is not.
+fn quantised(
+    files: &[(&str, SafeTensors<'_>)],
+    name: &str,
+    shape: &[usize],
+) -> Result<Option<Vec<f32>>, Error> {
+    let find = |name: &str| files.iter().find_map(|(_, file)| file.tensor(name).ok());
+    Stored { find: &find }.read(name, shape)
+}
+
+fn find<'a>(files: &[(&'a str, SafeTensors<'a>)], name: &str) -> Result<TensorView<'a>, Error> {
+    files.iter().find_map(|(_, file)| file.tensor(name).ok()).ok_or_else(|| {
+        if name == HEAD {
+            let cure = "the files have no lm_head.weight; if the embedding table is the head, set \
+                        tie_word_embeddings to true";
+            return Error::invalid("config.json", cure);
+        }
+        let file = files.first().map_or("the folder", |(file, _)| *file);
+        Error::MissingTensor { name: name.into(), file: file.into() }
+    })
+}
+
+/// A matrix of a checkpoint, read a few rows at a time, by many threads at once.
+pub(crate) enum Matrix<'a> {
+    /// As it stands in the file.
+    Stored { name: String, format: Dtype, bytes: &'a [u8] },
+    /// Read already.
+    Read(Vec<f32>),
+}
+
+impl Matrix<'_> {
+    /// Some rows of `width` values; `out` is the place for those that must be turned to f32 first.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        width: usize,
+        rows: Range<usize>,
+        out: &'a mut Vec<f32>,
+    ) -> Result<&'a [f32], Error> {
+        match self {
+            Self::Read(values) => Ok(&values[rows.start * width..rows.end * width]),
+            Self::Stored { name, format, bytes } => {
+                let size = format.bitsize() / 8 * width;
+                out.clear();
+                widen(name, *format, &bytes[rows.start * size..rows.end * size], out)?;
+                Ok(out)
+            }
+        }
     }
 }
 
@@ -200,30 +280,35 @@ pub(crate) fn to_f32(
     view: &TensorView<'_>,
     shape: &[usize],
 ) -> Result<Vec<f32>, Error> {
-    if view.shape() != shape {
-        return Err(Error::Shape {
-            name: name.into(),
-            found: view.shape().to_vec(),
-            expected: shape.to_vec(),
-        });
+    check_shape(name, view, shape)?;
+    let mut values = Vec::new();
+    widen(name, view.dtype(), view.data(), &mut values)?;
+    Ok(values)
+}
+
+fn check_shape(name: &str, view: &TensorView<'_>, shape: &[usize]) -> Result<(), Error> {
+    if view.shape() == shape {
+        return Ok(());
     }
-    let data = view.data();
-    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => {
-            data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-        }
-        Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::F16 => pairs().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+    Err(Error::Shape { name: name.into(), found: view.shape().to_vec(), expected: shape.to_vec() })
+}
+
+fn widen(name: &str, format: Dtype, data: &[u8], out: &mut Vec<f32>) -> Result<(), Error> {
+    let pairs = || data.as_chunks::<2>().0.iter();
+    match format {
+        Dtype::F32 => out.extend(data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+        Dtype::BF16 => out.extend(pairs().map(|b| bf16::from_le_bytes(*b).to_f32())),
+        Dtype::F16 => out.extend(pairs().map(|b| f16::from_le_bytes(*b).to_f32())),
         other => {
             return Err(Error::Unsupported {
                 what: format!("number format {other:?} of tensor {name}"),
                 supported: "F32, BF16, F16".into(),
             });
         }
-    };
-    if values.iter().all(|v| v.is_finite()) {
-        Ok(values)
+    }
+    // No branch for each value: then the loop runs on vectors.
+    if out.iter().fold(true, |finite, value| finite & value.is_finite()) {
+        Ok(())
     } else {
         Err(Error::NotFinite { name: name.into() })
     }

@@ -4,10 +4,13 @@
 //! whole or not there, and two processes that pack at once end with the same folder. Whoever opens it checks each byte
 //! before any is used; what a disk or a hand changed is packed again.
 
+mod choose;
+mod listed;
 mod manifest;
 mod remembered;
 mod staging;
 mod weights;
+mod write;
 
 use std::{
     io::Write,
@@ -15,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+pub use listed::{Packed, packed};
 pub(crate) use manifest::Manifest;
 pub(crate) use remembered::FileState;
 pub(crate) use weights::Weights;
@@ -26,6 +30,21 @@ use staging::Staging;
 
 /// Changes whenever the layout of `weights.hone` changes.
 const PACK_VERSION: u32 = 1;
+
+/// Bytes of a source that are hashed between two reports of how far it is.
+const REPORTED: usize = 64 << 20;
+
+/// What is being done with a model before it can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its files are read and hashed.
+    Reading,
+    /// Its weights are packed.
+    Packing,
+}
+
+/// Told while a model is packed: the stage, and how many bytes of how many are done.
+pub type Progress<'a> = &'a mut dyn FnMut(Stage, u64, u64);
 
 /// A packed base, mapped, every byte of it checked.
 ///
@@ -46,6 +65,12 @@ impl std::fmt::Debug for Pack {
     }
 }
 
+/// Bytes of the weights of a model that is packed in this format.
+#[must_use]
+pub fn packed_bytes(config: &ModelConfig, format: WeightFormat) -> u64 {
+    weights::plan(config, format).iter().map(|entry| entry.bytes() as u64).sum()
+}
+
 /// [`Pack::prepare`], for who wants only the folder.
 ///
 /// # Errors
@@ -55,26 +80,39 @@ pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result
 }
 
 impl Pack {
+    /// [`Pack::prepare_with`], without a word.
+    ///
+    /// # Errors
+    /// Those of [`Pack::prepare_with`].
+    pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result<Self, Error> {
+        Self::prepare_with(source, format, base_dir, &mut |_, _, _| {})
+    }
+
     /// Opens the packed folder of a model in `base_dir`. If there is none, or what is there is not what was packed, packs
     /// the model. A source that was not changed since it was packed is not read again, but for its small files.
     ///
     /// # Errors
     /// If the source is incomplete, of an unsupported kind, or cannot be read, or if the folder cannot be written;
     /// [`Error::Rotten`] if the folder is damaged and the source is not what it was, though nobody changed it.
-    pub fn prepare(source: &Source, format: WeightFormat, base_dir: &Path) -> Result<Self, Error> {
+    pub fn prepare_with(
+        source: &Source,
+        format: WeightFormat,
+        base_dir: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Self, Error> {
         let small = source.small_files()?;
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
         let checkpoint = Checkpoint::open(source)?;
         fs_err::create_dir_all(base_dir).map_err(Error::io(base_dir))?;
         staging::sweep(base_dir);
         let remembered = Remembered::of(source, format, &small, &checkpoint)?;
-        let known = remembered.as_ref().and_then(|state| state.digest(base_dir));
+        let known = remembered.digest(base_dir);
         if let Some(digest) = &known
             && let Ok(pack) = Self::open_of(&base_dir.join(digest), &small, digest)
         {
             return Ok(pack);
         }
-        let digest = digest(&small, &checkpoint, format);
+        let digest = digest(&small, &checkpoint, format, progress);
         if known.is_some_and(|known| known != digest) {
             return Err(Error::Rotten { path: source.path().to_owned() });
         }
@@ -92,12 +130,36 @@ impl Pack {
         }
         let staging = Staging::make(base_dir)?;
         let folder = staging.folder();
-        write_folder(folder, &config, &small, &checkpoint, format, &digest)?;
+        let made = Made { config: &config, small: &small, checkpoint: &checkpoint, format };
+        made.write(folder, &digest, progress)?;
         publish(&staging, &target, base_dir, || Self::open_of(&target, &small, &digest).is_ok())?;
         let mut pack = Self::open_of(&target, &small, &digest)?;
         remember(remembered, &checkpoint, base_dir, &digest);
         pack.repaired = damage.map(|damage| repair(&damage, source));
         Ok(pack)
+    }
+
+    /// The format that a source is served in when nobody names one: that in which it was packed here when it was first asked
+    /// for, or else 8 bits where that costs little. `memory` is what the process may have, in bytes.
+    ///
+    /// The answer is kept beside the packed folders and does not change when the machine does: adapters are bound to a base.
+    ///
+    /// # Errors
+    /// The source is none, or the folder cannot be read or written.
+    pub fn choose(source: &Source, base_dir: &Path, memory: u64) -> Result<WeightFormat, Error> {
+        choose::format(source, base_dir, memory)
+    }
+
+    /// What [`Pack::choose`] would answer, without keeping it.
+    ///
+    /// # Errors
+    /// The source is none, or cannot be read.
+    pub fn would_choose(
+        source: &Source,
+        base_dir: &Path,
+        memory: u64,
+    ) -> Result<WeightFormat, Error> {
+        Ok(choose::look(source, base_dir, memory)?.format())
     }
 
     /// Opens a folder that [`Pack::prepare`] made.
@@ -145,10 +207,8 @@ fn repair(damage: &Error, source: &Source) -> String {
 }
 
 /// Lets the next start know the source by its looks. Failing to only costs time then.
-fn remember(source: Option<Remembered>, checkpoint: &Checkpoint, base_dir: &Path, digest: &str) {
-    if let Some(source) = source {
-        drop(source.keep(checkpoint, base_dir, digest));
-    }
+fn remember(source: Remembered, checkpoint: &Checkpoint, base_dir: &Path, digest: &str) {
+    drop(source.keep(checkpoint, base_dir, digest));
 }
 
 /// Gives a written folder its name. What is in the way is damaged, unless another process was faster: its folder has the
@@ -174,42 +234,63 @@ fn publish(
     }
 }
 
-fn digest(small: &SmallFiles, checkpoint: &Checkpoint, format: WeightFormat) -> String {
+fn digest(
+    small: &SmallFiles,
+    checkpoint: &Checkpoint,
+    format: WeightFormat,
+    progress: Progress<'_>,
+) -> String {
+    let total: u64 = checkpoint.raw().map(|(_, bytes)| bytes.len() as u64).sum();
     let mut hasher = blake3::Hasher::new();
-    let mut field = |name: &str, bytes: &[u8]| {
+    let mut done = 0;
+    let mut field = |name: &str, bytes: &[u8], is_tensors: bool| {
         // Lengths keep fields apart.
         hasher.update(&(name.len() as u64).to_le_bytes());
         hasher.update(name.as_bytes());
         hasher.update(&(bytes.len() as u64).to_le_bytes());
-        hasher.update_rayon(bytes);
+        for part in bytes.chunks(REPORTED) {
+            hasher.update_rayon(part);
+            if is_tensors {
+                done += part.len() as u64;
+                progress(Stage::Reading, done, total);
+            }
+        }
     };
-    field("pack_version", &PACK_VERSION.to_le_bytes());
-    field("format", format.name().as_bytes());
-    field("config.json", &small.config);
-    field("generation_config.json", small.generation.as_deref().unwrap_or_default());
-    field("tokenizer.json", &small.tokenizer);
-    field("tokenizer_config.json", &small.tokenizer_config);
+    field("pack_version", &PACK_VERSION.to_le_bytes(), false);
+    field("format", format.name().as_bytes(), false);
+    field("config.json", &small.config, false);
+    field("generation_config.json", small.generation.as_deref().unwrap_or_default(), false);
+    field("tokenizer.json", &small.tokenizer, false);
+    field("tokenizer_config.json", &small.tokenizer_config, false);
     for (name, bytes) in checkpoint.raw() {
-        field(name, bytes);
+        field(name, bytes, true);
     }
     hasher.finalize().to_hex().to_string()
 }
 
-fn write_folder(
-    folder: &Path,
-    config: &ModelConfig,
-    small: &SmallFiles,
-    checkpoint: &Checkpoint,
+/// What a packed folder is made from.
+struct Made<'a> {
+    config: &'a ModelConfig,
+    small: &'a SmallFiles,
+    checkpoint: &'a Checkpoint,
     format: WeightFormat,
-    digest: &str,
-) -> Result<(), Error> {
-    for (name, bytes) in small.named() {
-        write_synced(&folder.join(name), bytes)?;
+}
+
+impl Made<'_> {
+    fn write(&self, folder: &Path, digest: &str, progress: Progress<'_>) -> Result<(), Error> {
+        for (name, bytes) in self.small.named() {
+            write_synced(&folder.join(name), bytes)?;
+        }
+        let tensors = self.checkpoint.tensors()?;
+        let config = ModelConfig {
+            tie_word_embeddings: self.config.tie_word_embeddings
+                && !tensors.have_another_head(self.config)?,
+            ..self.config.clone()
+        };
+        let (bytes, blocks) = write::write(folder, &config, &tensors, self.format, progress)?;
+        Manifest::new(digest, self.format, self.small, bytes, blocks).write(folder)?;
+        sync_folder(folder)
     }
-    let tensors = checkpoint.tensors()?;
-    let (bytes, blocks) = weights::write(folder, config, &tensors, format)?;
-    Manifest::new(digest, format, small, bytes, blocks).write(folder)?;
-    sync_folder(folder)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Where a model comes from: a Hugging Face folder, a GGUF file, or the starter in the binary.
 
+mod mend;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -124,7 +126,7 @@ impl Source {
             None => b"{}".to_vec(),
         };
         let template = self.optional("chat_template.jinja")?;
-        Ok(SmallFiles {
+        let mut small = SmallFiles {
             config: self.required("config.json")?,
             generation: self.optional("generation_config.json")?.map(Cow::into_owned),
             tokenizer: self.required("tokenizer.json")?,
@@ -132,7 +134,9 @@ impl Source {
                 Some(template) => with_template(&tokenizer_config, &template)?,
                 None => tokenizer_config,
             },
-        })
+        };
+        mend::mend(&mut small, self.optional("added_tokens.json")?.as_deref())?;
+        Ok(small)
     }
 
     fn required(&self, name: &str) -> Result<Vec<u8>, Error> {

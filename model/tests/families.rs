@@ -13,6 +13,7 @@ use hone_model::{
     prepare,
     train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable},
 };
+use serde_json::Value;
 
 const NAMES: [&str; 13] = [
     "llama",
@@ -45,12 +46,20 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
 }
 
 fn open(name: &str, format: WeightFormat) -> Family {
+    open_changed(name, format, |_| {})
+}
+
+/// A family whose configuration says something else.
+fn open_changed(name: &str, format: WeightFormat, change: impl Fn(&mut Value)) -> Family {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let golden = here.join("tests/golden/families").join(name);
     let folder = tempfile::tempdir().unwrap();
-    for file in ["config.json", "model.safetensors"] {
-        std::fs::copy(golden.join(file), folder.path().join(file)).unwrap();
-    }
+    std::fs::copy(golden.join("model.safetensors"), folder.path().join("model.safetensors"))
+        .unwrap();
+    let config = std::fs::read(golden.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    change(&mut config);
+    std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     // Any tokenizer: the texts are ids.
     for file in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(here.join("starter").join(file), folder.path().join(file)).unwrap();
@@ -98,6 +107,15 @@ fn logits_equal_those_of_transformers_and_peft() {
             }
         }
     }
+}
+
+/// transformers uses the head of the file, whatever the configuration says of it.
+#[test]
+fn a_head_that_is_called_tied_and_is_another_one_is_used() {
+    let tied = |config: &mut Value| config["tie_word_embeddings"] = true.into();
+    let family = open_changed("llama", WeightFormat::F32, tied);
+    let ours = logits(&family.model, &family.ids, None, usize::MAX);
+    assert!(largest_difference(&ours, &floats(&family.golden["logits"])) < 1e-3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hone_model::{Error, Model, Pack, Source, WeightFormat};
+use hone_model::{Error, Model, Pack, Source, Stage, WeightFormat};
 use proptest::{prelude::*, sample::Index};
 
 /// The files of a packed folder.
@@ -119,13 +119,20 @@ fn set_modified(file: &Path, time: SystemTime) {
     File::options().write(true).open(file).unwrap().set_times(times).unwrap();
 }
 
+/// Whether the one record of a source says that it may be known by its looks.
+fn is_trusted(base: &Path) -> bool {
+    let mut records = std::fs::read_dir(base.join("sources")).unwrap();
+    let record = std::fs::read(records.next().unwrap().unwrap().path()).unwrap();
+    serde_json::from_slice::<serde_json::Value>(&record).unwrap()["settled"] == true
+}
+
 #[test]
 fn a_source_in_place_is_not_read_again_and_a_changed_one_is() {
     let base = tempfile::tempdir().unwrap();
     let records = base.path().join("sources");
     // The checkout is old enough; its record is made at once.
     let first = prepare(&starter(), base.path()).unwrap().folder().to_owned();
-    if !records.exists() {
+    if !is_trusted(base.path()) {
         return; // A checkout of the last seconds is read again, as it should be.
     }
     assert_eq!(std::fs::read_dir(&records).unwrap().count(), 1);
@@ -155,11 +162,73 @@ fn what_was_changed_just_now_is_not_remembered() {
     // Its content looks old; that of the inode is not.
     set_modified(&weights, hour);
     let first = prepare(copy.path(), base.path()).unwrap().folder().to_owned();
-    assert!(!base.path().join("sources").exists());
+    assert!(!is_trusted(base.path()));
     let last = std::fs::metadata(&weights).unwrap().len() - 1;
     flip(&weights, last - 1, 2);
     set_modified(&weights, hour);
     let second = prepare(copy.path(), base.path()).unwrap();
     assert_ne!(second.folder(), first);
     assert_eq!(second.repaired(), None, "it is another model");
+}
+
+#[test]
+fn threads_change_no_byte() {
+    let packed = |threads: usize, format| {
+        let base = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let source = Source::Folder(starter());
+        let pack = pool.install(|| Pack::prepare(&source, format, base.path())).unwrap();
+        let digest = pack.folder().file_name().unwrap().to_owned();
+        let read = |name| std::fs::read(pack.folder().join(name)).unwrap();
+        (digest, read("weights.hone"), read("manifest.json"))
+    };
+    for format in [WeightFormat::Q4, WeightFormat::Bf16] {
+        let one = packed(1, format);
+        for threads in [2, 5] {
+            assert!(packed(threads, format) == one, "{threads} threads in {format}");
+        }
+    }
+    // The starter in 4 bits, as it was packed on one thread and column by column before.
+    let weights = blake3::hash(&packed(2, WeightFormat::Q4).1).to_hex().to_string();
+    assert_eq!(weights, "b549650fc984863a97f68dc5f69e012601ccb022bd4095df016790eaa506a41e");
+}
+
+#[test]
+fn what_is_packed_is_listed_and_stays_as_it_is() {
+    let (base, copy) = (tempfile::tempdir().unwrap(), copy_of_the_starter());
+    let source = Source::Folder(copy.path().to_owned());
+    let plenty = 64 << 30;
+    assert_eq!(hone_model::packed(base.path()), []);
+    assert_eq!(Pack::would_choose(&source, base.path(), plenty).unwrap(), WeightFormat::Q8);
+    assert_eq!(Pack::would_choose(&source, base.path(), 1 << 20).unwrap(), WeightFormat::Q4);
+    // Packed in 4 bits by a version that chose so, whose records are gone: that is what stays.
+    let pack = prepare(copy.path(), base.path()).unwrap();
+    std::fs::remove_dir_all(base.path().join("sources")).unwrap();
+    assert_eq!(Pack::choose(&source, base.path(), plenty).unwrap(), WeightFormat::Q4);
+    // What was chosen once holds whatever becomes of the memory and of what is packed.
+    std::fs::remove_dir_all(pack.folder()).unwrap();
+    assert_eq!(Pack::choose(&source, base.path(), plenty).unwrap(), WeightFormat::Q4);
+    assert_eq!(Pack::choose(&Source::Starter, base.path(), plenty).unwrap(), WeightFormat::Q4);
+    let pack = prepare(copy.path(), base.path()).unwrap();
+    let listed = hone_model::packed(base.path());
+    assert_eq!((listed.len(), &*listed[0].folder), (1, pack.folder()));
+    assert_eq!(listed[0].sources, [copy.path().canonicalize().unwrap()]);
+    let bytes = hone_model::packed_bytes(&source.inspect().unwrap(), WeightFormat::Q4);
+    assert!(listed[0].bytes >= bytes && listed[0].bytes < bytes + (64 << 10), "but for a header");
+}
+
+#[test]
+fn packing_tells_how_far_it_is() {
+    let base = tempfile::tempdir().unwrap();
+    let mut told = Vec::new();
+    let mut progress = |stage: Stage, done: u64, total: u64| told.push((stage, done, total));
+    let source = Source::Folder(starter());
+    Pack::prepare_with(&source, WeightFormat::Q4, base.path(), &mut progress).unwrap();
+    for stage in [Stage::Reading, Stage::Packing] {
+        let of: Vec<_> =
+            told.iter().filter(|(s, ..)| *s == stage).map(|(_, d, t)| (*d, *t)).collect();
+        assert!(of.is_sorted() && of.len() > 1 || stage == Stage::Reading, "{of:?}");
+        let (done, total) = of.last().unwrap();
+        assert!(done >= total, "{done} of {total}");
+    }
 }

@@ -4,6 +4,7 @@ mod chat;
 mod commands;
 mod completions;
 mod feedback;
+mod hub;
 mod keys;
 mod models;
 mod service;

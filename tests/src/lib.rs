@@ -18,6 +18,7 @@ mod certificates;
 mod client;
 mod daemon;
 pub mod files;
+pub mod hub;
 pub mod python;
 pub mod workload;
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
-use hone_model::Model;
+use hone_machine::available;
 use hone_model::train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable};
+use hone_model::{Model, ModelConfig, WeightFormat};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::job::{Hyper, Recompute};
 use crate::optim::AdamW;
-use crate::probe;
+use crate::probe::{Plan, Work};
 
 /// What one measured step holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,32 @@ pub struct BenchShape {
 impl Default for BenchShape {
     fn default() -> Self {
         Self { sequences: 4, length: 256, rank: 16, supervised: 1.0, recompute: false }
+    }
+}
+
+impl BenchShape {
+    /// What a step takes, told before the model is opened.
+    ///
+    /// # Errors
+    /// [`Error::Memory`]: more than there is. The adapter does not fit the model.
+    pub fn admit(&self, config: &ModelConfig, format: WeightFormat) -> Result<Plan, Error> {
+        self.work(config, format, &self.layout(config)?).plan(&available())
+    }
+
+    fn layout(&self, config: &ModelConfig) -> Result<LoraLayout, Error> {
+        let hyper = Hyper::default();
+        Ok(LoraLayout::new(config, self.rank, hyper.alpha as f32, &hyper.target_modules)?)
+    }
+
+    fn work<'a>(
+        &self,
+        config: &'a ModelConfig,
+        format: WeightFormat,
+        layout: &'a LoraLayout,
+    ) -> Work<'a> {
+        let recompute = if self.recompute { Recompute::Always } else { Recompute::Never };
+        let tokens = self.sequences.saturating_mul(self.length);
+        Work { config, format, layout, tokens, recompute }
     }
 }
 
@@ -69,12 +96,8 @@ pub struct BenchFigures {
 /// [`Error::Memory`]: the shape needs more than there is. The shape does not fit the model, or autograd fails.
 pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<BenchFigures, Error> {
     let hyper = Hyper { rank: shape.rank, ..Hyper::default() };
-    let alpha = hyper.alpha as f32;
-    let layout = LoraLayout::new(model.config(), shape.rank, alpha, &hyper.target_modules)?;
-    let trainable = Trainable::new(Arc::clone(model), layout);
-    let recompute = if shape.recompute { Recompute::Always } else { Recompute::Never };
-    let tokens = shape.sequences.saturating_mul(shape.length);
-    probe::plan(&trainable, tokens, recompute, probe::available())?;
+    let trainable = Trainable::new(Arc::clone(model), shape.layout(model.config())?);
+    shape.work(model.config(), model.format(), trainable.layout()).plan(&available())?;
     let parameters = trainable.layout().len();
     let layers = model.config().num_layers;
     let variables: Vec<Var> = (0..layers)

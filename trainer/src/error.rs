@@ -77,14 +77,9 @@ pub enum Error {
     },
     /// The peak would not fit.
     #[error(
-        "training needs about {needed} MiB and {available} MiB are free; lower batch_tokens or max_length (in a bench: --batch-size or --length), or set recompute to `always`"
+        "training does not fit: {0}; lower batch_tokens or max_length (in a bench: --batch-size or --length), or set recompute to `always`"
     )]
-    Memory {
-        /// Mebibytes of the plan.
-        needed: u64,
-        /// Mebibytes free now.
-        available: u64,
-    },
+    Memory(#[from] hone_machine::TooMuch),
     /// A checkpoint belongs to another job.
     #[error(
         "{} belongs to other rows, another base or other hyper-parameters; use a new job directory, or delete its checkpoints folder",

@@ -7,7 +7,6 @@
 
 pub mod batch;
 mod bench;
-pub mod cgroup;
 pub mod checkpoint;
 mod error;
 pub mod export;
@@ -96,8 +95,14 @@ pub fn run_until(
     let layout =
         LoraLayout::new(model.config(), hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
     let trainable = Trainable::new(Arc::clone(&model), layout);
-    let plan =
-        probe::plan(&trainable, largest_batch(&rows, hyper), hyper.recompute, probe::available())?;
+    let work = probe::Work {
+        config: model.config(),
+        format: model.format(),
+        layout: trainable.layout(),
+        tokens: largest_batch(&rows, hyper),
+        recompute: hyper.recompute,
+    };
+    let plan = work.plan(&hone_machine::available())?;
     report(prepared(&rows, plan))?;
 
     let layers = model.config().num_layers;

@@ -3,10 +3,27 @@
 //! Training that runs out of memory after an hour, or takes the server with it, is what this
 //! prevents: the peak is known from the longest batch, and a job that does not fit is refused.
 
-use hone_model::train::Trainable;
+use hone_machine::{Need, Room};
+use hone_model::train::{LoraLayout, memory_needed};
+use hone_model::{ModelConfig, WeightFormat, packed_bytes};
 
 use crate::Error;
 use crate::job::Recompute;
+
+/// What is to be trained, and on how much at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// Sizes of the base.
+    pub config: &'a ModelConfig,
+    /// Form of its weights.
+    pub format: WeightFormat,
+    /// The adapter.
+    pub layout: &'a LoraLayout,
+    /// Tokens of the largest batch.
+    pub tokens: usize,
+    /// Whether intermediates may be kept.
+    pub recompute: Recompute,
+}
 
 /// What was decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,46 +34,32 @@ pub struct Plan {
     pub bytes: u64,
 }
 
-/// Bytes of the adapter, its gradients, moments, best copy and the checkpoint being written.
-fn adapter_bytes(trainable: &Trainable) -> u64 {
-    let parameters = trainable.layout().len() * trainable.model().config().num_layers;
-    parameters as u64 * 4 * 10
-}
-
-/// Chooses between keeping and recomputing, for batches of at most `tokens` tokens.
-///
-/// # Errors
-/// [`Error::Memory`] if even recomputing does not fit in `available` bytes.
-pub fn plan(
-    trainable: &Trainable,
-    tokens: usize,
-    recompute: Recompute,
-    available: u64,
-) -> Result<Plan, Error> {
-    let need = |keep| {
-        let (token, fixed) = trainable.memory(keep);
-        let batch = token.saturating_mul(tokens as u64);
-        batch.saturating_add(fixed).saturating_add(adapter_bytes(trainable))
-    };
-    let keep = match recompute {
-        Recompute::Always => false,
-        Recompute::Never => true,
-        Recompute::Auto => need(true) <= available / 2,
-    };
-    let bytes = need(keep);
-    if bytes > available / 10 * 9 {
-        return Err(Error::Memory { needed: bytes >> 20, available: available >> 20 });
+impl Work<'_> {
+    /// Chooses between keeping and recomputing.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] if even recomputing does not fit.
+    pub fn plan(&self, room: &Room) -> Result<Plan, Error> {
+        let weights = packed_bytes(self.config, self.format);
+        let keep = match self.recompute {
+            Recompute::Always => false,
+            Recompute::Never => true,
+            Recompute::Auto => self.bytes(true) <= room.bytes.saturating_sub(weights) / 2,
+        };
+        let plan = Plan { keep, bytes: self.bytes(keep) };
+        Need::of("weights", weights).and("training", plan.bytes).admit(room)?;
+        Ok(plan)
     }
-    Ok(Plan { keep, bytes })
-}
 
-/// Bytes that can be had now: of the machine, or of a control group if that is tighter. Unknown
-/// (not Linux) counts as plenty.
-pub fn available() -> u64 {
-    let machine = fs_err::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kibibytes << 10)
-    });
-    machine.unwrap_or(u64::MAX).min(crate::cgroup::available().unwrap_or(u64::MAX))
+    /// Peak beside the weights.
+    fn bytes(&self, keep: bool) -> u64 {
+        let (token, fixed) = memory_needed(self.config, self.layout, keep);
+        let batch = token.saturating_mul(self.tokens as u64);
+        batch.saturating_add(fixed).saturating_add(self.adapter_bytes())
+    }
+
+    /// The adapter, its gradients, moments, best copy and the checkpoint being written.
+    fn adapter_bytes(&self) -> u64 {
+        (self.layout.len() * self.config.num_layers) as u64 * 4 * 10
+    }
 }

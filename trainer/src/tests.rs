@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use hone_machine::Room;
 use hone_model::train::{Pass, TrainBatch};
 use hone_model::{KvCache, LogitsFor, Scratch, Segment, Source, WeightFormat, prepare};
 
@@ -496,14 +497,25 @@ fn a_plan_that_does_not_fit_is_refused_and_auto_recomputes_first() {
     let model = Arc::new(Model::open(base(), 1).unwrap());
     let names = Hyper::default().target_modules;
     let layout = LoraLayout::new(model.config(), 16, 32.0, &names).unwrap();
-    let trainable = Trainable::new(model, layout);
-    let plan = |available| probe::plan(&trainable, 1024, Recompute::Auto, available);
-    let roomy = plan(16 << 30).unwrap();
+    let plan = |tokens, bytes| {
+        let work = probe::Work {
+            config: model.config(),
+            format: model.format(),
+            layout: &layout,
+            tokens,
+            recompute: Recompute::Auto,
+        };
+        work.plan(&Room { bytes, by: "the test".to_owned() })
+    };
+    let roomy = plan(1024, 16 << 30).unwrap();
     assert!(roomy.keep);
-    let tight = plan(roomy.bytes).unwrap();
+    let weights = hone_model::packed_bytes(model.config(), model.format());
+    let tight = plan(1024, roomy.bytes + weights).unwrap();
     assert!(!tight.keep && tight.bytes < roomy.bytes);
-    let error = plan(50 << 20).unwrap_err();
-    assert!(error.to_string().contains("MiB"), "{error}");
+    let error = plan(1024, 50 << 20).unwrap_err().to_string();
+    assert!(error.contains("for weights") && error.contains("50 MiB (the test)"), "{error}");
+    let error = plan(2000 * 2000, 16 << 30).unwrap_err().to_string();
+    assert!(error.contains("for training") && error.contains("16384 MiB"), "{error}");
 }
 
 #[test]

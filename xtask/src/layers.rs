@@ -8,14 +8,16 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Crate and layer; a crate may depend on crates of lower layers only.
-const LAYERS: [(&str, u8); 14] = [
+const LAYERS: [(&str, u8); 16] = [
     ("hone-api", 0),
     ("hone-config", 0),
     ("hone-peft", 0),
+    ("hone-machine", 0),
     ("hone-model", 1),
     ("hone-adapters", 1),
     ("hone-store", 1),
     ("hone-dataset", 1),
+    ("hone-hub", 1),
     ("hone-engine", 2),
     ("hone-trainer", 2),
     ("hone-server", 3),
@@ -26,12 +28,13 @@ const LAYERS: [(&str, u8); 14] = [
 ];
 
 /// What a crate must not know, whatever its layer: ideas that belong to one other crate.
-const FORBIDDEN: [(&str, &[&str]); 7] = [
+const FORBIDDEN: [(&str, &[&str]); 8] = [
     ("hone-api", &["tokio", "candle-core", "rusqlite", "actix-web"]),
     ("hone-model", &["actix-web", "rusqlite", "tokio"]),
     ("hone-adapters", &["candle-core", "actix-web", "rusqlite"]),
     ("hone-store", &["candle-core", "actix-web"]),
     ("hone-dataset", &["candle-core", "rusqlite", "tokio"]),
+    ("hone-hub", &["hone-model", "candle-core", "actix-web", "rusqlite"]),
     ("hone-engine", &["actix-web", "rusqlite"]),
     ("hone-trainer", &["actix-web", "rusqlite", "hone-engine"]),
 ];

@@ -9,10 +9,10 @@ use super::Weights;
 /// Which model, in which form.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct ModelArgs {
-    /// Folder in Hugging Face layout, GGUF file, or `starter` [default: the starter model]
-    #[arg(long, value_name = "PATH")]
+    /// Folder in Hugging Face layout, GGUF file, hub id, or `starter` [default: the starter model]
+    #[arg(long, value_name = "PATH|ID")]
     pub model: Option<String>,
-    /// Form of the base weights [default: q4]
+    /// Form of the base weights [default: auto]
     #[arg(long, value_enum)]
     pub weights: Option<Weights>,
     /// Cores for the model; 0 takes all [default: 0]
@@ -46,6 +46,9 @@ pub struct DemoArgs {
     /// Ask so many questions that it takes about this long
     #[arg(long, value_name = "N", default_value_t = 4.0, value_parser = minutes)]
     pub minutes: f64,
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -219,6 +222,26 @@ pub struct RestoreArgs {
     /// What `hone backup` made
     #[arg(value_name = "FILE_OR_DIR")]
     pub from: PathBuf,
+}
+
+/// `hone models …`
+#[derive(Debug, Clone, Subcommand)]
+pub enum ModelsCommand {
+    /// Download a model from the hub, or what is missing of it
+    Pull {
+        /// org/name, org/name@revision, org/name/file.gguf or org/name:Q4_K_M
+        id: String,
+    },
+    /// Pack a model now, so that it need not be done at the first start
+    Pack {
+        /// Folder in Hugging Face layout, GGUF file, hub id, or `starter` [default: the configured model]
+        model: Option<String>,
+        /// Form of the base weights [default: auto]
+        #[arg(long, value_enum)]
+        weights: Option<Weights>,
+    },
+    /// What is packed in the data directory: format, size and source
+    List,
 }
 
 /// `hone config …`

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hone_config::Config;
+use hone_config::{Config, Loaded};
 use hone_model::{Model, Pack};
 
 use super::{Context, Failure, model_flags};
+use crate::base_model::{BaseModel, open_packed};
 use crate::cli::ModelArgs;
-use crate::{assemble, dirs};
+use crate::dirs;
+use crate::memory::{Asked, Budget};
+use crate::output::Preparing;
 
 /// A packed base and what it was packed by.
 #[derive(Debug)]
@@ -22,17 +25,47 @@ impl Base {
     /// Packs the configured model, unless that was done before.
     ///
     /// # Errors
-    /// The configuration does not hold, or the folder is no model.
+    /// The configuration does not hold, or the model is none.
     pub fn prepare(context: &Context, args: &ModelArgs) -> Result<Self, Failure> {
-        let config = context.config(model_flags(args))?.config;
+        Ok(Self::prepare_if(context, args, |_, _| Ok(()))?.0)
+    }
+
+    /// The same for serving, if it fits into memory; also what that takes.
+    ///
+    /// # Errors
+    /// Also [`hone_machine::TooMuch`].
+    pub fn prepare_to_serve(
+        context: &Context,
+        args: &ModelArgs,
+    ) -> Result<(Self, Budget), Failure> {
+        Self::prepare_if(context, args, |loaded, found| {
+            found.budget(&loaded.config.engine, Asked::of(loaded))
+        })
+    }
+
+    /// The same if `admit` takes it: asked with the settings and what was found, before any weight is read.
+    ///
+    /// # Errors
+    /// Also those of `admit`.
+    pub fn prepare_if<T>(
+        context: &Context,
+        args: &ModelArgs,
+        admit: impl FnOnce(&Loaded, &BaseModel) -> anyhow::Result<T>,
+    ) -> Result<(Self, T), Failure> {
+        let loaded = context.config(model_flags(args))?;
+        let config = &loaded.config;
         dirs::make(&config.server.data_dir)?;
         let base_dir = config.server.data_dir.join("base");
         dirs::make(&base_dir)?;
-        let pack = assemble::pack(&config, &fs_err::canonicalize(base_dir)?)?;
+        let mut preparing = Preparing::new(context.output);
+        let base_dir = fs_err::canonicalize(base_dir)?;
+        let found = BaseModel::find(config, &base_dir, &mut preparing)?;
+        let admitted = admit(&loaded, &found)?;
+        let pack = found.pack(&mut preparing)?;
         if let Some(repair) = pack.repaired() {
             context.output.say(format_args!("{repair}"));
         }
-        Ok(Self { config, pack })
+        Ok((Self { config: loaded.config, pack }, admitted))
     }
 
     /// The packed folder.
@@ -45,6 +78,6 @@ impl Base {
     /// # Errors
     /// The model cannot be used.
     pub fn open(&self) -> Result<Arc<Model>, Failure> {
-        Ok(assemble::open_packed(&self.config, &self.pack)?)
+        Ok(open_packed(&self.config, &self.pack)?)
     }
 }

@@ -16,7 +16,6 @@ use serde_json::json;
 use super::base::Base;
 use super::{Context, Failure, Outcome};
 use crate::cli::{BenchCommand, RecomputeArg, ServeLoad, TrainLoad};
-use crate::memory;
 
 mod gate;
 
@@ -33,8 +32,6 @@ pub fn run(context: &Context, command: &BenchCommand) -> Outcome {
 }
 
 fn train(context: &Context, load: &TrainLoad) -> Outcome {
-    let base = Base::prepare(context, &load.model)?;
-    let model = base.open()?;
     let shape = BenchShape {
         sequences: load.batch_size,
         length: load.length,
@@ -42,6 +39,10 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
         recompute: load.recompute == RecomputeArg::Always,
         ..BenchShape::default()
     };
+    let (base, _) = Base::prepare_if(context, &load.model, |_, found| {
+        Ok(shape.admit(&found.config, found.format)?)
+    })?;
+    let model = base.open()?;
     let figures = hone_trainer::bench(&model, shape, load.steps)?;
     let mut value = serde_json::to_value(figures)?;
     value["model"] = base.config.model.name().into();
@@ -51,14 +52,14 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
 }
 
 fn serve(context: &Context, load: &ServeLoad) -> Outcome {
-    let base = Base::prepare(context, &load.model)?;
+    let (base, budget) = Base::prepare_to_serve(context, &load.model)?;
     let model = base.open()?;
     let most = load.streams.iter().copied().max().unwrap_or(1).max(1);
     let config = EngineConfig {
         max_sequences: most.max(base.config.engine.max_sequences),
         max_queue: most.max(base.config.engine.max_queue),
         max_step_tokens: base.config.engine.max_step_tokens,
-        kv_bytes: memory::kv_bytes(&base.config.engine),
+        kv_bytes: usize::try_from(budget.kv).unwrap_or(usize::MAX),
         // All that are measured side by side.
         adapter_bytes: usize::MAX,
         pressure: None,

@@ -21,7 +21,7 @@ use crate::output::Bars;
 /// The model, the suite or an adapter cannot be loaded.
 pub async fn run(context: &Context, args: &EvalArgs) -> Outcome {
     let suite = Suite::find(&args.suite, args.limit)?;
-    let base = Base::prepare(context, &args.model)?;
+    let (base, _) = Base::prepare_to_serve(context, &args.model)?;
     let model = base.open()?;
     let engine = Engine::start(model, EngineConfig::default())?;
     let subject = Subject::find(&base, engine.as_ref(), &args.adapter)?;

@@ -24,6 +24,7 @@ pub mod feedback;
 pub mod follow;
 mod keys;
 mod local_eval;
+mod models;
 mod serve;
 mod status;
 mod train;
@@ -161,6 +162,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Backup(args) => backup::make(&context, &args),
         Command::Restore(args) => wait(backup::restore(&context, &args)),
         Command::Doctor => wait(doctor::run(&context)),
+        Command::Models(command) => models::run(&context, &command),
         Command::Config(command) => config::run(&context, &command),
     }
 }

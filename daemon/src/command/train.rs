@@ -10,7 +10,7 @@ use super::base::Base;
 use super::{Context, Failure, Outcome, model_flags, words};
 use crate::cli::{HyperArgs, RecomputeArg, SchedulerArg, TrainArgs};
 use crate::output::{Bars, Table};
-use crate::{child, hyper};
+use crate::{child, hyper, memory};
 
 /// Trains.
 ///
@@ -35,7 +35,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         return Err(anyhow::anyhow!("there is no file {data}; name JSON lines with --data").into());
     }
     let data = fs_err::canonicalize(data)?;
-    let base = Base::prepare(context, &args.model)?;
+    let (base, ()) =
+        Base::prepare_if(context, &args.model, |_, found| memory::admit_training(&hyper, found))?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
     let mut job = Job::new(base.folder(), data);

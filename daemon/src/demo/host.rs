@@ -11,7 +11,8 @@ use tokio::process::{Child, Command};
 
 use crate::client::Client;
 
-/// How long the daemon may take to become ready: it packs the model on its first start.
+/// How long the daemon may take to become ready without a word: it downloads and packs the model on its first start, and says
+/// how far it is.
 const READY: Duration = Duration::from_secs(120);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(20);
@@ -30,7 +31,11 @@ impl Host {
     ///
     /// # Errors
     /// It does not become ready; its last words are in the message.
-    pub async fn start(toml: &str, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+    pub async fn start(
+        toml: &str,
+        data_dir: Option<&Path>,
+        arguments: &[String],
+    ) -> anyhow::Result<Self> {
         let data_dir = match data_dir {
             Some(dir) if dir.join("hone.db").exists() => {
                 bail!("{} already holds a daemon's data; choose an empty --data-dir", dir.display())
@@ -47,7 +52,7 @@ impl Host {
         command.arg("--config").arg(&config).arg("--data-dir");
         command.arg(data_dir.unwrap_or_else(|| folder.path().join("hone-data")));
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
-        command.current_dir(folder.path()).stdin(Stdio::null());
+        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
         // A group of its own: Ctrl-C reaches the demo, which then ends the daemon in order.
         command.stdout(Stdio::null()).stderr(log).process_group(0);
         let child = command.spawn().context("the daemon does not start")?;
@@ -58,13 +63,17 @@ impl Host {
     }
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {
-        let start = Instant::now();
+        let (mut said, mut since) = (String::new(), Instant::now());
         while !self.client.is_ready().await {
             let ended = match &mut self.child {
                 Some(child) => child.try_wait()?,
                 None => None,
             };
-            if ended.is_some() || start.elapsed() > READY {
+            let words = self.last_words();
+            if words != said {
+                (said, since) = (words, Instant::now());
+            }
+            if ended.is_some() || since.elapsed() > READY {
                 bail!("the daemon did not become ready; it said: {}", self.last_words());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

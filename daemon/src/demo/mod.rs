@@ -4,6 +4,7 @@
 //! the gate's, and what is measured was never taught.
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Instant;
 
 use hone_api::cycle::{CycleView, Step, Verdict};
@@ -19,8 +20,8 @@ use ask::{Manner, ask_all};
 use host::Host;
 use report::{Report, stage};
 
-use crate::cli::DemoArgs;
-use crate::command::{Context, Failure, Outcome, follow};
+use crate::cli::{DemoArgs, ModelArgs};
+use crate::command::{Context, Failure, Outcome, follow, model_flags};
 use crate::output::Output;
 
 /// The part of the demo's time that is spent on measuring before and after.
@@ -59,11 +60,27 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// The model's flags for the daemon, which has another working directory.
+fn model_arguments(args: &ModelArgs) -> anyhow::Result<Vec<String>> {
+    let mut words = Vec::new();
+    for flag in model_flags(args) {
+        let lies_here = flag.key == "model.source" && Path::new(&flag.value).exists();
+        let value = if lies_here {
+            std::path::absolute(&flag.value)?.to_string_lossy().into_owned()
+        } else {
+            flag.value
+        };
+        words.extend([flag.name, value]);
+    }
+    Ok(words)
+}
+
 async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::Result<Report> {
     let output = context.output;
     let (start, mut stages) = (Instant::now(), Vec::new());
     let bar = crate::output::Bars::new(output, "Start a daemon", 0);
-    let host = Host::start(SETTINGS, context.global.data_dir.as_deref()).await?;
+    let model = model_arguments(&args.model)?;
+    let host = Host::start(SETTINGS, context.global.data_dir.as_deref(), &model).await?;
     let client = host.client();
     stages.push(stage("start the daemon, pack the model", bar.finish(client.url())));
 

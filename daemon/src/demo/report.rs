@@ -145,7 +145,7 @@ impl Report {
             (true, Some(url), _) => format!(
                 "Talk to it: `hone chat --url {url}`; see why it was promoted: `hone why --url {url}`."
             ),
-            (true, None, _) => "Next: `hone` serves the starter on http://127.0.0.1:8080; `hone chat` talks to it, /fix TEXT teaches it.".to_owned(),
+            (true, None, _) => "Next: `hone` serves on http://127.0.0.1:8080; `hone chat` talks to it, /fix TEXT teaches it.".to_owned(),
             (false, Some(url), Some(id)) => format!("{failed}; `hone why {id} --url {url}` tells why"),
             (false, Some(url), None) => format!("{failed}; `hone cycle show --url {url}` tells why"),
             (false, None, _) => format!(

@@ -41,18 +41,17 @@ pub(super) fn open_files(report: &mut Report) {
 }
 
 pub(super) fn memory(report: &mut Report, loaded: Option<&Loaded>) {
-    let limit = memory::limit() >> 20;
+    let limit = hone_machine::limit();
     if let Some(Err(error)) = loaded.map(memory::check) {
         return report.wrong("memory", error.to_string(), "ask for less, or raise the limit");
     }
-    match memory::free() {
-        Some(free) if free < LITTLE_MEMORY => report.note(
-            "memory",
-            format!("{} MiB are free of {limit}", free >> 20),
-            "lower engine.kv_memory or engine.adapter_memory, or end something else",
-        ),
-        Some(free) => report.ok("memory", format!("{} MiB are free of {limit}", free >> 20)),
-        None => report.ok("memory", format!("{limit} MiB")),
+    let free = hone_machine::available();
+    let found = format!("{} MiB are free ({}) of {limit}", free.bytes >> 20, free.by);
+    if free.bytes < LITTLE_MEMORY {
+        let remedy = "lower engine.kv_memory or engine.adapter_memory, or end something else";
+        report.note("memory", found, remedy);
+    } else {
+        report.ok("memory", found);
     }
 }
 

@@ -97,7 +97,7 @@ pub async fn look(context: &Context) -> Vec<Finding> {
     machine::open_files(&mut report);
     machine::memory(&mut report, loaded.as_ref().ok());
     if let Ok(loaded) = &loaded {
-        model::model(&mut report, &loaded.config);
+        model::model(&mut report, loaded, holder.is_some());
         machine::address(&mut report, context, &loaded.config, holder.is_some()).await;
     }
     report.findings

@@ -1,22 +1,50 @@
-//! Whether the configured model is one that Hone can serve, as far as its header and small files say.
+//! Whether the configured model is one that Hone can serve here, as far as its header and small files say.
 
-use hone_config::Config;
+use hone_config::{Config, Loaded, Weights};
+use hone_machine::{available, limit};
+use hone_model::{Pack, Source, WeightFormat};
 
 use super::Report;
-use crate::{assemble, sentence};
+use crate::base_model;
+use crate::memory::{Asked, Budget};
+use crate::sentence;
 
-pub(super) fn model(report: &mut Report, config: &Config) {
-    let source = &config.model.source;
-    match assemble::source(config).inspect() {
-        Ok(model) => {
-            let (layers, hidden) = (model.num_layers, model.hidden_size);
-            let found =
-                format!("{source}: {layers} layers, {hidden} wide, {} tokens", model.vocab_size);
-            report.ok("model", found);
+pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
+    let config = &loaded.config;
+    let name = &config.model.source;
+    let Some(source) = base_model::at_hand(config, &config.server.data_dir.join("base")) else {
+        let found = format!("{name} is not here yet");
+        let remedy = format!("the next start downloads it, or `hone models pull {name}`");
+        return report.note("model", found, remedy);
+    };
+    let wrong = "name another with `model.source` or --model";
+    let (model, format) =
+        match source.inspect().and_then(|model| Ok((model, format(config, &source)?))) {
+            Ok(found) => found,
+            Err(error) => {
+                return report.wrong(
+                    "model",
+                    format!("{name}: {}", sentence::of(&error.into())),
+                    wrong,
+                );
+            }
+        };
+    let (layers, hidden, tokens) = (model.num_layers, model.hidden_size, model.vocab_size);
+    let found = format!("{name}: {layers} layers, {hidden} wide, {tokens} tokens, in {format}");
+    // A running daemon has its memory already.
+    let fits = Budget::of(&config.engine, Asked::of(loaded), (&model, format), &available());
+    match fits {
+        Ok(budget) => report.ok("model", format!("{found}; {}", budget.need())),
+        Err(_) if daemon_runs => report.ok("model", found),
+        Err(error) => report.wrong("model", format!("{found}: {}", sentence::of(&error)), wrong),
+    }
+}
+
+fn format(config: &Config, source: &Source) -> Result<WeightFormat, hone_model::Error> {
+    match config.model.weights {
+        Weights::Auto => {
+            Pack::would_choose(source, &config.server.data_dir.join("base"), limit().bytes)
         }
-        Err(error) => {
-            let found = format!("{source}: {}", sentence::of(&error.into()));
-            report.wrong("model", found, "name another with `model.source` or --model");
-        }
+        format => format.to_string().parse(),
     }
 }

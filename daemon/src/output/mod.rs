@@ -9,9 +9,11 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 mod bars;
+mod preparing;
 mod table;
 
 pub use bars::{Bars, human_duration};
+pub use preparing::Preparing;
 pub use table::Table;
 
 /// How this run talks.

@@ -54,13 +54,14 @@ impl Decoder {
         let layers = (0..config.num_layers)
             .map(|index| LayerReader { config, packed, index }.layer())
             .collect::<Result<_, _>>()?;
-        let head = match config.tie_word_embeddings {
+        // A configuration may call a head tied that the file has another one of.
+        let head = match config.tie_word_embeddings && !packed.has(tensors::HEAD) {
             true => None,
-            false => Some(packed.linear("lm_head.weight", hidden, vocab)?),
+            false => Some(packed.linear(tensors::HEAD, hidden, vocab)?),
         };
         let cap = Cap { scale: spec.logit_scale, most: spec.logit_cap.unwrap_or(f32::INFINITY) };
         Ok(Self {
-            embed: packed.linear("model.embed_tokens.weight", hidden, vocab)?,
+            embed: packed.linear(tensors::EMBEDDINGS, hidden, vocab)?,
             layers,
             norm: shifted(packed.vector("model.norm.weight", hidden)?, spec.norm_offset),
             head,

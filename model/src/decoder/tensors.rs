@@ -5,6 +5,11 @@ use crate::{
     config::spec::{NormPlace, QkNorm},
 };
 
+/// The embedding table.
+pub(crate) const EMBEDDINGS: &str = "model.embed_tokens.weight";
+/// The output head, where it is not the embedding table.
+pub(crate) const HEAD: &str = "lm_head.weight";
+
 /// A tensor of the packed file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TensorSpec {
@@ -54,7 +59,7 @@ pub(crate) fn all(config: &ModelConfig) -> Vec<TensorSpec> {
     let spec = &config.spec;
     let hidden = config.hidden_size;
     let vocabulary = TensorKind::Vocabulary { inputs: hidden, outputs: config.vocab_size };
-    let mut tensors = vec![TensorSpec::whole("model.embed_tokens.weight", vocabulary)];
+    let mut tensors = vec![TensorSpec::whole(EMBEDDINGS, vocabulary)];
     for layer in 0..config.num_layers {
         let mut vector = |name: &str, length: usize| {
             tensors.push(TensorSpec::whole(in_layer(layer, name), TensorKind::Vector { length }));
@@ -90,7 +95,7 @@ pub(crate) fn all(config: &ModelConfig) -> Vec<TensorSpec> {
     }
     tensors.push(TensorSpec::whole("model.norm.weight", TensorKind::Vector { length: hidden }));
     if !config.tie_word_embeddings {
-        tensors.push(TensorSpec::whole("lm_head.weight", vocabulary));
+        tensors.push(TensorSpec::whole(HEAD, vocabulary));
     }
     tensors
 }

@@ -87,11 +87,7 @@ pub(super) fn rotary_of(
 fn rotary(keys: &Keys<'_>, sizes: Sizes) -> Result<Rotary, Error> {
     let newer = keys.get("rope_parameters");
     let older = keys.get("rope_scaling");
-    let kind = |given: Option<&Value>| {
-        let given = given?;
-        given.get("rope_type").or_else(|| given.get("type")).and_then(Value::as_str)
-    };
-    if let (Some(new), Some(old)) = (kind(newer), kind(older))
+    if let (Some(new), Some(old)) = (newer.and_then(kind), older.and_then(kind))
         && new != old
     {
         return Err(invalid(format!(
@@ -101,10 +97,14 @@ fn rotary(keys: &Keys<'_>, sizes: Sizes) -> Result<Rotary, Error> {
     }
     // Not `number`: what is too large for f32 gets the message about theta.
     let theta = keys.get("rope_theta").and_then(Value::as_f64).map(|theta| theta as f32);
-    let has_kind = |given: &&Value| given.get("rope_type").or_else(|| given.get("type")).is_some();
-    let given = newer.filter(has_kind).or(older).or(newer);
+    let given = newer.filter(|given| kind(given).is_some()).or(older).or(newer);
     let stated = newer.and_then(|g| g.get("rope_theta")).and_then(Value::as_f64);
     rotary_of(keys, sizes, given, stated.map(|theta| theta as f32).or(theta))
+}
+
+/// Which scaling parameters name.
+fn kind(given: &Value) -> Option<&str> {
+    given.get("rope_type").or_else(|| given.get("type")).and_then(Value::as_str)
 }
 
 /// The window of a sliding layer, if the model has one.

@@ -7,7 +7,7 @@
 
 use half::bf16;
 
-use super::simd::LANES;
+use super::{encode, simd::LANES};
 use crate::WeightFormat;
 
 /// Inputs that share a scale.
@@ -64,40 +64,8 @@ pub(crate) fn pack_panel(format: WeightFormat, inputs: usize, columns: &[f32], o
                 }
             }
         }
-        WeightFormat::Q8 => {
-            out.fill(128);
-            for_blocks(inputs, columns, out, Q8_BLOCK_BYTES, LANES * BLOCK, |lane, values, out| {
-                let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                for (k, value) in values.iter().enumerate() {
-                    let code = (value * inverse).round_ties_even().clamp(-127.0, 127.0) as i32;
-                    out[(k / 4 * LANES + lane) * 4 + k % 4] = (code + 128) as u8;
-                }
-                largest / 127.0
-            });
-        }
-        WeightFormat::Q4 => {
-            out.fill(0x77); // code 7 is zero
-            let nearest = nearest_codes();
-            for_blocks(
-                inputs,
-                columns,
-                out,
-                Q4_BLOCK_BYTES,
-                LANES * BLOCK / 2,
-                |lane, values, out| {
-                    let scale = best_q4_scale(values, &nearest);
-                    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-                    for (k, value) in values.iter().enumerate() {
-                        let code = nearest[code_index(value * inverse)];
-                        let byte = &mut out[(k / 8 * LANES + lane) * 4 + k % 4];
-                        let shift = k / 4 % 2 * 4;
-                        *byte = (*byte & !(15 << shift)) | (code << shift);
-                    }
-                    scale
-                },
-            );
-        }
+        WeightFormat::Q8 => pack_blocks::<16>(inputs, columns, out, encode::q8),
+        WeightFormat::Q4 => pack_blocks::<8>(inputs, columns, out, encode::q4),
     }
 }
 
@@ -105,73 +73,33 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
     out[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Runs `encode(lane, values, block)` for each block of each column and stores the scale that it returns.
-fn for_blocks(
+/// Packs each block: `N` lines of codes, and one of scales. Lanes and inputs that are not there are zero.
+fn pack_blocks<const N: usize>(
     inputs: usize,
     columns: &[f32],
     out: &mut [u8],
-    block_bytes: usize,
-    scales_at: usize,
-    encode: impl Fn(usize, &[f32], &mut [u8]) -> f32,
+    encode: impl Fn(&encode::Block, &mut encode::Words<N>) -> [f32; LANES],
 ) {
-    for block in out.chunks_exact_mut(block_bytes) {
-        block[scales_at..].fill(0);
-    }
-    for (lane, column) in columns.chunks_exact(inputs).enumerate() {
-        for (values, block) in column.chunks(BLOCK).zip(out.chunks_exact_mut(block_bytes)) {
-            let scale = encode(lane, values, block);
-            put(block, scales_at + lane * 4, &scale.to_le_bytes());
-        }
-    }
-}
-
-/// Index of a value (in units of the scale) in the table of nearest codes.
-fn code_index(value: f32) -> usize {
-    (value.round_ties_even().clamp(-127.0, 127.0) as i32 + 127) as usize
-}
-
-fn nearest_codes() -> [u8; 255] {
-    std::array::from_fn(|i| {
-        let wanted = i as i32 + 1; // offset by 128 as the codebook
-        let mut best = 0_u8;
-        for code in 1..16_u8 {
-            let distance = |c: u8| (i32::from(Q4_CODES[usize::from(c)]) - wanted).abs();
-            if distance(code) < distance(best) {
-                best = code;
+    let (mut block, mut words) = ([[0.0; LANES]; BLOCK], [[0; LANES]; N]);
+    for (index, out) in out.chunks_exact_mut((N + 1) * LANES * 4).enumerate() {
+        for (lane, column) in columns.chunks_exact(inputs).enumerate() {
+            let values = &column[index * BLOCK..(index * BLOCK + BLOCK).min(inputs)];
+            for (row, value) in block.iter_mut().zip(values) {
+                row[lane] = *value;
+            }
+            for row in &mut block[values.len()..] {
+                row[lane] = 0.0;
             }
         }
-        best
-    })
-}
-
-/// The scale with the smallest squared error among some around the largest value, each refined by least squares.
-fn best_q4_scale(values: &[f32], nearest: &[u8; 255]) -> f32 {
-    let largest = values.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
-    if largest == 0.0 {
-        return 0.0;
-    }
-    let mut best = (f32::INFINITY, 0.0);
-    for step in 0..10 {
-        let mut scale = largest / 127.0 * (0.80 + 0.03 * step as f32);
-        for _ in 0..2 {
-            let inverse = 1.0 / scale;
-            let (mut cross, mut square, mut error) = (0.0_f32, 0.0_f32, 0.0_f32);
-            for value in values {
-                let code = nearest[code_index(value * inverse)];
-                let level = f32::from(Q4_CODES[usize::from(code)]) - 128.0;
-                cross += value * level;
-                square += level * level;
-                error += (value - level * scale) * (value - level * scale);
-            }
-            if error < best.0 {
-                best = (error, scale);
-            }
-            if square > 0.0 && cross > 0.0 {
-                scale = cross / square;
-            }
+        let scales = encode(&block, &mut words);
+        let (lines, _) = out.as_chunks_mut::<4>();
+        for (to, word) in lines.iter_mut().zip(words.as_flattened()) {
+            *to = word.to_le_bytes();
+        }
+        for (to, scale) in lines[N * LANES..].iter_mut().zip(scales) {
+            *to = scale.to_le_bytes();
         }
     }
-    best.1
 }
 
 /// Reads `count` (at most 16) inputs of all 16 lanes of a panel, from a multiple of 16 on: `tile[lane][k - from]`.

@@ -11,6 +11,7 @@ mod avx2;
 mod avx512;
 pub(crate) mod cap;
 mod convert;
+mod encode;
 pub(crate) mod gate;
 pub(crate) mod gemm;
 pub(crate) mod layout;

@@ -85,6 +85,16 @@ impl Manifest {
         Ok(None)
     }
 
+    /// Whether it was packed from a model with these small files.
+    pub(super) fn is_of(&self, small: &SmallFiles) -> bool {
+        let mut count = 0;
+        let same = |(name, bytes): (&str, &[u8])| {
+            count += 1;
+            self.files.get(name).is_some_and(|found| *found == hash(bytes))
+        };
+        small.named().all(same) && count == self.files.len()
+    }
+
     /// The small files, checked.
     pub(super) fn small_files(&self, folder: &Path) -> Result<SmallFiles, Error> {
         let mut found = BTreeMap::new();

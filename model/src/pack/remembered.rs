@@ -21,7 +21,7 @@ use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
 /// Longer than the grain of any disk's clock (FAT: two seconds).
 const SETTLED: Duration = Duration::from_secs(5);
 /// Within the folder of bases.
-const FOLDER: &str = "sources";
+pub(super) const FOLDER: &str = "sources";
 
 /// What a source looks like.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,44 +76,61 @@ impl FileState {
 struct Record {
     source: Remembered,
     digest: String,
+    /// Whether the source may be known by its looks; if not, it is only told where the base came from.
+    #[serde(default = "yes")]
+    settled: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// From what a base was packed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) digest: String,
+    pub(super) path: PathBuf,
+}
+
+/// From what the bases in this folder were packed, as far as it is known.
+pub(super) fn origins(base_dir: &Path) -> Vec<Origin> {
+    let entries = fs_err::read_dir(base_dir.join(FOLDER)).into_iter().flatten().flatten();
+    let read = |path: PathBuf| sealed::open::<Record>(&fs_err::read(path).ok()?).ok();
+    let mut found: Vec<_> = entries.filter_map(|entry| read(entry.path())).collect();
+    found.sort_by(|a, b| a.source.path.cmp(&b.source.path));
+    found
+        .into_iter()
+        .map(|record| Origin { digest: record.digest, path: record.source.path })
+        .collect()
 }
 
 impl Remembered {
-    /// How the source looks now. Nothing is to be remembered of the model in the binary.
+    /// How the source looks now. The model in the binary has no looks: it is told by its name alone.
     pub(super) fn of(
         source: &Source,
         format: WeightFormat,
         small: &SmallFiles,
         checkpoint: &Checkpoint,
-    ) -> Result<Option<Self>, Error> {
-        if *source == Source::Starter {
-            return Ok(None);
-        }
+    ) -> Result<Self, Error> {
         let path = source.path();
-        let mut hasher = blake3::Hasher::new();
-        for (name, bytes) in small.named() {
-            for part in [name.as_bytes(), bytes] {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part);
-            }
-        }
-        Ok(Some(Self {
-            path: fs_err::canonicalize(path).map_err(Error::io(path))?,
+        Ok(Self {
+            path: place(source)?,
             format,
             pack_version: PACK_VERSION,
-            small: hasher.finalize().to_hex().to_string(),
+            small: hash(small),
             files: checkpoint.states().map_err(Error::io(path))?,
-        }))
+        })
     }
 
     /// The digest of the source, if it looks as it did when that was computed.
     pub(super) fn digest(&self, base_dir: &Path) -> Option<String> {
         let bytes = fs_err::read(base_dir.join(FOLDER).join(self.name())).ok()?;
         let record: Record = sealed::open(&bytes).ok()?;
-        (record.source == *self).then_some(record.digest)
+        (record.settled && record.source == *self).then_some(record.digest)
     }
 
-    /// Keeps it, unless the source was changed while it was read or shortly before.
+    /// Keeps it. If the source was changed while it was read or shortly before, its looks prove nothing: then it is
+    /// only kept where the base came from.
     pub(super) fn keep(
         self,
         checkpoint: &Checkpoint,
@@ -122,18 +139,10 @@ impl Remembered {
     ) -> Result<(), Error> {
         let now = checkpoint.states().map_err(Error::io(&self.path))?;
         let opened = checkpoint.opened_at();
-        if now != self.files || !now.iter().all(|file| file.had_settled(opened)) {
-            return Ok(());
-        }
+        let settled =
+            now == self.files && !now.is_empty() && now.iter().all(|file| file.had_settled(opened));
         let name = self.name();
-        let record = Record { source: self, digest: digest.to_owned() };
-        let bytes = sealed::seal(&record).map_err(|e| Error::invalid(&name, e))?;
-        let folder = base_dir.join(FOLDER);
-        fs_err::create_dir_all(&folder).map_err(Error::io(&folder))?;
-        let staging = Staging::make(base_dir)?;
-        let written = staging.folder().join(&name);
-        write_synced(&written, &bytes)?;
-        fs_err::rename(written, folder.join(name)).map_err(Error::io(&folder))
+        keep(base_dir, &name, &Record { source: self, digest: digest.to_owned(), settled })
     }
 
     /// One file for each source and format.
@@ -143,4 +152,36 @@ impl Remembered {
         hasher.update(self.path.as_os_str().as_encoded_bytes());
         format!("{}.json", &hasher.finalize().to_hex()[..32])
     }
+}
+
+/// Where a source is, whatever way leads there.
+pub(super) fn place(source: &Source) -> Result<PathBuf, Error> {
+    let path = source.path();
+    match source {
+        Source::Starter => Ok(path.to_owned()),
+        Source::Folder(_) | Source::Gguf(_) => fs_err::canonicalize(path).map_err(Error::io(path)),
+    }
+}
+
+/// BLAKE3 of the small files.
+pub(super) fn hash(small: &SmallFiles) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in small.named() {
+        for part in [name.as_bytes(), bytes] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Writes a record, whole or not at all.
+pub(super) fn keep(base_dir: &Path, name: &str, record: &impl Serialize) -> Result<(), Error> {
+    let bytes = sealed::seal(record).map_err(|e| Error::invalid(name, e))?;
+    let folder = base_dir.join(FOLDER);
+    fs_err::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    let staging = Staging::make(base_dir)?;
+    let written = staging.folder().join(name);
+    write_synced(&written, &bytes)?;
+    fs_err::rename(written, folder.join(name)).map_err(Error::io(&folder))
 }

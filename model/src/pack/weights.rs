@@ -1,11 +1,6 @@
-//! `weights.hone`: the packed matrices, written with a checksum for each block and checked before they are mapped.
+//! `weights.hone`: the packed matrices, each block checked before they are mapped.
 
-use std::{
-    io::{BufWriter, Write},
-    os::unix::fs::FileExt as _,
-    path::Path,
-    sync::Arc,
-};
+use std::{os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use memmap2::Mmap;
 use rayon::prelude::*;
@@ -18,145 +13,62 @@ use super::{
 use crate::{
     Error, ModelConfig, WeightFormat,
     decoder::tensors::{self, Part, TensorKind, TensorSpec},
-    kernels::{
-        layout::{matrix_bytes, pack_panel, panel_bytes},
-        simd::LANES,
-    },
+    kernels::layout::matrix_bytes,
     linear::{Linear, Storage},
-    load::{Tensors, map_opened},
+    load::map_opened,
 };
 
 /// The file's name within a packed folder.
 pub(super) const NAME: &str = "weights.hone";
 /// Bytes that have a checksum of their own.
 pub(super) const BLOCK: usize = 1 << 20;
-const MAGIC: &[u8; 8] = b"HONEPACK";
-const ALIGN: usize = 64;
+pub(super) const MAGIC: &[u8; 8] = b"HONEPACK";
+pub(super) const ALIGN: usize = 64;
 
 /// One matrix or vector in `weights.hone`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
-    name: String,
-    format: WeightFormat,
-    inputs: usize,
-    outputs: usize,
+pub(super) struct Entry {
+    pub(super) name: String,
+    pub(super) format: WeightFormat,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
     /// From the beginning of the data; a multiple of 64.
-    offset: usize,
+    pub(super) offset: usize,
+    /// Where its rows lie in the source, if it has no tensor of its own there.
+    #[serde(skip)]
+    pub(super) part_of: Option<Part>,
+}
+
+impl Entry {
+    /// Packed bytes.
+    pub(super) fn bytes(&self) -> usize {
+        match self.outputs {
+            0 => self.inputs * 4,
+            _ => matrix_bytes(self.format, self.inputs, self.outputs),
+        }
+    }
+
+    /// The same up to where the next one begins.
+    pub(super) fn padded(&self) -> usize {
+        self.bytes().next_multiple_of(ALIGN)
+    }
 }
 
 /// All matrices and vectors of the decoder, in the order of the forward pass. A vector has no outputs and is kept in f32.
-fn plan(config: &ModelConfig, format: WeightFormat) -> Vec<(Entry, Option<Part>)> {
+pub(super) fn plan(config: &ModelConfig, format: WeightFormat) -> Vec<Entry> {
     let mut end = 0;
     let place = |tensor: TensorSpec| {
-        let (format, inputs, outputs, bytes) = match tensor.kind {
-            TensorKind::Vector { length } => (WeightFormat::F32, length, 0, length * 4),
-            TensorKind::Linear { inputs, outputs } => {
-                (format, inputs, outputs, matrix_bytes(format, inputs, outputs))
-            }
-            TensorKind::Vocabulary { inputs, outputs } => {
-                let format = format.for_head();
-                (format, inputs, outputs, matrix_bytes(format, inputs, outputs))
-            }
+        let TensorSpec { name, kind, part_of } = tensor;
+        let (format, inputs, outputs) = match kind {
+            TensorKind::Vector { length } => (WeightFormat::F32, length, 0),
+            TensorKind::Linear { inputs, outputs } => (format, inputs, outputs),
+            TensorKind::Vocabulary { inputs, outputs } => (format.for_head(), inputs, outputs),
         };
-        let entry = Entry { name: tensor.name, format, inputs, outputs, offset: end };
-        end += bytes.next_multiple_of(ALIGN);
-        (entry, tensor.part_of)
+        let entry = Entry { name, format, inputs, outputs, offset: end, part_of };
+        end += entry.padded();
+        entry
     };
     tensors::all(config).into_iter().map(place).collect()
-}
-
-/// Hashes what passes through, block by block.
-struct Hashing<W> {
-    inner: W,
-    hasher: blake3::Hasher,
-    blocks: Vec<String>,
-    written: u64,
-}
-
-impl<W: Write> Hashing<W> {
-    fn put(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
-        self.inner.write_all(bytes)?;
-        while !bytes.is_empty() {
-            let room = BLOCK - self.written as usize % BLOCK;
-            let (now, rest) = bytes.split_at(room.min(bytes.len()));
-            self.hasher.update(now);
-            self.written += now.len() as u64;
-            if now.len() == room {
-                self.end_block();
-            }
-            bytes = rest;
-        }
-        Ok(())
-    }
-
-    fn end_block(&mut self) {
-        self.blocks.push(self.hasher.finalize().to_hex().to_string());
-        self.hasher.reset();
-    }
-
-    fn pad(&mut self) -> std::io::Result<()> {
-        let rest = (self.written as usize).next_multiple_of(ALIGN) - self.written as usize;
-        self.put(&[0; ALIGN][..rest])
-    }
-}
-
-/// Writes the file; how many bytes it has, and the BLAKE3 of each block.
-pub(super) fn write(
-    folder: &Path,
-    config: &ModelConfig,
-    tensors: &Tensors<'_>,
-    format: WeightFormat,
-) -> Result<(u64, Vec<String>), Error> {
-    let path = &folder.join(NAME);
-    let plan = plan(config, format);
-    let entries: Vec<&Entry> = plan.iter().map(|(entry, _)| entry).collect();
-    let header = serde_json::to_vec(&entries).map_err(|e| Error::invalid(NAME, e))?;
-    let file = fs_err::File::create(path).map_err(Error::io(path))?.into_file();
-    let mut out = Hashing {
-        inner: BufWriter::with_capacity(1 << 20, file),
-        hasher: blake3::Hasher::new(),
-        blocks: Vec::new(),
-        written: 0,
-    };
-    out.put(MAGIC).map_err(Error::io(path))?;
-    out.put(&(header.len() as u64).to_le_bytes()).map_err(Error::io(path))?;
-    out.put(&header).map_err(Error::io(path))?;
-    out.pad().map_err(Error::io(path))?;
-    for (entry, part) in &plan {
-        if entry.outputs == 0 {
-            let values = tensors.read(&entry.name, &[entry.inputs])?;
-            out.put(bytemuck::cast_slice(&values)).map_err(Error::io(path))?;
-        } else {
-            let values = read_matrix(tensors, entry, part.as_ref())?;
-            let mut panel = vec![0; panel_bytes(entry.format, entry.inputs)];
-            for columns in values.chunks(LANES * entry.inputs) {
-                panel.fill(0);
-                pack_panel(entry.format, entry.inputs, columns, &mut panel);
-                out.put(&panel).map_err(Error::io(path))?;
-            }
-        }
-        out.pad().map_err(Error::io(path))?;
-    }
-    if !(out.written as usize).is_multiple_of(BLOCK) {
-        out.end_block();
-    }
-    let file = out.inner.into_inner().map_err(|e| Error::io(path)(e.into_error()))?;
-    file.sync_all().map_err(Error::io(path))?;
-    Ok((out.written, out.blocks))
-}
-
-/// The values of a matrix, which may be some rows of a tensor of the source.
-fn read_matrix(
-    tensors: &Tensors<'_>,
-    entry: &Entry,
-    part: Option<&Part>,
-) -> Result<Vec<f32>, Error> {
-    let Some(Part { name, first, of }) = part else {
-        return tensors.read(&entry.name, &[entry.outputs, entry.inputs]);
-    };
-    let mut whole = tensors.read(name, &[*of, entry.inputs])?;
-    whole.truncate((first + entry.outputs) * entry.inputs);
-    Ok(whole.split_off(first * entry.inputs))
 }
 
 /// The weights of a packed folder, mapped.
@@ -201,6 +113,11 @@ impl Weights {
             });
         }
         Ok((entry, self.data_at + entry.offset))
+    }
+
+    /// Whether there is such a tensor.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
     }
 
     /// A linear layer that stays in the mapped file.

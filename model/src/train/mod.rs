@@ -12,6 +12,7 @@ mod base;
 mod batch;
 mod head;
 mod layer;
+mod memory;
 mod ops;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::{Error, Model};
 
 pub use crate::lora::{LoraLayout, LoraSlot};
 pub use batch::{TrainBatch, TrainSequence};
+pub use memory::needed as memory_needed;
 
 use ops::{LayerOp, LossOp};
 
@@ -159,15 +161,6 @@ impl Trainable {
     /// weights and the optimizer.
     #[must_use]
     pub fn memory(&self, keep: bool) -> (u64, u64) {
-        let config = self.model.config();
-        let saved = layer::saved_per_token(config, &self.layout);
-        let held = if keep { config.num_layers } else { 1 };
-        // The rows between the layers, and the gradients and products of the layer at work.
-        let between = (config.num_layers + 2) * config.hidden_size;
-        let at_work = 4 * config.hidden_size + 3 * config.intermediate_size + 3 * config.q_width();
-        // Logits of the adapted model and of the base.
-        let chunk = head::chunk_rows(config) * (2 * config.vocab_size + 5 * config.hidden_size);
-        let bytes = |floats: usize| floats as u64 * 4;
-        (bytes(held * saved + between + at_work), bytes(chunk))
+        memory::needed(self.model.config(), &self.layout, keep)
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn read(folder: &Path, base: &BaseShape) -> Result<Meaning> {
     let mut adapted = Vec::new();
     for layer in 0..base.num_layers {
         for (module, (inputs, outputs)) in &base.modules {
-            let name = |half| hone_adapters::verify::tensor_name(layer, module, half);
+            let path = hone_adapters::BaseShape::path_of(module);
+            let name = |half: char| {
+                format!("base_model.model.model.layers.{layer}.{path}.lora_{half}.weight")
+            };
             let (a, b) = match (named.remove(&name('A')), named.remove(&name('B'))) {
                 (Some(a), Some(b)) => (a, b),
                 (None, None) => continue,

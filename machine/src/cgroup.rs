@@ -6,18 +6,24 @@
 
 use std::path::{Component, Path};
 
+use crate::Room;
+
 /// The tree, as it is mounted everywhere.
 const ROOT: &str = "/sys/fs/cgroup";
+/// The files that limit a group. Above `memory.high` the kernel slows it down until it has given memory back, so that is a
+/// limit too.
+const LIMITS: [&str; 2] = ["memory.max", "memory.high"];
+/// What `memory.stat` calls pages of files: they are given back before anything is refused.
+const FILES: [&str; 2] = ["inactive_file ", "active_file "];
 
-/// The tightest limit of the process's own group and of those above it, in bytes, whoever uses how much of it.
-/// `None`: none of them has one.
-#[must_use]
-pub fn limit() -> Option<u64> {
-    tightest(Path::new(ROOT), &own()?, bound)
+/// The tightest limit of the process's own group and of those above it, whoever uses how much of it. `None`: none of them has
+/// one.
+pub(crate) fn limit() -> Option<Room> {
+    limit_below(Path::new(ROOT), &own()?)
 }
 
-/// Bytes that can be had before the tightest limit. `None`: none of the groups has one.
-pub(crate) fn available() -> Option<u64> {
+/// What can be had before the tightest limit. `None`: none of the groups has one.
+pub(crate) fn available() -> Option<Room> {
     available_below(Path::new(ROOT), &own()?)
 }
 
@@ -26,20 +32,35 @@ fn own() -> Option<String> {
     fs_err::read_to_string("/proc/self/cgroup").ok()
 }
 
-fn available_below(root: &Path, own: &str) -> Option<u64> {
-    tightest(root, own, left)
+fn limit_below(root: &Path, own: &str) -> Option<Room> {
+    tightest(root, own, bound)
+}
+
+fn available_below(root: &Path, own: &str) -> Option<Room> {
+    tightest(root, own, |group| {
+        let (limit, file) = bound(group)?;
+        Some((limit.saturating_sub(in_use(group)), file))
+    })
 }
 
 /// The least of a figure over the process's own group and those above it, with the tree mounted at `root`;
 /// `own` is the text of `/proc/self/cgroup`.
-fn tightest(root: &Path, own: &str, figure: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+fn tightest(
+    root: &Path,
+    own: &str,
+    figure: impl Fn(&Path) -> Option<(u64, &'static str)>,
+) -> Option<Room> {
     let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
     // Outside of what this namespace shows; its root is all that can be asked.
     let hidden = Path::new(own).components().any(|part| part == Component::ParentDir);
     let group = Path::new(if hidden { "" } else { own });
     // In a container the path may be the host's. What is not there says nothing, and the last of
     // the ancestors is the root itself, where the container's own limit then stands.
-    group.ancestors().filter_map(|group| figure(&root.join(group))).min()
+    let figures = group.ancestors().filter_map(|group| {
+        let (bytes, file) = figure(&root.join(group))?;
+        Some(Room { bytes, by: format!("{file} of the control group /{}", group.display()) })
+    });
+    figures.min_by_key(|room| room.bytes)
 }
 
 fn read(group: &Path, file: &str) -> Option<String> {
@@ -50,22 +71,20 @@ fn number(group: &Path, file: &str) -> Option<u64> {
     read(group, file)?.trim().parse().ok() // `max` is no number: no limit
 }
 
-/// A group's limit. Above `memory.high` the kernel slows it down until it has given memory back, so that is
-/// one too.
-fn bound(group: &Path) -> Option<u64> {
-    [number(group, "memory.max"), number(group, "memory.high")].into_iter().flatten().min()
+/// A group's limit, and the file that has it.
+fn bound(group: &Path) -> Option<(u64, &'static str)> {
+    LIMITS.into_iter().filter_map(|file| Some((number(group, file)?, file))).min()
 }
 
-/// Bytes between what a group uses and its limit.
-fn left(group: &Path) -> Option<u64> {
-    let limit = bound(group)?;
+/// Bytes that a group uses and does not give back by itself.
+fn in_use(group: &Path) -> u64 {
     let used = number(group, "memory.current").unwrap_or_default();
-    // Pages of files that were not used lately are given back before anything is refused.
-    let cache = read(group, "memory.stat").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+    let stat = read(group, "memory.stat").unwrap_or_default();
+    let figure = |name: &str| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().parse::<u64>().ok()
-    });
-    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or_default())))
+    };
+    used.saturating_sub(FILES.into_iter().filter_map(figure).sum())
 }
 
 #[cfg(test)]
@@ -87,6 +106,10 @@ mod tests {
 
     const UNIT: &str = "0::/system.slice/hone.service\n";
 
+    fn available(root: &TempDir, own: &str) -> Option<u64> {
+        available_below(root.path(), own).map(|room| room.bytes)
+    }
+
     #[test]
     fn the_limit_of_the_own_unit_counts() {
         let root = tree(&[
@@ -96,10 +119,10 @@ mod tests {
             ("system.slice/hone.service/memory.high", "max"),
             ("system.slice/hone.service/memory.current", "300"),
         ]);
-        assert_eq!(available_below(root.path(), UNIT), Some(700));
+        assert_eq!(available(&root, UNIT), Some(700));
         // Old and new hierarchies side by side: the line of the new one counts.
         let both = format!("4:memory:/elsewhere\n1:name=systemd:/\n{UNIT}");
-        assert_eq!(available_below(root.path(), &both), Some(700));
+        assert_eq!(available(&root, &both), Some(700));
     }
 
     #[test]
@@ -110,8 +133,10 @@ mod tests {
             ("system.slice/hone.service/memory.max", "1000"),
             ("system.slice/hone.service/memory.current", "300"),
         ]);
-        assert_eq!(available_below(root.path(), UNIT), Some(100));
-        assert_eq!(tightest(root.path(), UNIT, bound), Some(1000));
+        assert_eq!(available(&root, UNIT), Some(100));
+        let whose = available_below(root.path(), UNIT).unwrap().by;
+        assert_eq!(whose, "memory.max of the control group /system.slice");
+        assert_eq!(limit_below(root.path(), UNIT).unwrap().bytes, 1000);
     }
 
     #[test]
@@ -121,7 +146,7 @@ mod tests {
             ("system.slice/hone.service/memory.high", "800"),
             ("system.slice/hone.service/memory.current", "300"),
         ]);
-        assert_eq!(available_below(root.path(), UNIT), Some(500));
+        assert_eq!(available(&root, UNIT), Some(500));
     }
 
     #[test]
@@ -131,27 +156,27 @@ mod tests {
             ("system.slice/hone.service/memory.current", "990"),
             ("system.slice/hone.service/memory.stat", "anon 90\ninactive_file 400\nactive_file 7"),
         ]);
-        assert_eq!(available_below(root.path(), UNIT), Some(410));
+        assert_eq!(available(&root, UNIT), Some(417));
     }
 
     #[test]
     fn a_group_over_its_limit_has_nothing_left() {
         let root = tree(&[("memory.max", "1000"), ("memory.current", "1400")]);
-        assert_eq!(available_below(root.path(), "0::/\n"), Some(0));
+        assert_eq!(available(&root, "0::/\n"), Some(0));
     }
 
     #[test]
     fn a_container_sees_its_own_limit_at_the_root() {
         let root = tree(&[("memory.max", "1000"), ("memory.current", "200")]);
         for own in ["0::/\n", "0::/kubepods/pod1/abc\n", "0::/../../elsewhere\n", "4:memory:/a\n"] {
-            assert_eq!(available_below(root.path(), own), Some(800), "{own}");
+            assert_eq!(available(&root, own), Some(800), "{own}");
         }
     }
 
     #[test]
     fn without_a_limit_there_is_none() {
         let root = tree(&[("system.slice/hone.service/memory.max", "max")]);
-        assert_eq!(available_below(root.path(), UNIT), None);
-        assert_eq!(available_below(root.path(), ""), None);
+        assert_eq!(available(&root, UNIT), None);
+        assert_eq!(available(&root, ""), None);
     }
 }

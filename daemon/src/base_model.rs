@@ -1,0 +1,162 @@
+//! The configured model: where it is, in which format it is served, and what it takes; before any of its weights is read.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use hone_config::{Config, Engine, Weights};
+use hone_hub::{Hub, Name, Pins, Settings, Snapshot};
+use hone_machine::{available, limit};
+use hone_model::{Model, ModelConfig, Pack, Source, Stage, WeightFormat};
+
+use crate::memory::{Asked, Budget};
+use crate::output::Preparing;
+
+/// Beside the packed folders: which commits of hub models they are made from.
+const PINS: &str = "hub.json";
+
+/// A model that was found and fits.
+#[derive(Debug)]
+pub struct BaseModel {
+    /// Where it comes from.
+    pub source: Source,
+    /// How its weights are served.
+    pub format: WeightFormat,
+    /// Its sizes.
+    pub config: ModelConfig,
+    name: String,
+    base_dir: PathBuf,
+}
+
+impl BaseModel {
+    /// Finds the configured model, and downloads it if it is a hub id and not here yet.
+    ///
+    /// # Errors
+    /// It is not there, or is none that Hone knows; the words name it.
+    pub fn find(
+        config: &Config,
+        base_dir: &Path,
+        preparing: &mut Preparing,
+    ) -> anyhow::Result<Self> {
+        let name = config.model.source.clone();
+        let mut find = || -> anyhow::Result<Self> {
+            let source = match local(config) {
+                Some(source) => source,
+                None => from_hub(&Name::parse(&name)?, base_dir, preparing)?,
+            };
+            let model = source.inspect()?;
+            let format = match config.model.weights {
+                Weights::Auto => Pack::choose(&source, base_dir, limit().bytes)?,
+                format => format.to_string().parse()?,
+            };
+            Ok(Self {
+                source,
+                format,
+                config: model,
+                name: name.clone(),
+                base_dir: base_dir.to_owned(),
+            })
+        };
+        find().with_context(|| unusable(&name))
+    }
+
+    /// What serving it takes.
+    ///
+    /// # Errors
+    /// It does not fit, with the figures and what to do.
+    pub fn budget(&self, engine: &Engine, asked: Asked) -> anyhow::Result<Budget> {
+        Budget::of(engine, asked, (&self.config, self.format), &available())
+            .with_context(|| unusable(&self.name))
+    }
+
+    /// Packs it into a folder below the one of bases, unless that was done before and every byte is still there.
+    ///
+    /// # Errors
+    /// It is damaged, or the folder cannot be written.
+    pub fn pack(&self, preparing: &mut Preparing) -> anyhow::Result<Pack> {
+        let mut progress = |stage: Stage, done, total| {
+            let what = match stage {
+                Stage::Reading => "Read the model",
+                Stage::Packing => "Pack the model",
+            };
+            preparing.at(what, done, total);
+        };
+        Pack::prepare_with(&self.source, self.format, &self.base_dir, &mut progress)
+            .with_context(|| unusable(&self.name))
+    }
+}
+
+/// Where the configured model comes from, if nobody needs to be asked.
+pub fn local(config: &Config) -> Option<Source> {
+    if config.model.is_starter() {
+        return Some(Source::Starter);
+    }
+    let path = Path::new(&config.model.source);
+    // What lies here goes before a hub id; what is no id can only be a path.
+    (path.exists() || !Name::looks_like(&config.model.source)).then(|| Source::at(path))
+}
+
+/// The same, or what lies in the cache of a hub. Opens no connection.
+pub fn at_hand(config: &Config, base_dir: &Path) -> Option<Source> {
+    local(config).or_else(|| {
+        let name = Name::parse(&config.model.source).ok()?;
+        let hub = Hub::new(Settings::from_process().ok()?);
+        Some(source_of(&hub.cached(&pinned(&name, base_dir))?))
+    })
+}
+
+/// A hub's model: what lies in the cache at the commit that this data directory stays with, else what the hub has.
+fn from_hub(name: &Name, base_dir: &Path, preparing: &mut Preparing) -> anyhow::Result<Source> {
+    let hub = Hub::new(Settings::from_process()?);
+    let wanted = pinned(name, base_dir);
+    let snapshot = match hub.cached(&wanted) {
+        Some(snapshot) => snapshot,
+        None => {
+            hub.pull(&wanted, &mut |done, total| preparing.at("Download the model", done, total))?
+        }
+    };
+    pins(base_dir).set(name, &snapshot.commit)?;
+    Ok(source_of(&snapshot))
+}
+
+/// Asks the hub which commit a model is now, and downloads what is missing. From now on the data directory stays with it.
+///
+/// # Errors
+/// The name is none, or the hub's refusal.
+pub fn pull(name: &str, base_dir: &Path, preparing: &mut Preparing) -> anyhow::Result<Snapshot> {
+    let name = Name::parse(name)?;
+    let hub = Hub::new(Settings::from_process()?);
+    let snapshot =
+        hub.pull(&name, &mut |done, total| preparing.at("Download the model", done, total))?;
+    pins(base_dir).set(&name, &snapshot.commit)?;
+    Ok(snapshot)
+}
+
+fn source_of(snapshot: &Snapshot) -> Source {
+    Source::at(&snapshot.path)
+}
+
+fn pinned(name: &Name, base_dir: &Path) -> Name {
+    pins(base_dir).get(name).map_or_else(|| name.clone(), |commit| name.at(&commit))
+}
+
+/// Beside the folders of bases, where nothing takes it for one.
+fn pins(base_dir: &Path) -> Pins {
+    Pins::new(base_dir.join("sources").join(PINS))
+}
+
+/// The model of a packed base.
+///
+/// # Errors
+/// Its tokenizer or its template is broken, or it cannot answer a plain question; the words name the
+/// model's own folder.
+pub fn open_packed(config: &Config, pack: &Pack) -> anyhow::Result<Arc<Model>> {
+    let name = &config.model.source;
+    let model = Model::of(pack, config.model.cores()).with_context(|| unusable(name))?;
+    model.try_out().with_context(|| unusable(name))?;
+    Ok(Arc::new(model))
+}
+
+fn unusable(name: &str) -> String {
+    format!("the model `{name}` cannot be used")
+}
