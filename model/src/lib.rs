@@ -7,11 +7,13 @@
 
 mod architecture;
 mod cache;
+pub mod calls;
 pub mod detokenize;
 mod draw;
 mod error;
 mod format;
 mod gguf;
+pub mod grammar;
 mod kernels;
 mod layer;
 mod linear;
@@ -36,6 +38,7 @@ pub use cache::KvCache;
 pub use detokenize::Detokenizer;
 pub use error::Error;
 pub use format::WeightFormat;
+pub use grammar::{Grammar, JsonSchema};
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
 pub use pack::{Pack, prepare};
@@ -43,5 +46,5 @@ pub use rope::RopeScaling;
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Talk, ToolFormat};
 pub use tokenizer::{Effort, Tokenizer};
