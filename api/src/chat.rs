@@ -2,12 +2,16 @@
 
 pub mod request;
 pub mod response;
+pub mod tool;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use request::{Accepted, ChatRequest, StreamOptions};
-pub use response::{AnswerMessage, ChatResponse, Choice, Chunk, ChunkChoice, Delta, Usage};
+pub use response::{
+    AnswerMessage, CallDelta, ChatResponse, Choice, Chunk, ChunkChoice, Delta, FunctionDelta, Usage,
+};
+pub use tool::{Function, FunctionCall, Tool, ToolCall, ToolChoice, ToolKind, ToolOptions};
 
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -20,6 +24,8 @@ pub enum Role {
     User,
     /// The model.
     Assistant,
+    /// What a function answered that the model asked to be called.
+    Tool,
 }
 
 impl Role {
@@ -30,28 +36,82 @@ impl Role {
             Self::System => "system",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
         }
     }
 }
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(try_from = "RawMessage")]
 pub struct Message {
     /// Who speaks.
     pub role: Role,
-    /// The text. On the wire also an array of `{"type":"text","text":…}` parts, which are joined.
-    #[serde(deserialize_with = "text_or_parts")]
-    #[schema(value_type = ContentForms)]
+    /// The text. On the wire also an array of `{"type":"text","text":…}` parts, which are joined, and beside
+    /// `tool_calls` null or nothing.
+    #[schema(value_type = ContentForms, required = false)]
     pub content: String,
     /// The speaker's name, if several share a role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Only of an assistant's turn: the calls that it asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<ToolCall>>)]
+    pub tool_calls: Vec<ToolCall>,
+    /// Only of a tool's turn, which needs it: the call that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
 }
 
 impl Message {
-    /// A turn without a name.
+    /// A turn with nothing but a text.
     pub fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), name: None }
+        let content = content.into();
+        Self { role, content, name: None, tool_calls: Vec::new(), tool_call_id: None }
+    }
+
+    /// What it says, its calls included, to be compared with other turns.
+    #[must_use]
+    pub fn said(&self) -> std::borrow::Cow<'_, str> {
+        tool::with_calls(&self.content, &self.tool_calls)
+    }
+
+    /// All that is said in it.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let calls = self.tool_calls.iter_mut().map(|call| &mut call.function.arguments);
+        std::iter::once(&mut self.content).chain(&mut self.name).chain(calls)
+    }
+}
+
+/// A turn as data sets have it.
+#[derive(Deserialize)]
+struct RawMessage {
+    role: Role,
+    #[serde(default, deserialize_with = "text_or_parts")]
+    content: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    tool_calls: Option<Vec<ToolCall>>,
+    #[serde(default)]
+    tool_call_id: Option<String>,
+}
+
+impl TryFrom<RawMessage> for Message {
+    type Error = String;
+
+    fn try_from(raw: RawMessage) -> Result<Self, String> {
+        let RawMessage { role, content, name, tool_calls, tool_call_id } = raw;
+        let tool_calls = tool_calls.unwrap_or_default();
+        if role != Role::Assistant && !tool_calls.is_empty() {
+            return Err("tool_calls belong to an assistant's turn".to_owned());
+        }
+        let content = match content {
+            Some(content) => content,
+            None if tool_calls.is_empty() => return Err("missing field `content`".to_owned()),
+            None => String::new(),
+        };
+        Ok(Self { role, content, name, tool_calls, tool_call_id })
     }
 }
 
@@ -63,6 +123,8 @@ pub enum ContentForms {
     Text(String),
     /// Parts of one, which are joined.
     Parts(Vec<TextPart>),
+    /// None, beside `tool_calls`.
+    None(()),
 }
 
 /// A part of a text.
@@ -83,18 +145,41 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens`, or the context is full.
     Length,
+    /// The model asks for tools to be called.
+    ToolCalls,
     /// The client left.
     Cancelled,
     /// The engine failed.
     Error,
 }
 
-fn text_or_parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+impl FinishReason {
+    /// Why an answer with calls, or without, ended: one that is whole and asks for calls ended for them.
+    #[must_use]
+    pub const fn with_calls(self, calls: bool) -> Self {
+        match self {
+            Self::Stop if calls => Self::ToolCalls,
+            other => other,
+        }
+    }
+
+    /// Whether the answer is whole.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::Stop | Self::ToolCalls)
+    }
+}
+
+fn text_or_parts<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Content {
         Text(String),
         Parts(Vec<Part>),
+        None(()),
     }
     #[derive(Deserialize)]
     struct Part {
@@ -103,7 +188,8 @@ fn text_or_parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<St
         text: Option<String>,
     }
     match Content::deserialize(deserializer) {
-        Ok(Content::Text(text)) => Ok(text),
+        Ok(Content::Text(text)) => Ok(Some(text)),
+        Ok(Content::None(())) => Ok(None),
         Ok(Content::Parts(parts)) => {
             let mut joined = String::new();
             for part in parts {
@@ -116,7 +202,7 @@ fn text_or_parts<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<St
                     }
                 }
             }
-            Ok(joined)
+            Ok(Some(joined))
         }
         Err(_) => {
             Err(serde::de::Error::custom("content must be a string or an array of text parts"))
@@ -135,6 +221,24 @@ mod tests {
         )
         .unwrap();
         assert_eq!(message.content, "ab");
+    }
+
+    #[test]
+    fn a_call_needs_no_content() {
+        let call = r#"{"role":"assistant","content":null,"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}"#;
+        let message: Message = serde_json::from_str(call).unwrap();
+        assert_eq!((message.content.as_str(), message.tool_calls.len()), ("", 1));
+        let back: Message =
+            serde_json::from_str(&serde_json::to_string(&message).unwrap()).unwrap();
+        assert_eq!(back, message);
+        for (wrong, words) in [
+            (r#"{"role":"assistant","content":null}"#, "content"),
+            (r#"{"role":"user"}"#, "content"),
+            (&call.replace("assistant", "user"), "assistant's turn"),
+        ] {
+            let error = serde_json::from_str::<Message>(wrong).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

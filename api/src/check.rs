@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::chat::Message;
+use crate::chat::{Message, Tool};
 
 /// Why [`Check::Judge`] is refused.
 pub const NO_JUDGE: &str =
@@ -85,6 +85,10 @@ pub struct SuiteRow {
     pub split: String,
     /// The conversation up to the answer.
     pub messages: Vec<Message>,
+    /// What the model is told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<Tool>>)]
+    pub tools: Vec<Tool>,
     /// An answer that passes.
     #[serde(default)]
     pub reference: String,

@@ -6,17 +6,19 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::chat::request::{
     Accepted, StreamOptions, check_answers, check_stream_options, count, metadata, model,
-    stream_options, top_logprobs, user,
+    stream_options, top_logprobs, truncate, user,
 };
 use crate::chat::{FinishReason, Usage};
 use crate::error::Invalid;
 use crate::fields::{Fields, token_ids};
+use crate::foreign::refuse_in_completion;
 use crate::sampling::{Limits, SamplingOptions};
+use crate::structured::Form;
 
 /// One prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -54,9 +56,12 @@ pub struct CompletionRequest {
     /// How tokens are drawn.
     #[serde(flatten)]
     pub sampling: SamplingOptions,
-    /// How many answers per prompt; default 1, at most 8.
+    /// What the answer must look like, as vLLM has it here too.
+    #[serde(flatten)]
+    pub form: Form,
+    /// How many answers per prompt; default 1, at most 128.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 8)]
+    #[schema(minimum = 1, maximum = 128)]
     pub n: Option<u32>,
     /// At most so many tokens; default 16. 0 is of use with `echo`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +93,10 @@ pub struct CompletionRequest {
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_token_ids: Option<bool>,
+    /// As for chat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -1)]
+    pub truncate_prompt_tokens: Option<i64>,
 }
 
 impl CompletionRequest {
@@ -105,6 +114,7 @@ impl CompletionRequest {
             model: model(&mut fields)?,
             prompt: prompts(&mut fields)?,
             sampling: SamplingOptions::take(&mut fields)?,
+            form: Form::take(&mut fields, &mut ignored)?,
             n: count(&mut fields, "n", 1)?,
             max_tokens: count(&mut fields, "max_tokens", 0)?,
             logprobs: top_logprobs(&mut fields, "logprobs")?,
@@ -115,10 +125,9 @@ impl CompletionRequest {
             store: fields.take("store")?,
             metadata: metadata(&mut fields)?.unwrap_or_default(),
             return_token_ids: fields.take("return_token_ids")?,
+            truncate_prompt_tokens: truncate(&mut fields)?,
         };
-        fields.unsupported("suffix", &[json!("")])?;
-        fields.unsupported("best_of", &[json!(request.n.unwrap_or(1))])?;
-        fields.unsupported("response_format", &[json!({"type": "text"})])?;
+        refuse_in_completion(&mut fields, request.n.unwrap_or(1))?;
         ignored.extend(fields.unknown());
         Ok(Accepted { request, ignored })
     }
@@ -247,6 +256,8 @@ pub struct LegacyLogProbs {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LIMITS: Limits = Limits::of_model(100, 64);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::chat::{FinishReason, Message};
+use crate::chat::{FinishReason, Message, Tool, ToolCall};
 use crate::{AdapterId, InteractionId, UnixMillis};
 
 /// Which endpoint produced the answer.
@@ -52,6 +52,15 @@ pub struct SamplingParams {
     /// The answer ends before the first of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
+    /// The answer ends after the first of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop_token_ids: Vec<u32>,
+    /// No other tokens are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_token_ids: Option<Vec<u32>>,
+    /// Sequences of tokens that are not drawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_words: Vec<Vec<u32>>,
     /// How many alternatives with their log-probabilities are reported per token; `None`: none,
     /// not even the drawn token's.
     pub logprobs: Option<u8>,
@@ -73,6 +82,9 @@ impl Default for SamplingParams {
             min_tokens: 0,
             ignore_eos: false,
             stop: Vec::new(),
+            stop_token_ids: Vec::new(),
+            allowed_token_ids: None,
+            bad_words: Vec::new(),
             logprobs: None,
         }
     }
@@ -83,9 +95,13 @@ impl Default for SamplingParams {
 pub struct Answer {
     /// Its text; `None` when the text is not kept.
     pub text: Option<String>,
+    /// The calls that it asks for; none when the text is not kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
     /// The tokens drawn, the end token included.
     pub tokens: Vec<u32>,
-    /// Natural log-probability of each token, under the model before temperature and masks.
+    /// Natural log-probability of each token, under the model before temperature; where the answer was held to a
+    /// grammar, among the tokens that it allowed.
     pub logprobs: Vec<f32>,
     /// Why it ended.
     pub finish_reason: FinishReason,
@@ -122,6 +138,9 @@ pub struct Interaction {
     /// The conversation as sent; empty when the text is not kept. A completion's prompt is one
     /// user message.
     pub messages: Vec<Message>,
+    /// The tools that the model was told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
     /// How tokens were drawn.
     pub sampling: SamplingParams,
     /// The prompt's token ids; empty when the text is not kept.

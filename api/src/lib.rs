@@ -7,6 +7,7 @@
 //! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
 //! | [`completion`] | `/v1/completions` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
+//! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
 //! | [`interaction`] | what is kept of each answer |
@@ -31,12 +32,14 @@ pub mod error;
 pub mod evaluation;
 pub mod feedback;
 pub mod fields;
+mod foreign;
 pub mod id;
 pub mod interaction;
 pub mod key;
 pub mod model_card;
 pub mod sampling;
 pub mod sealed;
+pub mod structured;
 pub mod time;
 pub mod waiting;
 

@@ -36,7 +36,7 @@ impl Limits {
         Self {
             vocab_size,
             context,
-            answers: 8,
+            answers: 128,
             messages: 2048,
             stops: 4,
             biases: 1024,
@@ -94,7 +94,24 @@ pub struct SamplingOptions {
     /// Go on after an end token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignore_eos: Option<bool>,
+    /// Tokens that end the answer, beside the model's own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<u32>>, max_items = 1024)]
+    pub stop_token_ids: Vec<u32>,
+    /// No other tokens may be drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1)]
+    pub allowed_token_ids: Option<Vec<u32>>,
+    /// Words that the answer must not have.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>, max_items = 256)]
+    pub bad_words: Vec<String>,
 }
+
+/// Entries of `stop_token_ids`.
+const STOP_TOKENS: usize = 1024;
+/// Entries of `bad_words`.
+const BAD_WORDS: usize = 256;
 
 /// The shapes that `stop` may have on the wire; for the API's description.
 #[derive(Debug, ToSchema)]
@@ -128,6 +145,9 @@ impl SamplingOptions {
             stop: stop(fields)?,
             min_tokens: small(fields.whole("min_tokens", 0, i64::from(u32::MAX))?),
             ignore_eos: fields.take("ignore_eos")?,
+            stop_token_ids: ids(fields, "stop_token_ids")?.unwrap_or_default(),
+            allowed_token_ids: ids(fields, "allowed_token_ids")?,
+            bad_words: bad_words(fields)?,
         })
     }
 
@@ -156,10 +176,36 @@ impl SamplingOptions {
             );
             return Err(Invalid::field("logit_bias", message));
         }
+        if self.stop_token_ids.len() > STOP_TOKENS {
+            let count = self.stop_token_ids.len();
+            let message = format!("`stop_token_ids` has {count} entries; at most {STOP_TOKENS}");
+            return Err(Invalid::field("stop_token_ids", message));
+        }
+        if self.bad_words.len() > BAD_WORDS || self.bad_words.iter().any(String::is_empty) {
+            let message =
+                format!("`bad_words` must have at most {BAD_WORDS} entries, none of them empty");
+            return Err(Invalid::field("bad_words", message));
+        }
+        let allowed = self.allowed_token_ids.as_deref();
+        if allowed.is_some_and(<[u32]>::is_empty) {
+            let message = "`allowed_token_ids` is empty; then nothing can be drawn";
+            return Err(Invalid::field("allowed_token_ids", message));
+        }
+        for (name, ids) in [
+            ("stop_token_ids", self.stop_token_ids.as_slice()),
+            ("allowed_token_ids", allowed.unwrap_or_default()),
+        ] {
+            if let Some(token) = ids.iter().find(|token| **token >= limits.vocab_size) {
+                let below = limits.vocab_size;
+                let message =
+                    format!("`{name}` names token {token}; this model's ids are below {below}");
+                return Err(Invalid::field(name, message));
+            }
+        }
         Ok(())
     }
 
-    /// The parameters for the engine. `logprobs`: alternatives per token, if any are wanted.
+    /// The parameters for the engine; `bad_words` is left to who has the tokenizer. `logprobs`: alternatives per token, if any are wanted.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // all were checked to be small
     pub fn resolve(&self, max_tokens: u32, logprobs: Option<u8>) -> SamplingParams {
@@ -178,9 +224,28 @@ impl SamplingOptions {
             min_tokens: self.min_tokens.unwrap_or(0),
             ignore_eos: self.ignore_eos.unwrap_or(false),
             stop: self.stop.clone(),
+            stop_token_ids: self.stop_token_ids.clone(),
+            allowed_token_ids: self.allowed_token_ids.clone(),
+            bad_words: Vec::new(),
             logprobs,
         }
     }
+}
+
+fn ids(fields: &mut Fields, name: &str) -> Result<Option<Vec<u32>>, Invalid> {
+    match fields.has(name) {
+        true => fields.token_ids(name).map(Some),
+        false => {
+            fields.value(name);
+            Ok(None)
+        }
+    }
+}
+
+fn bad_words(fields: &mut Fields) -> Result<Vec<String>, Invalid> {
+    let words = fields.value("bad_words").unwrap_or_else(|| Value::Array(Vec::new()));
+    serde_json::from_value(words)
+        .map_err(|_| Invalid::field("bad_words", "`bad_words` must be an array of strings"))
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, Invalid> {

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use hone_api::chat::tool::{with_calls, written_calls};
 use hone_api::chat::{Message, Role};
 
 use crate::dedup::prompt_key;
@@ -24,9 +25,14 @@ impl BadTurns {
         for row in labelled {
             let Some(correction) = called_bad(row, withheld) else { continue };
             let interaction = &row.interaction;
-            for text in interaction.answers.iter().filter_map(|answer| answer.text.as_deref()) {
-                if correction.as_deref().map(normalised) != Some(normalised(text)) {
-                    let key = (prompt_key(&interaction.messages), normalised(text));
+            let texts = interaction
+                .answers
+                .iter()
+                .filter_map(|answer| Some(with_calls(answer.text.as_deref()?, &answer.tool_calls)));
+            for text in texts {
+                let text = normalised(&text);
+                if correction.as_deref().map(normalised).as_ref() != Some(&text) {
+                    let key = (prompt_key(&interaction.messages), text);
                     let there = turns.entry(key).or_insert_with(|| correction.clone());
                     if there.as_deref().map(normalised) != correction.as_deref().map(normalised) {
                         *there = None;
@@ -51,10 +57,15 @@ impl BadTurns {
         let asked = messages.to_vec();
         let mut bad = Vec::new();
         for at in (0..asked.len()).filter(|at| asked[*at].role == Role::Assistant) {
-            let key = (prompt_key(&asked[..at]), normalised(&asked[at].content));
+            let key = (prompt_key(&asked[..at]), normalised(&asked[at].said()));
             let Some(correction) = self.0.get(&key) else { continue };
-            if let Some(correction) = correction {
-                messages[at].content.clone_from(correction);
+            // What was called has its results behind it: they would stand behind another answer.
+            let is_answered = asked.get(at + 1).is_some_and(|next| next.role == Role::Tool);
+            if let Some(correction) = correction.as_ref().filter(|_| !is_answered) {
+                let (content, calls) =
+                    written_calls(correction).unwrap_or((correction.clone(), Vec::new()));
+                messages[at].content = content;
+                messages[at].tool_calls = calls;
             }
             bad.push(at);
         }

@@ -24,7 +24,7 @@ pub fn prompt_key(prompt: &[Message]) -> String {
     for message in prompt {
         hasher.update(message.role.as_str().as_bytes());
         hasher.update(b"\n");
-        for word in message.content.split_whitespace() {
+        for word in message.said().split_whitespace() {
             hasher.update(word.to_lowercase().as_bytes());
             hasher.update(b" ");
         }
@@ -46,12 +46,13 @@ pub(crate) struct Fingerprint {
 impl Fingerprint {
     pub(crate) fn of(prompt: &[Message]) -> Self {
         let (last, before) = match prompt.split_last() {
-            Some((last, before)) => (last.content.as_str(), before),
-            None => ("", prompt),
+            Some((last, before)) => (last.said(), before),
+            None => ("".into(), prompt),
         };
+        let last = last.as_ref();
         let question = words(last);
         let context: Vec<String> =
-            before.iter().flat_map(|message| words(&message.content)).collect();
+            before.iter().flat_map(|message| words(&message.said())).collect();
         let numbers = context.iter().chain(&question);
         let numbers = numbers.filter(|word| word.starts_with(char::is_numeric)).cloned().collect();
         let mut question = shingles(&question);

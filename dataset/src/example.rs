@@ -1,7 +1,7 @@
 //! One line of `rows.jsonl`: what the trainer learns from and the evaluation asks.
 
 use hone_api::InteractionId;
-use hone_api::chat::Message;
+use hone_api::chat::{Message, Tool};
 use hone_api::check::Check;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct Example {
     pub family: String,
     /// The conversation. The last turn is the assistant's: the answer to learn, and the reference.
     pub messages: Vec<Message>,
+    /// What the model was told of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
     /// The answer that was served and corrected, where one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
@@ -61,7 +64,13 @@ impl Example {
         self.messages.split_last().map_or(&[], |(_, prompt)| prompt)
     }
 
-    /// The answer to learn.
+    /// Whether tools come in, in the answer or before.
+    #[must_use]
+    pub fn has_tools(&self) -> bool {
+        !self.tools.is_empty() || self.messages.iter().any(|turn| !turn.tool_calls.is_empty())
+    }
+
+    /// The text of the answer to learn.
     #[must_use]
     pub fn reference(&self) -> &str {
         self.messages.last().map_or("", |answer| &answer.content)
@@ -72,7 +81,8 @@ impl Example {
     pub fn lesson(&self) -> String {
         let mut hasher = blake3::Hasher::new_derive_key("hone dataset 2026 lesson");
         hasher.update(self.key.as_bytes());
-        hasher.update(normalised(self.reference()).as_bytes());
+        let said = self.messages.last().map(Message::said).unwrap_or_default();
+        hasher.update(normalised(&said).as_bytes());
         hasher.finalize().to_hex().to_string()
     }
 }

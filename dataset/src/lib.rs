@@ -62,6 +62,7 @@ use dedup::{Fingerprint, Prompt};
 use fold::{Member, Plan};
 use form::is_about_form;
 use hone_api::chat::{Message, Role};
+use hone_api::check::Check;
 use redact::Entity;
 use rehearse::Choice;
 use select::{Row, normalised};
@@ -178,6 +179,8 @@ pub fn waiting(policy: &Policy, labelled: &[Labelled], known: &dyn Known) -> Res
 /// A row with what the steps add to it.
 struct Draft {
     row: Row,
+    /// The answer, its calls included.
+    said: String,
     /// Of the prompt as it was asked, before redaction: the ledger must know it under any policy.
     key: String,
     /// Of the prompt as it would train.
@@ -197,11 +200,9 @@ impl Draft {
         let key = prompt_key(&row.prompt);
         let bad_turns = bad.mend(&mut row.prompt);
         if policy.redact {
-            let texts = row
-                .prompt
-                .iter_mut()
-                .flat_map(|message| std::iter::once(&mut message.content).chain(&mut message.name));
-            let answers = std::iter::once(&mut row.answer).chain(&mut row.rejected);
+            let texts = row.prompt.iter_mut().flat_map(Message::texts);
+            let calls = row.calls.iter_mut().map(|call| &mut call.function.arguments);
+            let answers = std::iter::once(&mut row.answer).chain(calls).chain(&mut row.rejected);
             for text in texts.chain(answers).chain([&mut row.family]) {
                 let clean = redact::redact(text);
                 for (entity, count) in clean.counts {
@@ -213,14 +214,18 @@ impl Draft {
         }
         let same = prompt_key(&row.prompt);
         let fingerprint = Fingerprint::of(&row.prompt);
-        Self { row, key, fingerprint, same, bad_turns, out: None }
+        let said = row.said().into_owned();
+        Self { row, said, key, fingerprint, same, bad_turns, out: None }
     }
 
     fn example(self, cluster: usize, learned: &BTreeSet<String>) -> Example {
-        let Row { id, kind, family, mut prompt, answer, rejected, check, source, of_base, .. } =
-            self.row;
-        let check = check.unwrap_or_else(|| check_for(&answer));
-        prompt.push(Message::new(Role::Assistant, answer));
+        let Row { id, kind, family, mut prompt, answer, calls, tools, .. } = self.row;
+        let Row { rejected, check, source, of_base, .. } = self.row;
+        let check = check.unwrap_or_else(|| match calls.first() {
+            Some(call) => Check::Contains(call.function.name.clone()),
+            None => check_for(&answer),
+        });
+        prompt.push(Message { tool_calls: calls, ..Message::new(Role::Assistant, answer) });
         let mut example = Example {
             id,
             kind,
@@ -231,6 +236,7 @@ impl Draft {
             of_base,
             family,
             messages: prompt,
+            tools,
             rejected,
             bad_turns: self.bad_turns,
             check,
@@ -262,7 +268,7 @@ fn groups(policy: &Policy, drafts: &[Draft], which: &[usize]) -> dedup::Groups {
     let prompts: Vec<Prompt<'_>> = which
         .iter()
         .map(|&it| &drafts[it])
-        .map(|draft| Prompt { fingerprint: &draft.fingerprint, answer: &draft.row.answer })
+        .map(|draft| Prompt { fingerprint: &draft.fingerprint, answer: &draft.said })
         .collect();
     dedup::group(&prompts, policy.near_duplicate, policy.cluster_similarity)
 }
@@ -279,7 +285,7 @@ fn mark_near_copies(policy: &Policy, drafts: &mut [Draft]) {
 
 /// What is said once against the base and a control waits until it is said again.
 fn hold_what_contradicts_the_base(drafts: &mut [Draft], known: &dyn Known, ledger: &mut Ledger) {
-    let say = |draft: &Draft| (draft.same.clone(), normalised(&draft.row.answer));
+    let say = |draft: &Draft| (draft.same.clone(), normalised(&draft.said));
     let mut said: HashMap<(String, String), usize> = HashMap::new();
     for draft in drafts.iter().filter(|draft| draft.row.kind == Kind::Supervised) {
         *said.entry(say(draft)).or_default() += draft.row.times_said;
@@ -311,7 +317,7 @@ fn rule(
                 confirmed_by: &drafts[at].row.confirmed_by,
                 prompt: &drafts[at].same,
                 cluster: clusters[at],
-                answer: normalised(&drafts[at].row.answer),
+                answer: normalised(&drafts[at].said),
                 said_at: drafts[at].row.said_at,
             })
             .collect();
@@ -349,7 +355,10 @@ fn mark_copies(drafts: &mut [Draft]) {
 
 /// Puts the corrections that are new to the serving adapter into folds.
 fn into_folds(policy: &Policy, examples: &mut [Example]) {
-    let is_new = |example: &Example| example.kind == Kind::Supervised && !example.older;
+    // What is compared is text: calls, and what is said where they could have been, train and judge nothing.
+    let is_new = |example: &Example| {
+        example.kind == Kind::Supervised && !example.older && !example.has_tools()
+    };
     let new: Vec<usize> = (0..examples.len()).filter(|at| is_new(&examples[*at])).collect();
     let members: Vec<Member<'_>> = new
         .iter()

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use hone_api::chat::{Message, Role};
+use hone_api::chat::{Message, Role, Tool, ToolCall};
 use serde::Serialize;
 
 use crate::example::{Example, Kind};
@@ -56,6 +56,8 @@ pub struct TrainRow<'a> {
     #[serde(skip_serializing_if = "is_once")]
     showings: usize,
     messages: Vec<TrainTurn<'a>>,
+    #[serde(skip_serializing_if = "<[Tool]>::is_empty")]
+    tools: &'a [Tool],
     /// Its question as others would put it, shown in turn after its own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     wordings: Vec<String>,
@@ -74,6 +76,10 @@ struct TrainTurn<'a> {
     content: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[ToolCall]>::is_empty")]
+    tool_calls: &'a [ToolCall],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
     /// 0 for what was called bad.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u8>,
@@ -143,6 +149,7 @@ impl Snapshot {
                 split: "train",
                 showings: 1,
                 messages: shown.next().unwrap_or_default(),
+                tools: &[],
                 wordings: Vec::new(),
                 alternates: shown.collect(),
             }
@@ -182,6 +189,7 @@ fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
         split: "train",
         showings: 1,
         messages: turns(&example.messages, &example.bad_turns),
+        tools: &example.tools,
         wordings: Vec::new(),
         alternates: Vec::new(),
     }
@@ -192,6 +200,8 @@ fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
         role: message.role,
         content: &message.content,
         name: message.name.as_deref(),
+        tool_calls: &message.tool_calls,
+        tool_call_id: message.tool_call_id.as_deref(),
         weight: bad.contains(&at).then_some(0),
     };
     messages.iter().enumerate().map(turn).collect()
@@ -243,6 +253,7 @@ mod tests {
             source: None,
             of_base: true,
             family: "feedback".to_owned(),
+            tools: Vec::new(),
             messages: vec![
                 turn(Role::System, "Be kind."),
                 turn(Role::User, "How are you?"),

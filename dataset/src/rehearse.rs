@@ -96,10 +96,8 @@ pub(crate) fn choose(
             let mut messages = interaction.messages.clone();
             let bad_turns = bad.mend(&mut messages);
             if redact {
-                for message in &mut messages {
-                    for text in std::iter::once(&mut message.content).chain(&mut message.name) {
-                        *text = crate::redact::redact(text).text;
-                    }
+                for text in messages.iter_mut().flat_map(Message::texts) {
+                    *text = crate::redact::redact(text).text;
                 }
             }
             Rehearsal { id: Some(interaction.id), messages, bad_turns }

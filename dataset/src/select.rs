@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hone_api::InteractionId;
-use hone_api::chat::{FinishReason, Message};
+use hone_api::chat::tool::{with_calls, written_calls};
+use hone_api::chat::{Message, Tool, ToolCall};
 use hone_api::check::Check;
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::Interaction;
@@ -75,6 +76,10 @@ pub(crate) struct Row {
     pub(crate) family: String,
     pub(crate) prompt: Vec<Message>,
     pub(crate) answer: String,
+    /// The calls that the answer asks for.
+    pub(crate) calls: Vec<ToolCall>,
+    /// What the model was told of.
+    pub(crate) tools: Vec<Tool>,
     /// What was served in the place of a correction.
     pub(crate) rejected: Option<String>,
     pub(crate) check: Option<Check>,
@@ -88,6 +93,13 @@ pub(crate) struct Row {
     pub(crate) of_base: bool,
     /// How often the correction was given, by whomever.
     pub(crate) times_said: usize,
+}
+
+impl Row {
+    /// The answer, its calls included, to be compared with others.
+    pub(crate) fn said(&self) -> std::borrow::Cow<'_, str> {
+        with_calls(&self.answer, &self.calls)
+    }
 }
 
 /// What selection leaves.
@@ -147,13 +159,21 @@ fn judge(labelled: &Labelled) -> Result<Row, Not> {
     };
     let rejected = served(interaction).ok().filter(|_| kind == Kind::Supervised);
     let times_said = times_said(&feedback, &answer);
+    let (answer, calls) = match kind {
+        Kind::Supervised => written_calls(&answer).unwrap_or((answer, Vec::new())),
+        Kind::Replay | Kind::Rehearsal => {
+            (answer, interaction.answers.first().map_or_else(Vec::new, |it| it.tool_calls.clone()))
+        }
+    };
     Ok(Row {
         id: interaction.id,
         kind,
         family: family(interaction, &feedback, kind),
         prompt: interaction.messages.clone(),
         answer,
-        rejected: rejected.map(str::to_owned),
+        calls,
+        tools: interaction.tools.clone(),
+        rejected: rejected.map(|answer| with_calls(answer.text, answer.calls).into_owned()),
         check,
         source,
         confirmed_by,
@@ -316,7 +336,7 @@ impl<'a> Opinions<'a> {
                 Err(Not::Dropped(Reason::OthersLike))
             }
             _ => match served(interaction) {
-                Ok(text) => Ok(Settled {
+                Ok(Served { text, .. }) => Ok(Settled {
                     kind: Kind::Replay,
                     answer: text.to_owned(),
                     source: asker.map(str::to_owned),
@@ -358,14 +378,21 @@ pub(crate) fn normalised(text: &str) -> String {
     text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 
+/// An answer as it was served.
+pub(crate) struct Served<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) calls: &'a [ToolCall],
+}
+
 /// The answer as it was served, if it is whole and the only one.
-pub(crate) fn served(interaction: &Interaction) -> Result<&str, Reason> {
+pub(crate) fn served(interaction: &Interaction) -> Result<Served<'_>, Reason> {
     let [answer] = interaction.answers.as_slice() else {
         return Err(Reason::SeveralAnswers);
     };
+    let calls = answer.tool_calls.as_slice();
     match &answer.text {
-        _ if answer.finish_reason != FinishReason::Stop => Err(Reason::CutOff),
-        Some(text) if !text.trim().is_empty() => Ok(text),
+        _ if !answer.finish_reason.is_whole() => Err(Reason::CutOff),
+        Some(text) if !text.trim().is_empty() || !calls.is_empty() => Ok(Served { text, calls }),
         _ => Err(Reason::NoText),
     }
 }

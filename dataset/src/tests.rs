@@ -32,10 +32,12 @@ fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
         base_digest: "b".to_owned(),
         template_digest: "t".to_owned(),
         messages,
+        tools: Vec::new(),
         sampling: SamplingParams::default(),
         prompt_tokens: vec![1],
         answers: vec![Answer {
             text: Some(answer.to_owned()),
+            tool_calls: Vec::new(),
             tokens: vec![2],
             logprobs: vec![-0.5],
             finish_reason: FinishReason::Stop,

@@ -134,10 +134,11 @@ impl Engine {
 }
 
 impl Generate for Engine {
-    fn submit(&self, request: Request) -> Result<Generation, Error> {
+    fn submit(&self, mut request: Request) -> Result<Generation, Error> {
         let (max_new, kv_bytes) = self.limits(&request)?;
         let slot = self.shared.slots.pin(request.target)?;
-        let sampler = Sampler::new(&request.sampling, random_seed(), &request.prompt)?;
+        let sampler = Sampler::new(&request.sampling, random_seed(), &request.prompt)?
+            .with_grammar(request.grammar.take());
         let (priority, party) = (request.priority, request.party);
         let cancelled = Arc::new(AtomicBool::new(false));
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hone_api::chat::FinishReason;
 use hone_api::interaction::{SamplingParams, Timings};
 use hone_api::{AdapterId, InteractionId};
+use hone_model::Grammar;
 
 /// Which weights answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +52,10 @@ pub struct Request {
     /// Whether the log-probabilities of the prompt's tokens are wanted. Costs a row of logits per
     /// prompt token.
     pub echo_logprobs: bool,
+    /// What the answer must follow, at its beginning; `None` leaves the model free.
+    pub grammar: Option<Grammar>,
+    /// Special tokens whose text is part of the answer's text.
+    pub shown: Vec<u32>,
     /// Who goes first.
     pub priority: Priority,
     /// Who asks; says nothing in the background.

@@ -183,9 +183,14 @@ impl Sequence {
         }
         let eos = &model.config().eos_token_ids;
         let sampling = &self.submitted.request.sampling;
-        let too_early = self.drawn < sampling.min_tokens as usize;
-        let forbidden = if too_early && !sampling.ignore_eos { eos.as_slice() } else { &[] };
-        let sampled = self.submitted.sampler.sample(rows.get(last), forbidden)?;
+        let mut forbidden = Vec::new();
+        if self.drawn < sampling.min_tokens as usize {
+            if !sampling.ignore_eos {
+                forbidden.extend_from_slice(eos);
+            }
+            forbidden.extend_from_slice(&sampling.stop_token_ids);
+        }
+        let sampled = self.submitted.sampler.sample(rows.get(last), &forbidden)?;
         self.take(model, sampled);
         Ok(1)
     }
@@ -212,12 +217,19 @@ impl Sequence {
         self.last = token;
         self.drawn += 1;
         let sampling = &self.submitted.request.sampling;
-        let is_end = !sampling.ignore_eos && model.config().eos_token_ids.contains(&token);
+        // After an end token a grammar has nothing more to say.
+        let ends = !sampling.ignore_eos || self.submitted.sampler.has_grammar();
+        let is_eos = ends && model.config().eos_token_ids.contains(&token);
+        // As with vLLM, a token that the client chose for the end is part of the text.
+        let is_end = is_eos || sampling.stop_token_ids.contains(&token);
         let stops_count = self.drawn >= sampling.min_tokens as usize;
         let full = self.drawn >= self.submitted.max_new;
 
         let mut text = String::new();
-        if !is_end {
+        if self.submitted.request.shown.contains(&token) {
+            text = self.detokenizer.finish();
+            text += &String::from_utf8_lossy(model.tokenizer().token_bytes(token));
+        } else if !is_eos {
             text = self.detokenizer.push(model.tokenizer(), token);
         }
         if is_end || full {

@@ -55,6 +55,8 @@ fn request(prompt: &str, max_tokens: u32) -> Request {
         },
         target: Target::Base,
         echo_logprobs: false,
+        grammar: None,
+        shown: Vec::new(),
         priority: Priority::Interactive,
         party: Party::default(),
     }
@@ -599,6 +601,8 @@ fn the_starter_answers_questions() {
             },
             target,
             echo_logprobs: false,
+            grammar: None,
+            shown: Vec::new(),
             priority: Priority::Interactive,
             party: Party::default(),
         };

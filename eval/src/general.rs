@@ -40,6 +40,7 @@ pub fn suite() -> Result<Suite> {
             what: error.to_string(),
         })?;
         Ok(SuiteRow {
+            tools: Vec::new(),
             family: row.family,
             split: String::new(),
             messages: row.messages,

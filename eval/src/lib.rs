@@ -22,7 +22,6 @@ pub mod power;
 mod preference;
 pub mod report;
 pub mod run;
-mod schema;
 pub mod score;
 pub mod shares;
 pub mod signed_rank;

@@ -87,6 +87,8 @@ async fn weigh(
         sampling: SamplingParams { temperature: 0.0, max_tokens: 0, ..SamplingParams::default() },
         target,
         echo_logprobs: true,
+        grammar: None,
+        shown: Vec::new(),
         priority: hone_engine::Priority::Background,
         party: hone_engine::Party::default(),
     };

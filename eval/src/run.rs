@@ -10,8 +10,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
+use hone_api::check::SuiteRow;
 use hone_api::interaction::SamplingParams;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
+use hone_model::Talk;
 
 use crate::answers::Answer;
 use crate::preference::pass_preferred;
@@ -156,8 +158,9 @@ impl Asking<'_> {
 
     async fn ask(&self, suite: &Suite, row: usize) -> Result<Answer> {
         let model = self.engine.model();
-        let messages = &suite.rows[row].messages;
-        let prompt = model.template().encode_chat(model.tokenizer(), messages, true);
+        let SuiteRow { messages, tools, .. } = &suite.rows[row];
+        let talk = Talk { messages, tools };
+        let prompt = model.template().encode_chat(model.tokenizer(), talk, true);
         let wrong = |what: String| Error::Prompt { suite: suite.name.clone(), row: row + 1, what };
         let prompt = prompt.map_err(|error| wrong(error.to_string()))?;
         let request = Request {
@@ -171,6 +174,8 @@ impl Asking<'_> {
             },
             target: self.target,
             echo_logprobs: false,
+            grammar: None,
+            shown: Vec::new(),
             priority: Priority::Background,
             party: Party::default(),
         };
@@ -216,7 +221,7 @@ async fn collect(mut generation: Generation) -> Result<Answer> {
             Event::Token { text, .. } => whole.push_str(&text),
             Event::Finished { reason, completion_tokens, .. } => {
                 let stopped = match reason {
-                    FinishReason::Stop => true,
+                    FinishReason::Stop | FinishReason::ToolCalls => true,
                     FinishReason::Length => false,
                     FinishReason::Cancelled | FinishReason::Error => {
                         return Err(Error::Engine("an answer was broken off".to_owned()));

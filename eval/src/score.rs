@@ -3,12 +3,13 @@
 //! Prevents two tools from scoring the same text differently: the four checks of the workload files
 //! are those of `model/starter/recipe/checks.py`, tested against it.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use hone_api::check::{Check, NO_JUDGE};
+use jsonschema::{PatternOptions, Validator};
 use regex::Regex;
+use serde_json::Value;
 
-use crate::schema::Schema;
 use crate::similar::Words;
 use crate::{Error, Result};
 
@@ -36,15 +37,15 @@ enum Kind {
     Contains(String),
     Regex(Regex),
     Choice(Vec<String>),
-    Schema(Schema),
+    Schema(Arc<Validator>),
 }
 
 impl Scorer {
     /// Prepares a check.
     ///
     /// # Errors
-    /// [`Error::Check`] for a pattern that does not compile, a schema with keywords that are not
-    /// supported, an empty choice, and for `judge`.
+    /// [`Error::Check`] for a pattern that does not compile, a schema that is none, an empty
+    /// choice, and for `judge`.
     pub fn new(check: &Check) -> Result<Self> {
         check.validate().map_err(Error::Check)?;
         let kind = match check {
@@ -58,7 +59,7 @@ impl Scorer {
             Check::Choice(options) => {
                 Kind::Choice(options.iter().map(|o| strip(o).to_lowercase()).collect())
             }
-            Check::JsonSchema(schema) => Kind::Schema(Schema::new(schema)?),
+            Check::JsonSchema(schema) => Kind::Schema(Arc::new(validator(schema)?)),
             Check::Judge(_) => return Err(Error::Check(NO_JUDGE.to_owned())),
         };
         Ok(Self(kind))
@@ -78,10 +79,23 @@ impl Scorer {
             Kind::Regex(pattern) => pattern.is_match(text),
             Kind::Choice(options) => last_named(options, text) == Some(0),
             Kind::Schema(schema) => {
-                serde_json::from_str(text).is_ok_and(|value| schema.accepts(&value))
+                serde_json::from_str(text).is_ok_and(|value| schema.is_valid(&value))
             }
         }
     }
+}
+
+/// A schema, ready to be applied; all of it comes with the check, and its patterns take linear time.
+fn validator(schema: &Value) -> Result<Validator> {
+    let bad = |why: &dyn std::fmt::Display| Error::Check(format!("json_schema: {why}"));
+    if !schema.is_object() {
+        return Err(bad(&"a schema must be an object"));
+    }
+    jsonschema::options()
+        .should_validate_formats(true)
+        .with_pattern_options(PatternOptions::regex())
+        .build(schema)
+        .map_err(|error| bad(&error))
 }
 
 /// Python's `str.strip()`.
@@ -169,6 +183,30 @@ mod tests {
         assert!(passes(&check, " {\"a\": 1} "));
         assert!(!passes(&check, "{}"));
         assert!(!passes(&check, "Here is it: {\"a\": 1}"));
+        let schema = serde_json::json!({
+            "$defs": {"code": {"type": "string", "pattern": "^[A-Z]{2}$"}},
+            "type": "object", "additionalProperties": false,
+            "properties": {"n": {"type": "integer", "minimum": 3}, "code": {"$ref": "#/$defs/code"}},
+        });
+        let check = Check::JsonSchema(schema);
+        assert!(passes(&check, r#"{"n": 3.0, "code": "AB"}"#));
+        for wrong in [r#"{"n": 2}"#, r#"{"code": "ab"}"#, r#"{"more": 1}"#, "3"] {
+            assert!(!passes(&check, wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_is_none_is_an_error() {
+        for schema in [
+            serde_json::json!({"type": "text"}),
+            serde_json::json!({"required": "a"}),
+            serde_json::json!({"pattern": "a(?=b)"}),
+            serde_json::json!({"$ref": "http://example.com/schema"}),
+            serde_json::json!(true),
+        ] {
+            let error = score(&Check::JsonSchema(schema.clone()), "1").unwrap_err().to_string();
+            assert!(error.contains("json_schema: "), "{schema}: {error}");
+        }
     }
 
     proptest! {

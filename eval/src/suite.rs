@@ -211,6 +211,7 @@ impl Suite {
             family: example.family.clone(),
             split: "heldout".to_owned(),
             messages: example.prompt().to_vec(),
+            tools: example.tools.clone(),
             reference: example.reference().to_owned(),
             check: example.check.clone(),
         });
@@ -344,6 +345,7 @@ mod tests {
             rejected: None,
             bad_turns: Vec::new(),
             family: "f".to_owned(),
+            tools: Vec::new(),
             messages: roles.iter().map(|role| Message::new(*role, number.to_string())).collect(),
             check: serde_json::from_str(check).unwrap(),
             key: String::new(),
@@ -352,7 +354,7 @@ mod tests {
         let asked = [Role::User, Role::Assistant];
         let mut examples = vec![
             example(1, fine, &asked),
-            example(2, r#"{"type":"json_schema","value":{"pattern":"^a"}}"#, &asked),
+            example(2, r#"{"type":"json_schema","value":{"type":"text"}}"#, &asked),
             example(3, r#"{"type":"choice","value":[" "]}"#, &asked),
             example(4, fine, &[Role::User, Role::Assistant, Role::Assistant]),
         ];

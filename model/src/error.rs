@@ -85,6 +85,9 @@ pub enum Error {
         /// The model's limit.
         max: usize,
     },
+    /// A grammar, or a schema, that answers cannot be held to.
+    #[error("{0}")]
+    Grammar(String),
     /// A token id outside of the vocabulary.
     #[error("token {token} is outside of the vocabulary of {vocab}")]
     TokenRange {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // the kernels; each block says why it is sound
 
 mod bitsandbytes;
+pub mod calls;
 mod config;
 mod decoder;
 pub mod detokenize;
@@ -14,6 +15,7 @@ mod error;
 mod families;
 mod format;
 mod gguf;
+pub mod grammar;
 mod kernels;
 mod linear;
 mod load;
@@ -39,11 +41,12 @@ pub use decoder::cache::KvCache;
 pub use detokenize::Detokenizer;
 pub use error::Error;
 pub use format::WeightFormat;
+pub use grammar::{Grammar, JsonSchema};
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
 pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Talk, ToolFormat};
 pub use tokenizer::{Effort, Tokenizer};

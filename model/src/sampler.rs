@@ -1,7 +1,8 @@
 //! Logits to a token: penalties, temperature, the usual truncations, log-probabilities.
 //!
 //! The log-probability that is reported and stored is the model's own: under the raw logits,
-//! before bias, penalties and temperature. Nothing here sorts the vocabulary: at 150,000 entries
+//! before bias, penalties and temperature. With a grammar it is that among the tokens which the grammar
+//! allows, as vLLM has it: its mask is on the logits before anything is read from them. Nothing here sorts the vocabulary: at 150,000 entries
 //! that would cost more than a small model's step.
 
 use std::collections::BTreeMap;
@@ -10,9 +11,9 @@ use hone_api::interaction::SamplingParams;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::Error;
 use crate::draw::draw;
 use crate::softmax::{Candidate, argmax, log_sum_exp, top_logits};
+use crate::{Error, Grammar};
 
 /// Below this, drawing is greedy.
 const GREEDY: f32 = 1e-5;
@@ -30,6 +31,10 @@ pub struct Sampler {
     changed: Vec<(u32, f32)>,
     /// Working memory of draws from very flat distributions.
     candidates: Vec<Candidate>,
+    /// What the tokens must follow.
+    grammar: Option<Box<Grammar>>,
+    /// What was drawn, where words are forbidden.
+    drawn: Vec<u32>,
 }
 
 /// A drawn token.
@@ -61,16 +66,40 @@ impl Sampler {
             seen,
             changed: Vec::new(),
             candidates: Vec::new(),
+            grammar: None,
+            drawn: Vec::new(),
         })
+    }
+
+    /// Holds the tokens to a grammar, from the first on.
+    #[must_use]
+    pub fn with_grammar(mut self, grammar: Option<Grammar>) -> Self {
+        self.grammar = grammar.map(Box::new);
+        self
+    }
+
+    /// Whether tokens are held to a grammar.
+    #[must_use]
+    pub fn has_grammar(&self) -> bool {
+        self.grammar.is_some()
     }
 
     /// Draws the next token. `forbidden` tokens are never drawn (end tokens before `min_tokens`).
     /// `logits`: one raw value per entry of the vocabulary; they are changed while drawing and
-    /// back to what they were on return.
+    /// back to what they were on return, but for those that a grammar forbids.
     ///
     /// # Errors
-    /// [`Error::Sampling`] if the logits are not finite: the model or the adapter is broken.
+    /// [`Error::Sampling`] if the logits are not finite: the model or the adapter is broken. [`Error::Grammar`] if the
+    /// grammar cannot go on.
     pub fn sample(&mut self, logits: &mut [f32], forbidden: &[u32]) -> Result<Sampled, Error> {
+        let mut forbidden = forbidden;
+        if let Some(grammar) = &mut self.grammar {
+            grammar.mask(logits)?;
+            // A complete answer can only end.
+            if grammar.is_complete() {
+                forbidden = &[];
+            }
+        }
         let normaliser = log_sum_exp(logits);
         if !normaliser.is_finite() {
             return Err(Error::Sampling(
@@ -80,11 +109,17 @@ impl Sampler {
         }
         let top = top_logits(logits, usize::from(self.params.logprobs.unwrap_or(0)))
             .into_iter()
+            .filter(|c| c.logit > f32::NEG_INFINITY)
             .map(|c| (c.token, c.logit - normaliser))
             .collect();
         let uniform = (self.rng.next_u64() >> 11) as f64 * (-53f64).exp2();
 
+        let whole = self.params.allowed_token_ids.is_some().then(|| logits.to_vec());
+        self.keep_allowed(logits);
         self.adjust(logits, forbidden);
+        if whole.is_some() && logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+            return Err(Error::Sampling("no token is allowed here; allow more".to_owned()));
+        }
         let token = if self.params.temperature < GREEDY {
             argmax(logits)
         } else {
@@ -92,6 +127,15 @@ impl Sampler {
         };
         for &(token, raw) in self.changed.iter().rev() {
             logits[token as usize] = raw;
+        }
+        if let Some(whole) = whole {
+            logits.copy_from_slice(&whole);
+        }
+        if !self.params.bad_words.is_empty() {
+            self.drawn.push(token);
+        }
+        if let Some(grammar) = &mut self.grammar {
+            grammar.accept(token)?;
         }
         if let Some(count) = self.seen.get_mut(&token) {
             *count += 1;
@@ -104,6 +148,18 @@ impl Sampler {
     fn needs_history(&self) -> bool {
         let p = &self.params;
         p.presence_penalty != 0.0 || p.frequency_penalty != 0.0 || p.repetition_penalty != 1.0
+    }
+
+    fn keep_allowed(&self, logits: &mut [f32]) {
+        let Some(allowed) = &self.params.allowed_token_ids else { return };
+        let kept: Vec<(u32, f32)> = allowed
+            .iter()
+            .filter_map(|token| Some((*token, *logits.get(*token as usize)?)))
+            .collect();
+        logits.fill(f32::NEG_INFINITY);
+        for (token, logit) in kept {
+            logits[token as usize] = logit;
+        }
     }
 
     /// Bias, penalties and bans, in place; remembers what was there.
@@ -127,7 +183,12 @@ impl Sampler {
                 *logit -= p.presence_penalty + p.frequency_penalty * count as f32;
             }
         }
-        for &token in forbidden {
+        let ends_word = |word: &&Vec<u32>| match word.split_last() {
+            Some((_, before)) => self.drawn.ends_with(before),
+            None => false,
+        };
+        let words = p.bad_words.iter().filter(ends_word).filter_map(|word| word.last());
+        for &token in forbidden.iter().chain(words) {
             if let Some(logit) = logits.get_mut(token as usize) {
                 self.changed.push((token, *logit));
                 *logit = f32::NEG_INFINITY;
@@ -263,6 +324,21 @@ mod tests {
             Sampler::new(&greedy(), 0, &[]).unwrap().sample(&mut row, &[0, 2, 99]).unwrap();
         assert_eq!(banned.token, 1);
         assert_eq!(row, logits);
+    }
+
+    #[test]
+    fn only_what_is_allowed_is_drawn() {
+        let logits = [3.0f32, 2.0, 1.0, 0.0];
+        let only = SamplingParams { allowed_token_ids: Some(vec![2, 3, 9]), ..greedy() };
+        let mut row = logits.to_vec();
+        let sampled = Sampler::new(&only, 0, &[]).unwrap().sample(&mut row, &[]).unwrap();
+        assert_eq!((sampled.token, row.as_slice()), (2, logits.as_slice()));
+        assert!((f64::from(sampled.logprob) - softmax(&logits)[2].ln()).abs() < 1e-6);
+        let none = Sampler::new(&only, 0, &[]).unwrap().sample(&mut row, &[2, 3]);
+        assert!(none.is_err(), "nothing is left");
+        // 0 alone never, 1 after 1 not.
+        let words = SamplingParams { bad_words: vec![vec![0], vec![1, 1]], ..greedy() };
+        assert_eq!(draw(&words, &logits, 5), [1, 2, 1, 2, 1]);
     }
 
     #[test]

@@ -6,7 +6,10 @@
 
 mod allowance;
 mod bounded;
+mod capped;
 mod checked;
+mod talk;
+mod tools;
 
 use std::io::{self, Write};
 
@@ -15,14 +18,17 @@ use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
+use self::capped::{Capped, MAX_OUTPUT};
+pub use self::talk::Talk;
+use self::talk::{Ids, by_prompt, native};
+use self::tools::Family;
+pub use self::tools::ToolFormat;
 use crate::{Effort, Error, Tokenizer};
 
 /// Instructions of the template machine for one rendering, the checks among them; about a thousand turns' worth.
 const FUEL: u64 = 10_000_000;
 /// Nested calls of macros and includes.
 const RECURSION: usize = 64;
-/// Bytes of a rendered prompt.
-const MAX_OUTPUT: usize = 16 << 20;
 
 /// What a model without a chat template says to who wants to chat.
 const NO_TEMPLATE: &str = "this model has no chat template, so that it can only continue texts: ask /v1/completions, or serve an \
@@ -31,13 +37,18 @@ const NO_TEMPLATE: &str = "this model has no chat template, so that it can only 
 /// A chat template, compiled; or that the model has none, and cannot chat.
 pub struct ChatTemplate {
     environment: Option<Environment<'static>>,
+    /// The one for conversations with tools, if the model has two.
+    with_tools: Option<Environment<'static>>,
+    family: Family,
+    /// Whether it takes a system's turn.
+    has_system: bool,
     digest: String,
     tokens: serde_json::Map<String, serde_json::Value>,
 }
 
 impl ChatTemplate {
-    /// Reads the content of a `tokenizer_config.json`: `chat_template` (a string, or the one named
-    /// `default` of a list) and the special tokens that templates refer to.
+    /// Reads the content of a `tokenizer_config.json`: `chat_template` (a string, or those named `default` and
+    /// `tool_use` of a list) and the special tokens that templates refer to.
     ///
     /// Without a template all that is rendered is refused.
     ///
@@ -48,12 +59,16 @@ impl ChatTemplate {
             serde_json::from_slice(tokenizer_config).map_err(|error| {
                 Error::Template(format!("tokenizer_config.json does not parse: {error}"))
             })?;
+        let mut with_tools = None;
         let source = match &config["chat_template"] {
             serde_json::Value::String(source) => Some(source.as_str()),
             serde_json::Value::Array(named) => {
-                let default = named.iter().find(|entry| entry["name"] == "default");
-                let source = default.and_then(|entry| entry["template"].as_str());
-                Some(source.ok_or_else(|| {
+                let find = |name: &str| {
+                    let found = named.iter().find(|entry| entry["name"] == name);
+                    found.and_then(|entry| entry["template"].as_str())
+                };
+                with_tools = find("tool_use");
+                Some(find("default").ok_or_else(|| {
                     Error::Template("chat_template is a list without a `default`".to_owned())
                 })?)
             }
@@ -66,20 +81,37 @@ impl ChatTemplate {
                 tokens.insert(name.to_owned(), json!(text));
             }
         }
-        Self::new(source, tokens)
+        Self::new(source, with_tools, tokens)
     }
 
     fn new(
         source: Option<&str>,
+        with_tools: Option<&str>,
         tokens: serde_json::Map<String, serde_json::Value>,
     ) -> Result<Self, Error> {
         let mut hasher = blake3::Hasher::new();
         hasher.update(source.unwrap_or_default().as_bytes());
+        if let Some(with_tools) = with_tools {
+            hasher.update(format!("\0tool_use={with_tools}").as_bytes());
+        }
         for (name, token) in &tokens {
             hasher.update(format!("\0{name}={token}").as_bytes());
         }
-        let environment = source.map(environment).transpose()?;
-        Ok(Self { environment, digest: hasher.finalize().to_hex().to_string(), tokens })
+        let words = with_tools.or(source).unwrap_or_default();
+        Ok(Self {
+            environment: source.map(environment).transpose()?,
+            with_tools: with_tools.map(environment).transpose()?,
+            family: Family::of(words),
+            has_system: !words.contains("System role not supported"),
+            digest: hasher.finalize().to_hex().to_string(),
+            tokens,
+        })
+    }
+
+    /// How the model writes that it wants a tool to be called.
+    #[must_use]
+    pub fn tool_format(&self) -> ToolFormat {
+        self.family.format
     }
 
     /// Whether the model has a template, so that it can chat.
@@ -100,29 +132,42 @@ impl ChatTemplate {
     /// # Errors
     /// [`Error::Template`]: the template refused the conversation (its words are in the message),
     /// or ran into a limit.
-    pub fn render(
+    pub fn render<'a>(
         &self,
-        messages: &[Message],
+        talk: impl Into<Talk<'a>>,
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
-        self.render_within(messages, add_generation_prompt, &Effort::unbounded())
+        self.render_within(talk.into(), add_generation_prompt, &Effort::unbounded())
     }
 
     fn render_within(
         &self,
-        messages: &[Message],
+        talk: Talk<'_>,
         add_generation_prompt: bool,
         effort: &Effort,
     ) -> Result<String, Error> {
-        let messages: Vec<_> = messages.iter().map(as_json).collect();
+        let ids = match self.family.format {
+            ToolFormat::Mistral | ToolFormat::MistralArgs => Ids::Nine,
+            ToolFormat::Hermes | ToolFormat::Llama => Ids::Any,
+        };
+        let messages = match self.family.native || !talk.has_tools() {
+            true => native(talk.messages, ids),
+            false => by_prompt(talk, self.has_system),
+        };
+        let tools = match self.family.native && !talk.tools.is_empty() {
+            true => json!(talk.tools),
+            false => serde_json::Value::Null,
+        };
         let mut context = self.tokens.clone();
         context.insert("messages".to_owned(), json!(messages));
         context.insert("add_generation_prompt".to_owned(), json!(add_generation_prompt));
-        context.insert("tools".to_owned(), serde_json::Value::Null);
+        context.insert("tools".to_owned(), tools);
         context.insert("documents".to_owned(), serde_json::Value::Null);
-        let mut output = Capped { bytes: Vec::new(), over: false };
-        let environment =
-            self.environment.as_ref().ok_or_else(|| Error::Template(NO_TEMPLATE.to_owned()))?;
+        let mut output = Capped::default();
+        let with_tools = self.with_tools.as_ref().filter(|_| talk.has_tools());
+        let environment = with_tools
+            .or(self.environment.as_ref())
+            .ok_or_else(|| Error::Template(NO_TEMPLATE.to_owned()))?;
         let template = environment.get_template("chat").map_err(to_error)?;
         let render = || template.render_captured_to(&context, &mut output).map(drop);
         let rendered = allowance::within(effort, render, to_error);
@@ -139,28 +184,59 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// As [`Self::render`] and [`Tokenizer::encode`].
-    pub fn encode_chat(
+    pub fn encode_chat<'a>(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        talk: impl Into<Talk<'a>>,
         add_generation_prompt: bool,
     ) -> Result<Vec<u32>, Error> {
-        self.encode_chat_within(tokenizer, messages, add_generation_prompt, &Effort::unbounded())
+        self.encode_chat_within(tokenizer, talk, add_generation_prompt, &Effort::unbounded())
     }
 
     /// As [`Self::encode_chat`], with bounds.
     ///
     /// # Errors
     /// As [`Self::render`] and [`Tokenizer::encode_within`].
-    pub fn encode_chat_within(
+    pub fn encode_chat_within<'a>(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        talk: impl Into<Talk<'a>>,
         add_generation_prompt: bool,
         effort: &Effort,
     ) -> Result<Vec<u32>, Error> {
-        let prompt = self.render_within(messages, add_generation_prompt, effort)?;
+        let prompt = self.render_within(talk.into(), add_generation_prompt, effort)?;
         tokenizer.encode_within(&prompt, false, effort)
+    }
+
+    /// The token ids of a conversation whose last turn is not over: what comes next goes on with it, as with
+    /// transformers' `continue_final_message`.
+    ///
+    /// # Errors
+    /// As [`Self::encode_chat_within`]; [`Error::Template`] if the last turn is empty, or the template does not write it
+    /// as it is.
+    pub fn encode_continued_within<'a>(
+        &self,
+        tokenizer: &Tokenizer,
+        talk: impl Into<Talk<'a>>,
+        effort: &Effort,
+    ) -> Result<Vec<u32>, Error> {
+        let talk = talk.into();
+        let last = talk.messages.last().map_or("", |message| message.content.as_str());
+        if last.trim().is_empty() {
+            return Err(Error::Template("the last message has no text to go on with".to_owned()));
+        }
+        let mut whole = self.render_within(talk, false, effort)?;
+        // Templates trim what they are given, but for the end, which is where to go on.
+        let found = whole.rfind(last).map(|at| at + last.len());
+        let trimmed = last.trim();
+        let end = found.or_else(|| whole.rfind(trimmed).map(|at| at + trimmed.len()));
+        whole.truncate(end.ok_or_else(|| {
+            Error::Template(
+                "the template changes the last message, so that nothing can go on with it"
+                    .to_owned(),
+            )
+        })?);
+        tokenizer.encode_within(&whole, false, effort)
     }
 
     /// The token ids to train a conversation on, which ends with an assistant's turn; each with
@@ -177,35 +253,37 @@ impl ChatTemplate {
     /// template does not write a conversation so that its beginning stays what it was (a turn's
     /// prompt must be the beginning of the conversation with the turn), or ends a turn without a
     /// special token: such a model would never learn to stop.
-    pub fn encode_training(
+    pub fn encode_training<'a>(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        talk: impl Into<Talk<'a>>,
     ) -> Result<Vec<(u32, bool)>, Error> {
-        self.encode_training_within(tokenizer, messages, &Effort::unbounded())
+        self.encode_training_within(tokenizer, talk, &Effort::unbounded())
     }
 
     /// As [`Self::encode_training`], with bounds.
     ///
     /// # Errors
     /// As [`Self::encode_training`] and [`Tokenizer::encode_within`].
-    pub fn encode_training_within(
+    pub fn encode_training_within<'a>(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        talk: impl Into<Talk<'a>>,
         effort: &Effort,
     ) -> Result<Vec<(u32, bool)>, Error> {
+        let talk = talk.into();
+        let messages = talk.messages;
         let Some(last) = messages.len().checked_sub(1).filter(|l| is_assistant(&messages[*l]))
         else {
             return Err(Error::Template(
                 "a training conversation must end with an assistant's turn".to_owned(),
             ));
         };
-        let last = self.turn(tokenizer, messages, last, effort)?;
+        let last = self.turn(tokenizer, talk, last, effort)?;
         let mut supervised = vec![false; last.ids.len()];
         supervised[last.start..].fill(true);
         for index in (0..messages.len() - 1).filter(|i| is_assistant(&messages[*i])) {
-            let turn = self.turn(tokenizer, messages, index, effort)?;
+            let turn = self.turn(tokenizer, talk, index, effort)?;
             if last.ids.starts_with(&turn.ids) {
                 supervised[turn.start..turn.ids.len()].fill(true);
             }
@@ -217,12 +295,12 @@ impl ChatTemplate {
     fn turn(
         &self,
         tokenizer: &Tokenizer,
-        messages: &[Message],
+        talk: Talk<'_>,
         index: usize,
         effort: &Effort,
     ) -> Result<Turn, Error> {
-        let prompt = self.render_within(&messages[..index], true, effort)?;
-        let whole = self.render_within(&messages[..=index], false, effort)?;
+        let prompt = self.render_within(talk.first(index), true, effort)?;
+        let whole = self.render_within(talk.first(index + 1), false, effort)?;
         let Some(answer) = whole.strip_prefix(&prompt) else {
             return Err(Error::Template(format!(
                 "turn {} does not continue its own prompt: the template writes finished turns \
@@ -278,35 +356,6 @@ fn is_assistant(message: &Message) -> bool {
     message.role == Role::Assistant
 }
 
-fn as_json(message: &Message) -> serde_json::Value {
-    let mut value = json!({ "role": message.role.as_str(), "content": message.content });
-    if let Some(name) = &message.name {
-        value["name"] = json!(name);
-    }
-    value
-}
-
-/// Takes bytes up to [`MAX_OUTPUT`].
-struct Capped {
-    bytes: Vec<u8>,
-    over: bool,
-}
-
-impl Write for Capped {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + piece.len() > MAX_OUTPUT {
-            self.over = true;
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn to_error(error: minijinja::Error) -> Error {
     Error::Template(match error.kind() {
         ErrorKind::OutOfFuel => "takes too long; send fewer messages".to_owned(),
@@ -349,6 +398,16 @@ fn tojson(
     };
     result.map_err(failed)?;
     String::from_utf8(out.0).map_err(bounded::refuse)
+}
+
+/// A value as [`tojson`] writes it.
+fn python(value: &serde_json::Value) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
+    match serde::Serialize::serialize(value, &mut serializer) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        Err(_) => value.to_string(), // nothing here can fail
+    }
 }
 
 /// `", "` and `": "` between things, as Python writes JSON.

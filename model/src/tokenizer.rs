@@ -12,13 +12,15 @@ mod probe;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
+use std::sync::OnceLock;
 
 use tokenizers::tokenizer::pre_tokenizer::OffsetType;
 use tokenizers::{DecoderWrapper, Model as _, PreTokenizer as _};
 
 pub use self::effort::Effort;
 use self::fewest::{Fewest, Piece};
-use crate::Error;
+use crate::grammar::Grammars;
+use crate::{Error, Grammar};
 
 /// A tokenizer with the bytes of every token.
 pub struct Tokenizer {
@@ -30,6 +32,8 @@ pub struct Tokenizer {
     fewest: Fewest,
     /// Bytes that the normalizers make of one byte at most.
     growth: usize,
+    /// Made when the first grammar comes: it costs a pass over all tokens.
+    grammars: OnceLock<Result<Grammars, String>>,
 }
 
 /// Bytes that the normalizers may make of one text; the tokenizer needs many times as much for them.
@@ -86,7 +90,8 @@ impl Tokenizer {
                 });
             Fewest::new(pieces, &inner, added.values().any(|token| token.lstrip || token.rstrip))
         };
-        probe::probe(Self { inner, bytes, ends, special, fewest, growth })
+        let grammars = OnceLock::new();
+        probe::probe(Self { inner, bytes, ends, special, fewest, growth, grammars })
     }
 
     /// The ids of a text. Special tokens written out in the text become their ids, as in
@@ -208,6 +213,19 @@ impl Tokenizer {
     #[must_use]
     pub fn id_of(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
+    }
+
+    /// A grammar in Lark, for answers that end with one of the tokens `ends`: those of the model's configuration, the same
+    /// at each call. The first takes up to a second, the others milliseconds: none is for an async thread.
+    ///
+    /// # Errors
+    /// [`Error::Grammar`]: it is none, or too large, or holds a schema with a keyword that is not supported.
+    pub fn grammar(&self, lark: &str, ends: &[u32]) -> Result<Grammar, Error> {
+        let make = || Grammars::new(self, ends).map_err(|error| error.to_string());
+        match self.grammars.get_or_init(make) {
+            Ok(grammars) => grammars.compile(lark),
+            Err(reason) => Err(Error::Grammar(reason.clone())),
+        }
     }
 
     /// Number of ids, added tokens included. The model's vocabulary may be padded beyond it.

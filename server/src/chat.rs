@@ -3,24 +3,28 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::chat::response::{LogProbs, TokenLogProb, TopLogProb};
 use hone_api::chat::{
-    Accepted, AnswerMessage, ChatRequest, ChatResponse, Choice, Chunk, ChunkChoice, Delta,
-    FinishReason, Message, Role, Usage,
+    Accepted, AnswerMessage, ChatRequest, ChatResponse, Choice, FinishReason, Message, Tool,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::Endpoint;
-use hone_engine::Event;
-use hone_model::{Effort, Model};
+use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_model::{Effort, Model, Talk};
 
 use crate::body::Json;
 use crate::caller::{May, to};
+use crate::constraint::{self, Held, Source};
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
-use crate::record::{Keep, Recorder};
+use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
-use crate::stream::{Frames, Sse, SseEvent};
+use crate::stream::SseEvent;
 use crate::tokenising::Refused;
+use crate::tools::{ToolSource, ToolUse};
 use crate::words::Words;
-use crate::{collect, limits, route, stream, tokenising};
+use crate::{bad_words, collect, limits, route, stream, tokenising};
+
+mod frames;
+
+use frames::ChatFrames;
 
 /// Answers a conversation.
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
@@ -39,22 +43,55 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = ChatRequest::from_json(body.0)?;
+    let Accepted { request, mut ignored } = ChatRequest::from_json(body.0)?;
     request.check(&state.limits)?;
+    let text = request.form.asked()?.map(Source::of).transpose()?;
+    let tools = ToolUse::of(&request.tools, state.engine.model());
+    let held = match &tools {
+        None => text.map(Held::Text),
+        Some(tools) => {
+            let source = ToolSource::of(&request.tools, tools.format, text)?;
+            Some(Held::Tools(Box::new(source)))
+        }
+    };
     let target = route::resolve(&state, &request.model).await?;
     let context = state.limits.context;
-    let encoded = encode(&state, request.messages.clone(), true, tokenising::counted(context));
-    let (messages, tokens) =
+    let conversation = Conversation {
+        messages: request.messages.clone(),
+        tools: tools.as_ref().map_or_else(Vec::new, |tools| tools.tools.clone()),
+    };
+    let ending = match (request.continue_final_message, request.add_generation_prompt) {
+        (Some(true), _) => Ending::Open,
+        (_, Some(false)) => Ending::Closed,
+        _ => Ending::Answer,
+    };
+    let encoded = encode(&state, conversation, ending, tokenising::counted(context));
+    let (Conversation { messages, .. }, mut tokens) =
         encoded.await.map_err(|refused| refused.into_api("messages", context))?;
+    limits::truncate(&state.limits, &mut tokens, request.truncate_prompt_tokens);
     let max_tokens = limits::room(&state.limits, tokens.len(), request.most_tokens(), "messages")?;
+    let grammar = match held {
+        Some(held) => {
+            let made = constraint::make(&state, held).await?;
+            ignored.extend(made.ignored);
+            Some(made.grammar)
+        }
+        None => None,
+    };
+    let bad_words = bad_words::tokens(state.engine.model(), &request.sampling.bad_words)?;
     let ask = Ask {
         endpoint: Endpoint::Chat,
         model: request.model.clone(),
         target,
         prompts: vec![PromptIn { messages, tokens }],
         answers: request.n.unwrap_or(1),
-        sampling: request.sampling.resolve(max_tokens, request.alternatives()),
+        sampling: SamplingParams {
+            bad_words,
+            ..request.sampling.resolve(max_tokens, request.alternatives())
+        },
         echo_logprobs: false,
+        grammar,
+        tools,
         keep: Keep::of(&http, request.store),
         source: caller.source(&state.sources, request.user.as_deref()),
         caller: caller.clone(),
@@ -72,42 +109,60 @@ pub(crate) async fn create(
     collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
 }
 
+/// What is rendered.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Vec<Tool>,
+}
+
+/// How a prompt ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// With the words that open an answer.
+    Answer,
+    /// With the last message.
+    Closed,
+    /// In the last message, which goes on.
+    Open,
+}
+
 /// Renders and tokenises a conversation, at most to so many tokens.
 pub(crate) async fn encode(
     state: &AppState,
-    messages: Vec<Message>,
-    add_generation_prompt: bool,
+    conversation: Conversation,
+    ending: Ending,
     most: usize,
-) -> Result<(Vec<Message>, Vec<u32>), Refused> {
-    let size: usize = messages.iter().map(|message| message.content.len()).sum();
+) -> Result<(Conversation, Vec<u32>), Refused> {
+    let mut size: usize = conversation.messages.iter().map(|message| message.content.len()).sum();
+    if !conversation.tools.is_empty() {
+        size += serde_json::to_string(&conversation.tools).map_or(0, |tools| tools.len());
+    }
     let work = move |model: &Model, effort: &Effort| {
         let (template, tokenizer) = (model.template(), model.tokenizer());
-        let tokens =
-            template.encode_chat_within(tokenizer, &messages, add_generation_prompt, effort)?;
-        Ok((messages, tokens))
+        let talk = Talk { messages: &conversation.messages, tools: &conversation.tools };
+        let tokens = match ending {
+            Ending::Open => template.encode_continued_within(tokenizer, talk, effort)?,
+            Ending::Answer => template.encode_chat_within(tokenizer, talk, true, effort)?,
+            Ending::Closed => template.encode_chat_within(tokenizer, talk, false, effort)?,
+        };
+        Ok((conversation, tokens))
     };
     tokenising::run(state, size, most, work).await
 }
 
 fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {
     let words = Words::of(recorder);
-    let choices = recorder.drafts.iter().zip(0..).map(|(draft, index)| Choice {
-        index,
-        message: AnswerMessage {
-            role: Role::Assistant,
-            content: Some(draft.text.clone()),
-            refusal: None,
-        },
-        logprobs: recorder.ask.sampling.logprobs.map(|_| {
-            let mut logprobs = LogProbs::default();
-            for ((token, logprob), top) in draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops)
-            {
-                logprobs.content.extend(entry(&words, *token, *logprob, top));
-            }
-            logprobs
-        }),
-        finish_reason: draft.finish.unwrap_or(FinishReason::Error),
-        token_ids: ids.then(|| draft.tokens.clone()),
+    let choices = recorder.drafts.iter().zip(0..).map(|(draft, index)| {
+        let said = recorder.said(head.id, index as usize);
+        let finish = draft.finish.unwrap_or(FinishReason::Error);
+        Choice {
+            index,
+            finish_reason: finish.with_calls(!said.calls.is_empty()),
+            message: AnswerMessage::new(said.text, said.calls),
+            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, draft)),
+            token_ids: ids.then(|| draft.tokens.clone()),
+        }
     });
     ChatResponse {
         id: head.id.to_string(),
@@ -120,6 +175,12 @@ fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {
         metadata: None,
         prompt_token_ids: ids.then(|| prompt_ids(recorder)),
     }
+}
+
+fn logprobs(words: &Words, draft: &Draft) -> LogProbs {
+    let tokens = draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops);
+    let entries = tokens.filter_map(|((token, logprob), top)| entry(words, *token, *logprob, top));
+    LogProbs { content: entries.collect(), refusal: None }
 }
 
 fn prompt_ids(recorder: &Recorder) -> Vec<u32> {
@@ -140,93 +201,4 @@ fn entry(words: &Words, token: u32, logprob: f32, top: &[(u32, f32)]) -> Option<
         })
         .collect();
     Some(TokenLogProb { token: text, logprob, bytes: Some(bytes), top_logprobs })
-}
-
-/// Chunks of a streamed chat answer.
-struct ChatFrames {
-    /// With everything that never changes.
-    chunk: Chunk,
-    words: Words,
-    logprobs: bool,
-    ids: bool,
-    prompt_ids: Option<Vec<u32>>,
-}
-
-impl ChatFrames {
-    fn new(run: &Run, ids: bool, include_usage: bool) -> Self {
-        let chunk = Chunk {
-            id: run.head.id.to_string(),
-            object: "chat.completion.chunk".to_owned(),
-            created: run.head.created,
-            model: run.head.model.clone(),
-            system_fingerprint: run.head.fingerprint.clone(),
-            choices: Vec::new(),
-            usage: include_usage.then_some(None),
-            prompt_token_ids: None,
-        };
-        Self {
-            chunk,
-            words: Words::of(&run.recorder),
-            logprobs: run.recorder.ask.sampling.logprobs.is_some(),
-            ids,
-            prompt_ids: ids.then(|| prompt_ids(&run.recorder)),
-        }
-    }
-
-    fn send(&mut self, out: &mut Sse, index: usize, delta: Delta, rest: Rest) {
-        self.chunk.choices = vec![ChunkChoice {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            delta,
-            logprobs: rest.logprobs,
-            finish_reason: rest.finish_reason,
-            token_ids: rest.token_ids,
-        }];
-        out.data(&self.chunk);
-    }
-}
-
-/// What a chunk has beside its delta.
-#[derive(Default)]
-struct Rest {
-    logprobs: Option<LogProbs>,
-    finish_reason: Option<FinishReason>,
-    token_ids: Option<Vec<u32>>,
-}
-
-impl Frames for ChatFrames {
-    fn open(&mut self, out: &mut Sse, index: usize) {
-        self.chunk.prompt_token_ids = self.prompt_ids.take();
-        let delta = Delta { role: Some(Role::Assistant), content: Some(String::new()) };
-        self.send(out, index, delta, Rest::default());
-        self.chunk.prompt_token_ids = None;
-    }
-
-    fn event(&mut self, out: &mut Sse, index: usize, event: &Event) {
-        let Event::Token { token, text, logprob, top } = event else { return };
-        let content = self
-            .logprobs
-            .then(|| entry(&self.words, *token, *logprob, top))
-            .flatten()
-            .map(|entry| LogProbs { content: vec![entry], refusal: None });
-        if text.is_empty() && content.is_none() && !self.ids {
-            return;
-        }
-        let rest = Rest {
-            logprobs: content,
-            finish_reason: None,
-            token_ids: self.ids.then(|| vec![*token]),
-        };
-        self.send(out, index, Delta { role: None, content: Some(text.clone()) }, rest);
-    }
-
-    fn finish(&mut self, out: &mut Sse, index: usize, reason: FinishReason) {
-        let rest = Rest { finish_reason: Some(reason), ..Rest::default() };
-        self.send(out, index, Delta::default(), rest);
-    }
-
-    fn usage(&mut self, out: &mut Sse, usage: Usage) {
-        self.chunk.choices = Vec::new();
-        self.chunk.usage = Some(Some(usage));
-        out.data(&self.chunk);
-    }
 }

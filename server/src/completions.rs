@@ -8,18 +8,19 @@ use hone_api::completion::{
     CompletionChoice, CompletionRequest, CompletionResponse, LegacyLogProbs, Prompt,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::Endpoint;
+use hone_api::interaction::{Endpoint, SamplingParams};
 use hone_engine::{Event, PromptLogprob};
 
 use crate::body::Json;
 use crate::caller::{May, to};
+use crate::constraint::{self, Held, Source};
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
 use crate::stream::{Frames, Sse, SseEvent};
 use crate::words::Words;
-use crate::{collect, limits, route, stream, tokenising};
+use crate::{bad_words, collect, limits, route, stream, tokenising};
 
 /// Continues a text.
 #[utoipa::path(post, path = "/v1/completions", tag = "openai",
@@ -38,20 +39,36 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = CompletionRequest::from_json(body.0)?;
+    let Accepted { request, mut ignored } = CompletionRequest::from_json(body.0)?;
     request.check(&state.limits)?;
+    let constraint = request.form.asked()?.map(Source::of).transpose()?;
     let target = route::resolve(&state, &request.model).await?;
-    let prompts = encode(&state, request.prompt.clone()).await?;
+    let mut prompts = encode(&state, request.prompt.clone()).await?;
+    for prompt in &mut prompts {
+        limits::truncate(&state.limits, &mut prompt.tokens, request.truncate_prompt_tokens);
+    }
+    let grammar = match constraint {
+        Some(source) => {
+            let made = constraint::make(&state, Held::Text(source)).await?;
+            ignored.extend(made.ignored);
+            Some(made.grammar)
+        }
+        None => None,
+    };
+    let bad_words = bad_words::tokens(state.engine.model(), &request.sampling.bad_words)?;
     let ask = Ask {
         endpoint: Endpoint::Completion,
         model: request.model.clone(),
         target,
         answers: request.n.unwrap_or(1),
-        sampling: request
-            .sampling
-            .resolve(max_tokens(&state, &request, &prompts)?, request.logprobs),
+        sampling: SamplingParams {
+            bad_words,
+            ..request.sampling.resolve(max_tokens(&state, &request, &prompts)?, request.logprobs)
+        },
         prompts,
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
+        grammar,
+        tools: None,
         keep: Keep::of(&http, request.store),
         source: caller.source(&state.sources, request.user.as_deref()),
         caller: caller.clone(),

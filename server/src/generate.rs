@@ -11,11 +11,13 @@ use hone_api::chat::Message;
 use hone_api::interaction::{Endpoint, SamplingParams};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
+use hone_model::Grammar;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
+use crate::tools::ToolUse;
 
 /// One prompt, as text and as tokens.
 #[derive(Debug, Clone)]
@@ -40,6 +42,10 @@ pub(crate) struct Ask {
     /// `max_tokens` may be 0: then only the prompt is scored.
     pub(crate) sampling: SamplingParams,
     pub(crate) echo_logprobs: bool,
+    /// What each answer is held to.
+    pub(crate) grammar: Option<Grammar>,
+    /// What the model was told of.
+    pub(crate) tools: Option<ToolUse>,
     pub(crate) keep: Keep,
     /// The end user, hashed.
     pub(crate) user: Option<String>,
@@ -159,6 +165,8 @@ fn submit(
                 sampling,
                 target,
                 echo_logprobs: ask.echo_logprobs,
+                grammar: ask.grammar.clone(),
+                shown: ask.tools.as_ref().map_or_else(Vec::new, |tools| tools.shown.clone()),
                 priority: Priority::Interactive,
                 party,
             };

@@ -20,6 +20,9 @@
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
+//! | `bad_words` | words that answers must not have |
+//! | `constraint` | what answers are held to becomes a grammar |
+//! | `tools` | a request's tools, and the calls of its answers |
 //! | `tokenising` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
 //! | [`tls`] `metrics_listener` | certificates that change while it serves; `/metrics` on an address of its own |
@@ -29,12 +32,14 @@
 mod adapters;
 pub mod address;
 mod audit;
+mod bad_words;
 mod bodies;
 mod body;
 pub mod caller;
 mod chat;
 mod collect;
 mod completions;
+mod constraint;
 pub mod control;
 mod cycles;
 pub mod door;
@@ -68,6 +73,7 @@ pub mod tls;
 mod tokenising;
 mod tokenize;
 mod too_long;
+mod tools;
 mod visitors;
 mod waiting;
 mod words;

@@ -95,6 +95,16 @@ pub(crate) fn room(
     }
 }
 
+/// Keeps the last tokens of a prompt, as many as `truncate_prompt_tokens` says; -1: what leaves room for one more.
+pub(crate) fn truncate(limits: &Limits, tokens: &mut Vec<u32>, most: Option<i64>) {
+    let Some(most) = most else { return };
+    let room = (limits.context as usize).saturating_sub(1);
+    let most = usize::try_from(most).unwrap_or(room);
+    if tokens.len() > most {
+        tokens.drain(..tokens.len() - most);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +119,21 @@ mod tests {
         let greedy = room(&limits, 60, Some((5, "max_tokens")), "messages").unwrap_err();
         assert_eq!(greedy.param.as_deref(), Some("max_tokens"));
         assert_eq!(greedy.code, Some("context_length_exceeded"));
+    }
+
+    #[test]
+    fn a_prompt_may_be_cut_at_its_beginning() {
+        let limits = Limits::of_model(100, 4);
+        for (most, left) in [
+            (None, vec![1, 2, 3, 4, 5]),
+            (Some(2), vec![4, 5]),
+            (Some(-1), vec![3, 4, 5]),
+            (Some(9), vec![1, 2, 3, 4, 5]),
+        ] {
+            let mut tokens = vec![1, 2, 3, 4, 5];
+            truncate(&limits, &mut tokens, most);
+            assert_eq!(tokens, left);
+        }
     }
 
     #[tokio::test]

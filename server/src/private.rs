@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use hone_api::chat::Message;
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::Interaction;
 use hone_dataset::redact::redact;
@@ -16,11 +17,12 @@ pub(crate) fn without_personal_data(interaction: &mut Interaction) {
             *text = redacted.text;
         }
     };
-    for message in &mut interaction.messages {
-        clean(&mut message.content);
-        message.name.iter_mut().for_each(&mut clean);
+    interaction.messages.iter_mut().flat_map(Message::texts).for_each(&mut clean);
+    for answer in &mut interaction.answers {
+        answer.text.iter_mut().for_each(&mut clean);
+        let calls = answer.tool_calls.iter_mut();
+        calls.map(|call| &mut call.function.arguments).for_each(&mut clean);
     }
-    interaction.answers.iter_mut().filter_map(|answer| answer.text.as_mut()).for_each(&mut clean);
     interaction.sampling.stop.iter_mut().for_each(&mut clean);
     interaction.metadata = of_map(std::mem::take(&mut interaction.metadata), &mut clean);
     if found {

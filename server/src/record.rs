@@ -20,6 +20,7 @@ use crate::limits::Permit;
 use crate::meter::Allowance;
 use crate::private::without_personal_data;
 use crate::state::AppState;
+use crate::tools::{CallIds, Said};
 
 /// How long an answer waits for its commit. The disk may be slow or full: users still get answers.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -141,6 +142,15 @@ impl Recorder {
         ApiError::displaced(retry_after)
     }
 
+    /// What an answer says, its calls taken out of its text.
+    pub(crate) fn said(&self, interaction: InteractionId, index: usize) -> Said {
+        let text = self.drafts.get(index).map_or("", |draft| draft.text.as_str());
+        match &self.ask.tools {
+            Some(tools) => tools.read(text, CallIds { interaction, index }),
+            None => Said { text: text.to_owned(), calls: Vec::new() },
+        }
+    }
+
     /// Tokens counted: each prompt once, all answers.
     pub(crate) fn usage(&self) -> Usage {
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -189,7 +199,7 @@ impl Recorder {
         metrics.tokens.with_label_values(&["completion"]).inc_by(usage.completion_tokens.into());
         for draft in &self.drafts {
             let reason = match draft.finish {
-                Some(FinishReason::Stop) => "stop",
+                Some(FinishReason::Stop | FinishReason::ToolCalls) => "stop",
                 Some(FinishReason::Length) => "length",
                 Some(FinishReason::Error) => "error",
                 Some(FinishReason::Cancelled) | None => "cancelled",
@@ -204,7 +214,11 @@ impl Recorder {
             (model.digest().to_owned(), model.template().digest().to_owned());
         let keep = self.ask.keep;
         let alone = self.ask.prompts.len() == 1;
-        let mut drafts = std::mem::take(&mut self.drafts).into_iter();
+        let head = began.ids.first().copied();
+        let said = |index| head.map(|id| self.said(id, index)).unwrap_or_default();
+        let said: Vec<Said> = (0..self.drafts.len()).map(said).collect();
+        let mut drafts = std::mem::take(&mut self.drafts).into_iter().zip(said);
+        let tools = self.ask.tools.take().map_or_else(Vec::new, |tools| tools.tools);
         let redacts = self.state.control.redacts_the_log();
         let elapsed = began.arrived.elapsed().as_secs_f64() * 1e3;
         std::mem::take(&mut self.ask.prompts)
@@ -221,10 +235,14 @@ impl Recorder {
                     base_digest: base_digest.clone(),
                     template_digest: template_digest.clone(),
                     messages: if keep.text { prompt.messages } else { Vec::new() },
+                    tools: if keep.text { tools.clone() } else { Vec::new() },
                     sampling: self.ask.sampling.clone(),
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
                     timings: timings(&drafts, elapsed),
-                    answers: drafts.into_iter().map(|draft| answer(draft, keep)).collect(),
+                    answers: drafts
+                        .into_iter()
+                        .map(|(draft, said)| answer(draft, said, keep))
+                        .collect(),
                     key_id: self.ask.caller.key_id().map(str::to_owned),
                     user: self.ask.user.clone(),
                     conversation: self.ask.conversation.clone(),
@@ -250,20 +268,22 @@ impl Drop for Recorder {
     }
 }
 
-fn answer(draft: Draft, keep: Keep) -> Answer {
+fn answer(draft: Draft, said: Said, keep: Keep) -> Answer {
     let finish_reason = draft.finish.unwrap_or(FinishReason::Cancelled);
+    let finish_reason = finish_reason.with_calls(!said.calls.is_empty());
     if keep.text {
-        let Draft { text, tokens, logprobs, .. } = draft;
-        Answer { text: Some(text), tokens, logprobs, finish_reason }
+        let Draft { tokens, logprobs, .. } = draft;
+        Answer { text: Some(said.text), tool_calls: said.calls, tokens, logprobs, finish_reason }
     } else {
-        Answer { text: None, tokens: Vec::new(), logprobs: Vec::new(), finish_reason }
+        let (tokens, logprobs) = (Vec::new(), Vec::new());
+        Answer { text: None, tool_calls: Vec::new(), tokens, logprobs, finish_reason }
     }
 }
 
 /// Of all answers: the first token of the fastest, the last of the slowest.
-fn timings(drafts: &[Draft], elapsed_ms: f64) -> Timings {
-    let mut timings = drafts.first().map(|draft| draft.timings).unwrap_or_default();
-    for draft in drafts {
+fn timings(drafts: &[(Draft, Said)], elapsed_ms: f64) -> Timings {
+    let mut timings = drafts.first().map(|(draft, _)| draft.timings).unwrap_or_default();
+    for (draft, _) in drafts {
         let own = draft.timings;
         timings.ttft_ms = timings.ttft_ms.min(own.ttft_ms);
         timings.total_ms = timings.total_ms.max(own.total_ms);

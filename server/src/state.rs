@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::Proxies;
 use crate::bodies::Room;
+use crate::constraint::Grammars;
 use crate::control::Control;
 use crate::door::Door;
 use crate::key_ring::KeyRing;
@@ -98,6 +99,7 @@ pub struct AppState {
     pub(crate) runtime: tokio::runtime::Handle,
     /// How many texts become tokens at once.
     pub(crate) tokenising: Tokenising,
+    pub(crate) grammars: Grammars,
     /// One adapter is loaded at a time.
     pub(crate) loading: tokio::sync::Mutex<()>,
     pub(crate) started: UnixMillis,
@@ -127,6 +129,7 @@ impl AppState {
             tasks: TaskTracker::new(),
             runtime: tokio::runtime::Handle::current(),
             tokenising: Tokenising::default(),
+            grammars: Grammars::default(),
             loading: tokio::sync::Mutex::default(),
             started: UnixMillis::now(),
         }

@@ -1,9 +1,7 @@
 //! Stored completions: what clients asked to keep with `store: true`, in OpenAI's shapes.
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use hone_api::chat::{
-    AnswerMessage, ChatResponse, Choice, Message, Role, Usage, request::metadata,
-};
+use hone_api::chat::{AnswerMessage, ChatResponse, Choice, Message, Usage, request::metadata};
 use hone_api::erasure::Subject;
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
@@ -228,7 +226,12 @@ fn response(state: &AppState, interaction: Interaction) -> ChatResponse {
     let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion));
     let choices = interaction.answers.into_iter().zip(0..).map(|(answer, index)| Choice {
         index,
-        message: AnswerMessage { role: Role::Assistant, content: answer.text, refusal: None },
+        message: match answer.text {
+            Some(text) => AnswerMessage::new(text, answer.tool_calls),
+            None => {
+                AnswerMessage { content: None, ..AnswerMessage::new(String::new(), Vec::new()) }
+            }
+        },
         logprobs: None,
         finish_reason: answer.finish_reason,
         token_ids: None,

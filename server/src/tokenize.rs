@@ -1,8 +1,10 @@
 //! `/v1/tokenize` and `/v1/detokenize`, in vLLM's shapes.
 
 use actix_web::{HttpResponse, web};
-use hone_api::chat::{Message, request::read_messages};
-use hone_api::error::ErrorBody;
+use hone_api::chat::request::read_messages;
+use hone_api::chat::tool::read_tools;
+use hone_api::chat::{Message, Tool};
+use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use serde::Serialize;
 use serde_json::json;
@@ -10,9 +12,10 @@ use utoipa::ToSchema;
 
 use crate::body::Json;
 use crate::caller::{May, to};
+use crate::chat::{self, Conversation, Ending};
 use crate::error::ApiError;
 use crate::state::AppState;
-use crate::{chat, route, tokenising};
+use crate::{route, tokenising};
 
 /// The body of `POST /v1/tokenize`.
 #[derive(ToSchema)]
@@ -50,8 +53,12 @@ pub(crate) struct TokenizeChat {
     /// The conversation.
     #[schema(min_items = 1)]
     messages: Vec<Message>,
+    /// The tools that the model is told of.
+    tools: Option<Vec<Tool>>,
     /// End with the words that open an answer; default true.
     add_generation_prompt: Option<bool>,
+    /// End in the last message, which goes on.
+    continue_final_message: Option<bool>,
     /// Says nothing here: the template has the special tokens.
     add_special_tokens: Option<bool>,
     /// Also tell each token's text.
@@ -103,6 +110,8 @@ pub(crate) async fn tokenize(
     check_model(&state, &mut fields)?;
     let prompt: Option<String> = fields.take("prompt")?;
     let talk = fields.has("messages");
+    let mut ignored = Vec::new();
+    let tools = read_tools(&mut fields, &mut ignored)?;
     let messages = match &prompt {
         Some(_) if talk => {
             let message = "`prompt` and `messages` are both there; send one of them";
@@ -118,18 +127,30 @@ pub(crate) async fn tokenize(
         return Err(ApiError::field("messages", "`messages` is empty; send at least one message"));
     }
     let special = fields.take("add_special_tokens")?;
-    let generation = fields.take("add_generation_prompt")?.unwrap_or(true);
+    let generation = fields.take("add_generation_prompt")?;
+    let goes_on = fields.take("continue_final_message")?.unwrap_or(false);
+    let ending = match (goes_on, generation) {
+        (true, Some(true)) => {
+            let message = "`continue_final_message` and `add_generation_prompt` exclude each other";
+            return Err(ApiError::field("continue_final_message", message));
+        }
+        (true, _) => Ending::Open,
+        (false, Some(false)) => Ending::Closed,
+        (false, _) => Ending::Answer,
+    };
     let strings = fields.take("return_token_strs")?.unwrap_or(false);
     for (name, harmless) in [
-        ("continue_final_message", &[json!(false)][..]),
-        ("chat_template", &[]),
+        ("chat_template", &[][..]),
         ("chat_template_kwargs", &[json!({})]),
         ("mm_processor_kwargs", &[json!({})]),
-        ("tools", &[json!([])]),
     ] {
         fields.unsupported(name, harmless)?;
     }
     fields.finish()?;
+    if let Some(field) = ignored.first() {
+        let message = format!("`{field}` is not a field of this request; leave it out");
+        return Err(Invalid::field(field, message).code("unknown_parameter").into());
+    }
     let most = tokenising::listed(state.limits.context);
     let tokens = match prompt {
         Some(text) => {
@@ -139,7 +160,8 @@ pub(crate) async fn tokenize(
             encoded.await.map_err(|refused| refused.into_listing("prompt"))?
         }
         None => {
-            let encoded = chat::encode(&state, messages, generation, most).await;
+            let conversation = Conversation { messages, tools };
+            let encoded = chat::encode(&state, conversation, ending, most).await;
             encoded.map_err(|refused| refused.into_listing("messages"))?.1
         }
     };

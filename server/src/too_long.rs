@@ -3,7 +3,7 @@
 
 use hone_api::chat::{Message, Role};
 use hone_api::feedback::{Feedback, Signal};
-use hone_model::Error;
+use hone_model::{Error, Talk};
 
 use crate::state::AppState;
 use crate::tokenising::{self, Refused};
@@ -15,7 +15,7 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
     let found = state.store.interaction(feedback.inference_id).await;
     let interaction = found.ok().flatten().filter(|it| it.trainable && !it.messages.is_empty())?;
     let answer = text.clone();
-    let mut messages = interaction.messages;
+    let (mut messages, tools) = (interaction.messages, interaction.tools);
     messages.push(Message::new(Role::Assistant, text));
     let context = state.limits.context;
     let (max_length, compared) =
@@ -24,7 +24,8 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
     let size = messages.iter().map(|message| message.content.len()).sum();
     let counted = tokenising::run(state, size, most, move |model, effort| {
         let (template, tokenizer) = (model.template(), model.tokenizer());
-        let whole = template.encode_training_within(tokenizer, &messages, effort)?;
+        let talk = Talk { messages: &messages, tools: &tools };
+        let whole = template.encode_training_within(tokenizer, talk, effort)?;
         let answer = tokenizer.encode_within(&answer, false, effort)?;
         Ok((whole.len(), answer.len()))
     });

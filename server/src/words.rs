@@ -15,7 +15,9 @@ pub(crate) struct Words {
 impl Words {
     pub(crate) fn of(recorder: &Recorder) -> Self {
         let model = Arc::clone(recorder.state.engine.model());
-        Self { model, ignore_eos: recorder.ask.sampling.ignore_eos }
+        // A grammar's end is its end.
+        let ignore_eos = recorder.ask.sampling.ignore_eos && recorder.ask.grammar.is_none();
+        Self { model, ignore_eos }
     }
 
     /// A token's text, with U+FFFD for what is no whole character, and its bytes.

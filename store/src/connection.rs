@@ -23,6 +23,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
             |transaction: &Transaction<'_>| Ok(chain::bind_all(transaction)?),
         ),
         M::up(include_str!("../migrations/005_end_users.sql")),
+        M::up(include_str!("../migrations/006_tools.sql")),
     ])
 });
 

@@ -147,9 +147,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
         .prepare_cached(
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
-                 key_id, end_user, metadata, stored, trainable, source, conversation)
+                 key_id, end_user, metadata, stored, trainable, source, conversation, tools)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20)",
+                 ?19, ?20, ?21)",
         )?
         .execute(params![
             key,
@@ -172,13 +172,14 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.trainable,
             interaction.source,
             interaction.conversation,
+            column::to_json("tools", &interaction.tools)?,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
         })?;
     let mut statement = connection.prepare_cached(
-        "INSERT INTO answers (interaction_id, position, text, tokens, logprobs, finish_reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO answers (interaction_id, position, text, tokens, logprobs, finish_reason, tool_calls)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     for (position, answer) in (0_i64..).zip(&interaction.answers) {
         statement.execute(params![
@@ -188,6 +189,7 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             column::pack_tokens(&answer.tokens),
             column::pack_floats(&answer.logprobs),
             column::to_word("finish_reason", &answer.finish_reason)?,
+            column::to_json("tool_calls", &answer.tool_calls)?,
         ])?;
     }
     Ok(())
@@ -294,13 +296,13 @@ pub(crate) fn labelled(connection: &Connection) -> Result<Vec<Interaction>> {
     )
 }
 
-/// Chats that may teach, whose one answer is whole, and of which nobody has said anything: the newest
-/// first.
+/// Chats without tools that may teach, whose one answer is whole, and of which nobody has said anything: the
+/// newest first.
 pub(crate) fn unrated(connection: &Connection, limit: usize) -> Result<Vec<Interaction>> {
     collect(
         connection,
         "SELECT * FROM interactions
-         WHERE trainable = 1 AND endpoint = 'chat'
+         WHERE trainable = 1 AND endpoint = 'chat' AND tools = '[]'
              AND NOT EXISTS (SELECT 1 FROM feedback WHERE inference_id = interactions.id)
              AND EXISTS (SELECT 1 FROM answers WHERE interaction_id = interactions.id
                              AND finish_reason = 'stop' AND text IS NOT NULL)
@@ -358,6 +360,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         base_digest: row.get("base_digest")?,
         template_digest: row.get("template_digest")?,
         messages: column::json(row, "messages")?,
+        tools: column::json(row, "tools")?,
         sampling: column::json(row, "sampling")?,
         prompt_tokens: column::unpack_tokens(
             "prompt_tokens",
@@ -387,6 +390,7 @@ fn answers(connection: &Connection, id: InteractionId) -> Result<Vec<Answer>> {
     while let Some(row) = rows.next()? {
         found.push(Answer {
             text: row.get("text")?,
+            tool_calls: column::json(row, "tool_calls")?,
             tokens: column::unpack_tokens("tokens", &row.get::<_, Vec<u8>>("tokens")?)?,
             logprobs: column::unpack_floats("logprobs", &row.get::<_, Vec<u8>>("logprobs")?)?,
             finish_reason: column::word(row, "finish_reason")?,

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use hone_tests::Hone;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn an_answer_has_all_of_openais_fields() -> Result<()> {
@@ -85,8 +85,56 @@ async fn unknown_fields_are_named_and_unsupported_ones_refused() -> Result<()> {
     assert_eq!(reply.header("x-hone-ignored"), "sparkle");
     reply.expect(200)?;
 
-    body["response_format"] = json!({"type": "json_object"});
+    body["use_beam_search"] = json!(true);
     let error = hone.post("/v1/chat/completions", &body).await?.expect(400)?;
-    assert_eq!(error["error"]["param"], "response_format");
+    assert_eq!(error["error"]["param"], "use_beam_search");
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_follow_their_schema_and_calls_are_logged() -> Result<()> {
+    let hone = Hone::start().await?;
+    let parameters = json!({"type": "object", "properties": {"city": {"enum": ["Oslo", "Bern"]}},
+        "required": ["city"]});
+    let tool =
+        json!({"type": "function", "function": {"name": "weather", "parameters": parameters}});
+    let ask = |more: Value| {
+        let mut body = json!({
+            "model": "hone", "messages": [{"role": "user", "content": "Is it cold in Oslo?"}],
+            "max_tokens": 100,
+        });
+        body.as_object_mut()
+            .into_iter()
+            .for_each(|all| all.extend(more.as_object().cloned().unwrap_or_default()));
+        body
+    };
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "s", "strict": true, "schema":
+        {"type": "object", "properties": {"cold": {"type": "boolean"}}, "required": ["cold"]}}});
+    for temperature in [0, 1] {
+        let body = ask(json!({"response_format": schema, "temperature": temperature, "n": 2}));
+        let answer = hone.post("/v1/chat/completions", &body).await?.expect(200)?;
+        for choice in answer["choices"].as_array().into_iter().flatten() {
+            let text = choice["message"]["content"].as_str().unwrap_or_default();
+            let value: Value = serde_json::from_str(text)?;
+            assert!(value["cold"].is_boolean() && choice["finish_reason"] == "stop", "{choice}");
+        }
+        let body =
+            ask(json!({"tools": [tool], "tool_choice": "required", "parallel_tool_calls": false,
+            "temperature": temperature}));
+        let answer = hone.post("/v1/chat/completions", &body).await?.expect(200)?;
+        let choice = &answer["choices"][0];
+        assert_eq!(
+            (&choice["finish_reason"], &choice["message"]["content"]),
+            (&json!("tool_calls"), &Value::Null)
+        );
+        let call = &choice["message"]["tool_calls"][0];
+        let arguments: Value =
+            serde_json::from_str(call["function"]["arguments"].as_str().unwrap_or_default())?;
+        assert!(arguments["city"] == "Oslo" || arguments["city"] == "Bern", "{call}");
+        let id = answer["id"].as_str().unwrap_or_default();
+        let kept = hone.get(&format!("/v1/interactions/{id}")).await?.expect(200)?;
+        assert_eq!(&kept["answers"][0]["tool_calls"][0], call, "{kept}");
+        assert_eq!(kept["tools"][0], tool);
+    }
     Ok(())
 }

@@ -13,3 +13,14 @@ async fn the_openai_sdk_is_at_home() -> Result<()> {
     assert!(words.contains("all good"), "{words}");
     Ok(())
 }
+
+#[tokio::test]
+async fn tools_and_schemas_work_through_the_openai_sdk() -> Result<()> {
+    let Some(interpreter) = python::with_packages(&["openai"])? else {
+        return Ok(());
+    };
+    let hone = Hone::start().await?;
+    let words = python::run(&interpreter, "openai_tools.py", &[&hone.at("/v1")])?;
+    assert!(words.contains("all good"), "{words}");
+    Ok(())
+}

@@ -8,11 +8,11 @@ use std::num::NonZeroU8;
 use std::ops::Range;
 use std::path::Path;
 
-use hone_api::chat::{Message, Role};
+use hone_api::chat::{Message, Role, Tool};
 use hone_dataset::Kind;
 use hone_dataset::lines::{self, Unreadable};
 use hone_model::train::TrainSequence;
-use hone_model::{ChatTemplate, ModelConfig, Tokenizer};
+use hone_model::{ChatTemplate, ModelConfig, Talk, Tokenizer};
 use serde::Deserialize;
 
 use crate::Error;
@@ -25,6 +25,9 @@ pub const FEWEST_TO_MEASURE: usize = 20;
 #[derive(Debug, Deserialize)]
 struct Row {
     messages: Vec<Turn>,
+    /// What the model is told of, as OpenAI's rows have it.
+    #[serde(default)]
+    tools: Option<Vec<Tool>>,
     /// The answer, in the files of suites and workloads, whose conversations end before it.
     #[serde(default)]
     reference: String,
@@ -60,6 +63,13 @@ struct Turn {
     message: Message,
     /// OpenAI's: 0 keeps an assistant's turn out of the loss, of the text and of the divergence.
     weight: Option<u8>,
+}
+
+/// A conversation with the tools that the model is told of in it.
+#[derive(Clone, Copy)]
+struct Shown<'a> {
+    turns: &'a [Turn],
+    tools: &'a [Tool],
 }
 
 /// A row to train on.
@@ -138,15 +148,19 @@ pub struct Renderer<'a> {
 impl Renderer<'_> {
     /// A row in all its wordings. One that cannot be rendered is left out, but not the row itself.
     fn lesson(&self, row: &Row, longest: usize, anchor: bool) -> Result<Lesson, String> {
-        let mut wordings = vec![self.sequence(row, &row.messages, longest, anchor)?];
+        let tools = row.tools.as_deref().unwrap_or_default();
+        let shown = |messages: &[Turn], tools: &[Tool]| {
+            self.sequence(row, Shown { turns: messages, tools }, longest, anchor)
+        };
+        let mut wordings = vec![shown(&row.messages, tools)?];
         let question = row.messages.iter().rposition(|turn| turn.message.role == Role::User);
         for (wording, question) in row.wordings.iter().zip(question.into_iter().cycle()) {
             let mut messages = row.messages.clone();
             messages[question].message.content.clone_from(wording);
-            wordings.extend(self.sequence(row, &messages, longest, anchor));
+            wordings.extend(shown(&messages, tools));
         }
         for messages in &row.alternates {
-            wordings.extend(self.sequence(row, messages, longest, anchor));
+            wordings.extend(shown(messages, &[]));
         }
         Ok(Lesson { showings: row.showings.map_or(1, |times| usize::from(times.get())), wordings })
     }
@@ -155,14 +169,15 @@ impl Renderer<'_> {
     fn sequence(
         &self,
         row: &Row,
-        turns: &[Turn],
+        shown: Shown<'_>,
         longest: usize,
         anchor: bool,
     ) -> Result<TrainSequence, String> {
+        let Shown { turns, tools } = shown;
         let messages: Vec<Message> = turns.iter().map(|turn| turn.message.clone()).collect();
         let tokens = self
             .template
-            .encode_training(self.tokenizer, &messages)
+            .encode_training(self.tokenizer, Talk { messages: &messages, tools })
             .map_err(|error| error.to_string())?;
         let (tokens, mut supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
         if tokens.len() > longest {
@@ -394,6 +409,37 @@ mod tests {
         assert_eq!(row.supervised_tokens(), 2);
         assert_eq!(row.tokens.last(), Some(&2));
         assert!(row.supervised.ends_with(&[false, true, true]));
+    }
+
+    #[test]
+    fn a_call_is_supervised_as_it_is_served() {
+        let tools = r#""tools":[{"type":"function","function":{"name":"add","parameters":{"type":"object","properties":{"a":{"type":"integer"}}}}}]"#;
+        let call = r#"{"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function","function":{"name":"add","arguments":"{\"a\":4}"}}]}"#;
+        let asked = r#"{"role":"user","content":"add 4"}"#;
+        let row = format!(r#"{{"messages":[{asked},{call}],{tools}}}"#);
+        let null = row.replace(r#""content":"","#, r#""content":null,"#);
+        let object = row.replace(r#""{\"a\":4}""#, r#"{"a":4}"#);
+        let result = r#"{"role":"tool","tool_call_id":"c1","content":"8"}"#;
+        let end = r#"{"role":"assistant","content":"It is 8."}"#;
+        let whole = row.replace(call, &format!("{call},{result},{end}"));
+        let rows = read(&[&row, &null, &object, &whole], &Hyper::default()).unwrap();
+        assert_eq!(rows.refused.len(), 0);
+        let (tokenizer, _, _) = starter();
+        let taught = |at: usize| {
+            let row = rows.train[at].itself();
+            let supervised = row.tokens.iter().zip(&row.supervised).filter(|(_, s)| **s);
+            let ids: Vec<u32> = supervised.map(|(id, _)| *id).collect();
+            (tokenizer.decode(&ids, false), tokenizer.decode(&row.tokens, false))
+        };
+        let written =
+            "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 4}}\n</tool_call><|im_end|>";
+        assert_eq!(taught(0).0, written);
+        assert!(taught(0).1.contains("<tools>\n{\"type\": \"function\""), "{}", taught(0).1);
+        assert_eq!((taught(1), taught(2)), (taught(0), taught(0)));
+        assert_eq!(taught(3).0, format!("{written}It is 8.<|im_end|>"));
+        assert!(taught(3).1.contains("<tool_response>\n8\n</tool_response>"));
+        let neither = row.replace("tool_calls", "calls").replace(r#""content":"","#, "");
+        assert!(read(&[&neither], &Hyper::default()).is_err());
     }
 
     #[test]

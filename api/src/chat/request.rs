@@ -6,13 +6,16 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use super::{Message, Role};
+use super::tool::read_calls;
+use super::{Message, Role, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
+use crate::foreign::refuse_in_chat;
 use crate::sampling::{Limits, SamplingOptions};
+use crate::structured::Form;
 
-/// The body of `POST /v1/chat/completions`. Fields that nobody knows are ignored and named in the
-/// header `x-hone-ignored`; fields of OpenAI that Hone does not support are refused by name.
+/// The body of `POST /v1/chat/completions`. Fields that would change the answer and are not supported are refused by name;
+/// hints and fields that nobody knows are accepted and named in the header `x-hone-ignored`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct ChatRequest {
     /// The served model's name, `hone`, `<name>:base`, `<name>:<REF>`, or an adapter's name.
@@ -24,9 +27,15 @@ pub struct ChatRequest {
     /// How tokens are drawn.
     #[serde(flatten)]
     pub sampling: SamplingOptions,
-    /// How many answers; default 1, at most 8.
+    /// What the answer must look like.
+    #[serde(flatten)]
+    pub form: Form,
+    /// What the model may ask to be called.
+    #[serde(flatten)]
+    pub tools: ToolOptions,
+    /// How many answers; default 1, at most 128.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 8)]
+    #[schema(minimum = 1, maximum = 128)]
     pub n: Option<u32>,
     /// At most so many tokens; the default is what the context holds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,6 +71,16 @@ pub struct ChatRequest {
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_token_ids: Option<bool>,
+    /// `false`: do not end the prompt with the words that open an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub add_generation_prompt: Option<bool>,
+    /// Go on with the last message instead of answering it; it must have a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_final_message: Option<bool>,
+    /// Of a longer prompt only so many tokens are kept, the last ones; -1 is what the context holds, but for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = -1)]
+    pub truncate_prompt_tokens: Option<i64>,
 }
 
 /// `stream_options`.
@@ -93,6 +112,8 @@ impl ChatRequest {
             model: model(&mut fields)?,
             messages: messages(&mut fields, &mut ignored)?,
             sampling: SamplingOptions::take(&mut fields)?,
+            form: Form::take(&mut fields, &mut ignored)?,
+            tools: ToolOptions::take(&mut fields, &mut ignored)?,
             n: count(&mut fields, "n", 1)?,
             max_completion_tokens: count(&mut fields, "max_completion_tokens", 1)?,
             max_tokens: count(&mut fields, "max_tokens", 1)?,
@@ -104,8 +125,11 @@ impl ChatRequest {
             store: fields.take("store")?,
             metadata: metadata(&mut fields)?.unwrap_or_default(),
             return_token_ids: fields.take("return_token_ids")?,
+            add_generation_prompt: fields.take("add_generation_prompt")?,
+            continue_final_message: fields.take("continue_final_message")?,
+            truncate_prompt_tokens: truncate(&mut fields)?,
         };
-        refuse_unsupported(&mut fields)?;
+        refuse_in_chat(&mut fields)?;
         ignored.extend(fields.unknown());
         Ok(Accepted { request, ignored })
     }
@@ -127,6 +151,10 @@ impl ChatRequest {
         if self.top_logprobs.is_some() && self.logprobs != Some(true) {
             let message = "`top_logprobs` needs `logprobs` to be true";
             return Err(Invalid::field("top_logprobs", message));
+        }
+        if self.add_generation_prompt == Some(true) && self.continue_final_message == Some(true) {
+            let message = "`continue_final_message` and `add_generation_prompt` exclude each other";
+            return Err(Invalid::field("continue_final_message", message));
         }
         check_answers(self.n, limits)?;
         check_stream_options(self.stream, self.stream_options)?;
@@ -151,33 +179,6 @@ impl ChatRequest {
     pub fn include_usage(&self) -> bool {
         self.stream_options.is_some_and(|options| options.include_usage)
     }
-}
-
-/// Fields of OpenAI that do nothing here, with the values at which they ask for nothing.
-fn refuse_unsupported(fields: &mut Fields) -> Result<(), Invalid> {
-    let none: &[Value] = &[];
-    for (name, harmless) in [
-        ("tools", &[json!([])][..]),
-        ("tool_choice", &[json!("none"), json!("auto")]),
-        ("parallel_tool_calls", &[json!(true), json!(false)]),
-        ("functions", &[json!([])]),
-        ("function_call", &[json!("none"), json!("auto")]),
-        ("response_format", &[json!({"type": "text"})]),
-        ("modalities", &[json!([]), json!(["text"])]),
-        ("audio", none),
-        ("prediction", none),
-        ("web_search_options", none),
-        ("moderation", none),
-        ("reasoning_effort", &[json!("none")]),
-        ("verbosity", &[json!("medium")]),
-        ("service_tier", &[json!("auto"), json!("default")]),
-        ("prompt_cache_key", none),
-        ("prompt_cache_retention", none),
-        ("prompt_cache_options", none),
-    ] {
-        fields.unsupported(name, harmless)?;
-    }
-    Ok(())
 }
 
 fn messages(fields: &mut Fields, ignored: &mut Vec<String>) -> Result<Vec<Message>, Invalid> {
@@ -210,25 +211,42 @@ fn message(mut fields: Fields, ignored: &mut Vec<String>) -> Result<Message, Inv
         "system" | "developer" => Role::System,
         "user" => Role::User,
         "assistant" => Role::Assistant,
+        "tool" => Role::Tool,
         other => {
             return Err(Invalid::field(
                 &path,
                 format!(
-                    "`{path}` is `{other:.40}`; it must be system, developer, user or assistant"
+                    "`{path}` is `{other:.40}`; it must be system, developer, user, assistant or tool"
                 ),
             ));
         }
     };
-    for name in ["tool_calls", "function_call", "tool_call_id", "audio"] {
+    for name in ["function_call", "audio"] {
         fields.unsupported(name, &[json!([])])?;
     }
+    let tool_calls = read_calls(&mut fields, ignored)?;
+    if role != Role::Assistant && !tool_calls.is_empty() {
+        let path = fields.path("tool_calls");
+        let message = format!("`{path}` belongs to an assistant's message");
+        return Err(Invalid::field(&path, message));
+    }
+    let tool_call_id = match role {
+        Role::Tool => Some(fields.required("tool_call_id")?),
+        _ => fields.take("tool_call_id")?,
+    };
     // Clients send earlier answers back as they came.
     fields.unsupported("refusal", &[json!("")])?;
     fields.unsupported("annotations", &[json!([])])?;
-    let content = content(&mut fields)?;
+    let content = match tool_calls.is_empty() || fields.has("content") {
+        true => content(&mut fields)?,
+        false => {
+            fields.value("content");
+            String::new()
+        }
+    };
     let name = fields.take("name")?;
     ignored.extend(fields.unknown());
-    Ok(Message { role, content, name })
+    Ok(Message { role, content, name, tool_calls, tool_call_id })
 }
 
 fn content(fields: &mut Fields) -> Result<String, Invalid> {
@@ -281,6 +299,17 @@ pub(crate) fn count(fields: &mut Fields, name: &str, low: i64) -> Result<Option<
     Ok(number.and_then(|number| u32::try_from(number).ok()))
 }
 
+/// Takes `truncate_prompt_tokens` out: -1, or at least 1.
+pub(crate) fn truncate(fields: &mut Fields) -> Result<Option<i64>, Invalid> {
+    match fields.whole("truncate_prompt_tokens", -1, i64::from(i32::MAX))? {
+        Some(0) => {
+            let message = "`truncate_prompt_tokens` must be -1 or at least 1, not 0";
+            Err(Invalid::field("truncate_prompt_tokens", message))
+        }
+        other => Ok(other),
+    }
+}
+
 pub(crate) fn top_logprobs(fields: &mut Fields, name: &str) -> Result<Option<u8>, Invalid> {
     Ok(fields.whole(name, 0, 20)?.and_then(|number| u8::try_from(number).ok()))
 }
@@ -292,7 +321,6 @@ pub(crate) fn stream_options(
     let Some(value) = fields.value("stream_options") else { return Ok(None) };
     let mut inner = Fields::nested(value, "stream_options")?;
     let include_usage = inner.take("include_usage")?.unwrap_or(false);
-    inner.unsupported("include_obfuscation", &[json!(false)])?;
     ignored.extend(inner.unknown());
     Ok(Some(StreamOptions { include_usage }))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{FinishReason, Role};
+use super::{FinishReason, Role, ToolCall, ToolKind};
 
 /// A whole answer. Its `id` is the interaction's id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -53,10 +53,23 @@ pub struct Choice {
 pub struct AnswerMessage {
     /// `assistant`.
     pub role: Role,
-    /// The text.
+    /// The text; null if there is none beside `tool_calls`.
     pub content: Option<String>,
     /// Always null.
     pub refusal: Option<String>,
+    /// The calls that the model asks for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<ToolCall>>)]
+    pub tool_calls: Vec<ToolCall>,
+}
+
+impl AnswerMessage {
+    /// An answer with a text, calls, or both.
+    #[must_use]
+    pub fn new(text: String, tool_calls: Vec<ToolCall>) -> Self {
+        let content = (tool_calls.is_empty() || !text.is_empty()).then_some(text);
+        Self { role: Role::Assistant, content, refusal: None, tool_calls }
+    }
 }
 
 /// Log-probabilities of an answer's tokens.
@@ -189,4 +202,33 @@ pub struct Delta {
     /// New text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
+    /// A new call, or more of one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<CallDelta>>)]
+    pub tool_calls: Vec<CallDelta>,
+}
+
+/// What a chunk adds to a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallDelta {
+    /// Which of the answer's calls.
+    pub index: u32,
+    /// Only in the call's first chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`; only in the call's first chunk.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<ToolKind>,
+    /// What is new.
+    pub function: FunctionDelta,
+}
+
+/// What a chunk adds to a call's function.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FunctionDelta {
+    /// Only in the call's first chunk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// More of the arguments' text.
+    pub arguments: String,
 }

@@ -176,6 +176,8 @@ async fn one(
         sampling,
         target,
         echo_logprobs: false,
+        grammar: None,
+        shown: Vec::new(),
         priority: Priority::Interactive,
         // Each one a caller of its own: together they may use all there is.
         party: Party { caller: number as u64, user: 0 },

@@ -12,7 +12,7 @@ use hone_api::cycle::Verdict;
 use hone_config::Config;
 use hone_dataset::{Example, Kind, Snapshot};
 use hone_eval::{Bootstrap, Conducts, Evidence, Part, Report, RowResult, Suite, compare, groups};
-use hone_model::Model;
+use hone_model::{Model, Talk};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -64,7 +64,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let model = Arc::clone(parts.engine.model());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let mut snapshot = Snapshot::read(&folder)?;
-            snapshot.examples.retain(|example| fits_whole(&model, &example.messages));
+            snapshot.examples.retain(|example| fits_whole(&model, example));
             let lengths = Lengths::of(&config);
             let mut comparable = snapshot.examples.clone();
             comparable.retain(|example| lengths.hold(&model, example));
@@ -214,7 +214,8 @@ impl Lengths {
     }
 
     fn hold(self, model: &Model, example: &Example) -> bool {
-        let whole = model.template().encode_training(model.tokenizer(), &example.messages);
+        let talk = Talk { messages: &example.messages, tools: &example.tools };
+        let whole = model.template().encode_training(model.tokenizer(), talk);
         let answer = model.tokenizer().encode(example.reference(), false);
         let fits = |most: usize, tokens: usize| most == 0 || tokens <= most;
         whole.is_ok_and(|tokens| fits(self.training, tokens.len()))
@@ -267,8 +268,9 @@ pub(super) fn fits(model: &Model, prompt: &[Message]) -> bool {
 }
 
 /// Whether the context holds a conversation with its answer.
-fn fits_whole(model: &Model, messages: &[Message]) -> bool {
-    let tokens = model.template().encode_training(model.tokenizer(), messages);
+fn fits_whole(model: &Model, example: &Example) -> bool {
+    let talk = Talk { messages: &example.messages, tools: &example.tools };
+    let tokens = model.template().encode_training(model.tokenizer(), talk);
     tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
 }
 
@@ -314,6 +316,7 @@ mod tests {
             source: None,
             of_base: true,
             family: hone_dataset::UNTAGGED.to_owned(),
+            tools: Vec::new(),
             messages: vec![
                 Message::new(Role::User, question),
                 Message::new(Role::Assistant, answer),

@@ -169,6 +169,7 @@ async fn answers_of_the_base(
         return Ok(answers);
     }
     let rows = asked.iter().map(|at| SuiteRow {
+        tools: Vec::new(),
         family: "rehearsal".to_owned(),
         split: String::new(),
         messages: prompts[*at].to_vec(),

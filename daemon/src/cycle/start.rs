@@ -91,6 +91,7 @@ mod tests {
             source: None,
             of_base: true,
             family: "feedback".to_owned(),
+            tools: Vec::new(),
             messages: vec![
                 turn(Role::User, &format!("Question {question}?")),
                 turn(Role::Assistant, "Seven."),

@@ -126,7 +126,7 @@ async fn unknown_fields_are_named_and_harmless_ones_pass() {
     reply.ok();
     let mut named: Vec<_> = reply.header("x-hone-ignored").split(", ").collect();
     named.sort_unstable();
-    assert_eq!(named, ["glitter", "messages[0].mood", "sparkle"]);
+    assert_eq!(named, ["glitter", "messages[0].mood", "service_tier", "sparkle"]);
 }
 
 #[actix_web::test]

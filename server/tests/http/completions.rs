@@ -51,8 +51,11 @@ async fn a_conversation_is_tokenised_as_it_is_served() {
     });
     assert_eq!(world.post("/v1/tokenize", &vllm).await.ok()["tokens"], tokens["tokens"]);
     let open = json!({"messages": messages, "continue_final_message": true});
+    let open = world.post("/v1/tokenize", &open).await.ok();
+    assert!(open["count"].as_u64() < bare["count"].as_u64());
+    let both = json!({"messages": messages, "continue_final_message": true, "add_generation_prompt": true});
     for (body, param) in [
-        (open, "continue_final_message"),
+        (both, "continue_final_message"),
         (json!({}), "prompt"),
         (json!({"messages": []}), "messages"),
         (json!({"prompt": "Hi", "messages": messages}), "messages"),

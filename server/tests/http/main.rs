@@ -15,5 +15,6 @@ mod privacy;
 mod refusals;
 mod setup;
 mod stream;
+mod structured;
 mod tls;
 mod world;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hone_api::chat::{FinishReason, Message, Role};
+use hone_api::chat::{
+    FinishReason, Function, FunctionCall, Message, Role, Tool, ToolCall, ToolKind,
+};
 use hone_api::erasure::Subject;
 use hone_api::feedback::{Feedback, Signal};
 use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
@@ -34,6 +36,17 @@ pub(crate) fn interaction() -> Interaction {
                 name: Some("ann".to_owned()), ..Message::new(Role::User, "Wie heißt 🦀?")
             },
         ],
+        tools: vec![Tool {
+            kind: ToolKind::Function,
+            function: Function {
+                name: "find".to_owned(),
+                description: None,
+                parameters: Some(
+                    serde_json::json!({"type": "object", "properties": {"b": {}, "a": {}}}),
+                ),
+                strict: Some(true),
+            },
+        }],
         sampling: SamplingParams {
             temperature: 0.1,
             logit_bias: BTreeMap::from([(7, -100.0), (4095, 0.25)]),
@@ -46,12 +59,21 @@ pub(crate) fn interaction() -> Interaction {
         answers: vec![
             Answer {
                 text: Some("Krabbe".to_owned()),
+                tool_calls: vec![ToolCall {
+                    id: "call_1".to_owned(),
+                    kind: ToolKind::Function,
+                    function: FunctionCall {
+                        name: "find".to_owned(),
+                        arguments: "{\"b\": 1, \"a\": 2}".to_owned(),
+                    },
+                }],
                 tokens: vec![300, 2],
                 logprobs: vec![-0.1, f32::NEG_INFINITY],
                 finish_reason: FinishReason::Stop,
             },
             Answer {
                 text: None,
+                tool_calls: vec![],
                 tokens: vec![],
                 logprobs: vec![],
                 finish_reason: FinishReason::Cancelled,

@@ -124,6 +124,8 @@ fn answer(engine: &Engine, id: AdapterId) -> Result<()> {
         sampling,
         target: Target::Exact(id),
         echo_logprobs: false,
+        grammar: None,
+        shown: Vec::new(),
         priority: Priority::Interactive,
         party: Party::default(),
     })?;
