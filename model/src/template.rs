@@ -8,13 +8,11 @@ mod allowance;
 mod bounded;
 mod capped;
 mod checked;
+mod python;
 mod talk;
 mod tools;
 
-use std::io::{self, Write};
-
 use hone_api::chat::{Message, Role};
-use minijinja::value::{Kwargs, ViaDeserialize};
 use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
@@ -339,7 +337,7 @@ fn environment(source: &str) -> Result<Environment<'static>, Error> {
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", strftime_now);
-    environment.add_filter("tojson", tojson);
+    environment.add_filter("tojson", python::tojson);
     let checked = checked::checked(source).map_err(to_error)?;
     bounded::install(&mut environment, checked.constants);
     environment.add_template_owned("chat", checked.source).map_err(to_error)?;
@@ -370,61 +368,6 @@ fn raise_exception(message: String) -> Result<Value, minijinja::Error> {
 fn strftime_now(format: &str) -> Result<String, minijinja::Error> {
     jiff::fmt::strtime::format(format, &jiff::ZonedDateTime::now())
         .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, error.to_string()))
-}
-
-/// Python's `json.dumps(value, ensure_ascii=False, indent=indent)`, as transformers defines it;
-/// minijinja's own would escape for HTML.
-fn tojson(
-    value: ViaDeserialize<serde_json::Value>,
-    options: Kwargs,
-) -> Result<String, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let failed =
-        |e: serde_json::Error| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string());
-    let mut out = bounded::Priced(Vec::new());
-    let result = match indent {
-        Some(width) => {
-            let spaces = " ".repeat(width.min(16));
-            let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-            serde::Serialize::serialize(
-                &value.0,
-                &mut serde_json::Serializer::with_formatter(&mut out, pretty),
-            )
-        }
-        None => serde::Serialize::serialize(
-            &value.0,
-            &mut serde_json::Serializer::with_formatter(&mut out, PythonFormatter),
-        ),
-    };
-    result.map_err(failed)?;
-    String::from_utf8(out.0).map_err(bounded::refuse)
-}
-
-/// A value as [`tojson`] writes it.
-fn python(value: &serde_json::Value) -> String {
-    let mut out = Vec::new();
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, PythonFormatter);
-    match serde::Serialize::serialize(value, &mut serializer) {
-        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
-        Err(_) => value.to_string(), // nothing here can fail
-    }
-}
-
-/// `", "` and `": "` between things, as Python writes JSON.
-struct PythonFormatter;
-
-impl serde_json::ser::Formatter for PythonFormatter {
-    fn begin_array_value<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + Write>(&mut self, w: &mut W, first: bool) -> io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + Write>(&mut self, w: &mut W) -> io::Result<()> {
-        w.write_all(b": ")
-    }
 }
 
 impl std::fmt::Debug for ChatTemplate {
@@ -461,6 +404,35 @@ mod tests {
         (Role::User, "2+2?"),
         (Role::Assistant, "4"),
     ];
+
+    /// What jinja2 writes in transformers' environment.
+    #[test]
+    fn values_are_written_as_python_writes_them() {
+        let source = "{{ messages[0] | tojson }}\n\
+                      {{ messages[0] | tojson(separators=(',', ':'), sort_keys=True) }}\n\
+                      {{ messages[0] | tojson(indent=2, ensure_ascii=True) }}\n\
+                      {{ messages | map(attribute='role') | list }}\n\
+                      {% for k, v in messages[0].items() %}{{ k }};{% endfor %}\n\
+                      {{ none }} {{ true }} {{ [\"it's\", 1.5, {'a': none}] }} {{ {'b': [], 'a': {}} | tojson }}";
+        let text = template(source).unwrap().render(&conversation(&[(Role::User, "é")]), false);
+        assert_eq!(
+            text.unwrap(),
+            "{\"role\": \"user\", \"content\": \"é\"}\n\
+             {\"content\":\"é\",\"role\":\"user\"}\n\
+             {\n  \"role\": \"user\",\n  \"content\": \"\\u00e9\"\n}\n\
+             ['user']\n\
+             role;content;\n\
+             None True [\"it's\", 1.5, {'a': None}] {\"b\": [], \"a\": {}}"
+        );
+    }
+
+    #[test]
+    fn what_is_marked_as_the_models_words_is_written() {
+        let source = "{% for m in messages %}{%- if m.role == 'assistant' %}{%- generation -%}  {{ m.content }}|{% endgeneration %}\
+                      {% else %}{{ m.content }}>{% endif %}{% endfor %}";
+        let talk = conversation(&[(Role::User, "a"), (Role::Assistant, "b"), (Role::User, "c")]);
+        assert_eq!(template(source).unwrap().render(&talk, false).unwrap(), "a>b|c>");
+    }
 
     #[test]
     fn the_starter_writes_chatml() {

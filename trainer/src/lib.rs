@@ -11,6 +11,7 @@ pub mod checkpoint;
 mod error;
 pub mod export;
 mod focus;
+mod formats;
 pub mod job;
 mod json;
 pub mod optim;

@@ -13,9 +13,12 @@ use hone_dataset::Kind;
 use hone_dataset::lines::{self, Unreadable};
 use hone_model::train::TrainSequence;
 use hone_model::{ChatTemplate, ModelConfig, Talk, Tokenizer};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::Error;
+use crate::formats::to_messages;
 use crate::job::Hyper;
 
 /// Fewer validation rows than this stop nothing early: their loss is mostly chance.
@@ -46,7 +49,47 @@ struct Row {
     alternates: Vec<Vec<Turn>>,
 }
 
+/// What a row is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Split {
+    Train,
+    Validation,
+    HeldOut,
+}
+
+impl Split {
+    /// By the names that data sets have for it.
+    fn parse(name: &str) -> Result<Self, String> {
+        match name.to_ascii_lowercase().replace(['-', '_', ' '], "").as_str() {
+            "train" | "training" => Ok(Self::Train),
+            "validation" | "valid" | "val" | "dev" | "eval" => Ok(Self::Validation),
+            "heldout" | "holdout" | "test" | "testing" => Ok(Self::HeldOut),
+            _ => Err(format!("split {name:?} is none of train, validation, test")),
+        }
+    }
+}
+
+/// OpenAI's weight of a turn: 0 or 1, as a whole number or not.
+fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    match Option::<f64>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(0.0) => Ok(Some(0)),
+        Some(1.0) => Ok(Some(1)),
+        Some(other) => Err(D::Error::custom(format!("weight is {other}; it must be 0 or 1"))),
+    }
+}
+
 impl Row {
+    /// Reads a line, of any format that is known.
+    fn parse(line: &str) -> Result<Self, String> {
+        let mut row: Value = serde_json::from_str(line).map_err(|error| in_words(&error))?;
+        if row.is_array() {
+            return Err("it is a list; write one object a line".to_owned());
+        }
+        to_messages(&mut row)?;
+        serde_json::from_value(row).map_err(|error| in_words(&error))
+    }
+
     /// Whether its answer is a target, or only what the base makes of it.
     fn is_imitated(&self) -> bool {
         self.kind != Some(Kind::Rehearsal)
@@ -62,6 +105,7 @@ struct Turn {
     #[serde(flatten)]
     message: Message,
     /// OpenAI's: 0 keeps an assistant's turn out of the loss, of the text and of the divergence.
+    #[serde(default, deserialize_with = "zero_or_one")]
     weight: Option<u8>,
 }
 
@@ -280,16 +324,11 @@ impl Rows {
         let mut unmarked = Vec::new();
         let mut count = 0;
         for (number, line) in lines::numbered(&text) {
-            let mut row: Row = serde_json::from_str(line).map_err(|error| Error::Row {
-                path: path.to_owned(),
-                line: number,
-                error: match line.trim_start().starts_with('[') {
-                    true => "it is a list; write one object a line".to_owned(),
-                    false => in_words(&error),
-                },
-            })?;
-            let split = row.split.take();
-            if matches!(split.as_deref(), Some("held_out" | "heldout")) {
+            let wrong = |error| Error::Row { path: path.to_owned(), line: number, error };
+            let mut row = Row::parse(line).map_err(wrong)?;
+            let split = row.split.take().map(|split| Split::parse(&split).map_err(wrong));
+            let split = split.transpose()?;
+            if split == Some(Split::HeldOut) {
                 continue; // Asked at the gate: trained on, it would prove nothing.
             }
             count += 1;
@@ -302,8 +341,8 @@ impl Rows {
                 continue; // It would keep nothing and teach nothing.
             }
             match renderer.lesson(&row, longest, hyper.kl_weight > 0.0) {
-                Ok(lesson) => match split.as_deref() {
-                    Some("validation") => rows.validation.push(lesson.into_itself()),
+                Ok(lesson) => match split {
+                    Some(Split::Validation) => rows.validation.push(lesson.into_itself()),
                     Some(_) => rows.train.push(lesson),
                     None => unmarked.push((share(lesson.itself()), lesson)),
                 },
@@ -409,6 +448,48 @@ mod tests {
         assert_eq!(row.supervised_tokens(), 2);
         assert_eq!(row.tokens.last(), Some(&2));
         assert!(row.supervised.ends_with(&[false, true, true]));
+    }
+
+    #[test]
+    fn splits_by_any_of_their_names() {
+        let named = |name: &str| ROW.replace("\"train\"", &format!("{name:?}"));
+        for (name, taught) in
+            [("Training", 2), ("val", 1), ("dev", 1), ("test", 1), ("held-out", 1)]
+        {
+            let rows = read(&[ROW, &named(name)], &Hyper::default()).unwrap();
+            assert_eq!(rows.train.len(), taught, "{name}");
+            let measured = usize::from(matches!(name, "val" | "dev"));
+            assert_eq!(rows.validation.len(), measured, "{name}");
+        }
+        let error = read(&[ROW, &named("spare")], &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains("\"spare\"") && error.contains('2'), "{error}");
+    }
+
+    #[test]
+    fn a_weight_is_zero_or_one_with_a_point_or_without() {
+        let row = |weight: &str| {
+            let turn = format!(r#"{{"role":"assistant","content":"bad","weight":{weight}}}"#);
+            let first = r#"{"role":"user","content":"a"}"#;
+            let rest = &ROW[r#"{"messages":["#.len()..];
+            read(&[&format!(r#"{{"messages":[{first},{turn},{rest}"#)], &Hyper::default())
+        };
+        let supervised = |weight| row(weight).unwrap().train[0].itself().supervised_tokens();
+        assert_eq!(supervised("0.0"), supervised("0"));
+        assert_eq!(supervised("1.0"), supervised("1"));
+        assert!(supervised("0") < supervised("1"));
+        assert!(row("0.5").unwrap_err().to_string().contains("0 or 1"));
+    }
+
+    #[test]
+    fn rows_of_other_tools_are_read() {
+        let share =
+            r#"{"conversations":[{"from":"human","value":"2+2?"},{"from":"gpt","value":"4"}]}"#;
+        let alpaca = r#"{"instruction":"2+2?","input":"","output":"4"}"#;
+        let rows = read(&[ROW, share, alpaca], &Hyper::default()).unwrap();
+        assert_eq!(rows.train.len(), 3);
+        assert!(rows.train.iter().all(|lesson| lesson.itself() == rows.train[0].itself()));
+        let error = read(&[r#"{"text":"2+2=4"}"#], &Hyper::default()).unwrap_err().to_string();
+        assert!(error.contains("ShareGPT") && error.contains("text"), "{error}");
     }
 
     #[test]

@@ -4,6 +4,7 @@ use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::allowance::{spend, spend_kept, spend_value};
+use super::python;
 
 /// What an item of a list costs.
 const ITEM: usize = 32;
@@ -45,9 +46,10 @@ pub(super) fn install(environment: &mut Environment<'static>, constants: Vec<Val
     environment.set_formatter(|out, state, value| {
         match value.as_str() {
             Some(text) => spend(text.len())?,
-            None => spend_value(value)?,
+            // A character may be written with as many in a list.
+            None => (0..ESCAPED).try_for_each(|_| spend_value(value))?,
         }
-        minijinja::escape_formatter(out, state, value)
+        python::print(out, state, value)
     });
 }
 

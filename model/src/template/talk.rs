@@ -6,7 +6,7 @@
 use hone_api::chat::{Message, Role, Tool};
 use serde_json::{Value, json};
 
-use super::python;
+use super::python::dumps;
 
 /// What is rendered: a conversation, and the tools that the model may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -150,13 +150,13 @@ pub(super) fn by_prompt(talk: Talk<'_>, has_system: bool) -> Vec<Value> {
 
 /// A call as the model writes it.
 fn written(call: &hone_api::chat::FunctionCall) -> String {
-    let (name, arguments) = (json!(call.name), python(&call.arguments_value()));
+    let (name, arguments) = (json!(call.name), dumps(&call.arguments_value()));
     format!("<tool_call>\n{{\"name\": {name}, \"arguments\": {arguments}}}\n</tool_call>")
 }
 
 /// What a model is told of its tools: Qwen's words, which smaller models have seen most.
 fn described(tools: &[Tool]) -> String {
-    let tools: String = tools.iter().map(|tool| python(&json!(tool)) + "\n").collect();
+    let tools: String = tools.iter().map(|tool| dumps(&json!(tool)) + "\n").collect();
     format!(
         "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function \
          signatures within <tools></tools> XML tags:\n<tools>\n{tools}</tools>\n\nFor each function call, return a json \
