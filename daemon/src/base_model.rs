@@ -111,9 +111,9 @@ fn from_hub(name: &Name, base_dir: &Path, preparing: &mut Preparing) -> anyhow::
     let wanted = pinned(name, base_dir);
     let snapshot = match hub.cached(&wanted) {
         Some(snapshot) => snapshot,
-        None => {
-            hub.pull(&wanted, &mut |done, total| preparing.at("Download the model", done, total))?
-        }
+        None => hub
+            .pull(&wanted, &mut |done, total| preparing.at("Download the model", done, total))
+            .context("nothing lies here by that name, and the hub was asked")?,
     };
     pins(base_dir).set(name, &snapshot.commit)?;
     Ok(source_of(&snapshot))

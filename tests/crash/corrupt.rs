@@ -158,7 +158,8 @@ async fn is_sound(hone: &Hone, before: &BTreeMap<String, String>) -> Result<()> 
 /// What is damaged, and how; whether the daemon must tell, or may find that it makes no difference.
 fn at_rest(data: &Path, live: &str, other: &str) -> Result<Vec<(PathBuf, Damage, bool)>> {
     let base = only(&data.join("base"), |name| name.len() == 64)?;
-    let source = only(&data.join("base/sources"), |name| name.ends_with(".json"))?;
+    let choice = only(&data.join("base/sources"), |name| name.ends_with(".choice.json"))?;
+    let source = only(&data.join("base/sources"), |name| !name.ends_with(".choice.json"))?;
     let mut all = Vec::new();
     let mut add = |file: PathBuf, told: bool, how: &[Damage]| {
         all.extend(how.iter().map(|how| (file.clone(), *how, told)));
@@ -171,6 +172,7 @@ fn at_rest(data: &Path, live: &str, other: &str) -> Result<Vec<(PathBuf, Damage,
     }
     add(base.join("generation_config.json"), true, &[Added]);
     add(source, false, &flips(1));
+    add(choice, false, &flips(1));
     // A blank between its fields may become another one; what is not there begins with the manifests.
     add(data.join("live.json"), false, &flips(3));
     for id in [live, other] {

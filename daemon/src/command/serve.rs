@@ -21,7 +21,8 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
     dirs::keep_private();
     core_dump::forbid()?;
     let output = context.output;
-    tokio::runtime::Runtime::new()?.block_on(async move {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let outcome = runtime.block_on(async move {
         let name = loaded.config.model.name();
         let mut signals = serve::Signals::catch()?;
         let running = tokio::select! {
@@ -36,7 +37,10 @@ pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
         }
         output.say(format_args!("{name} answers at {url}/v1; Ctrl-C stops it"));
         Ok(running.wait().await?)
-    })
+    });
+    // A model that is still being downloaded or packed is not waited for: the next start goes on with it.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// An address that is open to everybody is a wrong configuration: starting again does not help.

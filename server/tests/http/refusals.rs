@@ -28,7 +28,7 @@ async fn a_wrong_field_is_named() {
         (turn(json!("Hi")), "messages[0]"),
         (turn(json!({"content": "Hi"})), "messages[0].role"),
         (turn(json!({"role": "wizard", "content": "Hi"})), "messages[0].role"),
-        (turn(json!({"role": "tool", "content": "Hi"})), "messages[0].role"),
+        (turn(json!({"role": "tool", "content": "Hi"})), "messages[0].tool_call_id"),
         (turn(json!({"role": "user"})), "messages[0].content"),
         (turn(json!({"role": "user", "content": 7})), "messages[0].content"),
         (turn(json!({"role": "user", "content": image})), "messages[0].content[0].type"),

@@ -9,7 +9,7 @@ const CHAT: &str = "/v1/chat/completions";
 fn ask(more: Value) -> Value {
     let mut body = json!({
         "model": "tiny", "messages": [{"role": "user", "content": "Hi"}], "temperature": 1, "seed": 5,
-        "max_tokens": 300,
+        "max_tokens": 200,
     });
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body
