@@ -34,8 +34,8 @@ const ZERO: usize = 7;
 /// A neighbour of the codebook: the rounded value from which it is nearer than the one before, and how far it is.
 #[derive(Clone, Copy)]
 struct Step {
-    from: i8,
-    rise: i8,
+    from: f32,
+    rise: f32,
 }
 
 /// The nearest code of an integer in 127ths; of two that are equally near the lower one.
@@ -53,13 +53,13 @@ const fn nearest(wanted: i32) -> usize {
 
 /// The codes above zero, from it outwards.
 const UP: [Step; 8] = {
-    let mut steps = [Step { from: 0, rise: 0 }; 8];
+    let mut steps = [Step { from: 0.0, rise: 0.0 }; 8];
     let mut wanted = 1;
     while wanted <= 127 {
         let (code, before) = (nearest(wanted), nearest(wanted - 1));
         if code != before {
-            let rise = (Q4_CODES[code] - Q4_CODES[code - 1]) as i8;
-            steps[code - ZERO - 1] = Step { from: wanted as i8, rise };
+            let rise = Q4_CODES[code] as f32 - Q4_CODES[code - 1] as f32;
+            steps[code - ZERO - 1] = Step { from: wanted as f32, rise };
         }
         wanted += 1;
     }
@@ -68,13 +68,13 @@ const UP: [Step; 8] = {
 
 /// The codes below zero, from it outwards.
 const DOWN: [Step; 7] = {
-    let mut steps = [Step { from: 0, rise: 0 }; 7];
+    let mut steps = [Step { from: 0.0, rise: 0.0 }; 7];
     let mut wanted = -1;
     while wanted >= -127 {
         let (code, before) = (nearest(wanted), nearest(wanted + 1));
         if code != before {
-            let rise = (Q4_CODES[code + 1] - Q4_CODES[code]) as i8;
-            steps[ZERO - 1 - code] = Step { from: wanted as i8, rise };
+            let rise = Q4_CODES[code + 1] as f32 - Q4_CODES[code] as f32;
+            steps[ZERO - 1 - code] = Step { from: wanted as f32, rise };
         }
         wanted -= 1;
     }
@@ -156,46 +156,32 @@ fn q8_lanes(block: &Block, words: &mut Words<16>) -> Lanes {
     scales
 }
 
-/// The values of a block in units of the scales, rounded to bytes: four times as many fit in a vector as of floats.
+/// The level of the codebook that is nearest to `x`, in 127ths.
 #[inline(always)]
-fn rounded(block: &Block, inverse: &Lanes) -> [[i8; LANES]; BLOCK] {
-    let mut out = [[0; LANES]; BLOCK];
-    for (out, values) in out.iter_mut().zip(block) {
-        for lane in 0..LANES {
-            out[lane] = ((values[lane] * inverse[lane] + ROUND) - ROUND) as i8;
-        }
+fn level(x: f32) -> f32 {
+    let rounded = (x + ROUND) - ROUND;
+    let mut level = 0.0;
+    for step in UP {
+        level += if rounded >= step.from { step.rise } else { 0.0 };
     }
-    out
+    for step in DOWN {
+        level -= if rounded <= step.from { step.rise } else { 0.0 };
+    }
+    level
 }
 
-/// The nearest levels of the codebook, in 127ths.
+/// Its code.
 #[inline(always)]
-fn levels(rounded: &[[i8; LANES]; BLOCK]) -> [[i8; LANES]; BLOCK] {
-    let mut out = [[0; LANES]; BLOCK];
-    for (level, rounded) in out.as_flattened_mut().iter_mut().zip(rounded.as_flattened()) {
-        for step in UP {
-            *level += if *rounded >= step.from { step.rise } else { 0 };
-        }
-        for step in DOWN {
-            *level -= if *rounded <= step.from { step.rise } else { 0 };
-        }
+fn code(x: f32) -> u32 {
+    let rounded = (x + ROUND) - ROUND;
+    let mut code = ZERO as u32;
+    for step in UP {
+        code += u32::from(rounded >= step.from);
     }
-    out
-}
-
-/// Their codes.
-#[inline(always)]
-fn codes(rounded: &[[i8; LANES]; BLOCK]) -> [[u8; LANES]; BLOCK] {
-    let mut out = [[ZERO as u8; LANES]; BLOCK];
-    for (code, rounded) in out.as_flattened_mut().iter_mut().zip(rounded.as_flattened()) {
-        for step in UP {
-            *code += u8::from(*rounded >= step.from);
-        }
-        for step in DOWN {
-            *code -= u8::from(*rounded <= step.from);
-        }
+    for step in DOWN {
+        code -= u32::from(rounded <= step.from);
     }
-    out
+    code
 }
 
 /// What a scale does to each lane: `[Σ value · level, Σ level², Σ error²]`.
@@ -205,11 +191,11 @@ fn tried(block: &Block, scales: &Lanes) -> [Lanes; 3] {
     for (inverse, scale) in inverse.iter_mut().zip(scales) {
         *inverse = 1.0 / scale;
     }
-    let levels = levels(&rounded(block, &inverse));
     let [mut cross, mut square, mut error] = [[0.0; LANES]; 3];
-    for (values, levels) in block.iter().zip(&levels) {
+    for values in block {
         for lane in 0..LANES {
-            let (value, level) = (values[lane], f32::from(levels[lane]));
+            let value = values[lane];
+            let level = level(value * inverse[lane]);
             cross[lane] += value * level;
             square[lane] += level * level;
             let missed = value - level * scales[lane];
@@ -243,14 +229,13 @@ fn q4_lanes(block: &Block, words: &mut Words<8>) -> Lanes {
         *best = if *largest == 0.0 { 0.0 } else { *best };
     }
     let inverse = inverses(&best, 1.0);
-    let codes = codes(&rounded(block, &inverse));
-    for (codes, words) in codes.as_chunks::<8>().0.iter().zip(words) {
+    for (values, words) in block.as_chunks::<8>().0.iter().zip(words) {
         *words = [0; LANES];
-        for (i, codes) in codes.iter().enumerate() {
+        for (i, values) in values.iter().enumerate() {
             // Four in the low halves of the bytes, the next four in the high ones.
             let shift = i % 4 * 8 + i / 4 * 4;
             for lane in 0..LANES {
-                words[lane] |= u32::from(codes[lane]) << shift;
+                words[lane] |= code(values[lane] * inverse[lane]) << shift;
             }
         }
     }
