@@ -8,6 +8,7 @@ mod allowance;
 mod bounded;
 mod capped;
 mod checked;
+mod generation;
 mod python;
 mod talk;
 mod tools;

@@ -56,8 +56,10 @@ impl PeftConfig {
     pub fn parse(json: &[u8]) -> Result<Self, Error> {
         let mut options: Map<String, Value> =
             serde_json::from_slice(json).map_err(|error| Error::Invalid(error.to_string()))?;
-        // A rank or an alpha of 0 is a wrong one, not none.
-        options.retain(|name, value| asks(value) || matches!(name.as_str(), "r" | "lora_alpha"));
+        // Of these a 0 or an empty text is a wrong value, not none.
+        let is_plain =
+            |name: &str| matches!(name, "r" | "lora_alpha" | "peft_type" | "task_type" | "bias");
+        options.retain(|name, value| asks(value) || (is_plain(name) && !value.is_null()));
         let mut options = Options(options);
         options.must_be("peft_type", "LORA")?;
         options.may_be("task_type", "CAUSAL_LM")?;
@@ -232,6 +234,8 @@ mod tests {
             ("an_option_of_tomorrow", serde_json::json!(1)),
             ("bias", "all".into()),
             ("peft_type", "IA3".into()),
+            ("task_type", "".into()),
+            ("bias", Value::Bool(false)),
             ("task_type", "SEQ_CLS".into()),
             ("modules_to_save", serde_json::json!(["lm_head"])),
             ("init_lora_weights", "pissa".into()),

@@ -88,7 +88,7 @@ mod tests {
     fn figures_are_plain_members_only() {
         let value =
             json!({"train_rows": 400, "loss": 0.123_456, "rows": [1, 2], "x": null, "ok": true});
-        assert_eq!(figures(&value), "loss 0.12, ok yes, train rows 400");
+        assert_eq!(figures(&value), "train rows 400, loss 0.12, ok yes");
     }
 
     #[test]

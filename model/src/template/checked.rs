@@ -14,6 +14,8 @@ use minijinja::machinery::{WhitespaceConfig, parse};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Error, ErrorKind, Value};
 
+use super::generation;
+
 /// Links of a chain `a ~ b ~ c …` between two checks. Each link alone in parentheses would nest a long chain too deep.
 const LINKS: usize = 8;
 
@@ -33,36 +35,11 @@ pub(super) fn checked(source: &str) -> Result<Checked, Error> {
     let whitespace =
         // As transformers sets up jinja2.
         WhitespaceConfig { keep_trailing_newline: false, lstrip_blocks: true, trim_blocks: true };
-    let source = &without_generation(source);
+    let source = &generation::without_tags(source);
     let tree = parse(source, "chat", SyntaxConfig, whitespace)?;
     let mut writer = Writer { out: String::with_capacity(source.len() * 2), constants: Vec::new() };
     writer.statement(&tree)?;
     Ok(Checked { source: writer.out, constants: writer.constants })
-}
-
-/// The template with `{% generation %} … {% endgeneration %}` as blocks that are always written. The tags mark what the model
-/// says, for training on it alone (transformers' extension of jinja2); which tokens those are Hone finds by rendering the
-/// conversation with and without the answer.
-fn without_generation(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some((before, tag)) = rest.split_once("{%") {
-        let Some((inside, after)) = tag.split_once("%}") else { break };
-        let word = inside.trim_matches(['-', '+']).trim();
-        let plain = match word {
-            "generation" => "if true",
-            "endgeneration" => "endif",
-            other => other,
-        };
-        let inside =
-            if plain == word { inside.to_owned() } else { inside.replacen(word, plain, 1) };
-        for part in [before, "{%", &inside, "%}"] {
-            out.push_str(part);
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
 }
 
 struct Writer {

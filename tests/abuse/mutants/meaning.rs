@@ -12,12 +12,10 @@ use serde_json::Value;
 use super::adapter::{CONFIG, WEIGHTS};
 
 /// Options that change the arithmetic and must be as if they were not there.
-const CHANGE_ARITHMETIC: [&str; 13] = [
+const CHANGE_ARITHMETIC: [&str; 11] = [
     "fan_in_fan_out",
     "lora_bias",
     "modules_to_save",
-    "rank_pattern",
-    "alpha_pattern",
     "layer_replication",
     "trainable_token_indices",
     "target_parameters",
@@ -58,8 +56,10 @@ pub(crate) fn read(folder: &Path, base: &BaseShape) -> Result<Meaning> {
     let rank = config["r"].as_u64().context("r")?;
     let alpha = config["lora_alpha"].as_f64().context("lora_alpha")?;
     let root = config["use_rslora"] == true;
-    let scaling = alpha / if root { (rank as f64).sqrt() } else { rank as f64 };
-    ensure!(scaling.is_finite() && scaling > 0.0, "it scales by {scaling}");
+    let beginning = &config["init_lora_weights"];
+    let leaves_the_base =
+        beginning.as_str().is_none_or(|b| ["gaussian", "orthogonal", "eva", ""].contains(&b));
+    ensure!(leaves_the_base, "init_lora_weights is {beginning}");
 
     let bytes = fs_err::read(folder.join(WEIGHTS))?;
     let tensors = SafeTensors::deserialize(&bytes)?;
@@ -77,6 +77,16 @@ pub(crate) fn read(folder: &Path, base: &BaseShape) -> Result<Meaning> {
                 (None, None) => continue,
                 _ => anyhow::bail!("half a pair at layer {layer} {module}"),
             };
+            let rank = match special(&config, "rank_pattern", &path)? {
+                Some(rank) => rank.as_u64().context("a rank that is no number")?,
+                None => rank,
+            };
+            let alpha = match special(&config, "alpha_pattern", &path)? {
+                Some(alpha) => alpha.as_f64().context("an alpha that is no number")?,
+                None => alpha,
+            };
+            let scaling = alpha / if root { (rank as f64).sqrt() } else { rank as f64 };
+            ensure!(scaling.is_finite() && scaling > 0.0, "it scales by {scaling}");
             ensure!(a.shape() == [rank as usize, *inputs], "{}: {:?}", name('A'), a.shape());
             ensure!(b.shape() == [*outputs, rank as usize], "{}: {:?}", name('B'), b.shape());
             let size = ((inputs * outputs) as f64).sqrt();
@@ -87,12 +97,27 @@ pub(crate) fn read(folder: &Path, base: &BaseShape) -> Result<Meaning> {
     ensure!(named.is_empty(), "tensors without a place: {:?}", named.keys());
     ensure!(strongest > 0.0, "it changes nothing");
     ensure!(strongest <= MOST * 1.000_001, "it changes too much: {strongest}");
+    let short = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let excluded = config["exclude_modules"].as_array().into_iter().flatten();
+    let excluded: Vec<String> = excluded.filter_map(Value::as_str).map(short).collect();
+    let is_pattern = config["exclude_modules"].as_str().is_some_and(|text| !text.is_empty());
     for target in config["target_modules"].as_array().into_iter().flatten() {
         let target = target.as_str().context("a target that is no name")?;
         let module = target.rsplit('.').next().unwrap_or(target);
-        ensure!(adapted.contains(&module), "nothing for {target}");
+        let is_excluded = is_pattern || excluded.iter().any(|name| name == module);
+        ensure!(is_excluded || adapted.contains(&module), "nothing for {target}");
     }
     Ok(Meaning { rank, alpha })
+}
+
+/// What a pattern says of a module: the first key that is its path or the end of it.
+fn special<'a>(config: &'a Value, option: &str, path: &str) -> Result<Option<&'a Value>> {
+    if is_nothing(&config[option]) {
+        return Ok(None);
+    }
+    let pattern = config[option].as_object().context("a pattern that is no object")?;
+    let is_of = |key: &str| path == key || path.ends_with(&format!(".{key}"));
+    Ok(pattern.iter().find(|(key, _)| is_of(key.trim_matches(['^', '$']))).map(|(_, value)| value))
 }
 
 fn is_nothing(value: &Value) -> bool {
