@@ -128,7 +128,11 @@ async fn unrated_chats_are_whole_alone_and_the_newest_first() {
     let one = |change: fn(&mut Interaction)| {
         let mut record = interaction();
         record.answers.truncate(1);
+        let tools = std::mem::take(&mut record.tools);
         change(&mut record);
+        if record.model == "with tools" {
+            record.tools = tools;
+        }
         record
     };
     let good = [one(|_| ()), one(|_| ()), one(|_| ())];
@@ -139,6 +143,7 @@ async fn unrated_chats_are_whole_alone_and_the_newest_first() {
         one(|it| it.answers[0].text = None),
         one(|it| it.answers[0].finish_reason = FinishReason::Length),
         one(|it| it.answers.clear()),
+        one(|it| it.model = "with tools".to_owned()),
     ];
     for record in good.iter().chain(&bad) {
         store.append_interaction(record.clone()).await.unwrap();
