@@ -422,8 +422,7 @@ mod tests {
              {\"content\":\"é\",\"role\":\"user\"}\n\
              {\n  \"role\": \"user\",\n  \"content\": \"\\u00e9\"\n}\n\
              ['user']\n\
-             role;content;\n\
-             None True [\"it's\", 1.5, {'a': None}] {\"b\": [], \"a\": {}}"
+             role;content;None True [\"it's\", 1.5, {'a': None}] {\"b\": [], \"a\": {}}"
         );
     }
 

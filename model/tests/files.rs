@@ -109,7 +109,7 @@ fn wrong_model_folders_are_refused_by_name() {
             Box::new(|f| set(f, "num_hidden_layers", 7.into())),
         ),
         ("asks for [4097, 512]", Box::new(|f| set(f, "vocab_size", 4097.into()))),
-        ("lm_head.weight is missing", Box::new(|f| set(f, "tie_word_embeddings", false.into()))),
+        ("no lm_head.weight", Box::new(|f| set(f, "tie_word_embeddings", false.into()))),
     ];
     for (word, edit) in cases {
         let message = refusal(&*edit);

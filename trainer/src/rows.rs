@@ -61,7 +61,8 @@ impl Split {
     /// By the names that data sets have for it.
     fn parse(name: &str) -> Result<Self, String> {
         match name.to_ascii_lowercase().replace(['-', '_', ' '], "").as_str() {
-            "train" | "training" => Ok(Self::Train),
+            // Workloads have rows that users would send as feedback, and those that are rehearsed.
+            "train" | "training" | "feedback" | "rehearsal" => Ok(Self::Train),
             "validation" | "valid" | "val" | "dev" | "eval" => Ok(Self::Validation),
             "heldout" | "holdout" | "test" | "testing" => Ok(Self::HeldOut),
             _ => Err(format!("split {name:?} is none of train, validation, test")),
