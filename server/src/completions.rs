@@ -143,7 +143,7 @@ fn whole(head: &Head, recorder: &Recorder, style: Style) -> CompletionResponse {
         response.choices.push(CompletionChoice {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             text: format!("{echoed}{}", draft.text),
-            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, draft)),
+            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, echoed, draft)),
             finish_reason: Some(draft.finish.unwrap_or(FinishReason::Error)),
             prompt_token_ids: prompt.filter(|_| style.ids).map(|prompt| prompt.tokens.clone()),
             token_ids: style.ids.then(|| draft.tokens.clone()),
@@ -173,11 +173,11 @@ fn text_of(prompt: &PromptIn) -> &str {
     prompt.messages.first().map_or("", |message| message.content.as_str())
 }
 
-fn logprobs(words: &Words, draft: &Draft) -> LegacyLogProbs {
+fn logprobs(words: &Words, echoed: &str, draft: &Draft) -> LegacyLogProbs {
     let mut list = LegacyLogProbs::default();
     let mut offset = 0;
     for entry in &draft.prompt {
-        append_prompt(words, &mut list, &mut offset, entry);
+        append_prompt(words, &mut list, &mut offset, (echoed, entry));
     }
     for ((token, logprob), top) in draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops) {
         append(words, &mut list, &mut offset, *token, Some((*logprob, top)));
@@ -189,10 +189,15 @@ fn append_prompt(
     words: &Words,
     list: &mut LegacyLogProbs,
     offset: &mut usize,
-    entry: &PromptLogprob,
+    (echoed, entry): (&str, &PromptLogprob),
 ) {
     let known = entry.logprob.map(|logprob| (logprob, entry.top.as_slice()));
-    push(words, list, offset, entry.token, known);
+    let width = match *offset {
+        0 => words.characters_at_start(entry.token, echoed),
+        _ => words.characters(entry.token),
+    };
+    push(words, list, entry.token, known, *offset);
+    *offset += width;
 }
 
 /// Adds one drawn token; the end token is not part of the text.
@@ -204,16 +209,18 @@ fn append(
     known: Option<(f32, &Vec<(u32, f32)>)>,
 ) {
     if !words.ends(token) {
-        push(words, list, offset, token, known.map(|(logprob, top)| (logprob, top.as_slice())));
+        let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
+        push(words, list, token, known, *offset);
+        *offset += words.characters(token);
     }
 }
 
 fn push(
     words: &Words,
     list: &mut LegacyLogProbs,
-    offset: &mut usize,
     token: u32,
     known: Option<(f32, &[(u32, f32)])>,
+    offset: usize,
 ) {
     let text = words.of_token(token).0;
     let top = known.map(|(logprob, top)| {
@@ -226,8 +233,7 @@ fn push(
     list.tokens.push(text);
     list.token_logprobs.push(known.map(|(logprob, _)| logprob));
     list.top_logprobs.push(top);
-    list.text_offset.push(*offset);
-    *offset += words.characters(token);
+    list.text_offset.push(offset);
 }
 
 /// Chunks of a streamed completion.
@@ -295,10 +301,10 @@ impl Frames for TextFrames {
         let Some(offset) = self.offsets.get_mut(index) else { return };
         match event {
             Event::PromptLogprobs(prompt) => {
-                for entry in prompt {
-                    append_prompt(&self.words, &mut list, offset, entry);
-                }
                 let text = self.prompts.get(index).map_or("", |prompt| prompt.0.as_str());
+                for entry in prompt {
+                    append_prompt(&self.words, &mut list, offset, (text, entry));
+                }
                 let choice = CompletionChoice { logprobs: Some(list), ..piece(index, text) };
                 self.send(out, choice);
             }

@@ -31,6 +31,20 @@ impl Words {
         !self.ignore_eos && self.model.config().eos_token_ids.contains(&token)
     }
 
+    /// How many characters of an echoed text its next token takes, of which none has been taken so far: none for a token that
+    /// the text lacks (what the tokenizer puts in front), one less for a space that it puts before the first word.
+    pub(crate) fn characters_at_start(&self, token: u32, echoed: &str) -> usize {
+        let (text, _) = self.of_token(token);
+        if echoed.starts_with(&text) {
+            return self.characters(token);
+        }
+        if self.model.tokenizer().is_special(token) {
+            return 0;
+        }
+        let without_space = text.strip_prefix(' ').is_some_and(|rest| echoed.starts_with(rest));
+        self.characters(token) - usize::from(without_space)
+    }
+
     /// How many characters begin in a token.
     pub(crate) fn characters(&self, token: u32) -> usize {
         let bytes = self.model.tokenizer().token_bytes(token);

@@ -7,6 +7,7 @@ mod feedback;
 mod hub;
 mod keys;
 mod models;
+mod positions;
 mod service;
 mod stream;
 mod systemd;
