@@ -15,7 +15,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 
 use tokenizers::tokenizer::pre_tokenizer::OffsetType;
-use tokenizers::{DecoderWrapper, Model as _, PreTokenizer as _};
+use tokenizers::{Decoder as _, DecoderWrapper, Model as _, PreTokenizer as _};
 
 pub use self::effort::Effort;
 use self::fewest::{Fewest, Piece};
@@ -32,6 +32,8 @@ pub struct Tokenizer {
     fewest: Fewest,
     /// Bytes that the normalizers make of one byte at most.
     growth: usize,
+    /// The space that it puts before a text is none of the text's.
+    strips_first_space: bool,
     /// Made when the first grammar comes: it costs a pass over all tokens.
     grammars: OnceLock<Result<Grammars, String>>,
 }
@@ -91,7 +93,17 @@ impl Tokenizer {
             Fewest::new(pieces, &inner, added.values().any(|token| token.lstrip || token.rstrip))
         };
         let grammars = OnceLock::new();
-        probe::probe(Self { inner, bytes, ends, special, fewest, growth, grammars })
+        let strips_first_space = strips_first_space(inner.get_decoder());
+        probe::probe(Self {
+            inner,
+            bytes,
+            ends,
+            special,
+            fewest,
+            growth,
+            strips_first_space,
+            grammars,
+        })
     }
 
     /// The ids of a text. Special tokens written out in the text become their ids, as in
@@ -185,13 +197,18 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// As [`Self::decode`] with special tokens, of at most so many tokens as the bounds allow.
+    /// The text of a whole sequence with its special tokens, of at most so many tokens as the bounds allow. Unlike a piece
+    /// of one ([`Self::decode`]) it is without the space that the tokenizer put in front.
     ///
     /// # Errors
     /// [`Error::TooManyTokens`].
     pub fn decode_within(&self, tokens: &[u32], effort: &Effort) -> Result<String, Error> {
         effort.check_tokens(tokens.len())?;
-        Ok(self.decode(tokens, false))
+        let mut text = self.decode(tokens, false);
+        if self.strips_first_space && text.starts_with(' ') {
+            text.remove(0);
+        }
+        Ok(text)
     }
 
     /// The bytes of one token: not always whole characters; empty if the id has no token.
@@ -233,6 +250,12 @@ impl Tokenizer {
     pub fn vocab_size(&self) -> usize {
         self.ends.len()
     }
+}
+
+/// Whether a decoder takes off the space before the first word, as SentencePiece's does.
+fn strips_first_space(decoder: Option<&DecoderWrapper>) -> bool {
+    let words = vec!["▁a".to_owned(), "▁b".to_owned()];
+    decoder.is_some_and(|decoder| decoder.decode(words).is_ok_and(|text| text == "a b"))
 }
 
 fn alphabet_of(decoder: Option<&DecoderWrapper>) -> Result<Alphabet, Error> {

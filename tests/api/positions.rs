@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/golden/gguf/tiny.gguf");
 
 #[tokio::test]
-async fn each_position_begins_its_token() -> Result<()> {
+async fn each_position_begins_its_token_and_tokens_become_their_text() -> Result<()> {
     let builder = Hone::builder().config("[model]\nweights = \"f32\"");
     let hone = builder.argument("--model").argument(MODEL).start().await?;
     let ask = json!({
@@ -26,5 +26,10 @@ async fn each_position_begins_its_token() -> Result<()> {
         let at = usize::try_from(offset.as_u64().context("a number")?)?;
         assert!(text[at..].starts_with(token), "{token:?} at {at} of {text:?}");
     }
+    // What was made of a text becomes that text again.
+    let ask = json!({"prompt": "Hello world", "add_special_tokens": false});
+    let tokens = hone.post("/v1/tokenize", &ask).await?.expect(200)?["tokens"].clone();
+    let back = hone.post("/v1/detokenize", &json!({"tokens": tokens})).await?.expect(200)?;
+    assert_eq!(back["prompt"], "Hello world");
     Ok(())
 }
