@@ -316,16 +316,21 @@ impl Cycles {
         self.parts.journal.end(cycle, kind, reason, data, decision).await
     }
 
-    /// Whatever the verdict: what was trained on what a person had erased serves no longer.
+    /// Whatever the verdict: what was trained on what a person had erased serves no longer, and is deleted before
+    /// the cycle reads as finished, so that a kill after its end leaves nothing.
     async fn without_the_erased(&self, cycle: &CycleView, reason: String) -> String {
-        match erase::take_back(&self.parts, cycle.id.to_string()).await {
+        let reason = match erase::take_back(&self.parts, cycle.id.to_string()).await {
             Ok(Some(taken_back)) => format!("{reason}; {taken_back}"),
             Ok(None) => reason,
             Err(error) => {
                 tracing::error!("what was erased is still served: {}", sentence::of(&error));
                 reason
             }
+        };
+        if let Err(error) = erase::sweep(&self.parts).await {
+            tracing::error!("what was trained on erased rows stays: {}", sentence::of(&error));
         }
+        reason
     }
 
     /// A candidate that nobody will judge any more must not be what `candidate` means. Before the
