@@ -14,7 +14,7 @@ use hone_api::{AdapterId, UnixMillis};
 
 use crate::config::MAX_CONFIG;
 use crate::fs::{check_adapter_name, copy_bounded, sync_dir};
-use crate::verify::{file_refusal, max_weight_file, refuse_pickles, verify_within};
+use crate::verify::{file_refusal, max_weight_file, refuse_pickles, too_large, verify_within};
 use crate::{CONFIG, Error, Manifest, Refusal, Registry, Result, WEIGHTS};
 
 /// How the name of a folder begins that is being filled.
@@ -81,8 +81,15 @@ impl Registry {
         };
         refuse_pickles(&source).map_err(fault)?;
         for (file, limit) in [(CONFIG, MAX_CONFIG), (WEIGHTS, max_weight_file(&self.base))] {
-            copy_bounded(&source.join(file), &staging.join(file), limit)
-                .map_err(|error| copy_error(file, limit, error, refused))?;
+            let from = source.join(file);
+            copy_bounded(&from, &staging.join(file), limit).map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::FileTooLarge if file == WEIGHTS => {
+                        refused(too_large(&from, limit))
+                    }
+                    _ => copy_error(file, limit, error, refused),
+                }
+            })?;
         }
         let verified =
             verify_within(staging, &self.base, &crate::verify::Limits::default()).map_err(fault)?;

@@ -29,6 +29,15 @@ pub enum Refusal {
         /// The bound.
         limit: u64,
     },
+    /// It holds matrices of the base beside the adapter's own.
+    #[error(
+        "it holds copies of the base's {tensors}, which Hone does not replace; save it again with \
+         `save_embedding_layers=False`"
+    )]
+    BaseTensors {
+        /// Their names.
+        tensors: String,
+    },
     /// `adapter_config.json` cannot be understood.
     #[error("{CONFIG} is not a LoRA configuration: {0}")]
     Config(String),

@@ -104,16 +104,28 @@ pub fn verify_within(dir: &Path, base: &BaseShape, limits: &Limits) -> Result<Ve
     })
 }
 
-/// Whether the folder holds a file that is a pickle by its ending. Nothing is opened.
+/// What transformers' Trainer leaves beside an adapter in `checkpoint-N`, without its ending: pickles that say how to go on
+/// with the training. They are passed over, unopened, like any other file that is no part of an adapter.
+const OF_A_TRAINER: [&str; 5] = ["optimizer", "scheduler", "scaler", "rng_state", "training_args"];
+
+/// Whether the folder holds a file that is a pickle by its ending, and may stand for the adapter. Nothing is opened.
 pub(crate) fn pickle_in(dir: &Path) -> std::io::Result<Option<String>> {
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
         let ending = Path::new(&name).extension().map(|e| e.to_string_lossy().to_lowercase());
-        if ending.is_some_and(|ending| PICKLES.contains(&ending.as_str())) {
+        let is_pickle = ending.is_some_and(|ending| PICKLES.contains(&ending.as_str()));
+        if is_pickle && !is_of_a_trainer(Path::new(&name)) {
             return Ok(Some(name.to_string_lossy().into_owned()));
         }
     }
     Ok(None)
+}
+
+fn is_of_a_trainer(file: &Path) -> bool {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    // Several processes each leave a state of their own: `rng_state_0.pth`.
+    let stem = stem.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+    OF_A_TRAINER.contains(&stem)
 }
 
 /// Refuses a folder in which a pickle lies.
@@ -128,6 +140,52 @@ pub(crate) fn refuse_pickles(dir: &Path) -> Result<(), Refusal> {
 /// The size that no adapter for this base exceeds, in bytes.
 pub(crate) fn max_weight_file(base: &BaseShape) -> u64 {
     8 + MAX_HEADER + base.max_weight_bytes(Limits::default().rank)
+}
+
+/// Why a weights' file above `limit` is refused: for the base's matrices in it, where it says so.
+pub(crate) fn too_large(path: &Path, limit: u64) -> Refusal {
+    let too_large = Refusal::TooLarge { file: WEIGHTS.to_owned(), limit };
+    let Ok(mut file) = open_plain(path) else { return too_large };
+    let Ok(bytes) = file.metadata().map(|data| data.len()) else { return too_large };
+    match read_header(&mut file, bytes) {
+        Ok(Head { entries, .. }) => base_tensors(&entries).unwrap_or(too_large),
+        Err(_) => too_large,
+    }
+}
+
+/// The refusal that names the base's own matrices among the tensors, if there are any.
+fn base_tensors(entries: &[Entry]) -> Option<Refusal> {
+    let is_of_the_base = |name: &&str| {
+        ["embed_tokens.weight", "lm_head.weight"].iter().any(|ending| name.ends_with(ending))
+    };
+    let names: Vec<&str> =
+        entries.iter().map(|entry| entry.name.as_str()).filter(is_of_the_base).collect();
+    let short = |name: &&str| format!("`{}`", name.chars().take(200).collect::<String>());
+    let tensors = names.iter().take(4).map(short).collect::<Vec<_>>().join(" and ");
+    (!names.is_empty()).then_some(Refusal::BaseTensors { tensors })
+}
+
+/// The beginning of a weights' file.
+struct Head {
+    /// The header's length, as the file has it.
+    length: [u8; 8],
+    json: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+/// Reads the header of a weights' file that has `bytes` in all.
+fn read_header(file: &mut std::fs::File, bytes: u64) -> Result<Head, Refusal> {
+    let too_short = || Refusal::Header(format!("it has only {bytes} bytes"));
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| too_short())?;
+    let header_bytes = u64::from_le_bytes(length);
+    if header_bytes > MAX_HEADER {
+        return Err(Refusal::Header(format!("its header claims {header_bytes} bytes")));
+    }
+    let mut json = vec![0; usize::try_from(header_bytes).unwrap_or_default()];
+    file.read_exact(&mut json).map_err(|_| too_short())?;
+    let entries = header::parse(&json, bytes.saturating_sub(8 + header_bytes))?;
+    Ok(Head { length, json, entries })
 }
 
 pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Refusal {
@@ -193,6 +251,9 @@ impl Pair {
 /// Assigns every tensor to its place. Fails for a tensor without one, for a wrong shape and for
 /// half a pair.
 fn plan(entries: &[Entry], base: &BaseShape, config: &PeftConfig) -> Result<Vec<Pair>, Refusal> {
+    if let Some(refusal) = base_tensors(entries) {
+        return Err(refusal);
+    }
     let mut halves: BTreeMap<(usize, &str), [Option<usize>; 2]> = BTreeMap::new();
     for (position, entry) in entries.iter().enumerate() {
         let unknown = || Refusal::Tensor(entry.name.chars().take(200).collect());
@@ -248,19 +309,11 @@ impl Weights {
         let mut file = open_plain(path).map_err(refuse)?;
         let bytes = file.metadata().map_err(refuse)?.len();
         if bytes > limit {
-            return Err(Refusal::TooLarge { file: WEIGHTS.to_owned(), limit });
+            return Err(too_large(path, limit));
         }
-        let too_short = || Refusal::Header(format!("it has only {bytes} bytes"));
-        let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| too_short())?;
-        let header_bytes = u64::from_le_bytes(length);
-        if header_bytes > MAX_HEADER {
-            return Err(Refusal::Header(format!("its header claims {header_bytes} bytes")));
-        }
-        let mut json = vec![0; usize::try_from(header_bytes).unwrap_or_default()];
-        file.read_exact(&mut json).map_err(|_| too_short())?;
+        let Head { length, json, entries } = read_header(&mut file, bytes)?;
         let mut weights = Self {
-            entries: header::parse(&json, bytes.saturating_sub(8 + header_bytes))?,
+            entries,
             file,
             bytes,
             sha256: Sha256::new(),

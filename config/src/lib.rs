@@ -298,6 +298,10 @@ mod tests {
     fn a_model_is_called_after_its_folder_file_or_id() {
         for (source, name) in [
             ("starter", "hone-starter"),
+            (
+                "/cache/hub/models--Qwen--Qwen2.5-0.5B-Instruct/snapshots/7ae557604adf67be50417f59c2c2f167def9a775",
+                "Qwen2.5-0.5B-Instruct",
+            ),
             ("/models/my-llama", "my-llama"),
             ("/models/Some-135M.Q4_1.gguf", "Some-135M.Q4_1"),
             ("Some/Model-1B", "Model-1B"),

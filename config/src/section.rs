@@ -124,6 +124,9 @@ impl Model {
         let id = if path.exists() { &self.source } else { before(before(&self.source, '@'), ':') };
         let path = std::path::Path::new(id);
         let is_gguf = path.extension().is_some_and(|ending| ending == "gguf");
+        if let Some(name) = of_a_hub_snapshot(path) {
+            return name;
+        }
         let name = if is_gguf { path.file_stem() } else { path.file_name() };
         name.map_or_else(|| "hone".to_owned(), |name| name.to_string_lossy().into_owned())
     }
@@ -136,6 +139,13 @@ impl Model {
             threads => threads,
         }
     }
+}
+
+/// The model's name by a folder in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT`, which itself is named by a hash.
+fn of_a_hub_snapshot(path: &std::path::Path) -> Option<String> {
+    let snapshots = path.parent().filter(|parent| parent.ends_with("snapshots"))?;
+    let repository = snapshots.parent()?.file_name()?.to_str()?.strip_prefix("models--")?;
+    repository.rsplit("--").next().map(str::to_owned)
 }
 
 /// What stands before the last `sign`, or all.

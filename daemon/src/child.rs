@@ -65,8 +65,7 @@ pub async fn train(
     stop: &CancellationToken,
     mut progress: impl FnMut(Progress),
 ) -> anyhow::Result<Ended> {
-    let program = std::env::current_exe().context("where the program lies")?;
-    let mut command = Command::new(program);
+    let mut command = Command::from(crate::program::again());
     command.arg("train").arg("--job").arg(job_dir).arg("--json");
     run(command, limits, stop, |line| {
         if let Ok(one) = serde_json::from_str::<Progress>(line) {

@@ -46,6 +46,7 @@ mod memory;
 mod next;
 mod output;
 mod parts;
+mod program;
 mod promote;
 mod reload;
 mod retention;
@@ -68,6 +69,7 @@ use clap::Parser;
 use command::Failure;
 
 fn main() -> ExitCode {
+    program::take_name();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => {

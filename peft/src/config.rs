@@ -189,8 +189,9 @@ fn unsupported(option: &str, value: &Value) -> Error {
     Error::Unsupported { option: short(option), value }
 }
 
-/// Whether a value asks for something.
-fn asks(value: &Value) -> bool {
+/// Whether an option's value asks for something: null, false, 0 and what is empty leave it out.
+#[must_use]
+pub fn asks(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(set) => *set,

@@ -7,7 +7,7 @@ mod error;
 mod names;
 mod pattern;
 
-pub use config::PeftConfig;
+pub use config::{PeftConfig, asks};
 pub use error::Error;
 pub use names::{Half, Place, tensor_name};
 

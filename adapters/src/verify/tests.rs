@@ -203,11 +203,35 @@ fn targets_are_checked_by_name() {
 
 #[test]
 fn pickles_are_refused_unopened() {
-    for name in ["adapter_model.bin", "optimizer.PT", "x.ckpt", "y.pkl", "z.pth"] {
+    for name in ["adapter_model.bin", "adapter_model.PT", "x.ckpt", "y.pkl", "optimizer_state.pth"]
+    {
         let dir = folder();
         // a link into nowhere: opening it would give another reason
         std::os::unix::fs::symlink("/nonexistent", dir.path().join(name)).unwrap();
         assert_eq!(verdict(&dir).unwrap_err(), Refusal::Pickle(name.to_owned()));
+    }
+}
+
+#[test]
+fn what_a_trainer_leaves_in_its_checkpoints_is_passed_over() {
+    let dir = folder();
+    for name in
+        ["optimizer.pt", "scheduler.pt", "rng_state.pth", "rng_state_0.pth", "training_args.bin"]
+    {
+        std::os::unix::fs::symlink("/nonexistent", dir.path().join(name)).unwrap();
+    }
+    verdict(&dir).unwrap();
+}
+
+#[test]
+fn copies_of_the_base_are_named_also_where_they_make_the_file_too_large() {
+    const EMBEDDINGS: &str = "base_model.model.model.embed_tokens.weight";
+    for rows in [2, 1 << 20] {
+        let refusal = with_tensors(|tensors| {
+            tensors.insert(EMBEDDINGS.to_owned(), (vec![rows, 2], vec![0.1; rows * 2]));
+        })
+        .unwrap_err();
+        assert_eq!(refusal, Refusal::BaseTensors { tensors: format!("`{EMBEDDINGS}`") });
     }
 }
 

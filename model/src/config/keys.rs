@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeSet};
 
+use hone_peft::asks;
 use serde_json::{Map, Value};
 
 use crate::Error;
@@ -177,16 +178,5 @@ impl<'a> Keys<'a> {
             )),
             None => Ok(()),
         }
-    }
-}
-
-fn asks(value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Bool(flag) => *flag,
-        Value::Number(number) => number.as_f64() != Some(0.0),
-        Value::String(text) => !text.is_empty(),
-        Value::Array(list) => !list.is_empty(),
-        Value::Object(map) => !map.is_empty(),
     }
 }
