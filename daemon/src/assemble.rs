@@ -66,6 +66,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         tokio::task::spawn_blocking(move || Registry::open(&root, shape)).await??
     };
     let registry = Arc::new(registry);
+    let model_config = model.config().clone();
     let engine = Engine::start(model, engine_config(&config, budget, &dirs))?;
     let journal = Journal::new(store.clone());
     if let Some(repair) = base.repaired() {
@@ -96,6 +97,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
         registry,
         engine: generate,
         base: base.folder().to_owned(),
+        model_config,
         journal,
         promoter: Arc::new(promoter),
         metrics: Arc::new(Metrics::new()?),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use hone_adapters::Registry;
 use hone_engine::Generate;
+use hone_model::ModelConfig;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
@@ -30,6 +31,8 @@ pub struct Parts {
     pub engine: Arc<dyn Generate>,
     /// The packed base that serves, and that candidates are trained on.
     pub base: PathBuf,
+    /// What it computes.
+    pub model_config: ModelConfig,
     /// Cycles and the audit trail.
     pub journal: Journal,
     /// Moves the pointer.

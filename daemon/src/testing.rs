@@ -50,7 +50,7 @@ impl Rig {
     /// A folder with a random adapter in the drop folder.
     pub fn drop_adapter(&self, name: &str, strength: f32, seed: u64) -> std::path::PathBuf {
         let folder = self.parts.registry.drop_dir().join(name);
-        let config = self.parts.engine.model().config();
+        let config = &self.parts.model_config;
         random_adapter(&folder, config, 4, strength, seed).unwrap();
         folder
     }

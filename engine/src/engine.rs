@@ -7,7 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hone_api::AdapterId;
-use hone_model::{Adapter, KvCache, Model, Sampler};
+use hone_model::{Adapter, KvCache, Model};
+use hone_text::FrontEnd;
+use hone_text::Sampler;
 use tokio::sync::oneshot;
 
 use crate::health::add;
@@ -36,6 +38,12 @@ impl Engine {
         let thread =
             std::thread::Builder::new().name("hone-engine".to_owned()).spawn(|| worker.run())?;
         Ok(Arc::new(Self { shared, worker: Mutex::new(Some(thread)) }))
+    }
+
+    /// The model, for those who have the engine itself.
+    #[must_use]
+    pub fn model(&self) -> &Arc<Model> {
+        &self.shared.model
     }
 
     /// Admits no more requests, lets those that are here finish until the deadline, and fails the
@@ -121,7 +129,7 @@ impl Engine {
         }
         if let Some(&token) = request.prompt.iter().find(|t| **t as usize >= config.vocab_size) {
             let vocab = config.vocab_size;
-            return Err(hone_model::Error::TokenRange { token, vocab }.into());
+            return Err(Error::TokenRange { token, vocab });
         }
         let max_new = wanted.min(context - tokens);
         let needed = KvCache::bytes_for(config, tokens + max_new);
@@ -255,8 +263,8 @@ impl Generate for Engine {
         }
     }
 
-    fn model(&self) -> &Arc<Model> {
-        &self.shared.model
+    fn front_end(&self) -> &Arc<FrontEnd> {
+        self.shared.model.front_end()
     }
 }
 

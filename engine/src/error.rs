@@ -80,7 +80,18 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
-    /// The model refused: sampling parameters, token ids, an adapter's files.
+    /// A token id that the model does not have.
+    #[error("token {token} is outside of the vocabulary of {vocab}")]
+    TokenRange {
+        /// The id.
+        token: u32,
+        /// Vocabulary size.
+        vocab: usize,
+    },
+    /// Sampling parameters, or a text that has no tokens.
+    #[error(transparent)]
+    Text(#[from] hone_text::Error),
+    /// The decoder refused: mostly an adapter's files.
     #[error(transparent)]
     Model(#[from] hone_model::Error),
     /// The pressure page or the device thread could not be made.

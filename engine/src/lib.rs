@@ -42,7 +42,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hone_api::AdapterId;
-use hone_model::Model;
+use hone_text::FrontEnd;
 
 pub use config::EngineConfig;
 pub use engine::Engine;
@@ -104,6 +104,6 @@ pub trait Generate: Send + Sync {
     /// How the engine fares.
     fn health(&self) -> Health;
 
-    /// The model, its tokenizer and its template.
-    fn model(&self) -> &Arc<Model>;
+    /// Tokenizer, template and limits of the model.
+    fn front_end(&self) -> &Arc<FrontEnd>;
 }

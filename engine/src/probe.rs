@@ -33,7 +33,7 @@ pub(crate) struct Probe {
 pub(crate) fn effect(model: &Model, adapter: &Adapter) -> Result<f32, Error> {
     let prompts = TEXTS
         .iter()
-        .map(|text| model.tokenizer().encode(text, true))
+        .map(|text| model.front_end().tokenizer.encode(text, true))
         .collect::<Result<Vec<_>, _>>()?;
     let adapters = [None, Some(adapter)];
     let mut caches: Vec<KvCache> =

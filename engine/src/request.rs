@@ -5,7 +5,7 @@ use std::time::Duration;
 use hone_api::chat::FinishReason;
 use hone_api::interaction::{SamplingParams, Timings};
 use hone_api::{AdapterId, InteractionId};
-use hone_model::Grammar;
+use hone_text::Grammar;
 
 /// Which weights answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
-use hone_model::{
-    Detokenizer, KvCache, Logits, LogitsFor, Model, Sampled, Sampler, Segment, StopMatcher,
-};
+use hone_model::{KvCache, Logits, LogitsFor, Model, Segment};
+use hone_text::{Detokenizer, Sampled, Sampler, StopMatcher};
 
 use crate::batch::{Piece, Row, completes};
 use crate::generation::EventSender;
@@ -204,7 +203,7 @@ impl Sequence {
         }
         if let Some(&token) = prompt.get(position + 1) {
             let n = usize::from(self.submitted.request.sampling.logprobs.unwrap_or(0));
-            let (logprob, top) = hone_model::log_probabilities(row, token, n)?;
+            let (logprob, top) = hone_text::log_probabilities(row, token, n)?;
             self.prompt_logprobs.push(PromptLogprob { token, logprob: Some(logprob), top });
         }
         Ok(())
@@ -228,9 +227,9 @@ impl Sequence {
         let mut text = String::new();
         if self.submitted.request.shown.contains(&token) {
             text = self.detokenizer.finish();
-            text += &String::from_utf8_lossy(model.tokenizer().token_bytes(token));
+            text += &String::from_utf8_lossy(model.front_end().tokenizer.token_bytes(token));
         } else if !is_eos {
-            text = self.detokenizer.push(model.tokenizer(), token);
+            text = self.detokenizer.push(&model.front_end().tokenizer, token);
         }
         if is_end || full {
             text += &self.detokenizer.finish();

@@ -46,7 +46,7 @@ fn adapter(engine: &Engine, seed: u64) -> AdapterId {
 fn request(prompt: &str, max_tokens: u32) -> Request {
     Request {
         id: InteractionId::new(),
-        prompt: tiny().tokenizer().encode(prompt, false).unwrap(),
+        prompt: tiny().front_end().tokenizer.encode(prompt, false).unwrap(),
         sampling: SamplingParams {
             temperature: 0.0,
             max_tokens,
@@ -175,13 +175,13 @@ fn bad_requests_are_refused_at_once() {
     assert!(matches!(engine.submit(empty), Err(Error::EmptyPrompt)));
     let mut alien = request("Hi", 5);
     alien.prompt.push(5000);
-    assert!(matches!(engine.submit(alien), Err(Error::Model(_))));
+    assert!(matches!(engine.submit(alien), Err(Error::TokenRange { .. })));
     let unknown = on(Target::Exact(AdapterId::new()), request("Hi", 5));
     assert!(matches!(engine.submit(unknown), Err(Error::UnknownAdapter(_))));
     assert!(matches!(engine.submit(request("Hi", 500)), Err(Error::OverBudget { .. })));
     let mut cold = request("Hi", 5);
     cold.sampling.temperature = -1.0;
-    assert!(matches!(engine.submit(cold), Err(Error::Model(_))));
+    assert!(matches!(engine.submit(cold), Err(Error::Text(_))));
     assert!(matches!(
         Engine::start(tiny(), EngineConfig { max_sequences: 0, ..EngineConfig::default() }),
         Err(Error::Config { name: "max_sequences", .. })
@@ -593,7 +593,7 @@ fn the_starter_answers_questions() {
     let ask = |target| {
         let request = Request {
             id: InteractionId::new(),
-            prompt: model.template().encode_chat(model.tokenizer(), &question, true).unwrap(),
+            prompt: model.front_end().encode_chat(&question).unwrap(),
             sampling: SamplingParams {
                 temperature: 0.0,
                 max_tokens: 64,

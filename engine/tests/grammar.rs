@@ -10,16 +10,17 @@ use hone_api::interaction::SamplingParams;
 use hone_engine::{
     Engine, EngineConfig, Event, Generate, Generation, Party, Priority, Request, Target,
 };
-use hone_model::{Grammar, JsonSchema, Model, Source, WeightFormat};
+use hone_model::{Model, Source, WeightFormat};
+use hone_text::{Grammar, JsonSchema};
 use serde_json::Value;
 
-const SCHEMAS: &str = include_str!("../../model/src/grammar/schemas.json");
+const SCHEMAS: &str = include_str!("../../text/src/grammar/schemas.json");
 
 fn request(model: &Model, grammar: Option<Grammar>, temperature: f32) -> Request {
     let question = [Message::new(Role::User, "922 times 8?")];
     Request {
         id: InteractionId::new(),
-        prompt: model.template().encode_chat(model.tokenizer(), &question, true).unwrap(),
+        prompt: model.front_end().encode_chat(&question).unwrap(),
         sampling: SamplingParams {
             temperature,
             max_tokens: 128,
@@ -70,7 +71,7 @@ async fn finished_answers_satisfy_their_schemas_and_leave_the_others_alone() {
     let ends = &model.config().eos_token_ids;
     let grammar = |schema: &Value| {
         let rule = JsonSchema::new(schema.clone()).unwrap().lark();
-        model.tokenizer().grammar(&format!("start: {rule}\n"), ends).unwrap()
+        model.front_end().tokenizer.grammar(&format!("start: {rule}\n"), ends).unwrap()
     };
     let (mut finished, mut cut) = (0, 0);
     for schemas in schemas.chunks(6) {

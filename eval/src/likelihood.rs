@@ -70,14 +70,14 @@ async fn weigh(
     pair: Pair<'_>,
     row: usize,
 ) -> Result<Weight> {
-    let model = engine.model();
+    let front_end = engine.front_end();
     let mut messages = pair.prompt.to_vec();
     messages.push(Message::new(Role::Assistant, pair.answer));
     let wrong =
         |what: String| Error::Prompt { suite: "corrections".to_owned(), row: row + 1, what };
-    let tokens = model
-        .template()
-        .encode_training(model.tokenizer(), &messages)
+    let tokens = front_end
+        .template
+        .encode_training(&front_end.tokenizer, &messages)
         .map_err(|error| wrong(error.to_string()))?;
     let (prompt, supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
     let start = supervised.iter().rposition(|s| !*s).map_or(0, |before| before + 1);

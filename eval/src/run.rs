@@ -13,7 +13,7 @@ use hone_api::chat::FinishReason;
 use hone_api::check::SuiteRow;
 use hone_api::interaction::SamplingParams;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
-use hone_model::Talk;
+use hone_text::Talk;
 
 use crate::answers::Answer;
 use crate::preference::pass_preferred;
@@ -140,12 +140,12 @@ impl Asking<'_> {
 
     /// Everything that a greedy answer depends on.
     fn key(&self, row_hash: &str) -> String {
-        let model = self.engine.model();
+        let front_end = self.engine.front_end();
         let mut hasher = blake3::Hasher::new();
         for part in [
             env!("CARGO_PKG_VERSION"),
-            model.digest(),
-            model.template().digest(),
+            &front_end.base_digest,
+            front_end.template.digest(),
             self.options.adapter_digest.unwrap_or("base"),
             &self.options.max_tokens.to_string(),
             row_hash,
@@ -157,10 +157,10 @@ impl Asking<'_> {
     }
 
     async fn ask(&self, suite: &Suite, row: usize) -> Result<Answer> {
-        let model = self.engine.model();
+        let front_end = self.engine.front_end();
         let SuiteRow { messages, tools, .. } = &suite.rows[row];
         let talk = Talk { messages, tools };
-        let prompt = model.template().encode_chat(model.tokenizer(), talk, true);
+        let prompt = front_end.encode_chat(talk);
         let wrong = |what: String| Error::Prompt { suite: suite.name.clone(), row: row + 1, what };
         let prompt = prompt.map_err(|error| wrong(error.to_string()))?;
         let request = Request {

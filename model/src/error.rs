@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with models, adapters, templates and tokens.
+/// What can go wrong with models and adapters.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -85,9 +85,6 @@ pub enum Error {
         /// The model's limit.
         max: usize,
     },
-    /// A grammar, or a schema, that answers cannot be held to.
-    #[error("{0}")]
-    Grammar(String),
     /// A token id outside of the vocabulary.
     #[error("token {token} is outside of the vocabulary of {vocab}")]
     TokenRange {
@@ -104,29 +101,9 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
-    /// A text has more tokens than were allowed.
-    #[error("the text has {at_least} tokens or more; at most {most} are taken: send less text")]
-    TooManyTokens {
-        /// So many it has at least; the rest was not counted.
-        at_least: usize,
-        /// So many were allowed.
-        most: usize,
-    },
-    /// The time for a text was up.
-    #[error("the text takes too long to tokenise; send less text")]
-    TookTooLong,
-    /// Nobody waits for the result any more.
-    #[error("cancelled: nobody waits for it any more")]
-    Cancelled,
-    /// The tokenizer failed.
-    #[error("tokenizer: {0}")]
-    Tokenizer(String),
-    /// The chat template failed.
-    #[error("chat template: {0}")]
-    Template(String),
-    /// Sampling parameters that cannot be used.
-    #[error("sampling: {0}")]
-    Sampling(String),
+    /// The tokenizer's or the template's.
+    #[error(transparent)]
+    Text(#[from] hone_text::Error),
     /// A tensor operation of the training side failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -6,16 +6,12 @@
 #![allow(unsafe_code)] // the kernels; each block says why it is sound
 
 mod bitsandbytes;
-pub mod calls;
 mod config;
 mod decoder;
-pub mod detokenize;
-mod draw;
 mod error;
 mod families;
 mod format;
 mod gguf;
-pub mod grammar;
 mod kernels;
 mod linear;
 mod load;
@@ -23,13 +19,8 @@ mod lora;
 mod model;
 mod pack;
 mod pool;
-pub mod sampler;
-mod softmax;
 mod source;
 pub mod starter;
-pub mod stop;
-pub mod template;
-pub mod tokenizer;
 pub mod train;
 
 pub use config::{
@@ -38,15 +29,9 @@ pub use config::{
     spec::{Activation, Biases, LayerSpec, Norms, QkNorm, Rotary},
 };
 pub use decoder::cache::KvCache;
-pub use detokenize::Detokenizer;
 pub use error::Error;
 pub use format::WeightFormat;
-pub use grammar::{Grammar, JsonSchema};
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
 pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
-pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
-pub use stop::{Checked, StopMatcher};
-pub use template::{ChatTemplate, Talk, ToolFormat};
-pub use tokenizer::{Effort, Tokenizer};

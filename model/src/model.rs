@@ -1,11 +1,11 @@
 //! A packed model, opened: one forward step over a ragged batch.
 
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, sync::Arc};
 
 use hone_api::chat::{Message, Role};
 
 use crate::{
-    Adapter, ChatTemplate, Error, KvCache, ModelConfig, Tokenizer, WeightFormat,
+    Adapter, Error, KvCache, ModelConfig, WeightFormat,
     config::rope::Angles,
     decoder::{
         Decoder,
@@ -14,6 +14,7 @@ use crate::{
     linear::Cpu,
     pack::{Manifest, Pack},
 };
+use hone_text::{ChatTemplate, FrontEnd, Tokenizer};
 
 /// Tokens of the question that a model is tried with, at most.
 const TRIED_TOKENS: usize = 64;
@@ -24,8 +25,7 @@ pub struct Model {
     pub(crate) cpu: Cpu,
     pub(crate) decoder: Decoder,
     manifest: Manifest,
-    tokenizer: Tokenizer,
-    template: ChatTemplate,
+    front_end: Arc<FrontEnd>,
 }
 
 impl std::fmt::Debug for Model {
@@ -128,11 +128,18 @@ impl Model {
     pub fn of(pack: &Pack, threads: usize) -> Result<Self, Error> {
         let small = &pack.small;
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
+        let front_end = FrontEnd {
+            tokenizer: Tokenizer::from_bytes(&small.tokenizer)?,
+            template: ChatTemplate::from_config(&small.tokenizer_config)?,
+            end_tokens: config.eos_token_ids.clone(),
+            context: config.max_positions,
+            vocab_size: config.vocab_size,
+            base_digest: pack.manifest.digest.clone(),
+        };
         Ok(Self {
             decoder: Decoder::open(&config, &pack.weights)?,
             cpu: Cpu::new(threads).map_err(Error::io(pack.folder()))?,
-            tokenizer: Tokenizer::from_bytes(&small.tokenizer)?,
-            template: ChatTemplate::from_config(&small.tokenizer_config)?,
+            front_end: Arc::new(front_end),
             config,
             manifest: pack.manifest.clone(),
         })
@@ -145,11 +152,12 @@ impl Model {
     /// The template refuses a plain question, the tokenizer makes ids that the model does not have, or the logits are not
     /// finite, which says that a number of `config.json` does not belong to these weights.
     pub fn try_out(&self) -> Result<(), Error> {
-        let mut tokens = if self.template.is_there() {
+        let FrontEnd { tokenizer, template, .. } = &*self.front_end;
+        let mut tokens = if template.is_there() {
             let question = [Message::new(Role::User, "Hello")];
-            self.template.encode_chat(&self.tokenizer, &question, true)?
+            template.encode_chat(tokenizer, &question, true)?
         } else {
-            self.tokenizer.encode("Hello", true)?
+            tokenizer.encode("Hello", true)?
         };
         tokens.truncate(self.config.max_positions.min(TRIED_TOKENS));
         let mut cache = KvCache::new(&self.config);
@@ -184,16 +192,10 @@ impl Model {
         self.manifest.format
     }
 
-    /// The model's tokenizer.
+    /// Tokenizer, template and limits.
     #[must_use]
-    pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
-    }
-
-    /// The model's chat template.
-    #[must_use]
-    pub fn template(&self) -> &ChatTemplate {
-        &self.template
+    pub fn front_end(&self) -> &Arc<FrontEnd> {
+        &self.front_end
     }
 
     /// Name of the instruction set that runs the kernels.

@@ -11,10 +11,11 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    ChatTemplate, Error, ModelConfig, Tokenizer,
+    Error, ModelConfig,
     gguf::{self, Gguf},
     load::map,
 };
+use hone_text::{ChatTemplate, Tokenizer};
 
 /// Bytes of the small files of a model; those of the largest models are some hundred kilobytes.
 const SMALL_FILE: u64 = 8 << 20;

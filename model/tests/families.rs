@@ -9,10 +9,10 @@ use std::{
 
 use candle_core::{DType, Device, Tensor, Var, safetensors::load};
 use hone_model::{
-    Adapter, KvCache, LogitsFor, Model, Scratch, Segment, Source, WeightFormat, log_probabilities,
-    prepare,
+    Adapter, KvCache, LogitsFor, Model, Scratch, Segment, Source, WeightFormat, prepare,
     train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable},
 };
+use hone_text::log_probabilities;
 use serde_json::Value;
 
 const NAMES: [&str; 13] = [

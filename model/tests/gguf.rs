@@ -50,9 +50,9 @@ fn ids_are_those_of_sentencepiece() {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();
         let expected: Vec<u32> = serde_json::from_value(row["ids"].clone()).unwrap();
         let text = row["text"].as_str().unwrap();
-        let ids = model.tokenizer().encode(text, false).unwrap();
+        let ids = model.front_end().tokenizer.encode(text, false).unwrap();
         assert_eq!(ids, expected, "{text:?}");
-        let begun = model.tokenizer().encode(text, true).unwrap();
+        let begun = model.front_end().tokenizer.encode(text, true).unwrap();
         assert_eq!(begun, [&[1], expected.as_slice()].concat(), "{text:?}");
     }
 }

@@ -7,7 +7,7 @@ use hone_api::chat::{
 };
 use hone_api::error::ErrorBody;
 use hone_api::interaction::{Endpoint, SamplingParams};
-use hone_model::{Effort, Model, Talk};
+use hone_text::{Effort, FrontEnd, Talk};
 
 use crate::body::Json;
 use crate::caller::{May, to};
@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let Accepted { request, mut ignored } = ChatRequest::from_json(body.0)?;
     request.check(&state.limits)?;
     let text = request.form.asked()?.map(Source::of).transpose()?;
-    let tools = ToolUse::of(&request.tools, state.engine.model());
+    let tools = ToolUse::of(&request.tools, state.engine.front_end());
     let held = match &tools {
         None => text.map(Held::Text),
         Some(tools) => {
@@ -78,7 +78,7 @@ pub(crate) async fn create(
         }
         None => None,
     };
-    let bad_words = bad_words::tokens(state.engine.model(), &request.sampling.bad_words)?;
+    let bad_words = bad_words::tokens(state.engine.front_end(), &request.sampling.bad_words)?;
     let ask = Ask {
         endpoint: Endpoint::Chat,
         model: request.model.clone(),
@@ -138,8 +138,8 @@ pub(crate) async fn encode(
     if !conversation.tools.is_empty() {
         size += serde_json::to_string(&conversation.tools).map_or(0, |tools| tools.len());
     }
-    let work = move |model: &Model, effort: &Effort| {
-        let (template, tokenizer) = (model.template(), model.tokenizer());
+    let work = move |front_end: &FrontEnd, effort: &Effort| {
+        let (template, tokenizer) = (&front_end.template, &front_end.tokenizer);
         let talk = Talk { messages: &conversation.messages, tools: &conversation.tools };
         let tokens = match ending {
             Ending::Open => template.encode_continued_within(tokenizer, talk, effort)?,

@@ -55,7 +55,7 @@ pub(crate) async fn create(
         }
         None => None,
     };
-    let bad_words = bad_words::tokens(state.engine.model(), &request.sampling.bad_words)?;
+    let bad_words = bad_words::tokens(state.engine.front_end(), &request.sampling.bad_words)?;
     let ask = Ask {
         endpoint: Endpoint::Completion,
         model: request.model.clone(),
@@ -102,20 +102,21 @@ async fn encode(state: &AppState, prompts: Vec<Prompt>) -> Result<Vec<PromptIn>,
         Prompt::Tokens(tokens) => tokens.len(),
     };
     let size = prompts.iter().map(size).sum();
-    let encoded = tokenising::run(state, size, tokenising::counted(context), |model, effort| {
-        let tokenizer = model.tokenizer();
-        let prompts = prompts.into_iter().map(|prompt| {
-            let (text, tokens) = match prompt {
-                Prompt::Text(text) => {
-                    let tokens = tokenizer.encode_within(&text, true, effort)?;
-                    (text, tokens)
-                }
-                Prompt::Tokens(tokens) => (tokenizer.decode_within(&tokens, effort)?, tokens),
-            };
-            Ok(PromptIn { messages: vec![Message::new(Role::User, text)], tokens })
+    let encoded =
+        tokenising::run(state, size, tokenising::counted(context), |front_end, effort| {
+            let tokenizer = &front_end.tokenizer;
+            let prompts = prompts.into_iter().map(|prompt| {
+                let (text, tokens) = match prompt {
+                    Prompt::Text(text) => {
+                        let tokens = tokenizer.encode_within(&text, true, effort)?;
+                        (text, tokens)
+                    }
+                    Prompt::Tokens(tokens) => (tokenizer.decode_within(&tokens, effort)?, tokens),
+                };
+                Ok(PromptIn { messages: vec![Message::new(Role::User, text)], tokens })
+            });
+            prompts.collect::<Result<Vec<_>, hone_text::Error>>()
         });
-        prompts.collect::<Result<Vec<_>, hone_model::Error>>()
-    });
     let encoded = encoded.await.map_err(|refused| refused.into_api("prompt", context))?;
     if encoded.iter().any(|prompt| prompt.tokens.is_empty()) {
         return Err(ApiError::field("prompt", "`prompt` has no tokens; send some text"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use hone_api::error::Invalid;
 use hone_api::structured::{Asked, Constraint};
-use hone_model::{Error, Grammar, JsonSchema, Model, grammar};
+use hone_text::{Error, FrontEnd, Grammar, JsonSchema, grammar};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -81,8 +81,8 @@ impl Source {
         Ok(Self { lark: format!("start: {rule}\n"), rule: Some(rule), field, ignored })
     }
 
-    fn make(&self, model: &Model) -> Result<Made, Invalid> {
-        let grammar = model.tokenizer().grammar(&self.lark, &model.config().eos_token_ids);
+    fn make(&self, front_end: &FrontEnd) -> Result<Made, Invalid> {
+        let grammar = front_end.grammar(&self.lark);
         let grammar = grammar.map_err(|error| refused(&self.field, &error))?;
         Ok(Made { grammar, ignored: self.ignored.clone() })
     }
@@ -109,10 +109,10 @@ pub(crate) enum Held {
 }
 
 impl Held {
-    fn make(&self, model: &Model) -> Result<Made, Invalid> {
+    fn make(&self, front_end: &FrontEnd) -> Result<Made, Invalid> {
         match self {
-            Self::Text(source) => source.make(model),
-            Self::Tools(source) => source.make(model),
+            Self::Text(source) => source.make(front_end),
+            Self::Tools(source) => source.make(front_end),
         }
     }
 
@@ -161,9 +161,10 @@ pub(crate) async fn make(state: &AppState, held: Held) -> Result<Made, ApiError>
         }
     };
     let field = held.field().to_owned();
-    let (model, kept) = (Arc::clone(state.engine.model()), Arc::clone(&state.grammars.kept));
+    let (front_end, kept) =
+        (Arc::clone(state.engine.front_end()), Arc::clone(&state.grammars.kept));
     let work = state.runtime.spawn_blocking(move || {
-        let made = held.make(&model);
+        let made = held.make(&front_end);
         drop(place);
         let made = made?;
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);

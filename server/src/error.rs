@@ -299,35 +299,25 @@ impl From<hone_engine::Error> for ApiError {
             E::NoEffect(_) | E::Broken(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
             }
-            E::Model(model) => model.into(),
+            E::TokenRange { .. } => Self::new(StatusCode::BAD_REQUEST, message),
+            E::Text(text) => text.into(),
+            // Prompts are checked before: what the decoder refuses here are an adapter's files.
+            E::Model(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused"),
             _ => Self::internal(message),
         }
     }
 }
 
-impl From<hone_model::Error> for ApiError {
-    fn from(error: hone_model::Error) -> Self {
-        use hone_model::Error as E;
+impl From<hone_text::Error> for ApiError {
+    fn from(error: hone_text::Error) -> Self {
+        use hone_text::Error as E;
         let message = error.to_string();
         match error {
             E::Sampling(_)
             | E::Template(_)
             | E::Tokenizer(_)
-            | E::TokenRange { .. }
             | E::TooManyTokens { .. }
             | E::TookTooLong => Self::new(StatusCode::BAD_REQUEST, message),
-            E::ContextFull { .. } => {
-                Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
-            }
-            // The only files that are read while requests are answered are an adapter's.
-            E::Invalid { .. }
-            | E::Unsupported { .. }
-            | E::Mismatch { .. }
-            | E::Shape { .. }
-            | E::NotFinite { .. }
-            | E::MissingTensor { .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
-            }
             _ => Self::internal(message),
         }
     }

@@ -11,7 +11,7 @@ use hone_api::chat::Message;
 use hone_api::interaction::{Endpoint, SamplingParams};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
-use hone_model::Grammar;
+use hone_text::Grammar;
 
 use crate::caller::Caller;
 use crate::error::ApiError;

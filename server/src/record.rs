@@ -209,9 +209,9 @@ impl Recorder {
     }
 
     fn interactions(&mut self, began: &Began) -> Vec<Interaction> {
-        let model = self.state.engine.model();
+        let front_end = self.state.engine.front_end();
         let (base_digest, template_digest) =
-            (model.digest().to_owned(), model.template().digest().to_owned());
+            (front_end.base_digest.clone(), front_end.template.digest().to_owned());
         let keep = self.ask.keep;
         let alone = self.ask.prompts.len() == 1;
         let head = began.ids.first().copied();

@@ -109,9 +109,9 @@ impl AppState {
     /// State for a server. Call it on the runtime that shall write interactions.
     #[must_use]
     pub fn new(parts: Parts, entry: Entry) -> Self {
-        let config = parts.engine.model().config();
+        let front_end = parts.engine.front_end();
         let small = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let limits = Limits::of_model(small(config.vocab_size), small(config.max_positions));
+        let limits = Limits::of_model(small(front_end.vocab_size), small(front_end.context));
         Self {
             limits,
             engine: parts.engine,

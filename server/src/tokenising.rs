@@ -1,7 +1,7 @@
 //! Where texts become tokens: few threads, a deadline, and an end as soon as nobody waits for it.
 //!
 //! A tokenizer makes hundreds of bytes of each byte of text. So what cannot fit the context is refused by its size alone
-//! ([`hone_model::Tokenizer::fewest_tokens`]), and of what is left only little is under way at once.
+//! ([`hone_text::Tokenizer::fewest_tokens`]), and of what is left only little is under way at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use hone_api::error::Invalid;
-use hone_model::{Effort, Error, Model};
+use hone_text::{Effort, Error, FrontEnd};
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
@@ -96,13 +96,13 @@ pub(crate) async fn run<T: Send + 'static>(
     state: &AppState,
     size: usize,
     tokens: usize,
-    work: impl FnOnce(&Model, &Effort) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&FrontEnd, &Effort) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Refused> {
-    let model = Arc::clone(state.engine.model());
+    let front_end = Arc::clone(state.engine.front_end());
     let until = Instant::now() + PATIENCE;
     let effort = Effort { tokens, until: Some(until), cancelled: Arc::default() };
     if size <= SMALL {
-        return work(&model, &effort).map_err(Refused::Failed);
+        return work(&front_end, &effort).map_err(Refused::Failed);
     }
     let _left = Left(Arc::clone(&effort.cancelled));
     let places = if size > LARGE { PLACES } else { 1 };
@@ -112,7 +112,7 @@ pub(crate) async fn run<T: Send + 'static>(
         Ok(Err(_)) | Err(_) => return Err(Refused::Busy),
     };
     let task = state.runtime.spawn_blocking(move || {
-        let result = work(&model, &effort);
+        let result = work(&front_end, &effort);
         drop(place);
         result
     });

@@ -154,8 +154,8 @@ pub(crate) async fn tokenize(
     let most = tokenising::listed(state.limits.context);
     let tokens = match prompt {
         Some(text) => {
-            let encoded = tokenising::run(&state, text.len(), most, move |model, effort| {
-                model.tokenizer().encode_within(&text, special.unwrap_or(true), effort)
+            let encoded = tokenising::run(&state, text.len(), most, move |front_end, effort| {
+                front_end.tokenizer.encode_within(&text, special.unwrap_or(true), effort)
             });
             encoded.await.map_err(|refused| refused.into_listing("prompt"))?
         }
@@ -165,7 +165,7 @@ pub(crate) async fn tokenize(
             encoded.map_err(|refused| refused.into_listing("messages"))?.1
         }
     };
-    let tokenizer = state.engine.model().tokenizer();
+    let tokenizer = &state.engine.front_end().tokenizer;
     let text = |token: &u32| String::from_utf8_lossy(tokenizer.token_bytes(*token)).into_owned();
     Ok(HttpResponse::Ok().json(TokenizeResponse {
         count: tokens.len(),
@@ -195,8 +195,8 @@ pub(crate) async fn detokenize(
         return Err(ApiError::field("tokens", message));
     }
     let most = tokenising::listed(state.limits.context);
-    let decoded = tokenising::run(&state, tokens.len(), most, move |model, effort| {
-        model.tokenizer().decode_within(&tokens, effort)
+    let decoded = tokenising::run(&state, tokens.len(), most, move |front_end, effort| {
+        front_end.tokenizer.decode_within(&tokens, effort)
     });
     let prompt = decoded.await.map_err(|refused| refused.into_listing("tokens"))?;
     Ok(HttpResponse::Ok().json(DetokenizeResponse { prompt }))

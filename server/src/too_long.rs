@@ -3,7 +3,8 @@
 
 use hone_api::chat::{Message, Role};
 use hone_api::feedback::{Feedback, Signal};
-use hone_model::{Error, Talk};
+use hone_text::Error;
+use hone_text::Talk;
 
 use crate::state::AppState;
 use crate::tokenising::{self, Refused};
@@ -22,8 +23,8 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
         (state.control.training_max_length(), state.control.evaluation_max_tokens());
     let most = tokenising::counted(context).max(max_length).max(compared);
     let size = messages.iter().map(|message| message.content.len()).sum();
-    let counted = tokenising::run(state, size, most, move |model, effort| {
-        let (template, tokenizer) = (model.template(), model.tokenizer());
+    let counted = tokenising::run(state, size, most, move |front_end, effort| {
+        let (template, tokenizer) = (&front_end.template, &front_end.tokenizer);
         let talk = Talk { messages: &messages, tools: &tools };
         let whole = template.encode_training_within(tokenizer, talk, effort)?;
         let answer = tokenizer.encode_within(&answer, false, effort)?;

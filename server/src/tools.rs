@@ -3,8 +3,8 @@
 use hone_api::InteractionId;
 use hone_api::chat::{FunctionCall, Tool, ToolCall, ToolChoice, ToolKind, ToolOptions};
 use hone_api::error::Invalid;
-use hone_model::calls::{CallPlan, CallRule, Piece, ToolReader};
-use hone_model::{Grammar, JsonSchema, Model, ToolFormat};
+use hone_text::calls::{CallPlan, CallRule, Piece, ToolReader};
+use hone_text::{FrontEnd, Grammar, JsonSchema, ToolFormat};
 use serde_json::{Value, json};
 
 use crate::constraint::{Made, Source, refused};
@@ -20,12 +20,12 @@ pub(crate) struct ToolUse {
 
 impl ToolUse {
     /// `None`: the model is told of no tools.
-    pub(crate) fn of(options: &ToolOptions, model: &Model) -> Option<Self> {
+    pub(crate) fn of(options: &ToolOptions, front_end: &FrontEnd) -> Option<Self> {
         if options.choice() == ToolChoice::None {
             return None;
         }
-        let format = model.template().tool_format();
-        let shown = format.special_tokens(model.tokenizer());
+        let format = front_end.template.tool_format();
+        let shown = format.special_tokens(&front_end.tokenizer);
         Some(Self { tools: options.tools.clone(), format, shown })
     }
 
@@ -129,11 +129,8 @@ impl ToolSource {
     ///
     /// # Errors
     /// The field that it fails at.
-    pub(crate) fn make(&self, model: &Model) -> Result<Made, Invalid> {
-        let compile = |lark: &str| {
-            let ends = &model.config().eos_token_ids;
-            model.tokenizer().grammar(lark, ends)
-        };
+    pub(crate) fn make(&self, front_end: &FrontEnd) -> Result<Made, Invalid> {
+        let compile = |lark: &str| front_end.grammar(lark);
         let mut ignored = self.text.as_ref().map_or_else(Vec::new, |text| text.ignored.clone());
         let mut calls = Vec::with_capacity(self.tools.len());
         for (at, tool) in &self.tools {
@@ -143,7 +140,7 @@ impl ToolSource {
         }
         let text = self.text.as_ref().and_then(|source| source.rule.clone());
         let plan = CallPlan { calls, required: self.required, parallel: self.parallel, text };
-        let lark = self.format.grammar(&plan, model.tokenizer());
+        let lark = self.format.grammar(&plan, &front_end.tokenizer);
         let grammar = compile(&lark).map_err(|error| {
             let field = self.text.as_ref().map_or("tools", |source| source.field.as_str());
             refused(field, &error)
@@ -156,7 +153,7 @@ impl ToolSource {
 fn arguments(
     tool: &Tool,
     field: &str,
-    compile: &impl Fn(&str) -> Result<Grammar, hone_model::Error>,
+    compile: &impl Fn(&str) -> Result<Grammar, hone_text::Error>,
     ignored: &mut Vec<String>,
 ) -> Result<String, Invalid> {
     let nothing = || json!({"type": "object", "properties": {}, "additionalProperties": false});

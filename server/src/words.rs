@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use hone_model::Model;
+use hone_text::FrontEnd;
 
 use crate::record::Recorder;
 
 /// The tokens of one request's model.
 pub(crate) struct Words {
-    model: Arc<Model>,
+    front_end: Arc<FrontEnd>,
     ignore_eos: bool,
 }
 
 impl Words {
     pub(crate) fn of(recorder: &Recorder) -> Self {
-        let model = Arc::clone(recorder.state.engine.model());
+        let front_end = Arc::clone(recorder.state.engine.front_end());
         // A grammar's end is its end.
         let ignore_eos = recorder.ask.sampling.ignore_eos && recorder.ask.grammar.is_none();
-        Self { model, ignore_eos }
+        Self { front_end, ignore_eos }
     }
 
     /// A token's text, with U+FFFD for what is no whole character, and its bytes.
     pub(crate) fn of_token(&self, token: u32) -> (String, Vec<u8>) {
-        let bytes = self.model.tokenizer().token_bytes(token).to_vec();
+        let bytes = self.front_end.tokenizer.token_bytes(token).to_vec();
         (String::from_utf8_lossy(&bytes).into_owned(), bytes)
     }
 
     /// Whether the answer ends with this token, which then is not part of its text.
     pub(crate) fn ends(&self, token: u32) -> bool {
-        !self.ignore_eos && self.model.config().eos_token_ids.contains(&token)
+        !self.ignore_eos && self.front_end.is_end(token)
     }
 
     /// How many characters of an echoed text its next token takes, of which none has been taken so far: none for a token that
@@ -38,7 +38,7 @@ impl Words {
         if echoed.starts_with(&text) {
             return self.characters(token);
         }
-        if self.model.tokenizer().is_special(token) {
+        if self.front_end.tokenizer.is_special(token) {
             return 0;
         }
         let without_space = text.strip_prefix(' ').is_some_and(|rest| echoed.starts_with(rest));
@@ -47,7 +47,7 @@ impl Words {
 
     /// How many characters begin in a token.
     pub(crate) fn characters(&self, token: u32) -> usize {
-        let bytes = self.model.tokenizer().token_bytes(token);
+        let bytes = self.front_end.tokenizer.token_bytes(token);
         bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
     }
 }

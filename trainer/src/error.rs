@@ -94,7 +94,10 @@ pub enum Error {
         "the adapter changes nothing: every weight of B is zero; train longer or raise learning_rate"
     )]
     NoEffect,
-    /// Base, tokenizer, template or kernels.
+    /// Tokenizer or template.
+    #[error(transparent)]
+    Text(#[from] hone_text::Error),
+    /// Base or kernels.
     #[error(transparent)]
     Model(#[from] hone_model::Error),
     /// The autograd tape.

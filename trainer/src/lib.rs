@@ -146,8 +146,8 @@ fn threads(wanted: usize) -> usize {
 
 fn read_rows(job: &Job, model: &Model) -> Result<Rows, Error> {
     let renderer = Renderer {
-        tokenizer: model.tokenizer(),
-        template: model.template(),
+        tokenizer: &model.front_end().tokenizer,
+        template: &model.front_end().template,
         config: model.config(),
     };
     Rows::read(&job.data, renderer, &job.hyper)

@@ -8,23 +8,24 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Crate and layer; a crate may depend on crates of lower layers only.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("hone-api", 0),
     ("hone-config", 0),
     ("hone-peft", 0),
     ("hone-machine", 0),
-    ("hone-model", 1),
-    ("hone-adapters", 1),
-    ("hone-store", 1),
-    ("hone-dataset", 1),
-    ("hone-hub", 1),
-    ("hone-engine", 2),
-    ("hone-trainer", 2),
-    ("hone-server", 3),
-    ("hone-eval", 3),
-    ("hone", 4),
-    ("hone-tests", 5),
-    ("hone-xtask", 5),
+    ("hone-text", 1),
+    ("hone-model", 2),
+    ("hone-adapters", 2),
+    ("hone-store", 2),
+    ("hone-dataset", 2),
+    ("hone-hub", 2),
+    ("hone-engine", 3),
+    ("hone-trainer", 3),
+    ("hone-server", 4),
+    ("hone-eval", 4),
+    ("hone", 5),
+    ("hone-tests", 6),
+    ("hone-xtask", 6),
 ];
 
 /// What a crate must not know, whatever its layer: ideas that belong to one other crate.

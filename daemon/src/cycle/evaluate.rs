@@ -12,7 +12,7 @@ use hone_api::cycle::Verdict;
 use hone_config::Config;
 use hone_dataset::{Example, Kind, Snapshot};
 use hone_eval::{Bootstrap, Conducts, Evidence, Part, Report, RowResult, Suite, compare, groups};
-use hone_model::{Model, Talk};
+use hone_text::{FrontEnd, Talk};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -61,13 +61,13 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let config = parts.settings.now();
         let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
         let folder = parts.dirs.snapshots().join(snapshot);
-        let model = Arc::clone(parts.engine.model());
+        let front_end = Arc::clone(parts.engine.front_end());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let mut snapshot = Snapshot::read(&folder)?;
-            snapshot.examples.retain(|example| fits_whole(&model, example));
+            snapshot.examples.retain(|example| fits_whole(&front_end, example));
             let lengths = Lengths::of(&config);
             let mut comparable = snapshot.examples.clone();
-            comparable.retain(|example| lengths.hold(&model, example));
+            comparable.retain(|example| lengths.hold(&front_end, example));
             name_groups(&mut comparable);
             let questions = questions(&config, &comparable, snapshot.manifest.folds)?;
             Ok((snapshot, questions))
@@ -213,10 +213,10 @@ impl Lengths {
         Self { training: config.training.max_length, answer: config.evaluation.max_tokens as usize }
     }
 
-    fn hold(self, model: &Model, example: &Example) -> bool {
+    fn hold(self, front_end: &FrontEnd, example: &Example) -> bool {
         let talk = Talk { messages: &example.messages, tools: &example.tools };
-        let whole = model.template().encode_training(model.tokenizer(), talk);
-        let answer = model.tokenizer().encode(example.reference(), false);
+        let whole = front_end.template.encode_training(&front_end.tokenizer, talk);
+        let answer = front_end.tokenizer.encode(example.reference(), false);
         let fits = |most: usize, tokens: usize| most == 0 || tokens <= most;
         whole.is_ok_and(|tokens| fits(self.training, tokens.len()))
             && answer.is_ok_and(|tokens| tokens.len() < self.answer)
@@ -262,16 +262,16 @@ fn questions(config: &Config, examples: &[Example], folds: usize) -> anyhow::Res
 
 /// Whether the context holds a conversation and room for an answer. One that was served may not: as
 /// turns of a chat a raw completion is longer, and so may be placeholders than what they stand for.
-pub(super) fn fits(model: &Model, prompt: &[Message]) -> bool {
-    let tokens = model.template().encode_chat(model.tokenizer(), prompt, true);
-    tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
+pub(super) fn fits(front_end: &FrontEnd, prompt: &[Message]) -> bool {
+    let tokens = front_end.encode_chat(prompt);
+    tokens.is_ok_and(|tokens| tokens.len() < front_end.context)
 }
 
 /// Whether the context holds a conversation with its answer.
-fn fits_whole(model: &Model, example: &Example) -> bool {
+fn fits_whole(front_end: &FrontEnd, example: &Example) -> bool {
     let talk = Talk { messages: &example.messages, tools: &example.tools };
-    let tokens = model.template().encode_training(model.tokenizer(), talk);
-    tokens.is_ok_and(|tokens| tokens.len() < model.config().max_positions)
+    let tokens = front_end.template.encode_training(&front_end.tokenizer, talk);
+    tokens.is_ok_and(|tokens| tokens.len() < front_end.context)
 }
 
 fn message(report: &Report) -> String {
@@ -347,9 +347,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_conversation_that_the_context_does_not_hold_is_not_asked() {
         let rig = crate::testing::Rig::new().await;
-        let model = rig.parts.engine.model();
+        let front_end = rig.parts.engine.front_end();
         let ask = |text: String| [Message::new(Role::User, text)];
-        assert!(fits(model, &ask("How are you?".into())));
-        assert!(!fits(model, &ask("long ".repeat(model.config().max_positions))));
+        assert!(fits(front_end, &ask("How are you?".into())));
+        assert!(!fits(front_end, &ask("long ".repeat(front_end.context))));
     }
 }

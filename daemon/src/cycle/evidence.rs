@@ -48,7 +48,7 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Measured> {
     let sides = std::iter::once(judges.champion).chain(judges.folds);
     let weighed_by: Vec<_> = sides.map(|side| side.digest().map(str::to_owned)).collect();
-    let base = parts.engine.model().digest().to_owned();
+    let base = parts.engine.front_end().base_digest.clone();
     // A file that a kill left unfinished, or that a disk did not keep, is written anew.
     let kept = fs_err::read(path).ok().and_then(|bytes| sealed::open::<Kept>(&bytes).ok());
     let kept = kept.filter(|kept| kept.base == base && kept.weighed_by == weighed_by);

@@ -158,10 +158,10 @@ async fn answers_of_the_base(
     parts: &Parts,
     prompts: &[&[Message]],
 ) -> anyhow::Result<Vec<Option<String>>> {
-    let model = std::sync::Arc::clone(parts.engine.model());
+    let front_end = std::sync::Arc::clone(parts.engine.front_end());
     let fits = |messages: &[Message]| {
         let ends_with_a_question = messages.last().is_some_and(|it| it.role != Role::Assistant);
-        ends_with_a_question && super::evaluate::fits(&model, messages)
+        ends_with_a_question && super::evaluate::fits(&front_end, messages)
     };
     let asked: Vec<usize> = (0..prompts.len()).filter(|at| fits(prompts[*at])).collect();
     let mut answers = vec![None; prompts.len()];

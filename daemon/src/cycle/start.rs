@@ -59,14 +59,15 @@ fn candidate(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<Adapte
     let same_shape = view.rank as usize == hyper.rank
         && (view.alpha - hyper.alpha).abs() < 1e-9
         && same_targets(work, &view.target_modules, &hyper.target_modules);
-    let same_base = view.base_digest.as_deref() == Some(work.parts.engine.model().digest());
+    let same_base =
+        view.base_digest.as_deref() == Some(work.parts.engine.front_end().base_digest.as_str());
     let begins_anew = attempt.rehearsal > 1.0;
     (same_shape && same_base && !begins_anew).then_some(id)
 }
 
 /// Whether an adapter is on all that the settings' names stand for in this model.
 fn same_targets(work: &Work<'_>, of_adapter: &[String], wanted: &[String]) -> bool {
-    let config = work.parts.engine.model().config();
+    let config = &work.parts.model_config;
     let Ok(layout) = LoraLayout::new(config, 1, 1.0, wanted) else { return false };
     let names: BTreeSet<&str> = layout.slots().map(|slot| slot.target.name).collect();
     names == of_adapter.iter().map(String::as_str).collect()

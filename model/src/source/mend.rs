@@ -137,7 +137,8 @@ fn add_end(small: &mut SmallFiles, end: u32) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ModelConfig, Tokenizer};
+    use crate::ModelConfig;
+    use hone_text::Tokenizer;
 
     fn files(tokenizer_config: Value) -> SmallFiles {
         let read = |name: &str| {

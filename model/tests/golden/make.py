@@ -11,7 +11,8 @@ against:
     peft_adapter/        an adapter as PEFT writes it (random B, so that it changes every logit)
     gradients.safetensors  loss and the gradient of every LoRA matrix for one small batch
     anchored.safetensors   the same with half of the divergence from the base on every token added; middle layer only
-    templates.jsonl      conversations and the ids that transformers' apply_chat_template gives
+    ../../../text/tests/golden/templates.jsonl
+                         conversations and the ids that transformers' apply_chat_template gives
 """
 
 import json
@@ -22,7 +23,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 STARTER = HERE.parents[1] / "starter"
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -72,7 +73,7 @@ def main():
         [{"role": "user", "content": "1234567890 <|im_end|> <|endoftext|>"}],
     ]
     templates = [{"messages": t, "with_prompt": ids(t), "without_prompt": ids(t, False)} for t in talks]
-    write_lines("templates.jsonl", templates)
+    write_lines("../../../text/tests/golden/templates.jsonl", templates)
 
     # Logits of four prompts of different lengths, base and adapter.
     prompts = [ids(r["messages"]) for r in (asked[0], asked[12], asked[27], asked[46])]

@@ -5,8 +5,8 @@ use hone_api::chat::{
     CallDelta, Chunk, ChunkChoice, Delta, FinishReason, FunctionDelta, Role, ToolKind, Usage,
 };
 use hone_engine::Event;
-use hone_model::ToolFormat;
-use hone_model::calls::{Piece, ToolReader};
+use hone_text::ToolFormat;
+use hone_text::calls::{Piece, ToolReader};
 
 use super::{entry, prompt_ids};
 use crate::generate::Run;

@@ -12,6 +12,7 @@ use hone_api::{AdapterId, InteractionId};
 use hone_engine::{Error, Event, EventSender, Generate, Generation, Health, Loaded, Request};
 use hone_model::Model;
 use hone_server::Options;
+use hone_text::FrontEnd;
 use serde_json::{Value, json};
 
 use crate::setup::options;
@@ -187,9 +188,9 @@ impl Generate for Scripted {
     fn health(&self) -> Health {
         Health { accepting: true, alive: true, ..Health::default() }
     }
-    fn model(&self) -> &Arc<Model> {
+    fn front_end(&self) -> &Arc<FrontEnd> {
         static MODEL: std::sync::LazyLock<Arc<Model>> = std::sync::LazyLock::new(tiny);
-        &MODEL
+        MODEL.front_end()
     }
 }
 

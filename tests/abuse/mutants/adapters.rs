@@ -120,7 +120,7 @@ fn answer(engine: &Engine, id: AdapterId) -> Result<()> {
     let sampling = SamplingParams { temperature: 0.0, max_tokens: 2, ..SamplingParams::default() };
     let mut generation = engine.submit(Request {
         id: InteractionId::new(),
-        prompt: engine.model().tokenizer().encode("Who are you?", false)?,
+        prompt: engine.model().front_end().tokenizer.encode("Who are you?", false)?,
         sampling,
         target: Target::Exact(id),
         echo_logprobs: false,

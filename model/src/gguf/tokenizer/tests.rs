@@ -1,10 +1,8 @@
 use serde_json::Value;
 
 use super::*;
-use crate::{
-    ChatTemplate, Tokenizer,
-    gguf::testing::{Writer, llama},
-};
+use crate::gguf::testing::{Writer, llama};
+use hone_text::{ChatTemplate, Tokenizer};
 
 fn files(writer: Writer) -> Result<(Vec<u8>, Vec<u8>), Error> {
     let bytes = writer.finish();

@@ -142,7 +142,7 @@ TALKS = [
 
 
 def main():
-    tok = AutoTokenizer.from_pretrained(HERE.parents[1] / "starter")
+    tok = AutoTokenizer.from_pretrained(HERE.parents[2] / "model" / "starter")
     rows = []
     for name, template in TEMPLATES.items():
         for talk in TALKS:

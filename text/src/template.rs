@@ -384,7 +384,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn starter() -> ChatTemplate {
-        ChatTemplate::from_config(include_bytes!("../starter/tokenizer_config.json")).unwrap()
+        ChatTemplate::from_config(include_bytes!("../../model/starter/tokenizer_config.json"))
+            .unwrap()
     }
 
     fn template(source: &str) -> Result<ChatTemplate, Error> {

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used)] // a test that cannot make its template has failed
 
 use hone_api::chat::{Message, Tool};
-use hone_model::{ChatTemplate, Talk, Tokenizer, ToolFormat};
+use hone_text::{ChatTemplate, Talk, Tokenizer, ToolFormat};
 use serde_json::{Value, json};
 
-const CONFIG: &[u8] = include_bytes!("../starter/tokenizer_config.json");
+const CONFIG: &[u8] = include_bytes!("../../model/starter/tokenizer_config.json");
 
 const HERMES: &str = r#"{%- if tools %}{{- '<|im_start|>system\n<tools>' }}{%- for tool in tools %}{{- '\n' }}{{- tool | tojson }}{%- endfor %}{{- '\n</tools> <tool_call></tool_call><|im_end|>\n' }}{%- endif %}{%- for message in messages %}{%- if message.role == "assistant" %}{{- '<|im_start|>assistant' }}{%- if message.content %}{{- '\n' + message.content }}{%- endif %}{%- for call in message.tool_calls %}{{- '\n<tool_call>\n{"name": "' + call.function.name + '", "arguments": ' }}{{- call.function.arguments | tojson }}{{- '}\n</tool_call>' }}{%- endfor %}{{- '<|im_end|>\n' }}{%- elif message.role == "tool" %}{{- '<|im_start|>user\n<tool_response>\n' + message.content + '\n</tool_response><|im_end|>\n' }}{%- else %}{{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{%- endif %}{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"#;
 
@@ -57,7 +57,8 @@ fn a_template_that_knows_tools_gets_them_as_they_were_sent() {
 
 #[test]
 fn calls_are_taught_as_they_are_served() {
-    let tokenizer = Tokenizer::from_bytes(include_bytes!("../starter/tokenizer.json")).unwrap();
+    let tokenizer =
+        Tokenizer::from_bytes(include_bytes!("../../model/starter/tokenizer.json")).unwrap();
     let (tools, messages) = (tools(), talk());
     for template in [template(&json!(HERMES)), ChatTemplate::from_config(CONFIG).unwrap()] {
         let talk = Talk { messages: &messages, tools: &tools };

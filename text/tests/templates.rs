@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used)] // a test that cannot read its golden files has failed
 
 use hone_api::chat::Message;
-use hone_model::{ChatTemplate, Error, Tokenizer};
+use hone_text::{ChatTemplate, Error, Tokenizer};
 use serde_json::Value;
 
-const CONFIG: &[u8] = include_bytes!("../starter/tokenizer_config.json");
+const CONFIG: &[u8] = include_bytes!("../../model/starter/tokenizer_config.json");
 
 fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -19,7 +19,8 @@ fn messages(row: &Value) -> Vec<Message> {
 
 #[test]
 fn the_starters_ids_are_those_of_transformers() {
-    let tokenizer = Tokenizer::from_bytes(include_bytes!("../starter/tokenizer.json")).unwrap();
+    let tokenizer =
+        Tokenizer::from_bytes(include_bytes!("../../model/starter/tokenizer.json")).unwrap();
     let template = ChatTemplate::from_config(CONFIG).unwrap();
     for row in lines(include_str!("golden/templates.jsonl")) {
         for (key, add_generation_prompt) in [("with_prompt", true), ("without_prompt", false)] {

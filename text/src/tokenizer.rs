@@ -341,7 +341,7 @@ pub(crate) mod tests {
     use std::sync::LazyLock;
 
     pub(crate) static STARTER: LazyLock<Tokenizer> = LazyLock::new(|| {
-        Tokenizer::from_bytes(include_bytes!("../starter/tokenizer.json")).unwrap()
+        Tokenizer::from_bytes(include_bytes!("../../model/starter/tokenizer.json")).unwrap()
     });
 
     #[test]
@@ -376,7 +376,7 @@ pub(crate) mod tests {
 
     /// With `parts` merged over the starter's `tokenizer.json`.
     fn starter_with(parts: serde_json::Value) -> Result<Tokenizer, Error> {
-        let json = include_bytes!("../starter/tokenizer.json");
+        let json = include_bytes!("../../model/starter/tokenizer.json");
         let mut json: serde_json::Value = serde_json::from_slice(json).unwrap();
         for (key, value) in parts.as_object().unwrap() {
             json[key] = value.clone();
@@ -398,7 +398,7 @@ pub(crate) mod tests {
     #[test]
     fn what_has_no_bounds_is_refused_by_name() {
         let starter: serde_json::Value =
-            serde_json::from_slice(include_bytes!("../starter/tokenizer.json")).unwrap();
+            serde_json::from_slice(include_bytes!("../../model/starter/tokenizer.json")).unwrap();
         let mut model = starter["model"].clone();
         model["vocab"]["zz"] = u32::MAX.into();
         let mut added = starter["added_tokens"].clone();
