@@ -17,8 +17,8 @@ use crate::base_model::{BaseModel, open_packed};
 use crate::dirs::Dirs;
 use crate::journal::{Decision, Journal};
 use crate::memory::Budget;
-use crate::output::Preparing;
 use crate::parts::Parts;
+use crate::preparing;
 use crate::promote::Promoter;
 use crate::settings::Settings;
 use crate::{database, exposure, import, source_key};
@@ -49,7 +49,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Ass
     let (base, model, budget) = {
         let (config, asked, dirs) = (config.clone(), settings.asked(), dirs.clone());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-            let mut preparing = Preparing::log();
+            let mut preparing = preparing::log();
             let found = BaseModel::find(&config, &dirs.base(), &mut preparing)?;
             let budget = found.budget(&config.engine, asked)?;
             budget.tell(&config, (&found.config, found.format), &available());

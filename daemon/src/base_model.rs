@@ -10,7 +10,7 @@ use hone_machine::{available, limit};
 use hone_model::{Model, ModelConfig, Pack, Source, Stage, WeightFormat};
 
 use crate::memory::{Asked, Budget};
-use crate::output::Preparing;
+use crate::preparing::Preparing;
 
 /// Beside the packed folders: which commits of hub models they are made from.
 const PINS: &str = "hub.json";
@@ -36,7 +36,7 @@ impl BaseModel {
     pub fn find(
         config: &Config,
         base_dir: &Path,
-        preparing: &mut Preparing,
+        preparing: &mut dyn Preparing,
     ) -> anyhow::Result<Self> {
         let name = config.model.source.clone();
         let mut find = || -> anyhow::Result<Self> {
@@ -73,7 +73,7 @@ impl BaseModel {
     ///
     /// # Errors
     /// It is damaged, or the folder cannot be written.
-    pub fn pack(&self, preparing: &mut Preparing) -> anyhow::Result<Pack> {
+    pub fn pack(&self, preparing: &mut dyn Preparing) -> anyhow::Result<Pack> {
         let mut progress = |stage: Stage, done, total| {
             let what = match stage {
                 Stage::Reading => "Read the model",
@@ -106,7 +106,7 @@ pub fn at_hand(config: &Config, base_dir: &Path) -> Option<Source> {
 }
 
 /// A hub's model: what lies in the cache at the commit that this data directory stays with, else what the hub has.
-fn from_hub(name: &Name, base_dir: &Path, preparing: &mut Preparing) -> anyhow::Result<Source> {
+fn from_hub(name: &Name, base_dir: &Path, preparing: &mut dyn Preparing) -> anyhow::Result<Source> {
     let hub = Hub::new(Settings::from_process()?);
     let wanted = pinned(name, base_dir);
     let snapshot = match hub.cached(&wanted) {
@@ -123,7 +123,7 @@ fn from_hub(name: &Name, base_dir: &Path, preparing: &mut Preparing) -> anyhow::
 ///
 /// # Errors
 /// The name is none, or the hub's refusal.
-pub fn pull(name: &str, base_dir: &Path, preparing: &mut Preparing) -> anyhow::Result<Snapshot> {
+pub fn pull(name: &str, base_dir: &Path, preparing: &mut dyn Preparing) -> anyhow::Result<Snapshot> {
     let name = Name::parse(name)?;
     let hub = Hub::new(Settings::from_process()?);
     let snapshot =

@@ -10,9 +10,9 @@ use hone_eval::{Options, RowResult, Suite, answer_suite};
 
 use super::base::Base;
 use super::{Context, Failure, Outcome, eval};
-use crate::assemble;
+use hone_daemon::assemble;
 use crate::cli::EvalArgs;
-use crate::evals::{comparison, summary};
+use hone_daemon::evals::{comparison, summary};
 use crate::output::Bars;
 
 /// Loads the model and the adapters, asks, and compares.

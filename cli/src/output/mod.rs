@@ -13,7 +13,7 @@ mod preparing;
 mod table;
 
 pub use bars::{Bars, human_duration};
-pub use preparing::Preparing;
+pub use preparing::preparing;
 pub use table::Table;
 
 /// How this run talks.

@@ -10,7 +10,7 @@ use super::base::Base;
 use super::{Context, Failure, Outcome, model_flags, words};
 use crate::cli::{HyperArgs, RecomputeArg, SchedulerArg, TrainArgs};
 use crate::output::{Bars, Table};
-use crate::{child, hyper, memory};
+use hone_daemon::{child, hyper, memory};
 
 /// Trains.
 ///

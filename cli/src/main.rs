@@ -11,62 +11,19 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub)] // a binary exports nothing; `pub` marks what other modules may use
 
-mod assemble;
-mod backup;
-mod base_model;
-mod child;
 mod cli;
 mod client;
 mod command;
-mod compare;
-mod control;
-mod controls;
-mod core_dump;
-mod cycle;
-mod database;
 mod demo;
-mod dirs;
 mod doctor;
-mod drop_folder;
-mod erase;
-mod evals;
-mod expiry;
-mod exposure;
-mod fault;
-mod files;
-mod hyper;
-mod import;
-mod journal;
-mod judge;
-mod key_expiry;
-mod leftovers;
-mod load;
-mod lock;
-mod memory;
-mod next;
 mod output;
-mod parts;
-mod program;
-mod promote;
-mod reload;
-mod retention;
-mod schedule;
-mod sentence;
-mod serve;
-mod settings;
-mod source_key;
-mod systemd;
-mod telemetry;
-#[cfg(test)]
-mod testing;
-mod trigger;
-mod waiting;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use command::Failure;
+use hone_daemon::{program, sentence};
 
 fn main() -> ExitCode {
     program::take_name();

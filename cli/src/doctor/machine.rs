@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Report;
 use crate::client::{Client, ClientError};
 use crate::command::Context;
-use crate::{files, memory};
+use hone_daemon::{files, memory};
 
 /// Below so much room on the disk feedback is about to be refused.
 const LITTLE_DISK: u64 = 256 << 20;

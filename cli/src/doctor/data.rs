@@ -9,9 +9,9 @@ use hone_api::AdapterId;
 use hone_dataset::Snapshot;
 
 use super::Report;
-use crate::database::remains;
-use crate::dirs::Dirs;
-use crate::source_key;
+use hone_daemon::database::remains;
+use hone_daemon::dirs::Dirs;
+use hone_daemon::source_key;
 
 /// What helps where a file is not what was written.
 const RESTORE: &str = "restore a backup into an empty data directory (`hone restore`)";
@@ -152,7 +152,7 @@ pub(super) fn source_key(report: &mut Report, data_dir: &Path) {
     match source_key::open(&path) {
         Ok(_) => report.ok("source key", "it is one"),
         Err(error) => {
-            report.wrong("source key", crate::sentence::of(&error), "restore it from a backup")
+            report.wrong("source key", hone_daemon::sentence::of(&error), "restore it from a backup")
         }
     }
 }

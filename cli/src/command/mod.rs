@@ -6,7 +6,7 @@ use hone_config::{Flag, Loaded, Sources};
 
 use crate::cli::{Cli, Command, Global, ModelArgs, ServeArgs};
 use crate::client::{Client, ClientError};
-use crate::load;
+use hone_daemon::load;
 use crate::output::Output;
 
 mod adapters;
@@ -129,7 +129,7 @@ pub fn model_flags(args: &ModelArgs) -> Vec<Flag> {
 /// [`Failure`]
 pub fn run(cli: Cli) -> Outcome {
     let is_child = matches!(&cli.command, Some(Command::Train(args)) if args.job.is_some());
-    crate::fault::arm(is_child)?;
+    hone_daemon::fault::arm(is_child)?;
     let context = Context { output: Output::new(cli.global.json), global: cli.global };
     let Some(command) = cli.command else {
         return serve::run(&context, &cli.serve);

@@ -2,8 +2,8 @@
 
 use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
-use crate::exposure::Exposed;
-use crate::{core_dump, dirs, load, serve, telemetry};
+use hone_daemon::exposure::Exposed;
+use hone_daemon::{core_dump, dirs, load, serve, telemetry};
 
 /// Serves until SIGTERM or Ctrl-C.
 ///

@@ -11,8 +11,8 @@ mod model;
 mod places;
 
 use crate::command::Context;
-use crate::load;
-use crate::lock;
+use hone_daemon::load;
+use hone_daemon::lock;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::base::Base;
 use super::{Context, Outcome};
-use crate::base_model;
+use hone_daemon::base_model;
 use crate::cli::{ModelArgs, ModelsCommand};
-use crate::dirs;
-use crate::output::{Preparing, Table, human_duration};
+use hone_daemon::dirs;
+use crate::output::{Table, human_duration, preparing};
 
 /// Does it.
 ///
@@ -41,7 +41,7 @@ fn pull(context: &Context, id: &str) -> Outcome {
         return Err(super::Failure::Usage(text));
     }
     dirs::make(&base_dir)?;
-    let snapshot = base_model::pull(id, &base_dir, &mut Preparing::new(context.output))?;
+    let snapshot = base_model::pull(id, &base_dir, &mut *preparing(context.output))?;
     let path = snapshot.path.display();
     if context.output.is_json() {
         let value = json!({"id": id, "commit": snapshot.commit, "path": snapshot.path});

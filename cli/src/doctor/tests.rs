@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::Rig;
+use hone_daemon::testing::Rig;
 
 fn found(data_dir: &Path) -> Vec<Finding> {
     let mut report = Report::default();

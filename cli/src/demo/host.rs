@@ -48,7 +48,7 @@ impl Host {
         fs_err::write(&config, toml)?;
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (log, _) = fs_err::File::create(log_path(folder.path()))?.into_parts();
-        let mut command = Command::from(crate::program::again());
+        let mut command = Command::from(hone_daemon::program::again());
         command.arg("--config").arg(&config).arg("--data-dir");
         command.arg(data_dir.unwrap_or_else(|| folder.path().join("hone-data")));
         command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);

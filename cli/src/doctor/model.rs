@@ -5,9 +5,9 @@ use hone_machine::{available, limit};
 use hone_model::{Pack, Source, WeightFormat};
 
 use super::Report;
-use crate::base_model;
-use crate::memory::{Asked, Budget};
-use crate::sentence;
+use hone_daemon::base_model;
+use hone_daemon::memory::{Asked, Budget};
+use hone_daemon::sentence;
 
 pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
     let config = &loaded.config;

@@ -1,9 +1,9 @@
 //! `hone backup` and `hone restore`: a data directory, copied and put back.
 
 use super::{Context, Outcome};
-use crate::backup::{self, Manifest};
+use hone_daemon::backup::{self, Manifest};
 use crate::cli::{BackupArgs, RestoreArgs};
-use crate::dirs;
+use hone_daemon::dirs;
 use crate::output::Output;
 
 /// Copies the data directory.
@@ -13,7 +13,7 @@ use crate::output::Output;
 pub fn make(context: &Context, args: &BackupArgs) -> Outcome {
     let data_dir = context.config(Vec::new())?.config.server.data_dir;
     dirs::keep_private();
-    crate::files::take()?;
+    hone_daemon::files::take()?;
     let manifest = backup::make(&data_dir, &args.to)?;
     told(
         context.output,

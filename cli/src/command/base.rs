@@ -7,11 +7,11 @@ use hone_config::{Config, Loaded};
 use hone_model::{Model, Pack};
 
 use super::{Context, Failure, model_flags};
-use crate::base_model::{BaseModel, open_packed};
+use hone_daemon::base_model::{BaseModel, open_packed};
 use crate::cli::ModelArgs;
-use crate::dirs;
-use crate::memory::{Asked, Budget};
-use crate::output::Preparing;
+use hone_daemon::dirs;
+use hone_daemon::memory::{Asked, Budget};
+use crate::output::preparing;
 
 /// A packed base and what it was packed by.
 #[derive(Debug)]
@@ -57,11 +57,11 @@ impl Base {
         dirs::make(&config.server.data_dir)?;
         let base_dir = config.server.data_dir.join("base");
         dirs::make(&base_dir)?;
-        let mut preparing = Preparing::new(context.output);
+        let mut preparing = preparing(context.output);
         let base_dir = fs_err::canonicalize(base_dir)?;
-        let found = BaseModel::find(config, &base_dir, &mut preparing)?;
+        let found = BaseModel::find(config, &base_dir, &mut *preparing)?;
         let admitted = admit(&loaded, &found)?;
-        let pack = found.pack(&mut preparing)?;
+        let pack = found.pack(&mut *preparing)?;
         if let Some(repair) = pack.repaired() {
             context.output.say(format_args!("{repair}"));
         }

@@ -1,0 +1,58 @@
+//! Everything that a running daemon does: it puts the parts together, decides when a cycle runs and whether its candidate
+//! serves, and keeps the promises about what is kept and erased.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`serve`] | from settings to a daemon that listens, until it is told to stop |
+//! | [`assemble`] | from settings to [`parts`] |
+//! | `cycle` | select, train, register, evaluate, decide, promote |
+//! | [`child`] | the training process |
+
+#![forbid(unsafe_code)]
+#![allow(unreachable_pub)] // `pub` marks what other modules may use; what is `pub` here, other crates
+
+pub mod assemble;
+pub mod backup;
+pub mod base_model;
+pub mod child;
+mod compare;
+mod control;
+mod controls;
+pub mod core_dump;
+mod cycle;
+pub mod database;
+pub mod dirs;
+mod drop_folder;
+mod erase;
+pub mod evals;
+mod expiry;
+pub mod exposure;
+pub mod fault;
+pub mod files;
+pub mod hyper;
+mod import;
+mod journal;
+mod judge;
+mod key_expiry;
+mod leftovers;
+pub mod load;
+pub mod lock;
+pub mod memory;
+mod next;
+pub mod parts;
+pub mod preparing;
+pub mod program;
+mod promote;
+mod reload;
+mod retention;
+mod schedule;
+pub mod sentence;
+pub mod serve;
+mod settings;
+pub mod source_key;
+mod systemd;
+pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod trigger;
+mod waiting;
