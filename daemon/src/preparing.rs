@@ -8,7 +8,7 @@ pub const SILENT: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Is told how far downloading, reading and packing are.
-pub trait Preparing {
+pub trait Preparing: Send {
     /// So many bytes of what is being done are done.
     fn at(&mut self, what: &'static str, done: u64, total: u64);
 }
@@ -35,7 +35,7 @@ pub fn log() -> Lines<impl FnMut(String)> {
     Lines::new(|line| tracing::info!("{line}"))
 }
 
-impl<F: FnMut(String)> Preparing for Lines<F> {
+impl<F: FnMut(String) + Send> Preparing for Lines<F> {
     fn at(&mut self, what: &'static str, done: u64, total: u64) {
         if self.what != what {
             (self.what, self.begun, self.said, self.done) = (what, Instant::now(), None, 0);
