@@ -83,19 +83,19 @@ async fn read(
 struct Show {
     output: Output,
     bar: Option<(Step, Bars)>,
-    began: Instant,
+    pace: Pace,
     times: BTreeMap<Step, Duration>,
 }
 
 impl Show {
     fn new(output: Output) -> Self {
-        Self { output, bar: None, began: Instant::now(), times: BTreeMap::new() }
+        Self { output, bar: None, pace: Pace::new(), times: BTreeMap::new() }
     }
 
     fn event(&mut self, event: &CycleEvent) {
         if self.bar.as_ref().is_none_or(|(step, _)| *step != event.step) {
             self.finish("");
-            self.began = Instant::now();
+            self.pace = Pace::new();
             self.bar = Some((event.step, Bars::new(self.output, title(event.step), 0)));
         }
         match event.kind.as_str() {
@@ -106,7 +106,7 @@ impl Show {
                     (Some(step), Some(steps)) => (step, steps),
                     _ => (count("done").unwrap_or(0), count("total").unwrap_or(0)),
                 };
-                let left = eta(self.began.elapsed(), done, total);
+                let left = self.pace.left(done, total);
                 if let Some((_, bar)) = &mut self.bar {
                     bar.at(done, total, &note(event, left));
                 }
@@ -142,13 +142,31 @@ fn title(step: Step) -> &'static str {
     }
 }
 
-fn eta(elapsed: Duration, done: u64, total: u64) -> Option<Duration> {
-    if done == 0 || total < done {
-        return None;
+/// How fast the run goes that is under way. A step may have several, each of which counts from nothing.
+struct Pace {
+    since: Instant,
+    from: u64,
+    done: u64,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { since: Instant::now(), from: 0, done: 0 }
     }
+
+    /// How long the rest will take.
+    fn left(&mut self, done: u64, total: u64) -> Option<Duration> {
+        if done < self.done {
+            (self.since, self.from) = (Instant::now(), done);
+        }
+        self.done = done;
+        eta(self.since.elapsed(), done - self.from.min(done), total.checked_sub(done)?)
+    }
+}
+
+fn eta(elapsed: Duration, done: u64, left: u64) -> Option<Duration> {
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-    let share = (total - done) as f64 / done as f64;
-    Some(elapsed.mul_f64(share))
+    (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64))
 }
 
 /// Behind the bar: the figures that a person watches.
@@ -174,4 +192,20 @@ fn note(event: &CycleEvent, left: Option<Duration>) -> String {
         });
     }
     parts.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_of_a_step_has_a_pace_of_its_own() {
+        let mut pace = Pace::new();
+        assert_eq!(pace.left(0, 90), None, "nothing is known yet");
+        pace.since = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
+        assert_eq!(pace.left(30, 90).unwrap().as_secs(), 20);
+        // The next run begins, and the time of the one before says nothing about it.
+        assert_eq!(pace.left(2, 50), None);
+        assert!(pace.left(4, 50).unwrap() < Duration::from_secs(5));
+    }
 }
