@@ -66,6 +66,15 @@ pub struct SamplingParams {
     pub logprobs: Option<u8>,
 }
 
+impl SamplingParams {
+    /// The parameters of one of the `n` answers: each draws for itself, from the request's seed on.
+    #[must_use]
+    pub fn of_answer(&self, index: u32) -> Self {
+        let seed = self.seed.map(|seed| seed.wrapping_add(index.into()));
+        Self { seed, ..self.clone() }
+    }
+}
+
 impl Default for SamplingParams {
     fn default() -> Self {
         Self {
@@ -131,6 +140,9 @@ pub struct Interaction {
     pub model: String,
     /// The adapter that answered; `None` is the base.
     pub adapter_id: Option<AdapterId>,
+    /// SHA-256 of that adapter's weights, hex; `None` for the base, and where an earlier Hone logged the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_digest: Option<String>,
     /// Digest of the packed base weights.
     pub base_digest: String,
     /// Digest of the chat template.
@@ -141,8 +153,14 @@ pub struct Interaction {
     /// The tools that the model was told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
-    /// How tokens were drawn.
+    /// How tokens were drawn. Without a seed in the request one was drawn, and is here.
     pub sampling: SamplingParams,
+    /// The grammar that answers were held to, in Lark; none when the text is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<String>,
+    /// Hone's version and the instruction set that computed the answers; `None` where an earlier Hone logged them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_by: Option<String>,
     /// The prompt's token ids; empty when the text is not kept.
     pub prompt_tokens: Vec<u32>,
     /// The answers, by `index`.

@@ -11,6 +11,7 @@
 //! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
 //! | [`interaction`] | what is kept of each answer |
+//! | [`replay`] | the same answer again |
 //! | [`feedback`] | what users said of it |
 //! | [`waiting`] | answers that wait for a person |
 //! | [`check`] | how an answer is judged without a model |
@@ -37,6 +38,7 @@ pub mod id;
 pub mod interaction;
 pub mod key;
 pub mod model_card;
+pub mod replay;
 pub mod sampling;
 pub mod sealed;
 pub mod structured;

@@ -72,9 +72,9 @@ pub(crate) async fn create(
     let max_tokens = limits::room(&state.limits, tokens.len(), request.most_tokens(), "messages")?;
     let grammar = match held {
         Some(held) => {
-            let made = constraint::make(&state, held).await?;
-            ignored.extend(made.ignored);
-            Some(made.grammar)
+            let mut made = constraint::make(&state, held).await?;
+            ignored.append(&mut made.ignored);
+            Some(made)
         }
         None => None,
     };

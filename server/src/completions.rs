@@ -49,9 +49,9 @@ pub(crate) async fn create(
     }
     let grammar = match constraint {
         Some(source) => {
-            let made = constraint::make(&state, Held::Text(source)).await?;
-            ignored.extend(made.ignored);
-            Some(made.grammar)
+            let mut made = constraint::make(&state, Held::Text(source)).await?;
+            ignored.append(&mut made.ignored);
+            Some(made)
         }
         None => None,
     };

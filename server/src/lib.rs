@@ -15,6 +15,7 @@
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` `private` | what was answered goes to the store, without personal data if so set |
+//! | `replay` | a logged answer, computed again |
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
@@ -64,6 +65,7 @@ mod pages;
 mod private;
 mod query;
 mod record;
+mod replay;
 mod route;
 pub mod source;
 pub mod state;
@@ -334,6 +336,9 @@ fn own(config: &mut web::ServiceConfig) {
             resource("/v1/interactions/{id}", "GET, HEAD, DELETE")
                 .route(get().to(interactions::get))
                 .route(web::delete().to(erasure::erase_interaction)),
+        )
+        .service(
+            resource("/v1/interactions/{id}/replay", "POST").route(web::post().to(replay::replay)),
         )
         .service(
             resource("/v1/interactions/{id}/recall", "GET, HEAD")

@@ -24,9 +24,16 @@ impl ToolUse {
         if options.choice() == ToolChoice::None {
             return None;
         }
+        Self::of_log(options.tools.clone(), model)
+    }
+
+    /// As it was in a request whose tools were logged.
+    pub(crate) fn of_log(tools: Vec<Tool>, model: &Model) -> Option<Self> {
+        if tools.is_empty() {
+            return None;
+        }
         let format = model.template().tool_format();
-        let shown = format.special_tokens(model.tokenizer());
-        Some(Self { tools: options.tools.clone(), format, shown })
+        Some(Self { tools, format, shown: format.special_tokens(model.tokenizer()) })
     }
 
     /// The calls in an answer's text, and the text without them.
@@ -148,7 +155,7 @@ impl ToolSource {
             let field = self.text.as_ref().map_or("tools", |source| source.field.as_str());
             refused(field, &error)
         })?;
-        Ok(Made { grammar, ignored })
+        Ok(Made { grammar, lark: lark.into(), ignored })
     }
 }
 

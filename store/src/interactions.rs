@@ -147,9 +147,10 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
         .prepare_cached(
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
-                 key_id, end_user, metadata, stored, trainable, source, conversation, tools)
+                 key_id, end_user, metadata, stored, trainable, source, conversation, tools,
+                 adapter_digest, grammar, computed_by)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20, ?21)",
+                 ?19, ?20, ?21, ?22, ?23, ?24)",
         )?
         .execute(params![
             key,
@@ -173,6 +174,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.source,
             interaction.conversation,
             column::to_json("tools", &interaction.tools)?,
+            interaction.adapter_digest,
+            interaction.grammar,
+            interaction.computed_by,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -357,11 +361,14 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         endpoint: column::word(row, "endpoint")?,
         model: row.get("model")?,
         adapter_id: column::optional_id(row, "adapter_id")?,
+        adapter_digest: row.get("adapter_digest")?,
         base_digest: row.get("base_digest")?,
         template_digest: row.get("template_digest")?,
         messages: column::json(row, "messages")?,
         tools: column::json(row, "tools")?,
         sampling: column::json(row, "sampling")?,
+        grammar: row.get("grammar")?,
+        computed_by: row.get("computed_by")?,
         prompt_tokens: column::unpack_tokens(
             "prompt_tokens",
             &row.get::<_, Vec<u8>>("prompt_tokens")?,

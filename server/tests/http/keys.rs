@@ -13,7 +13,7 @@ use crate::setup::options;
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 55] = [
+const ROUTES: [(&str, &str, &str); 56] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -36,6 +36,7 @@ const ROUTES: [(&str, &str, &str); 55] = [
     ("GET", "/v1/interactions", "export"),
     ("GET", "/v1/interactions/{id}", "export"),
     ("GET", "/v1/interactions/{id}/recall", "export"),
+    ("POST", "/v1/interactions/{id}/replay", "export"),
     ("DELETE", "/v1/interactions/{id}", "export"),
     ("GET", "/v1/subjects/{user}", "admin"),
     ("DELETE", "/v1/subjects/{user}", "admin"),

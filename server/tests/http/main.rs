@@ -13,6 +13,7 @@ mod keys;
 mod operation;
 mod privacy;
 mod refusals;
+mod replay;
 mod setup;
 mod stream;
 mod structured;

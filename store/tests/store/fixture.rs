@@ -28,6 +28,7 @@ pub(crate) fn interaction() -> Interaction {
         endpoint: Endpoint::Chat,
         model: "hone:base".to_owned(),
         adapter_id: Some(AdapterId::new()),
+        adapter_digest: Some("0f".repeat(32)),
         base_digest: "abc".to_owned(),
         template_digest: "def".to_owned(),
         messages: vec![
@@ -55,6 +56,8 @@ pub(crate) fn interaction() -> Interaction {
             logprobs: Some(3),
             ..SamplingParams::default()
         },
+        grammar: Some("start: \"yes\" | \"no\"\n".to_owned()),
+        computed_by: Some("0.1.0 reference".to_owned()),
         prompt_tokens: vec![1, 128, 4095, u32::MAX],
         answers: vec![
             Answer {
