@@ -48,5 +48,5 @@ pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use source::Source;
 pub use stop::{Checked, StopMatcher};
-pub use template::{ChatTemplate, Talk, ToolFormat};
+pub use template::{ChatTemplate, Talk, TokenizerInfo, ToolFormat};
 pub use tokenizer::{Effort, Tokenizer};

@@ -87,7 +87,7 @@ pub(crate) async fn create(
         answers: request.n.unwrap_or(1),
         sampling: SamplingParams {
             bad_words,
-            ..request.sampling.resolve(max_tokens, request.alternatives())
+            ..request.sampling.resolve(&state.defaults, max_tokens, request.alternatives())
         },
         echo_logprobs: false,
         grammar,

@@ -56,6 +56,7 @@ pub(crate) async fn create(
         None => None,
     };
     let bad_words = bad_words::tokens(state.engine.model(), &request.sampling.bad_words)?;
+    let max_tokens = max_tokens(&state, &request, &prompts)?;
     let ask = Ask {
         endpoint: Endpoint::Completion,
         model: request.model.clone(),
@@ -63,7 +64,7 @@ pub(crate) async fn create(
         answers: request.n.unwrap_or(1),
         sampling: SamplingParams {
             bad_words,
-            ..request.sampling.resolve(max_tokens(&state, &request, &prompts)?, request.logprobs)
+            ..request.sampling.resolve(&state.defaults, max_tokens, request.logprobs)
         },
         prompts,
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),

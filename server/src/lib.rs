@@ -19,7 +19,7 @@
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
-//! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
+//! | `chat` `completions` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `bad_words` | words that answers must not have |
 //! | `constraint` | what answers are held to becomes a grammar |
@@ -74,6 +74,7 @@ mod stream;
 pub mod tls;
 mod tokenising;
 mod tokenize;
+mod tokenizer_info;
 mod too_long;
 mod tools;
 mod visitors;
@@ -315,7 +316,8 @@ fn openai(config: &mut web::ServiceConfig) {
         .service(resource("/v1/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
         .service(resource("/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
         .service(resource("/v1/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
-        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)));
+        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
+        .service(resource("/tokenizer_info", "GET, HEAD").route(get().to(tokenizer_info::get)));
 }
 
 fn own(config: &mut web::ServiceConfig) {

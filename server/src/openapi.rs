@@ -18,7 +18,7 @@ use crate::caller::{May, to};
 use crate::query::OrderWord;
 use crate::{
     adapters, audit, chat, completions, cycles, erasure, evals, feedback, health, interactions,
-    keys, lora, metrics, models, pages, replay, stored, tokenize, waiting,
+    keys, lora, metrics, models, pages, replay, stored, tokenize, tokenizer_info, waiting,
 };
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use crate::{
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
         completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
+        tokenizer_info::get,
         feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get, replay::replay,
         erasure::recall_interaction, erasure::erase_interaction, erasure::recall_user, erasure::erase_user,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,

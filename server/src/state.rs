@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hone_adapters::Registry;
 use hone_api::UnixMillis;
 use hone_api::key::KeyLimits;
-use hone_api::sampling::Limits;
+use hone_api::sampling::{Limits, SamplingDefaults};
 use hone_engine::Generate;
 use hone_store::Store;
 use tokio_util::task::TaskTracker;
@@ -86,6 +86,8 @@ pub struct AppState {
     pub(crate) sources: SourceHasher,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) limits: Limits,
+    /// The served model's, for requests that do not say.
+    pub(crate) defaults: SamplingDefaults,
     pub(crate) entry: Entry,
     /// What addresses may do, and have done.
     pub(crate) visitors: Visitors,
@@ -114,6 +116,7 @@ impl AppState {
         let limits = Limits::of_model(small(config.vocab_size), small(config.max_positions));
         Self {
             limits,
+            defaults: config.sampling,
             engine: parts.engine,
             registry: parts.registry,
             store: parts.store,

@@ -13,7 +13,7 @@ use crate::setup::options;
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 56] = [
+const ROUTES: [(&str, &str, &str); 57] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -25,6 +25,7 @@ const ROUTES: [(&str, &str, &str); 56] = [
     ("POST", "/tokenize", "chat"),
     ("POST", "/v1/detokenize", "chat"),
     ("POST", "/detokenize", "chat"),
+    ("GET", "/tokenizer_info", "chat"),
     ("GET", "/v1/models", "any"),
     ("GET", "/v1/models/{id}", "any"),
     ("DELETE", "/v1/models/{id}", "adapters"),

@@ -10,6 +10,7 @@ mod door;
 mod entry;
 mod feedback;
 mod keys;
+mod models;
 mod operation;
 mod privacy;
 mod refusals;
