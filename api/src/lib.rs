@@ -6,6 +6,7 @@
 //! | [`time`] | instants as milliseconds since 1970 |
 //! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
 //! | [`completion`] | `/v1/completions` |
+//! | [`embedding`] | `/v1/embeddings` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
 //! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
@@ -28,6 +29,7 @@ pub mod chat;
 pub mod check;
 pub mod completion;
 pub mod cycle;
+pub mod embedding;
 pub mod erasure;
 pub mod error;
 pub mod evaluation;

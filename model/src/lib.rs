@@ -16,6 +16,7 @@ mod families;
 mod format;
 mod gguf;
 pub mod grammar;
+mod hidden;
 mod kernels;
 mod linear;
 mod load;

@@ -19,7 +19,7 @@
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
-//! | `chat` `completions` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
+//! | `chat` `completions` `embeddings` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `bad_words` | words that answers must not have |
 //! | `constraint` | what answers are held to becomes a grammar |
@@ -45,6 +45,7 @@ pub mod control;
 mod cycles;
 pub mod door;
 mod edge;
+mod embeddings;
 mod erasure;
 pub mod error;
 mod evals;
@@ -121,6 +122,8 @@ pub struct Options {
     pub body_limit: usize,
     /// All bodies together, in bytes.
     pub body_memory: usize,
+    /// Whether `/v1/embeddings` answers.
+    pub embeddings: bool,
     /// TLS, if it is spoken.
     pub tls: Option<TlsFiles>,
     /// An address of its own for `/metrics`.
@@ -159,6 +162,7 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         per_address: options.per_address,
         body_limit: options.body_limit,
         body_memory: options.body_memory,
+        embeddings: options.embeddings,
         metrics: options.metrics.is_none(),
     };
     let state = Arc::new(AppState::new(parts, entry));
@@ -307,6 +311,7 @@ fn openai(config: &mut web::ServiceConfig) {
                 .route(get().to(stored::messages)),
         )
         .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
+        .service(resource("/v1/embeddings", "POST").route(web::post().to(embeddings::create)))
         .service(resource("/v1/models", "GET, HEAD").route(get().to(models::list)))
         .service(
             resource("/v1/models/{id:.+}", "GET, HEAD, DELETE")

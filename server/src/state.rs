@@ -56,6 +56,8 @@ pub struct Entry {
     pub body_limit: usize,
     /// All bodies together, in bytes.
     pub body_memory: usize,
+    /// Whether `/v1/embeddings` answers.
+    pub embeddings: bool,
     /// Whether `/metrics` is beside the API.
     pub metrics: bool,
 }
@@ -70,6 +72,7 @@ impl Entry {
             per_address: KeyLimits::default(),
             body_limit: 2 << 20,
             body_memory: 64 << 20,
+            embeddings: true,
             metrics: true,
         }
     }

@@ -7,6 +7,7 @@ mod chat;
 mod completions;
 mod desk;
 mod door;
+mod embeddings;
 mod entry;
 mod feedback;
 mod keys;
