@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::chat::{FinishReason, Message, Tool, ToolCall};
@@ -127,6 +128,27 @@ pub struct Timings {
     pub total_ms: f64,
 }
 
+/// What a response tells of its request that the rest of the interaction does not say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResponseEcho {
+    /// Whether the first message is its `instructions`.
+    pub instructed: bool,
+    /// The response that it went on from.
+    pub previous: Option<InteractionId>,
+    /// `text.format`.
+    #[schema(value_type = Object)]
+    pub format: Value,
+    /// `tool_choice`.
+    pub tool_choice: Value,
+    /// Tools that the model was not told of, because it was to call none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold_tools: Vec<Tool>,
+    /// `parallel_tool_calls`.
+    pub parallel_tool_calls: bool,
+    /// `max_output_tokens`.
+    pub max_output_tokens: Option<u32>,
+}
+
 /// One answered request, with all that is needed to train on it or to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Interaction {
@@ -180,9 +202,12 @@ pub struct Interaction {
     /// The client's `metadata`.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// Whether the client asked with `store: true` that it be listed as a stored completion.
+    /// Whether the client asked with `store: true` that it be listed as a stored completion, or looked up as a response.
     #[serde(default)]
     pub stored: bool,
+    /// Only of `/v1/responses`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<ResponseEcho>,
     /// Whether it may teach; false for `store: false` and `x-hone-no-train: 1`.
     pub trainable: bool,
 }

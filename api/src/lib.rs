@@ -7,6 +7,7 @@
 //! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
 //! | [`completion`] | `/v1/completions` |
 //! | [`embedding`] | `/v1/embeddings` |
+//! | [`responses`] | `/v1/responses` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
 //! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
@@ -41,6 +42,7 @@ pub mod interaction;
 pub mod key;
 pub mod model_card;
 pub mod replay;
+pub mod responses;
 pub mod sampling;
 pub mod sealed;
 pub mod structured;

@@ -35,6 +35,7 @@ fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
         messages,
         tools: Vec::new(),
         sampling: SamplingParams::default(),
+        response: None,
         grammar: None,
         computed_by: None,
         prompt_tokens: vec![1],

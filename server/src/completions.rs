@@ -76,6 +76,7 @@ pub(crate) async fn create(
         user: caller.end_user(&state.sources, request.user.as_deref()),
         conversation: caller.conversation(&state.sources),
         metadata: request.metadata.clone(),
+        response: None,
         ignored,
     };
     let run = Run::start(&state.into_inner(), ask)?;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use futures_util::Stream;
 use futures_util::stream::SelectAll;
 use hone_api::chat::Message;
-use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
 
@@ -76,6 +76,8 @@ pub(crate) struct Ask {
     /// Who asks, hashed.
     pub(crate) source: Option<String>,
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
+    /// Only of `/v1/responses`.
+    pub(crate) response: Option<ResponseEcho>,
     /// For the header `x-hone-ignored`.
     pub(crate) ignored: Vec<String>,
 }

@@ -19,7 +19,7 @@
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
-//! | `chat` `completions` `embeddings` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
+//! | `chat` `responses` `completions` `embeddings` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `bad_words` | words that answers must not have |
 //! | `constraint` | what answers are held to becomes a grammar |
@@ -67,6 +67,7 @@ mod private;
 mod query;
 mod record;
 mod replay;
+mod responses;
 mod route;
 pub mod source;
 pub mod state;
@@ -311,6 +312,12 @@ fn openai(config: &mut web::ServiceConfig) {
                 .route(get().to(stored::messages)),
         )
         .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
+        .service(resource("/v1/responses", "POST").route(web::post().to(responses::create)))
+        .service(
+            resource("/v1/responses/{id}", "GET, HEAD, DELETE")
+                .route(get().to(responses::get))
+                .route(web::delete().to(responses::delete)),
+        )
         .service(resource("/v1/embeddings", "POST").route(web::post().to(embeddings::create)))
         .service(resource("/v1/models", "GET, HEAD").route(get().to(models::list)))
         .service(

@@ -260,6 +260,7 @@ impl Recorder {
                     source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),
                     stored: keep.stored,
+                    response: self.ask.response.clone().filter(|_| keep.text),
                     // Feedback names the response, which is the first of several prompts: nobody
                     // could say something of the others.
                     trainable: keep.text && alone,

@@ -25,6 +25,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../migrations/005_end_users.sql")),
         M::up(include_str!("../migrations/006_tools.sql")),
         M::up(include_str!("../migrations/007_replay.sql")),
+        M::up(include_str!("../migrations/008_responses.sql")),
     ])
 });
 
@@ -177,7 +178,7 @@ mod tests {
         .unwrap();
         drop(old);
         let connection = open_writer(&path).unwrap();
-        for column in ["source", "adapter_digest", "grammar", "computed_by"] {
+        for column in ["source", "adapter_digest", "grammar", "computed_by", "response"] {
             let sql = format!("SELECT {column} FROM interactions");
             let none: Option<String> = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
             assert_eq!(none, None, "{column}");

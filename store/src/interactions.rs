@@ -46,6 +46,8 @@ pub struct InteractionFilter {
     pub stored: Option<bool>,
     /// The endpoint that answered.
     pub endpoint: Option<Endpoint>,
+    /// Whether it came through `/v1/responses`.
+    pub response: Option<bool>,
     /// The API key that asked.
     pub key_id: Option<String>,
     /// The end user, by the keyed hash of her name.
@@ -73,6 +75,7 @@ impl Default for InteractionFilter {
             has_feedback: None,
             stored: None,
             endpoint: None,
+            response: None,
             key_id: None,
             user: None,
             conversation: None,
@@ -148,9 +151,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
                  key_id, end_user, metadata, stored, trainable, source, conversation, tools,
-                 adapter_digest, grammar, computed_by)
+                 adapter_digest, grammar, computed_by, response)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20, ?21, ?22, ?23, ?24)",
+                 ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
         )?
         .execute(params![
             key,
@@ -177,6 +180,7 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.adapter_digest,
             interaction.grammar,
             interaction.computed_by,
+            interaction.response.as_ref().map(|echo| column::to_json("response", echo)).transpose()?,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -270,6 +274,11 @@ pub(crate) fn list(
         clauses.push("EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value = ?)");
         values.push(Value::Text(name.clone()));
         values.push(Value::Text(value.clone()));
+    }
+    match filter.response {
+        Some(true) => clauses.push("response IS NOT NULL"),
+        Some(false) => clauses.push("response IS NULL"),
+        None => (),
     }
     match filter.has_feedback {
         Some(true) => clauses.push("id IN (SELECT inference_id FROM feedback)"),
@@ -385,6 +394,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         source: row.get("source")?,
         metadata: column::json(row, "metadata")?,
         stored: row.get("stored")?,
+        response: column::optional_json(row, "response")?,
         trainable: row.get("trainable")?,
     })
 }

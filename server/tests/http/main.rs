@@ -16,6 +16,7 @@ mod operation;
 mod privacy;
 mod refusals;
 mod replay;
+mod responses;
 mod setup;
 mod stream;
 mod structured;
