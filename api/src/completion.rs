@@ -112,7 +112,7 @@ impl CompletionRequest {
         let mut ignored = Vec::new();
         let request = Self {
             model: model(&mut fields)?,
-            prompt: prompts(&mut fields)?,
+            prompt: prompts(&mut fields, "prompt")?,
             sampling: SamplingOptions::take(&mut fields)?,
             form: Form::take(&mut fields, &mut ignored)?,
             n: count(&mut fields, "n", 1)?,
@@ -170,14 +170,16 @@ impl CompletionRequest {
     }
 }
 
-fn prompts(fields: &mut Fields) -> Result<Vec<Prompt>, Invalid> {
+/// Takes out a field of these shapes.
+pub(crate) fn prompts(fields: &mut Fields, name: &str) -> Result<Vec<Prompt>, Invalid> {
     let wrong = || {
-        let message = "`prompt` must be a string, an array of strings, an array of token ids, or \
-                       an array of arrays of token ids";
-        Invalid::field("prompt", message)
+        let message = format!(
+            "`{name}` must be a string, an array of strings, an array of token ids, or an array of arrays of token ids"
+        );
+        Invalid::field(name, message)
     };
-    match fields.value("prompt") {
-        None => Err(Invalid::field("prompt", "`prompt` is missing; it is required")),
+    match fields.value(name) {
+        None => Err(Invalid::field(name, format!("`{name}` is missing; it is required"))),
         Some(Value::String(text)) => Ok(vec![Prompt::Text(text)]),
         Some(Value::Array(items)) => match items.first() {
             None => Ok(Vec::new()),

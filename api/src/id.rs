@@ -19,7 +19,7 @@ pub struct ParseIdError {
 }
 
 macro_rules! id {
-    ($(#[$doc:meta])* $name:ident, $prefix:literal, $what:literal) => {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal $(or $other:literal)?, $what:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Uuid);
@@ -65,7 +65,9 @@ macro_rules! id {
 
             /// Reads the prefixed form; a bare UUID is accepted too, as TensorZero's clients send it.
             fn from_str(s: &str) -> Result<Self, ParseIdError> {
-                Uuid::try_parse(s.strip_prefix($prefix).unwrap_or(s)).map(Self).map_err(|_| {
+                let bare = s.strip_prefix($prefix);
+                $(let bare = bare.or_else(|| s.strip_prefix($other));)?
+                Uuid::try_parse(bare.unwrap_or(s)).map(Self).map_err(|_| {
                     ParseIdError {
                         given: s.chars().take(80).collect(),
                         what: $what,
@@ -94,7 +96,7 @@ macro_rules! id {
                 let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
                 ObjectBuilder::new()
                     .schema_type(Type::String)
-                    .pattern(Some(format!(concat!("^(", $prefix, ")?{}$"), uuid)))
+                    .pattern(Some(format!(concat!("^(", $prefix, $("|", $other,)? ")?{}$"), uuid)))
                     .into()
             }
         }
@@ -105,8 +107,17 @@ macro_rules! id {
 
 id!(
     /// One answer of the model; also the `id` of the response.
-    InteractionId, "chatcmpl-", "an interaction"
+    InteractionId, "chatcmpl-" or "resp_", "an interaction"
 );
+
+impl InteractionId {
+    /// As `/v1/responses` names it.
+    #[must_use]
+    pub fn of_response(self) -> String {
+        format!("resp_{}", self.0.hyphenated())
+    }
+}
+
 id!(
     /// One thing a user said about an answer.
     FeedbackId, "fb-", "a feedback"

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::chat::{FinishReason, Message, Tool, ToolCall};
@@ -66,6 +67,15 @@ pub struct SamplingParams {
     pub logprobs: Option<u8>,
 }
 
+impl SamplingParams {
+    /// The parameters of one of the `n` answers: each draws for itself, from the request's seed on.
+    #[must_use]
+    pub fn of_answer(&self, index: u32) -> Self {
+        let seed = self.seed.map(|seed| seed.wrapping_add(index.into()));
+        Self { seed, ..self.clone() }
+    }
+}
+
 impl Default for SamplingParams {
     fn default() -> Self {
         Self {
@@ -118,6 +128,27 @@ pub struct Timings {
     pub total_ms: f64,
 }
 
+/// What a response tells of its request that the rest of the interaction does not say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ResponseEcho {
+    /// Whether the first message is its `instructions`.
+    pub instructed: bool,
+    /// The response that it went on from.
+    pub previous: Option<InteractionId>,
+    /// `text.format`.
+    #[schema(value_type = Object)]
+    pub format: Value,
+    /// `tool_choice`.
+    pub tool_choice: Value,
+    /// Tools that the model was not told of, because it was to call none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold_tools: Vec<Tool>,
+    /// `parallel_tool_calls`.
+    pub parallel_tool_calls: bool,
+    /// `max_output_tokens`.
+    pub max_output_tokens: Option<u32>,
+}
+
 /// One answered request, with all that is needed to train on it or to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Interaction {
@@ -131,6 +162,9 @@ pub struct Interaction {
     pub model: String,
     /// The adapter that answered; `None` is the base.
     pub adapter_id: Option<AdapterId>,
+    /// SHA-256 of that adapter's weights, hex; `None` for the base, and where an earlier Hone logged the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter_digest: Option<String>,
     /// Digest of the packed base weights.
     pub base_digest: String,
     /// Digest of the chat template.
@@ -141,8 +175,14 @@ pub struct Interaction {
     /// The tools that the model was told of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<Tool>,
-    /// How tokens were drawn.
+    /// How tokens were drawn. Without a seed in the request one was drawn, and is here.
     pub sampling: SamplingParams,
+    /// The grammar that answers were held to, in Lark; none when the text is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grammar: Option<String>,
+    /// Hone's version and the instruction set that computed the answers; `None` where an earlier Hone logged them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_by: Option<String>,
     /// The prompt's token ids; empty when the text is not kept.
     pub prompt_tokens: Vec<u32>,
     /// The answers, by `index`.
@@ -162,9 +202,12 @@ pub struct Interaction {
     /// The client's `metadata`.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,
-    /// Whether the client asked with `store: true` that it be listed as a stored completion.
+    /// Whether the client asked with `store: true` that it be listed as a stored completion, or looked up as a response.
     #[serde(default)]
     pub stored: bool,
+    /// Only of `/v1/responses`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<ResponseEcho>,
     /// Whether it may teach; false for `store: false` and `x-hone-no-train: 1`.
     pub trainable: bool,
 }

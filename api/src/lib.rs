@@ -6,11 +6,14 @@
 //! | [`time`] | instants as milliseconds since 1970 |
 //! | [`chat`] | `/v1/chat/completions`: request, response, chunk, usage |
 //! | [`completion`] | `/v1/completions` |
+//! | [`embedding`] | `/v1/embeddings` |
+//! | [`responses`] | `/v1/responses` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
 //! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
 //! | [`interaction`] | what is kept of each answer |
+//! | [`replay`] | the same answer again |
 //! | [`feedback`] | what users said of it |
 //! | [`waiting`] | answers that wait for a person |
 //! | [`check`] | how an answer is judged without a model |
@@ -27,6 +30,7 @@ pub mod chat;
 pub mod check;
 pub mod completion;
 pub mod cycle;
+pub mod embedding;
 pub mod erasure;
 pub mod error;
 pub mod evaluation;
@@ -37,6 +41,8 @@ pub mod id;
 pub mod interaction;
 pub mod key;
 pub mod model_card;
+pub mod replay;
+pub mod responses;
 pub mod sampling;
 pub mod sealed;
 pub mod structured;

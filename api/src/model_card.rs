@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::sampling::SamplingDefaults;
+
 /// One name that may be asked. OpenAI's four fields, and those that vLLM adds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ModelCard {
     /// What to send as `model`.
     pub id: String,
@@ -20,6 +22,8 @@ pub struct ModelCard {
     pub parent: Option<String>,
     /// Tokens of prompt and answer together.
     pub max_model_len: u32,
+    /// How tokens are drawn where a request does not say: the model's `generation_config.json`, else OpenAI's defaults.
+    pub generation_config: SamplingDefaults,
     /// What may be done with it: always one entry, for clients that read it.
     pub permission: Vec<ModelPermission>,
 }

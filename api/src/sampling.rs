@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -45,18 +45,49 @@ impl Limits {
     }
 }
 
-/// How tokens are drawn, as a client asks for it; what is missing takes OpenAI's default.
+/// How tokens are drawn where a request does not say: what the model's authors recommend, else OpenAI's defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SamplingDefaults {
+    /// False: the likeliest token is always taken, as `temperature: 0` asks for.
+    pub do_sample: bool,
+    /// 0 is greedy.
+    pub temperature: f32,
+    /// Nucleus; 1 keeps all.
+    pub top_p: f32,
+    /// Keep this many; 0 keeps all.
+    pub top_k: u32,
+    /// Drop tokens less likely than this share of the likeliest; 0 drops none.
+    pub min_p: f32,
+    /// Divides the logits of tokens seen so far; 1 does nothing.
+    pub repetition_penalty: f32,
+}
+
+impl Default for SamplingDefaults {
+    fn default() -> Self {
+        let none = SamplingParams::default();
+        Self {
+            do_sample: true,
+            temperature: none.temperature,
+            top_p: none.top_p,
+            top_k: none.top_k,
+            min_p: none.min_p,
+            repetition_penalty: none.repetition_penalty,
+        }
+    }
+}
+
+/// How tokens are drawn, as a client asks for it; what is missing takes the model's default, else OpenAI's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct SamplingOptions {
-    /// 0 is greedy; default 1, at most 2.
+    /// 0 is greedy; at most 2. The default is the model's (`generation_config` of `GET /v1/models/{id}`), else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 2)]
     pub temperature: Option<f64>,
-    /// Nucleus; default 1.
+    /// Nucleus; the default is the model's, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0, maximum = 1)]
     pub top_p: Option<f64>,
-    /// Keep this many tokens; 0 and -1 keep all.
+    /// Keep this many tokens; 0 and -1 keep all. The default is the model's, else all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = -1)]
     pub top_k: Option<i64>,
@@ -72,7 +103,7 @@ pub struct SamplingOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = -2, maximum = 2)]
     pub frequency_penalty: Option<f64>,
-    /// From 0.01 to 10; default 1.
+    /// From 0.01 to 10; the default is the model's, else 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 0.01, maximum = 10)]
     pub repetition_penalty: Option<f64>,
@@ -208,16 +239,22 @@ impl SamplingOptions {
     /// The parameters for the engine; `bad_words` is left to who has the tokenizer. `logprobs`: alternatives per token, if any are wanted.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // all were checked to be small
-    pub fn resolve(&self, max_tokens: u32, logprobs: Option<u8>) -> SamplingParams {
+    pub fn resolve(
+        &self,
+        defaults: &SamplingDefaults,
+        max_tokens: u32,
+        logprobs: Option<u8>,
+    ) -> SamplingParams {
         let number = |value: Option<f64>, default: f32| value.map_or(default, |v| v as f32);
         SamplingParams {
-            temperature: number(self.temperature, 1.0),
-            top_p: number(self.top_p, 1.0),
-            top_k: self.top_k.and_then(|k| u32::try_from(k).ok()).unwrap_or(0),
-            min_p: number(self.min_p, 0.0),
+            temperature: number(self.temperature, defaults.temperature),
+            top_p: number(self.top_p, defaults.top_p),
+            // -1 keeps all, as 0 does.
+            top_k: self.top_k.map_or(defaults.top_k, |k| u32::try_from(k).unwrap_or(0)),
+            min_p: number(self.min_p, defaults.min_p),
             presence_penalty: number(self.presence_penalty, 0.0),
             frequency_penalty: number(self.frequency_penalty, 0.0),
-            repetition_penalty: number(self.repetition_penalty, 1.0),
+            repetition_penalty: number(self.repetition_penalty, defaults.repetition_penalty),
             logit_bias: self.logit_bias.iter().map(|(id, bias)| (*id, *bias as f32)).collect(),
             seed: self.seed.map(i64::cast_unsigned),
             max_tokens,
@@ -275,4 +312,31 @@ fn logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f64>, Invalid> {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_models_defaults_hold_where_the_client_says_nothing() {
+        let greedy = SamplingDefaults {
+            do_sample: false,
+            temperature: 0.0,
+            top_k: 20,
+            repetition_penalty: 1.05,
+            ..SamplingDefaults::default()
+        };
+        let silent = SamplingOptions::default().resolve(&greedy, 8, None);
+        assert_eq!((silent.temperature, silent.top_k, silent.top_p), (0.0, 20, 1.0));
+        assert_eq!(silent.repetition_penalty, 1.05);
+        let asked = SamplingOptions {
+            temperature: Some(0.5),
+            top_k: Some(-1),
+            repetition_penalty: Some(1.0),
+            ..SamplingOptions::default()
+        };
+        let asked = asked.resolve(&greedy, 8, None);
+        assert_eq!((asked.temperature, asked.top_k, asked.repetition_penalty), (0.5, 0, 1.0));
+    }
 }

@@ -14,7 +14,7 @@ pub use local::{
 };
 pub use remote::{
     AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,
-    KeysCommand, KeysCreate, SubjectArgs, WhyArgs,
+    KeysCommand, KeysCreate, ReplayArgs, SubjectArgs, WhyArgs,
 };
 
 /// Fine-tune-then-serve daemon with an OpenAI-compatible API.
@@ -92,6 +92,8 @@ pub enum Command {
     Erase(SubjectArgs),
     /// Which data sets and adapters saw a person's traces, or one answer's
     Recall(SubjectArgs),
+    /// Compute a logged answer again: the same token ids, or the reason why not; exit 1 unless they are the same
+    Replay(ReplayArgs),
     /// Who changed what, and whether the record is whole
     #[command(subcommand)]
     Audit(AuditCommand),

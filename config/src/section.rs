@@ -40,6 +40,8 @@ section! {
         body_limit: Bytes,
         /// All bodies together.
         body_memory: Bytes,
+        /// Whether `/v1/embeddings` answers.
+        embeddings: bool,
         /// How long open streams may go on after SIGTERM.
         drain: Seconds,
         /// HTTP threads.

@@ -123,7 +123,11 @@ fn from_hub(name: &Name, base_dir: &Path, preparing: &mut dyn Preparing) -> anyh
 ///
 /// # Errors
 /// The name is none, or the hub's refusal.
-pub fn pull(name: &str, base_dir: &Path, preparing: &mut dyn Preparing) -> anyhow::Result<Snapshot> {
+pub fn pull(
+    name: &str,
+    base_dir: &Path,
+    preparing: &mut dyn Preparing,
+) -> anyhow::Result<Snapshot> {
     let name = Name::parse(name)?;
     let hub = Hub::new(Settings::from_process()?);
     let snapshot =

@@ -185,6 +185,7 @@ fn http_options(config: &Config) -> hone_server::Options {
         },
         body_limit: server.body_limit.len(),
         body_memory: server.body_memory.len(),
+        embeddings: server.embeddings,
         tls: with_tls.then(|| TlsFiles {
             certificate: server.tls_certificate.clone(),
             key: server.tls_key.clone(),

@@ -12,13 +12,17 @@ use hone_text::FrontEnd;
 use hone_text::Sampler;
 use tokio::sync::oneshot;
 
+use crate::embed::{self, Job};
 use crate::health::add;
 use crate::pressure::Pressure;
 use crate::probe::Probe;
 use crate::sequence::Submitted;
 use crate::shared::Shared;
 use crate::worker::Worker;
-use crate::{EngineConfig, Error, Event, Generate, Generation, Health, Loaded, Request};
+use crate::{
+    EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, Health, Loaded,
+    Request,
+};
 
 /// Serves one model on one device thread. Dropping it stops the thread.
 pub struct Engine {
@@ -90,7 +94,8 @@ impl Engine {
 
     fn left(&self) -> usize {
         let waiting = self.shared.inbox().queue.len();
-        waiting + self.shared.counters.running.load(Ordering::Relaxed)
+        let embeddings = self.shared.embeddings.load(Ordering::Relaxed);
+        waiting + embeddings + self.shared.counters.running.load(Ordering::Relaxed)
     }
 
     fn is_alive(&self) -> bool {
@@ -127,10 +132,7 @@ impl Engine {
         if tokens + wanted.min(1) > context {
             return Err(Error::PromptTooLong { tokens, context });
         }
-        if let Some(&token) = request.prompt.iter().find(|t| **t as usize >= config.vocab_size) {
-            let vocab = config.vocab_size;
-            return Err(Error::TokenRange { token, vocab });
-        }
+        self.check_ids(&request.prompt)?;
         let max_new = wanted.min(context - tokens);
         let needed = KvCache::bytes_for(config, tokens + max_new);
         let capacity = self.shared.config.kv_bytes;
@@ -138,6 +140,27 @@ impl Engine {
             return Err(Error::OverBudget { needed, capacity });
         }
         Ok((max_new, needed))
+    }
+
+    fn check_ids(&self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab = self.shared.model.config().vocab_size;
+        match tokens.iter().find(|token| **token as usize >= vocab) {
+            Some(&token) => Err(hone_model::Error::TokenRange { token, vocab }.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks a text whose embedding is wanted.
+    fn check_input(&self, tokens: &[u32]) -> Result<(), Error> {
+        let config = self.shared.model.config();
+        let (count, context) = (tokens.len(), config.max_positions);
+        let capacity = self.shared.config.kv_bytes;
+        match KvCache::bytes_for(config, count) {
+            _ if count == 0 => Err(Error::EmptyPrompt),
+            _ if count > context => Err(Error::PromptTooLong { tokens: count, context }),
+            needed if needed > capacity => Err(Error::OverBudget { needed, capacity }),
+            _ => self.check_ids(tokens),
+        }
     }
 }
 
@@ -186,6 +209,32 @@ impl Generate for Engine {
         drop(inbox);
         self.shared.wake();
         Ok(generation)
+    }
+
+    fn embed(&self, request: EmbedRequest) -> Result<Embedding, Error> {
+        let shared = &self.shared;
+        request.inputs.iter().try_for_each(|input| self.check_input(input))?;
+        let slot = shared.slots.pin(request.target)?;
+        let (reply, answer) = oneshot::channel();
+        let embedding = Embedding {
+            adapter: slot.as_ref().map(|slot| slot.id),
+            adapter_digest: slot.as_ref().map(|slot| slot.adapter.digest().to_owned()),
+            reply: answer,
+        };
+        let mut inbox = shared.inbox();
+        if !inbox.accepting || inbox.stop {
+            return Err(Error::ShuttingDown);
+        }
+        let waiting = shared.embeddings.load(Ordering::Relaxed);
+        if waiting >= embed::WAITING {
+            return Err(Error::QueueFull { waiting, retry_after: Duration::from_secs(1) });
+        }
+        shared.embeddings.fetch_add(1, Ordering::Relaxed);
+        inbox.embeddings.push(Job::new(request, slot, reply));
+        shared.publish_pressure(&inbox);
+        drop(inbox);
+        shared.wake();
+        Ok(embedding)
     }
 
     fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error> {
@@ -265,6 +314,10 @@ impl Generate for Engine {
 
     fn front_end(&self) -> &Arc<FrontEnd> {
         self.shared.model.front_end()
+    }
+
+    fn kernels(&self) -> &str {
+        self.shared.model.kernels()
     }
 }
 

@@ -61,6 +61,9 @@ pub enum Error {
         /// Bytes that adapters may have.
         limit: usize,
     },
+    /// The engine panicked at a text.
+    #[error("the engine failed at these embeddings; try again with other texts")]
+    EmbeddingsFailed,
     /// A newer live pointer is in force; this one lost the race.
     #[error("the live pointer of epoch {given} is older than epoch {current}, which is in force")]
     StaleEpoch {

@@ -11,6 +11,7 @@
 //! | `sequence` | one running request |
 //! | `worker` | the one thread that owns the device |
 //! | `shared` | what callers and the worker share |
+//! | `embed` | embeddings, between two steps |
 //! | `probe` | does an adapter do anything |
 //! | [`pressure`] | tells the trainer how busy serving is |
 //! | [`Health`] | counters for metrics and probes |
@@ -20,6 +21,7 @@
 
 mod batch;
 mod config;
+mod embed;
 mod engine;
 mod error;
 mod generation;
@@ -45,6 +47,7 @@ use hone_api::AdapterId;
 use hone_text::FrontEnd;
 
 pub use config::EngineConfig;
+pub use embed::{EmbedRequest, Embedding};
 pub use engine::Engine;
 pub use error::Error;
 pub use generation::{EventSender, Generation};
@@ -70,6 +73,14 @@ pub trait Generate: Send + Sync {
     /// [`Error::OverBudget`], [`Error::UnknownAdapter`], [`Error::ShuttingDown`], or a parameter
     /// or token id that the model refuses.
     fn submit(&self, request: Request) -> Result<Generation, Error>;
+
+    /// Admits texts whose embeddings are wanted: the mean of the hidden states behind the final norm. The adapter is
+    /// resolved here, as for [`Generate::submit`].
+    ///
+    /// # Errors
+    /// [`Error::QueueFull`], [`Error::PromptTooLong`], [`Error::EmptyPrompt`], [`Error::OverBudget`],
+    /// [`Error::UnknownAdapter`], [`Error::ShuttingDown`], or a token id that the model does not have.
+    fn embed(&self, request: EmbedRequest) -> Result<Embedding, Error>;
 
     /// Loads a PEFT folder and checks that it changes the model's logits; only then the adapter
     /// can be asked for. Reading happens on the caller's thread, which blocks: call it where
@@ -106,4 +117,7 @@ pub trait Generate: Send + Sync {
 
     /// Tokenizer, template and limits of the model.
     fn front_end(&self) -> &Arc<FrontEnd>;
+
+    /// What it computes with: the same name, the same bits.
+    fn kernels(&self) -> &str;
 }

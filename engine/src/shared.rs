@@ -1,10 +1,11 @@
 //! What callers and the worker share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hone_model::Model;
 
+use crate::embed::Job;
 use crate::health::{Counters, add};
 use crate::pressure::{Pressure, Publisher};
 use crate::probe::Probe;
@@ -19,6 +20,8 @@ pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) slots: Slots,
     pub(crate) counters: Counters,
+    /// Requests for embeddings that were let in and are not done.
+    pub(crate) embeddings: AtomicUsize,
     inbox: Mutex<Inbox>,
     wake: Condvar,
     pub(crate) publisher: Option<Publisher>,
@@ -34,13 +37,14 @@ pub(crate) struct Shared {
 pub(crate) struct Inbox {
     pub(crate) queue: Queue<Submitted>,
     pub(crate) probes: Vec<Probe>,
+    pub(crate) embeddings: Vec<Job>,
     pub(crate) accepting: bool,
     pub(crate) stop: bool,
 }
 
 impl Inbox {
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.len() == 0 && self.probes.is_empty() && !self.stop
+        self.queue.len() == 0 && self.probes.is_empty() && self.embeddings.is_empty() && !self.stop
     }
 }
 
@@ -51,6 +55,7 @@ impl Shared {
         let inbox = Inbox {
             queue: Queue::new(config.max_queue),
             probes: Vec::new(),
+            embeddings: Vec::new(),
             accepting: true,
             stop: false,
         };
@@ -59,6 +64,7 @@ impl Shared {
             config,
             slots: Slots::default(),
             counters: Counters::new(),
+            embeddings: AtomicUsize::new(0),
             inbox: Mutex::new(inbox),
             wake: Condvar::new(),
             publisher,
@@ -86,8 +92,10 @@ impl Shared {
         if let Some(publisher) = &self.publisher {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let step_us = self.counters.last_step_us.load(Ordering::Relaxed);
+            let running = self.counters.running_interactive.load(Ordering::Relaxed)
+                + self.embeddings.load(Ordering::Relaxed);
             publisher.publish(Pressure {
-                running: count(self.counters.running_interactive.load(Ordering::Relaxed)),
+                running: count(running),
                 waiting: count(inbox.queue.waiting(Priority::Interactive)),
                 step_us: u32::try_from(step_us).unwrap_or(u32::MAX),
             });

@@ -13,6 +13,7 @@ use hone_api::chat::FinishReason;
 use hone_model::{Logits, Scratch, Segment};
 
 use crate::batch::{self, Piece, Row};
+use crate::embed::Embeddings;
 use crate::health::add;
 use crate::queue::Standings;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
@@ -30,6 +31,7 @@ pub(crate) struct Worker {
     running: Vec<Sequence>,
     scratch: Scratch,
     shares: Shares,
+    embeddings: Embeddings,
     /// Until when `shares` know that time has passed.
     passed: Instant,
 }
@@ -41,6 +43,7 @@ impl Worker {
             running: Vec::new(),
             scratch: Scratch::new(),
             shares: Shares::default(),
+            embeddings: Embeddings::default(),
             passed: Instant::now(),
         }
     }
@@ -50,7 +53,7 @@ impl Worker {
         loop {
             let shared = Arc::clone(&self.shared);
             let mut inbox = shared.inbox();
-            while self.running.is_empty() && inbox.is_idle() {
+            while self.running.is_empty() && self.embeddings.is_empty() && inbox.is_idle() {
                 self.report(&inbox);
                 inbox = shared.wait(inbox);
             }
@@ -59,6 +62,7 @@ impl Worker {
                 return;
             }
             let probes = std::mem::take(&mut inbox.probes);
+            self.embeddings.extend(std::mem::take(&mut inbox.embeddings));
             self.admit(&mut inbox);
             self.report(&inbox);
             drop(inbox);
@@ -72,6 +76,7 @@ impl Worker {
             }
             self.step();
             self.leave();
+            self.embeddings.step(&self.shared, &mut self.scratch, !self.running.is_empty());
         }
     }
 
@@ -151,6 +156,7 @@ impl Worker {
         }
         let took = began.elapsed();
         self.shared.counters.step_done(took);
+        self.embeddings.answers_had(took);
         self.charge(took, &pieces);
     }
 
@@ -238,6 +244,8 @@ impl Worker {
 
     fn fail_everything(&mut self, inbox: &mut Inbox) {
         inbox.probes.clear(); // whoever waits for one sees that its reply is gone
+        self.embeddings.extend(std::mem::take(&mut inbox.embeddings));
+        self.embeddings.clear(&self.shared);
         let model = Arc::clone(&self.shared.model);
         let waiting = inbox.queue.drain().map(|submitted| Sequence::start(submitted, &model));
         self.running.extend(waiting);

@@ -12,6 +12,7 @@ mod error;
 mod families;
 mod format;
 mod gguf;
+mod hidden;
 mod kernels;
 mod linear;
 mod load;

@@ -97,7 +97,7 @@ impl Logits {
 /// Working memory of a step, kept between steps.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    hidden: Vec<f32>,
+    pub(crate) hidden: Vec<f32>,
     normed: Vec<f32>,
     angles: Vec<Angles>,
     buffers: Buffers,
@@ -134,6 +134,8 @@ impl Model {
             end_tokens: config.eos_token_ids.clone(),
             context: config.max_positions,
             vocab_size: config.vocab_size,
+            sampling: config.sampling,
+            hidden_size: config.hidden_size,
             base_digest: pack.manifest.digest.clone(),
         };
         Ok(Self {
@@ -224,6 +226,16 @@ impl Model {
         segments: &mut [Segment<'_>],
         scratch: &mut Scratch,
     ) -> Result<Logits, Error> {
+        self.run_layers(segments, scratch)?;
+        Ok(self.logits(&scratch.hidden, &mut scratch.normed, &mut scratch.buffers))
+    }
+
+    /// All layers; leaves the rows whose logits are wanted in `scratch.hidden`.
+    pub(crate) fn run_layers(
+        &self,
+        segments: &mut [Segment<'_>],
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
         self.check(segments)?;
         let hidden = self.config.hidden_size;
         let mut spans = Vec::with_capacity(segments.len());
@@ -262,7 +274,7 @@ impl Model {
         for segment in segments.iter_mut() {
             segment.cache.advance(segment.tokens.len());
         }
-        Ok(self.logits(&scratch.hidden, &mut scratch.normed, &mut scratch.buffers))
+        Ok(())
     }
 
     /// Final norm and output head.

@@ -12,6 +12,7 @@ use actix_web::dev::Payload;
 use actix_web::http::{StatusCode, header};
 use actix_web::{FromRequest, HttpRequest, web};
 use hone_api::UnixMillis;
+use hone_api::interaction::Interaction;
 use hone_api::key::Scope;
 use hone_engine::Party;
 
@@ -95,6 +96,11 @@ impl Caller {
     /// The key whose answers it may read; `None`: all of them.
     pub(crate) fn reads_only(&self) -> Option<&str> {
         self.key_id().filter(|_| !self.may(Scope::Export))
+    }
+
+    /// Whether it may read an answer that was stored: its own, or with the scope `export` any.
+    pub(crate) fn may_read(&self, stored: &Interaction) -> bool {
+        self.reads_only().is_none_or(|key| stored.key_id.as_deref() == Some(key))
     }
 
     /// Who speaks, hashed: the key together with the end user, whom the body may name.

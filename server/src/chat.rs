@@ -6,11 +6,11 @@ use hone_api::chat::{
     Accepted, AnswerMessage, ChatRequest, ChatResponse, Choice, FinishReason, Message, Tool,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
 use hone_text::{Effort, FrontEnd, Talk};
 
 use crate::body::Json;
-use crate::caller::{May, to};
+use crate::caller::{Caller, May, to};
 use crate::constraint::{self, Held, Source};
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
@@ -43,7 +43,36 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, mut ignored } = ChatRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = ChatRequest::from_json(body.0)?;
+    let keep = Keep::of(&http, request.store);
+    let (streams, ids) = (request.stream == Some(true), request.return_token_ids == Some(true));
+    let include_usage = request.include_usage();
+    let asked = Asked { request, ignored, keep, response: None };
+    let run = start(state, &caller, asked).await?;
+    if streams {
+        let frames = ChatFrames::new(&run, ids, include_usage);
+        return stream::respond(run, frames, include_usage).await;
+    }
+    collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
+}
+
+/// A conversation that wants an answer, in OpenAI's older words or in its newer ones.
+pub(crate) struct Asked {
+    pub(crate) request: ChatRequest,
+    /// For the header `x-hone-ignored`.
+    pub(crate) ignored: Vec<String>,
+    pub(crate) keep: Keep,
+    /// What is kept of a request that came through `/v1/responses`.
+    pub(crate) response: Option<ResponseEcho>,
+}
+
+/// Checks a request and has it answered.
+pub(crate) async fn start(
+    state: web::Data<AppState>,
+    caller: &Caller,
+    asked: Asked,
+) -> Result<Run, ApiError> {
+    let Asked { request, mut ignored, keep, response } = asked;
     request.check(&state.limits)?;
     let text = request.form.asked()?.map(Source::of).transpose()?;
     let tools = ToolUse::of(&request.tools, state.engine.front_end());
@@ -72,41 +101,35 @@ pub(crate) async fn create(
     let max_tokens = limits::room(&state.limits, tokens.len(), request.most_tokens(), "messages")?;
     let grammar = match held {
         Some(held) => {
-            let made = constraint::make(&state, held).await?;
-            ignored.extend(made.ignored);
-            Some(made.grammar)
+            let mut made = constraint::make(&state, held).await?;
+            ignored.append(&mut made.ignored);
+            Some(made)
         }
         None => None,
     };
     let bad_words = bad_words::tokens(state.engine.front_end(), &request.sampling.bad_words)?;
+    let alternatives = request.alternatives();
+    let sampling = request.sampling.resolve(&state.defaults, max_tokens, alternatives);
     let ask = Ask {
         endpoint: Endpoint::Chat,
         model: request.model.clone(),
         target,
         prompts: vec![PromptIn { messages, tokens }],
         answers: request.n.unwrap_or(1),
-        sampling: SamplingParams {
-            bad_words,
-            ..request.sampling.resolve(max_tokens, request.alternatives())
-        },
+        sampling: SamplingParams { bad_words, ..sampling },
         echo_logprobs: false,
         grammar,
         tools,
-        keep: Keep::of(&http, request.store),
+        keep,
         source: caller.source(&state.sources, request.user.as_deref()),
         caller: caller.clone(),
         user: caller.end_user(&state.sources, request.user.as_deref()),
         conversation: caller.conversation(&state.sources),
-        metadata: request.metadata.clone(),
+        metadata: request.metadata,
+        response,
         ignored,
     };
-    let run = Run::start(&state.into_inner(), ask)?;
-    let ids = request.return_token_ids == Some(true);
-    if request.stream == Some(true) {
-        let frames = ChatFrames::new(&run, ids, request.include_usage());
-        return stream::respond(run, frames, request.include_usage()).await;
-    }
-    collect::respond(run, |head, recorder| whole(head, recorder, ids)).await
+    Run::start(&state.into_inner(), ask)
 }
 
 /// What is rendered.

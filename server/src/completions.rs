@@ -49,13 +49,14 @@ pub(crate) async fn create(
     }
     let grammar = match constraint {
         Some(source) => {
-            let made = constraint::make(&state, Held::Text(source)).await?;
-            ignored.extend(made.ignored);
-            Some(made.grammar)
+            let mut made = constraint::make(&state, Held::Text(source)).await?;
+            ignored.append(&mut made.ignored);
+            Some(made)
         }
         None => None,
     };
     let bad_words = bad_words::tokens(state.engine.front_end(), &request.sampling.bad_words)?;
+    let max_tokens = max_tokens(&state, &request, &prompts)?;
     let ask = Ask {
         endpoint: Endpoint::Completion,
         model: request.model.clone(),
@@ -63,7 +64,7 @@ pub(crate) async fn create(
         answers: request.n.unwrap_or(1),
         sampling: SamplingParams {
             bad_words,
-            ..request.sampling.resolve(max_tokens(&state, &request, &prompts)?, request.logprobs)
+            ..request.sampling.resolve(&state.defaults, max_tokens, request.logprobs)
         },
         prompts,
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
@@ -75,6 +76,7 @@ pub(crate) async fn create(
         user: caller.end_user(&state.sources, request.user.as_deref()),
         conversation: caller.conversation(&state.sources),
         metadata: request.metadata.clone(),
+        response: None,
         ignored,
     };
     let run = Run::start(&state.into_inner(), ask)?;

@@ -40,6 +40,8 @@ impl Default for Grammars {
 #[derive(Debug, Clone)]
 pub(crate) struct Made {
     pub(crate) grammar: Grammar,
+    /// What it was made of, from which it can be made again.
+    pub(crate) lark: Arc<str>,
     pub(crate) ignored: Vec<String>,
 }
 
@@ -84,7 +86,8 @@ impl Source {
     fn make(&self, front_end: &FrontEnd) -> Result<Made, Invalid> {
         let grammar = front_end.grammar(&self.lark);
         let grammar = grammar.map_err(|error| refused(&self.field, &error))?;
-        Ok(Made { grammar, ignored: self.ignored.clone() })
+        let lark = self.lark.as_str().into();
+        Ok(Made { grammar, lark, ignored: self.ignored.clone() })
     }
 }
 
@@ -138,7 +141,7 @@ impl Grammars {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, made) = kept.iter().find(|(kept, _)| *kept == key)?;
         // What one answer's grammar learns on its way is not for others: it has bounds.
-        Some(Made { grammar: made.grammar.fresh(), ignored: made.ignored.clone() })
+        Some(Made { grammar: made.grammar.fresh(), ..made.clone() })
     }
 }
 

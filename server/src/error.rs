@@ -157,6 +157,15 @@ impl ApiError {
         self
     }
 
+    /// The same with the names of fields as another endpoint has them.
+    #[must_use]
+    pub(crate) fn in_words_of(mut self, reword: impl Fn(&str) -> String) -> Self {
+        let error = &mut self.body.error;
+        error.message = reword(&error.message);
+        error.param = error.param.as_deref().map(reword);
+        self
+    }
+
     /// Adds the word for programs.
     #[must_use]
     pub fn code(mut self, code: &str) -> Self {

@@ -8,12 +8,12 @@ use std::time::Instant;
 use futures_util::Stream;
 use futures_util::stream::SelectAll;
 use hone_api::chat::Message;
-use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
-use hone_text::Grammar;
 
 use crate::caller::Caller;
+use crate::constraint::Made;
 use crate::error::ApiError;
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
@@ -26,6 +26,27 @@ pub(crate) struct PromptIn {
     pub(crate) messages: Vec<Message>,
     /// What the engine gets.
     pub(crate) tokens: Vec<u32>,
+}
+
+/// A prompt's answers under way: their id, and the seed of the first, from which the others' follow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(crate) id: InteractionId,
+    pub(crate) seed: u64,
+}
+
+impl Begun {
+    /// Without a seed in the request one is drawn and logged, so that every answer can be computed again. Each prompt
+    /// has its own: two that are equal are answered independently.
+    fn new(asked: &SamplingParams) -> Self {
+        Self { id: InteractionId::new(), seed: asked.seed.unwrap_or_else(drawn_seed) }
+    }
+}
+
+/// From the standard library's randomness; below 2^53, so that every JSON reader keeps it whole.
+fn drawn_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0u8) >> 11
 }
 
 /// A checked request.
@@ -43,7 +64,7 @@ pub(crate) struct Ask {
     pub(crate) sampling: SamplingParams,
     pub(crate) echo_logprobs: bool,
     /// What each answer is held to.
-    pub(crate) grammar: Option<Grammar>,
+    pub(crate) grammar: Option<Made>,
     /// What the model was told of.
     pub(crate) tools: Option<ToolUse>,
     pub(crate) keep: Keep,
@@ -55,6 +76,8 @@ pub(crate) struct Ask {
     /// Who asks, hashed.
     pub(crate) source: Option<String>,
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
+    /// Only of `/v1/responses`.
+    pub(crate) response: Option<ResponseEcho>,
     /// For the header `x-hone-ignored`.
     pub(crate) ignored: Vec<String>,
 }
@@ -109,11 +132,12 @@ impl Run {
             state.metrics.rejected.with_label_values(&["rate_limit_exceeded"]).inc();
         })?;
         let (arrived, created) = (Instant::now(), UnixMillis::now());
-        let ids: Vec<_> = ask.prompts.iter().map(|_| InteractionId::new()).collect();
-        let announced = ids.iter().map(|id| state.store.announce(*id, ask.keep.text)).collect();
-        let (events, pinned) = submit(state, &ask, &ids)?;
+        let begun: Vec<_> = ask.prompts.iter().map(|_| Begun::new(&ask.sampling)).collect();
+        let announce = |begun: &Begun| state.store.announce(begun.id, ask.keep.text);
+        let announced = begun.iter().map(announce).collect();
+        let (events, pinned) = submit(state, &ask, &begun)?;
         let head = Head {
-            id: ids.first().copied().unwrap_or_else(InteractionId::new),
+            id: begun.first().map_or_else(InteractionId::new, |begun| begun.id),
             created: created.seconds(),
             model: ask.model.clone(),
             fingerprint: AppState::fingerprint(pinned.digest.as_deref()),
@@ -124,13 +148,14 @@ impl Run {
             Arc::clone(state),
             ask,
             crate::record::Began {
-                ids,
+                begun,
                 announced,
                 permit,
                 allowance,
                 arrived,
                 created,
                 adapter: pinned.adapter,
+                adapter_digest: pinned.digest,
             },
         );
         Ok(Self { head, events, recorder })
@@ -147,25 +172,27 @@ struct Pinned {
 fn submit(
     state: &AppState,
     ask: &Ask,
-    ids: &[InteractionId],
+    begun: &[Begun],
 ) -> Result<(SelectAll<Tagged>, Pinned), ApiError> {
     let mut events = SelectAll::new();
     let mut pinned = Pinned::default();
     let mut target = ask.target;
     let party = ask.caller.party(&state.sources, ask.user.as_deref());
-    for (prompt, id) in ask.prompts.iter().zip(ids) {
+    for (prompt, begun) in ask.prompts.iter().zip(begun) {
+        let seeded = SamplingParams {
+            seed: Some(begun.seed),
+            max_tokens: ask.sampling.max_tokens.max(1),
+            ..ask.sampling.clone()
+        };
         for answer in 0..ask.answers {
             let index = events.len();
-            let mut sampling = ask.sampling.clone();
-            sampling.max_tokens = sampling.max_tokens.max(1);
-            sampling.seed = sampling.seed.map(|seed| seed.wrapping_add(answer.into()));
             let request = Request {
-                id: if answer == 0 { *id } else { InteractionId::new() },
+                id: if answer == 0 { begun.id } else { InteractionId::new() },
                 prompt: prompt.tokens.clone(),
-                sampling,
+                sampling: seeded.of_answer(answer),
                 target,
                 echo_logprobs: ask.echo_logprobs,
-                grammar: ask.grammar.clone(),
+                grammar: ask.grammar.as_ref().map(|made| made.grammar.clone()),
                 shown: ask.tools.as_ref().map_or_else(Vec::new, |tools| tools.shown.clone()),
                 priority: Priority::Interactive,
                 party,

@@ -68,6 +68,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
         has_feedback: query.take("has_feedback", "true or false")?,
         stored: query.take("stored", "true or false")?,
         endpoint: None,
+        response: None,
         key_id: query.text("key"),
         user: query.text("user").and_then(|name| state.sources.user(name.as_bytes())),
         conversation: query

@@ -15,10 +15,11 @@
 //! | `generate` | from a checked request to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` `private` | what was answered goes to the store, without personal data if so set |
+//! | `replay` | a logged answer, computed again |
 //! | [`caller`] | who calls, and whether it may |
 //! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
-//! | `chat` `completions` `stored` `models` `tokenize` | OpenAI's endpoints |
+//! | `chat` `responses` `completions` `embeddings` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `bad_words` | words that answers must not have |
 //! | `constraint` | what answers are held to becomes a grammar |
@@ -44,6 +45,7 @@ pub mod control;
 mod cycles;
 pub mod door;
 mod edge;
+mod embeddings;
 mod erasure;
 pub mod error;
 mod evals;
@@ -64,6 +66,8 @@ mod pages;
 mod private;
 mod query;
 mod record;
+mod replay;
+mod responses;
 mod route;
 pub mod source;
 pub mod state;
@@ -72,6 +76,7 @@ mod stream;
 pub mod tls;
 mod tokenising;
 mod tokenize;
+mod tokenizer_info;
 mod too_long;
 mod tools;
 mod visitors;
@@ -118,6 +123,8 @@ pub struct Options {
     pub body_limit: usize,
     /// All bodies together, in bytes.
     pub body_memory: usize,
+    /// Whether `/v1/embeddings` answers.
+    pub embeddings: bool,
     /// TLS, if it is spoken.
     pub tls: Option<TlsFiles>,
     /// An address of its own for `/metrics`.
@@ -156,6 +163,7 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         per_address: options.per_address,
         body_limit: options.body_limit,
         body_memory: options.body_memory,
+        embeddings: options.embeddings,
         metrics: options.metrics.is_none(),
     };
     let state = Arc::new(AppState::new(parts, entry));
@@ -304,6 +312,13 @@ fn openai(config: &mut web::ServiceConfig) {
                 .route(get().to(stored::messages)),
         )
         .service(resource("/v1/completions", "POST").route(web::post().to(completions::create)))
+        .service(resource("/v1/responses", "POST").route(web::post().to(responses::create)))
+        .service(
+            resource("/v1/responses/{id}", "GET, HEAD, DELETE")
+                .route(get().to(responses::get))
+                .route(web::delete().to(responses::delete)),
+        )
+        .service(resource("/v1/embeddings", "POST").route(web::post().to(embeddings::create)))
         .service(resource("/v1/models", "GET, HEAD").route(get().to(models::list)))
         .service(
             resource("/v1/models/{id:.+}", "GET, HEAD, DELETE")
@@ -313,7 +328,8 @@ fn openai(config: &mut web::ServiceConfig) {
         .service(resource("/v1/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
         .service(resource("/tokenize", "POST").route(web::post().to(tokenize::tokenize)))
         .service(resource("/v1/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
-        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)));
+        .service(resource("/detokenize", "POST").route(web::post().to(tokenize::detokenize)))
+        .service(resource("/tokenizer_info", "GET, HEAD").route(get().to(tokenizer_info::get)));
 }
 
 fn own(config: &mut web::ServiceConfig) {
@@ -334,6 +350,9 @@ fn own(config: &mut web::ServiceConfig) {
             resource("/v1/interactions/{id}", "GET, HEAD, DELETE")
                 .route(get().to(interactions::get))
                 .route(web::delete().to(erasure::erase_interaction)),
+        )
+        .service(
+            resource("/v1/interactions/{id}/replay", "POST").route(web::post().to(replay::replay)),
         )
         .service(
             resource("/v1/interactions/{id}/recall", "GET, HEAD")

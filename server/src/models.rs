@@ -94,6 +94,7 @@ fn card(state: &AppState, id: &str, adapter: Option<&AdapterView>) -> ModelCard 
         root: adapter.map_or_else(|| state.served_name.clone(), |view| view.id.to_string()),
         parent: adapter.map(|_| state.served_name.clone()),
         max_model_len: state.limits.context,
+        generation_config: state.defaults,
         permission: vec![ModelPermission::to_ask(id, created)],
     }
 }

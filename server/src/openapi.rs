@@ -17,8 +17,9 @@ use utoipa::{Modify, OpenApi};
 use crate::caller::{May, to};
 use crate::query::OrderWord;
 use crate::{
-    adapters, audit, chat, completions, cycles, erasure, evals, feedback, health, interactions,
-    keys, lora, metrics, models, pages, stored, tokenize, waiting,
+    adapters, audit, chat, completions, cycles, embeddings, erasure, evals, feedback, health,
+    interactions, keys, lora, metrics, models, pages, replay, responses, stored, tokenize,
+    tokenizer_info, waiting,
 };
 
 #[derive(OpenApi)]
@@ -27,8 +28,9 @@ use crate::{
         OpenAI's API."),
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
-        completions::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
-        feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get,
+        completions::create, responses::create, responses::get, responses::delete, embeddings::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
+        tokenizer_info::get,
+        feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get, replay::replay,
         erasure::recall_interaction, erasure::erase_interaction, erasure::recall_user, erasure::erase_user,
         adapters::list, adapters::import, adapters::get, adapters::delete, adapters::promote,
         adapters::rollback, lora::load, lora::unload,
@@ -146,8 +148,11 @@ struct Headers;
 impl Modify for Headers {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         for (path, item) in &mut document.paths.paths {
-            let answers = ["/v1/chat/completions", "/v1/completions"].contains(&path.as_str());
-            let stored = path.starts_with("/v1/chat/completions");
+            let answers =
+                ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings"]
+                    .contains(&path.as_str());
+            let stored =
+                path.starts_with("/v1/chat/completions") || path.starts_with("/v1/responses");
             for (method, operation) in
                 [("get", &mut item.get), ("post", &mut item.post), ("delete", &mut item.delete)]
             {

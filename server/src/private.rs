@@ -24,6 +24,12 @@ pub(crate) fn without_personal_data(interaction: &mut Interaction) {
         calls.map(|call| &mut call.function.arguments).for_each(&mut clean);
     }
     interaction.sampling.stop.iter_mut().for_each(&mut clean);
+    interaction.grammar.iter_mut().for_each(&mut clean);
+    if let Some(echo) = &mut interaction.response {
+        let mut format = echo.format.to_string();
+        clean(&mut format);
+        echo.format = serde_json::from_str(&format).unwrap_or_default();
+    }
     interaction.metadata = of_map(std::mem::take(&mut interaction.metadata), &mut clean);
     if found {
         interaction.prompt_tokens.clear();

@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use hone_api::chat::{FinishReason, Usage};
-use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::interaction::{Answer, Interaction, SamplingParams, Timings};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, PromptLogprob};
 use hone_store::Announced;
 use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
-use crate::generate::Ask;
+use crate::generate::{Ask, Begun};
 use crate::limits::Permit;
 use crate::meter::Allowance;
 use crate::private::without_personal_data;
+use crate::replay;
 use crate::state::AppState;
 use crate::tools::{CallIds, Said};
 
@@ -63,8 +64,8 @@ pub(crate) struct Draft {
 
 /// What is fixed when an answer begins.
 pub(crate) struct Began {
-    /// One per prompt; the first one is the response's.
-    pub(crate) ids: Vec<InteractionId>,
+    /// One per prompt; the first one's id is the response's.
+    pub(crate) begun: Vec<Begun>,
     pub(crate) announced: Vec<Announced>,
     pub(crate) permit: Permit,
     /// What the caller's key lets it do.
@@ -72,6 +73,7 @@ pub(crate) struct Began {
     pub(crate) arrived: Instant,
     pub(crate) created: UnixMillis,
     pub(crate) adapter: Option<AdapterId>,
+    pub(crate) adapter_digest: Option<String>,
 }
 
 /// Collects the answers of one request and stores them.
@@ -214,7 +216,10 @@ impl Recorder {
             (front_end.base_digest.clone(), front_end.template.digest().to_owned());
         let keep = self.ask.keep;
         let alone = self.ask.prompts.len() == 1;
-        let head = began.ids.first().copied();
+        let head = began.begun.first().map(|begun| begun.id);
+        let computed_by = replay::computed_by(&*self.state.engine);
+        let grammar = self.ask.grammar.take().map(|made| made.lark.to_string());
+        let grammar = grammar.filter(|_| keep.text);
         let said = |index| head.map(|id| self.said(id, index)).unwrap_or_default();
         let said: Vec<Said> = (0..self.drafts.len()).map(said).collect();
         let mut drafts = std::mem::take(&mut self.drafts).into_iter().zip(said);
@@ -223,20 +228,26 @@ impl Recorder {
         let elapsed = began.arrived.elapsed().as_secs_f64() * 1e3;
         std::mem::take(&mut self.ask.prompts)
             .into_iter()
-            .zip(&began.ids)
-            .map(|(prompt, id)| {
+            .zip(&began.begun)
+            .map(|(prompt, begun)| {
                 let drafts: Vec<_> = drafts.by_ref().take(self.ask.answers as usize).collect();
                 let mut interaction = Interaction {
-                    id: *id,
+                    id: begun.id,
                     created_at: began.created,
                     endpoint: self.ask.endpoint,
                     model: self.ask.model.clone(),
                     adapter_id: began.adapter,
+                    adapter_digest: began.adapter_digest.clone(),
                     base_digest: base_digest.clone(),
                     template_digest: template_digest.clone(),
                     messages: if keep.text { prompt.messages } else { Vec::new() },
                     tools: if keep.text { tools.clone() } else { Vec::new() },
-                    sampling: self.ask.sampling.clone(),
+                    sampling: SamplingParams {
+                        seed: Some(begun.seed),
+                        ..self.ask.sampling.clone()
+                    },
+                    grammar: grammar.clone(),
+                    computed_by: Some(computed_by.clone()),
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
                     timings: timings(&drafts, elapsed),
                     answers: drafts
@@ -249,6 +260,7 @@ impl Recorder {
                     source: self.ask.source.clone(),
                     metadata: self.ask.metadata.clone(),
                     stored: keep.stored,
+                    response: self.ask.response.clone().filter(|_| keep.text),
                     // Feedback names the response, which is the first of several prompts: nobody
                     // could say something of the others.
                     trainable: keep.text && alone,

@@ -56,13 +56,16 @@ pub(crate) async fn resolve(state: &web::Data<AppState>, model: &str) -> Result<
     match meaning(state, model)? {
         Meaning::Live => Ok(Target::Live),
         Meaning::Base => Ok(Target::Base),
-        Meaning::Adapter(id) => {
-            if !state.engine.is_loaded(id) {
-                load(state, id).await?;
-            }
-            Ok(Target::Exact(id))
-        }
+        Meaning::Adapter(id) => exact(state, id).await,
     }
+}
+
+/// Exactly this adapter, loaded if it is not.
+pub(crate) async fn exact(state: &web::Data<AppState>, id: AdapterId) -> Result<Target, ApiError> {
+    if !state.engine.is_loaded(id) {
+        load(state, id).await?;
+    }
+    Ok(Target::Exact(id))
 }
 
 async fn load(state: &web::Data<AppState>, id: AdapterId) -> Result<(), ApiError> {

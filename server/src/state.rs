@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hone_adapters::Registry;
 use hone_api::UnixMillis;
 use hone_api::key::KeyLimits;
-use hone_api::sampling::Limits;
+use hone_api::sampling::{Limits, SamplingDefaults};
 use hone_engine::Generate;
 use hone_store::Store;
 use tokio_util::task::TaskTracker;
@@ -56,6 +56,8 @@ pub struct Entry {
     pub body_limit: usize,
     /// All bodies together, in bytes.
     pub body_memory: usize,
+    /// Whether `/v1/embeddings` answers.
+    pub embeddings: bool,
     /// Whether `/metrics` is beside the API.
     pub metrics: bool,
 }
@@ -70,6 +72,7 @@ impl Entry {
             per_address: KeyLimits::default(),
             body_limit: 2 << 20,
             body_memory: 64 << 20,
+            embeddings: true,
             metrics: true,
         }
     }
@@ -86,6 +89,8 @@ pub struct AppState {
     pub(crate) sources: SourceHasher,
     pub(crate) keys: Arc<KeyRing>,
     pub(crate) limits: Limits,
+    /// The served model's, for requests that do not say.
+    pub(crate) defaults: SamplingDefaults,
     pub(crate) entry: Entry,
     /// What addresses may do, and have done.
     pub(crate) visitors: Visitors,
@@ -114,6 +119,7 @@ impl AppState {
         let limits = Limits::of_model(small(front_end.vocab_size), small(front_end.context));
         Self {
             limits,
+            defaults: front_end.sampling,
             engine: parts.engine,
             registry: parts.registry,
             store: parts.store,

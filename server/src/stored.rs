@@ -42,6 +42,7 @@ pub(crate) async fn list(
         order: query.order(Order::Ascending)?,
         stored: Some(true),
         endpoint: Some(Endpoint::Chat),
+        response: Some(false),
         key_id: caller.reads_only().map(str::to_owned),
         ..InteractionFilter::default()
     };
@@ -206,12 +207,10 @@ async fn find(state: &AppState, caller: &Caller, id: &str) -> Result<Interaction
     };
     let parsed: InteractionId = id.parse().map_err(|_| unknown())?;
     let found = state.store.interaction(parsed).await?;
-    let is_its_own = |kept: &Interaction| {
-        caller.reads_only().is_none_or(|key| kept.key_id.as_deref() == Some(key))
+    let is_one = |kept: &Interaction| {
+        kept.stored && kept.endpoint == Endpoint::Chat && kept.response.is_none()
     };
-    found
-        .filter(|kept| kept.stored && kept.endpoint == Endpoint::Chat && is_its_own(kept))
-        .ok_or_else(unknown)
+    found.filter(|kept| is_one(kept) && caller.may_read(kept)).ok_or_else(unknown)
 }
 
 /// The answer as it was sent.

@@ -43,6 +43,12 @@ impl Sse {
         self.data(value);
     }
 
+    /// An event with a name.
+    pub(crate) fn named(&mut self, name: &str, value: &impl Serialize) {
+        self.0.extend_from_slice(format!("event: {name}\n").as_bytes());
+        self.data(value);
+    }
+
     /// A comment, which clients skip.
     pub(crate) fn comment(&mut self) {
         self.0.extend_from_slice(b": keep-alive\n\n");
@@ -84,6 +90,14 @@ pub(crate) trait Frames {
     fn finish(&mut self, out: &mut Sse, index: usize, reason: FinishReason);
     /// All are complete; only called if the client asked for the usage.
     fn usage(&mut self, out: &mut Sse, usage: Usage);
+    /// All is said and on disk.
+    fn end(&mut self, out: &mut Sse, _usage: Usage) {
+        out.done();
+    }
+    /// It ends here, incomplete.
+    fn fail(&mut self, out: &mut Sse, error: &ApiError) {
+        out.data(error.body());
+    }
 }
 
 enum Phase {
@@ -178,11 +192,12 @@ impl<F: Frames> Live<F> {
             }
             Phase::Running => self.run().await,
             Phase::Closing => {
-                // Who has read `[DONE]` finds the interaction.
+                // Who has read the end finds the interaction.
                 if let Some(recorder) = self.recorder.take() {
+                    let usage = recorder.usage();
                     recorder.commit().await;
+                    self.frames.end(&mut self.out, usage);
                 }
-                self.out.done();
                 self.phase = Phase::Closed;
             }
             Phase::Closed => return None,
@@ -239,7 +254,7 @@ impl<F: Frames> Live<F> {
 
     /// Ends the stream with an error, which SDKs raise.
     fn fail(&mut self, error: &ApiError) {
-        self.out.data(error.body());
+        self.frames.fail(&mut self.out, error);
         self.events.clear();
         self.recorder = None;
         self.phase = Phase::Closed;

@@ -24,9 +24,16 @@ impl ToolUse {
         if options.choice() == ToolChoice::None {
             return None;
         }
+        Self::of_log(options.tools.clone(), front_end)
+    }
+
+    /// As it was in a request whose tools were logged.
+    pub(crate) fn of_log(tools: Vec<Tool>, front_end: &FrontEnd) -> Option<Self> {
+        if tools.is_empty() {
+            return None;
+        }
         let format = front_end.template.tool_format();
-        let shown = format.special_tokens(&front_end.tokenizer);
-        Some(Self { tools: options.tools.clone(), format, shown })
+        Some(Self { tools, format, shown: format.special_tokens(&front_end.tokenizer) })
     }
 
     /// The calls in an answer's text, and the text without them.
@@ -145,7 +152,7 @@ impl ToolSource {
             let field = self.text.as_ref().map_or("tools", |source| source.field.as_str());
             refused(field, &error)
         })?;
-        Ok(Made { grammar, ignored })
+        Ok(Made { grammar, lark: lark.into(), ignored })
     }
 }
 

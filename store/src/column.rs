@@ -49,6 +49,15 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &'static str) -> 
     serde_json::from_str(text).map_err(|error| Error::value(column, error))
 }
 
+pub(crate) fn optional_json<T: DeserializeOwned>(
+    row: &Row<'_>,
+    column: &'static str,
+) -> Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    let read = |text: String| serde_json::from_str(&text);
+    text.map(read).transpose().map_err(|error| Error::value(column, error))
+}
+
 /// A unit variant as its word on the wire, e.g. `Step::Select` as `select`.
 pub(crate) fn to_word(column: &'static str, value: &impl Serialize) -> Result<String> {
     match serde_json::to_value(value) {

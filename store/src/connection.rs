@@ -24,6 +24,8 @@ pub(crate) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         ),
         M::up(include_str!("../migrations/005_end_users.sql")),
         M::up(include_str!("../migrations/006_tools.sql")),
+        M::up(include_str!("../migrations/007_replay.sql")),
+        M::up(include_str!("../migrations/008_responses.sql")),
     ])
 });
 
@@ -176,9 +178,11 @@ mod tests {
         .unwrap();
         drop(old);
         let connection = open_writer(&path).unwrap();
-        let source: Option<String> =
-            connection.query_row("SELECT source FROM interactions", [], |row| row.get(0)).unwrap();
-        assert_eq!(source, None);
+        for column in ["source", "adapter_digest", "grammar", "computed_by", "response"] {
+            let sql = format!("SELECT {column} FROM interactions");
+            let none: Option<String> = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(none, None, "{column}");
+        }
     }
 
     #[test]

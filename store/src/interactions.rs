@@ -46,6 +46,8 @@ pub struct InteractionFilter {
     pub stored: Option<bool>,
     /// The endpoint that answered.
     pub endpoint: Option<Endpoint>,
+    /// Whether it came through `/v1/responses`.
+    pub response: Option<bool>,
     /// The API key that asked.
     pub key_id: Option<String>,
     /// The end user, by the keyed hash of her name.
@@ -73,6 +75,7 @@ impl Default for InteractionFilter {
             has_feedback: None,
             stored: None,
             endpoint: None,
+            response: None,
             key_id: None,
             user: None,
             conversation: None,
@@ -147,9 +150,10 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
         .prepare_cached(
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
-                 key_id, end_user, metadata, stored, trainable, source, conversation, tools)
+                 key_id, end_user, metadata, stored, trainable, source, conversation, tools,
+                 adapter_digest, grammar, computed_by, response)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20, ?21)",
+                 ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
         )?
         .execute(params![
             key,
@@ -173,6 +177,10 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.source,
             interaction.conversation,
             column::to_json("tools", &interaction.tools)?,
+            interaction.adapter_digest,
+            interaction.grammar,
+            interaction.computed_by,
+            interaction.response.as_ref().map(|echo| column::to_json("response", echo)).transpose()?,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -267,6 +275,11 @@ pub(crate) fn list(
         values.push(Value::Text(name.clone()));
         values.push(Value::Text(value.clone()));
     }
+    match filter.response {
+        Some(true) => clauses.push("response IS NOT NULL"),
+        Some(false) => clauses.push("response IS NULL"),
+        None => (),
+    }
     match filter.has_feedback {
         Some(true) => clauses.push("id IN (SELECT inference_id FROM feedback)"),
         Some(false) => clauses.push("id NOT IN (SELECT inference_id FROM feedback)"),
@@ -357,11 +370,14 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         endpoint: column::word(row, "endpoint")?,
         model: row.get("model")?,
         adapter_id: column::optional_id(row, "adapter_id")?,
+        adapter_digest: row.get("adapter_digest")?,
         base_digest: row.get("base_digest")?,
         template_digest: row.get("template_digest")?,
         messages: column::json(row, "messages")?,
         tools: column::json(row, "tools")?,
         sampling: column::json(row, "sampling")?,
+        grammar: row.get("grammar")?,
+        computed_by: row.get("computed_by")?,
         prompt_tokens: column::unpack_tokens(
             "prompt_tokens",
             &row.get::<_, Vec<u8>>("prompt_tokens")?,
@@ -378,6 +394,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
         source: row.get("source")?,
         metadata: column::json(row, "metadata")?,
         stored: row.get("stored")?,
+        response: column::optional_json(row, "response")?,
         trainable: row.get("trainable")?,
     })
 }

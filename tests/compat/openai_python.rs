@@ -24,3 +24,14 @@ async fn tools_and_schemas_work_through_the_openai_sdk() -> Result<()> {
     assert!(words.contains("all good"), "{words}");
     Ok(())
 }
+
+#[tokio::test]
+async fn responses_and_embeddings_work_through_the_openai_sdk() -> Result<()> {
+    let Some(interpreter) = python::with_packages(&["openai"])? else {
+        return Ok(());
+    };
+    let hone = Hone::start().await?;
+    let words = python::run(&interpreter, "openai_responses.py", &[&hone.at("/v1")])?;
+    assert!(words.contains("all good"), "{words}");
+    Ok(())
+}

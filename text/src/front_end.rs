@@ -1,5 +1,7 @@
 //! What an engine knows of its model's text.
 
+use hone_api::sampling::SamplingDefaults;
+
 use crate::{ChatTemplate, Error, Grammar, Talk, Tokenizer};
 
 /// Tokenizer, template and limits of a model. An engine without weights of its own has one as well.
@@ -11,10 +13,14 @@ pub struct FrontEnd {
     pub template: ChatTemplate,
     /// Tokens after which an answer is over.
     pub end_tokens: Vec<u32>,
+    /// What its authors recommend where a request does not say.
+    pub sampling: SamplingDefaults,
     /// Tokens of the longest sequence, prompt and answer together.
     pub context: usize,
     /// Ids of the model; the tokenizer may have fewer.
     pub vocab_size: usize,
+    /// Length of its hidden states, and so of embeddings.
+    pub hidden_size: usize,
     /// What tells this model from every other one; hex.
     pub base_digest: String,
 }

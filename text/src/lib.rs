@@ -20,5 +20,5 @@ pub use front_end::FrontEnd;
 pub use grammar::{Grammar, JsonSchema};
 pub use sampler::{Sampled, Sampler, log_probabilities};
 pub use stop::{Checked, StopMatcher};
-pub use template::{ChatTemplate, Talk, ToolFormat};
+pub use template::{ChatTemplate, Talk, TokenizerInfo, ToolFormat};
 pub use tokenizer::{Effort, Tokenizer};

@@ -9,6 +9,7 @@ mod bounded;
 mod capped;
 mod checked;
 mod generation;
+mod info;
 mod python;
 mod talk;
 mod tools;
@@ -18,6 +19,7 @@ use minijinja::{Environment, ErrorKind, Value};
 use serde_json::json;
 
 use self::capped::{Capped, MAX_OUTPUT};
+pub use self::info::TokenizerInfo;
 pub use self::talk::Talk;
 use self::talk::{Ids, by_prompt, native};
 use self::tools::Family;
@@ -43,6 +45,7 @@ pub struct ChatTemplate {
     has_system: bool,
     digest: String,
     tokens: serde_json::Map<String, serde_json::Value>,
+    info: TokenizerInfo,
 }
 
 impl ChatTemplate {
@@ -80,7 +83,14 @@ impl ChatTemplate {
                 tokens.insert(name.to_owned(), json!(text));
             }
         }
-        Self::new(source, with_tools, tokens)
+        let info = TokenizerInfo::new(&config, source);
+        Ok(Self { info, ..Self::new(source, with_tools, tokens)? })
+    }
+
+    /// The tokenizer as its own files describe it.
+    #[must_use]
+    pub fn tokenizer_info(&self) -> &TokenizerInfo {
+        &self.info
     }
 
     fn new(
@@ -104,6 +114,7 @@ impl ChatTemplate {
             has_system: !words.contains("System role not supported"),
             digest: hasher.finalize().to_hex().to_string(),
             tokens,
+            info: TokenizerInfo::default(),
         })
     }
 

@@ -258,6 +258,14 @@ pub struct SubjectArgs {
     pub user: Option<String>,
 }
 
+/// `hone replay`
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// The answer's id (chatcmpl-…)
+    #[arg(value_name = "ID")]
+    pub interaction: String,
+}
+
 /// `hone why`
 #[derive(Debug, Clone, Args)]
 pub struct WhyArgs {

@@ -34,6 +34,14 @@ pub fn interaction(id: &str) -> Result<String, ClientError> {
     Ok(format!("/v1/interactions/{}", segment("an answer", id)?))
 }
 
+/// `/v1/interactions/ID/replay`.
+///
+/// # Errors
+/// Nothing can have this name.
+pub fn replay(answer: &str) -> Result<String, ClientError> {
+    Ok(format!("{}/replay", interaction(answer)?))
+}
+
 /// `/v1/subjects/USER`.
 ///
 /// # Errors

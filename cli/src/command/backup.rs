@@ -1,10 +1,10 @@
 //! `hone backup` and `hone restore`: a data directory, copied and put back.
 
 use super::{Context, Outcome};
-use hone_daemon::backup::{self, Manifest};
 use crate::cli::{BackupArgs, RestoreArgs};
-use hone_daemon::dirs;
 use crate::output::Output;
+use hone_daemon::backup::{self, Manifest};
+use hone_daemon::dirs;
 
 /// Copies the data directory.
 ///

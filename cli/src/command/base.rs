@@ -7,11 +7,11 @@ use hone_config::{Config, Loaded};
 use hone_model::{Model, Pack};
 
 use super::{Context, Failure, model_flags};
-use hone_daemon::base_model::{BaseModel, open_packed};
 use crate::cli::ModelArgs;
+use crate::output::preparing;
+use hone_daemon::base_model::{BaseModel, open_packed};
 use hone_daemon::dirs;
 use hone_daemon::memory::{Asked, Budget};
-use crate::output::preparing;
 
 /// A packed base and what it was packed by.
 #[derive(Debug)]

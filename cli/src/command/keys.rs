@@ -9,10 +9,10 @@ use hone_server::key_ring::KeyRing;
 use super::{Context, Outcome, words};
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
+use crate::output::{Output, Table};
 use hone_daemon::database;
 use hone_daemon::dirs::{self, Dirs};
 use hone_daemon::lock::DataLock;
-use crate::output::{Output, Table};
 
 /// Does what was asked for.
 ///

@@ -10,10 +10,10 @@ use hone_eval::{Options, RowResult, Suite, answer_suite};
 
 use super::base::Base;
 use super::{Context, Failure, Outcome, eval};
-use hone_daemon::assemble;
 use crate::cli::EvalArgs;
-use hone_daemon::evals::{comparison, summary};
 use crate::output::Bars;
+use hone_daemon::assemble;
+use hone_daemon::evals::{comparison, summary};
 
 /// Loads the model and the adapters, asks, and compares.
 ///

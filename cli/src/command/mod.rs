@@ -6,8 +6,8 @@ use hone_config::{Flag, Loaded, Sources};
 
 use crate::cli::{Cli, Command, Global, ModelArgs, ServeArgs};
 use crate::client::{Client, ClientError};
-use hone_daemon::load;
 use crate::output::Output;
+use hone_daemon::load;
 
 mod adapters;
 mod audit;
@@ -25,6 +25,7 @@ pub mod follow;
 mod keys;
 mod local_eval;
 mod models;
+mod replay;
 mod serve;
 mod status;
 mod train;
@@ -156,6 +157,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Keys(command) => wait(keys::run(&context, command)),
         Command::Erase(args) => wait(erase::erase(&context, &args)),
         Command::Recall(args) => wait(erase::recall(&context, &args)),
+        Command::Replay(args) => wait(replay::run(&context, &args)),
         Command::Audit(command) => wait(audit::run(&context, command)),
         Command::Status => wait(status::run(&context)),
         Command::Why(args) => wait(why::run(&context, &args)),

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::base::Base;
 use super::{Context, Outcome};
-use hone_daemon::base_model;
 use crate::cli::{ModelArgs, ModelsCommand};
-use hone_daemon::dirs;
 use crate::output::{Table, human_duration, preparing};
+use hone_daemon::base_model;
+use hone_daemon::dirs;
 
 /// Does it.
 ///

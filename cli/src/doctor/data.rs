@@ -151,8 +151,10 @@ pub(super) fn source_key(report: &mut Report, data_dir: &Path) {
     }
     match source_key::open(&path) {
         Ok(_) => report.ok("source key", "it is one"),
-        Err(error) => {
-            report.wrong("source key", hone_daemon::sentence::of(&error), "restore it from a backup")
-        }
+        Err(error) => report.wrong(
+            "source key",
+            hone_daemon::sentence::of(&error),
+            "restore it from a backup",
+        ),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A model that needs something this build lacks is refused here, by the name of the thing, before any weight is read.
 
+mod generation;
 pub(crate) mod keys;
 mod module;
 pub(crate) mod rope;
@@ -9,6 +10,7 @@ pub(crate) mod spec;
 
 use std::collections::BTreeMap;
 
+use hone_api::sampling::SamplingDefaults;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,6 +46,8 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// Token that begins a text, if the model has one.
     pub bos_token_id: Option<u32>,
+    /// How tokens are drawn where a request does not say.
+    pub sampling: SamplingDefaults,
     /// What the layers compute.
     pub spec: DecoderSpec,
 }
@@ -58,7 +62,7 @@ pub(crate) struct Sizes {
 }
 
 impl ModelConfig {
-    /// Reads `config.json`, and `generation_config.json` for its end tokens.
+    /// Reads `config.json`, and `generation_config.json` for its end tokens and for how tokens are drawn.
     ///
     /// # Errors
     /// [`Error::Invalid`] if a key is missing or inconsistent, [`Error::Unsupported`] for a model of another kind or a
@@ -103,18 +107,20 @@ impl ModelConfig {
                 .unwrap_or(family.tied_by_default),
             eos_token_ids: token_ids(keys.get("eos_token_id")),
             bos_token_id: token_ids(keys.get("bos_token_id")).first().copied(),
+            sampling: SamplingDefaults::default(),
             spec,
         };
         refuse_other_quantisations(&keys)?;
         keys.refuse_unread()?;
-        parsed.add_end_tokens(generation)?;
+        parsed.read_generation(generation)?;
         Ok(parsed)
     }
 
-    fn add_end_tokens(&mut self, generation: Option<&[u8]>) -> Result<(), Error> {
+    fn read_generation(&mut self, generation: Option<&[u8]>) -> Result<(), Error> {
         let Some(bytes) = generation else { return Ok(()) };
-        let generation: Value = serde_json::from_slice(bytes)
-            .map_err(|e| Error::invalid("generation_config.json", e))?;
+        let generation: Value =
+            serde_json::from_slice(bytes).map_err(|e| Error::invalid(generation::FILE, e))?;
+        self.sampling = generation::defaults(&generation)?;
         for id in token_ids(generation.get("eos_token_id")) {
             if !self.eos_token_ids.contains(&id) {
                 self.eos_token_ids.push(id);

@@ -4,6 +4,7 @@
 //! ```text
 //! header     lengths checked, nothing copied   (cursor, value)
 //! config     llama.*          -> config.json, or a refusal by the key's name   (rope, families)
+//! sampling   general.sampling.* -> generation_config.json
 //! tokenizer  tokenizer.ggml.* -> tokenizer.json, tokenizer_config.json with the chat template
 //! names      blk.0.attn_q     -> model.layers.0.self_attn.q_proj, halves of heads put back
 //! blocks     Q4_K and others  -> f32
@@ -17,6 +18,7 @@ mod header;
 mod keys;
 mod names;
 mod rope;
+mod sampling;
 #[cfg(test)]
 mod testing;
 mod tokenizer;
@@ -58,10 +60,15 @@ impl<'a> Gguf<'a> {
         let (tokenizer, tokenizer_config) = tokenizer::of(self.file, &self.header)?;
         Ok(SmallFiles {
             config: self.config.clone(),
-            generation: None,
+            generation: self.generation()?,
             tokenizer,
             tokenizer_config,
         })
+    }
+
+    /// How tokens are drawn, if the file says.
+    fn generation(&self) -> Result<Option<Vec<u8>>, Error> {
+        sampling::generation(keys::Keys { file: self.file, metadata: &self.header.metadata })
     }
 
     /// A tensor by Hugging Face's name, as f32, its shape checked.

@@ -13,7 +13,7 @@ use crate::setup::options;
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 55] = [
+const ROUTES: [(&str, &str, &str); 61] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -21,10 +21,15 @@ const ROUTES: [(&str, &str, &str); 55] = [
     ("DELETE", "/v1/chat/completions/{id}", "chat"),
     ("GET", "/v1/chat/completions/{id}/messages", "chat"),
     ("POST", "/v1/completions", "chat"),
+    ("POST", "/v1/responses", "chat"),
+    ("GET", "/v1/responses/{id}", "chat"),
+    ("DELETE", "/v1/responses/{id}", "chat"),
+    ("POST", "/v1/embeddings", "chat"),
     ("POST", "/v1/tokenize", "chat"),
     ("POST", "/tokenize", "chat"),
     ("POST", "/v1/detokenize", "chat"),
     ("POST", "/detokenize", "chat"),
+    ("GET", "/tokenizer_info", "chat"),
     ("GET", "/v1/models", "any"),
     ("GET", "/v1/models/{id}", "any"),
     ("DELETE", "/v1/models/{id}", "adapters"),
@@ -36,6 +41,7 @@ const ROUTES: [(&str, &str, &str); 55] = [
     ("GET", "/v1/interactions", "export"),
     ("GET", "/v1/interactions/{id}", "export"),
     ("GET", "/v1/interactions/{id}/recall", "export"),
+    ("POST", "/v1/interactions/{id}/replay", "export"),
     ("DELETE", "/v1/interactions/{id}", "export"),
     ("GET", "/v1/subjects/{user}", "admin"),
     ("DELETE", "/v1/subjects/{user}", "admin"),

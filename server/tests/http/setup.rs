@@ -28,6 +28,7 @@ pub(crate) fn options() -> Options {
         per_address: KeyLimits::default(),
         body_limit: 64 << 10,
         body_memory: 1 << 20,
+        embeddings: true,
         tls: None,
         metrics: None,
         drain: Duration::from_secs(5),

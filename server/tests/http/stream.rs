@@ -9,7 +9,10 @@ use std::time::Duration;
 use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
 use hone_api::{AdapterId, InteractionId};
-use hone_engine::{Error, Event, EventSender, Generate, Generation, Health, Loaded, Request};
+use hone_engine::{
+    EmbedRequest, Embedding, Error, Event, EventSender, Generate, Generation, Health, Loaded,
+    Request,
+};
 use hone_model::Model;
 use hone_server::Options;
 use hone_text::FrontEnd;
@@ -170,6 +173,9 @@ impl Generate for Scripted {
         self.open.lock().unwrap().push(sender);
         Ok(generation)
     }
+    fn embed(&self, _: EmbedRequest) -> Result<Embedding, Error> {
+        Err(Error::ShuttingDown)
+    }
     fn load(&self, id: AdapterId, _: &std::path::Path) -> Result<Loaded, Error> {
         Err(Error::NoEffect(id))
     }
@@ -191,6 +197,9 @@ impl Generate for Scripted {
     fn front_end(&self) -> &Arc<FrontEnd> {
         static MODEL: std::sync::LazyLock<Arc<Model>> = std::sync::LazyLock::new(tiny);
         MODEL.front_end()
+    }
+    fn kernels(&self) -> &str {
+        "scripted"
     }
 }
 

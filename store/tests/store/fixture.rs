@@ -8,7 +8,7 @@ use hone_api::chat::{
 };
 use hone_api::erasure::Subject;
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
+use hone_api::interaction::{Answer, Endpoint, Interaction, ResponseEcho, SamplingParams, Timings};
 use hone_api::{AdapterId, FeedbackId, InteractionId, UnixMillis};
 use hone_store::{AuditEntry, Erasure, NewFeedback, Store};
 
@@ -28,6 +28,7 @@ pub(crate) fn interaction() -> Interaction {
         endpoint: Endpoint::Chat,
         model: "hone:base".to_owned(),
         adapter_id: Some(AdapterId::new()),
+        adapter_digest: Some("0f".repeat(32)),
         base_digest: "abc".to_owned(),
         template_digest: "def".to_owned(),
         messages: vec![
@@ -55,6 +56,17 @@ pub(crate) fn interaction() -> Interaction {
             logprobs: Some(3),
             ..SamplingParams::default()
         },
+        response: Some(ResponseEcho {
+            instructed: true,
+            previous: Some(InteractionId::new()),
+            format: serde_json::json!({"type": "text"}),
+            tool_choice: serde_json::json!("auto"),
+            untold_tools: Vec::new(),
+            parallel_tool_calls: false,
+            max_output_tokens: Some(7),
+        }),
+        grammar: Some("start: \"yes\" | \"no\"\n".to_owned()),
+        computed_by: Some("0.1.0 reference".to_owned()),
         prompt_tokens: vec![1, 128, 4095, u32::MAX],
         answers: vec![
             Answer {

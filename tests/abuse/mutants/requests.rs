@@ -107,6 +107,16 @@ fn body(path: &str) -> Option<Value> {
         "/v1/completions" => json!({
             "model": "hone", "prompt": "One,", "max_tokens": 2, "echo": true, "logprobs": 1, "stream": false,
         }),
+        "/v1/embeddings" => json!({
+            "model": "hone", "input": ["One", "Two"], "encoding_format": "base64", "dimensions": 512, "user": "ann",
+        }),
+        "/v1/responses" => json!({
+            "model": "hone", "input": [{"role": "user", "content": "Hi"}], "instructions": "Be brief.",
+            "max_output_tokens": 2, "temperature": 0.5, "top_p": 0.9, "seed": 7, "stream": false, "store": true,
+            "metadata": {"a": "b"}, "user": "ann", "text": {"format": {"type": "text"}}, "truncation": "disabled",
+            "parallel_tool_calls": false,
+            "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
+        }),
         "/v1/tokenize" | "/tokenize" => {
             json!({"model": "hone", "prompt": "One", "return_token_strs": true})
         }
@@ -114,7 +124,10 @@ fn body(path: &str) -> Option<Value> {
         "/v1/feedback" | "/feedback" => json!({
             "inference_id": NOBODY, "metric_name": "thumbs", "value": true, "tags": {"a": "b"},
         }),
-        "/v1/feedback/waiting/{id}/discard" | "/v1/cycles" | "/v1/cycles/{id}/cancel" => json!({}),
+        "/v1/feedback/waiting/{id}/discard"
+        | "/v1/interactions/{id}/replay"
+        | "/v1/cycles"
+        | "/v1/cycles/{id}/cancel" => json!({}),
         "/v1/adapters" => json!({"folder": "nobody", "name": "x"}),
         "/v1/adapters/rollback" => {
             json!({"to": "base", "expected_live": "base", "reason": "a test"})

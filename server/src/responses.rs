@@ -1,0 +1,147 @@
+//! `/v1/responses`: the chat of `chat.rs` in OpenAI's newer words, and stored responses.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use hone_api::InteractionId;
+use hone_api::chat::{Accepted, Message, Role};
+use hone_api::erasure::Subject;
+use hone_api::error::ErrorBody;
+use hone_api::interaction::{Interaction, ResponseEcho};
+use hone_api::responses::object::{ResponseDeleted, ResponseObject};
+use hone_api::responses::{ResponsesRequest, in_words_of_responses};
+
+use crate::body::Json;
+use crate::caller::{Caller, May, to};
+use crate::chat::{self, Asked};
+use crate::collect::{self, name_ignored};
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::record::Keep;
+use crate::state::AppState;
+use crate::stream::{self, SseEvent};
+
+mod frames;
+mod object;
+mod output;
+
+use frames::ResponseFrames;
+
+/// Answers a text or a conversation.
+#[utoipa::path(post, path = "/v1/responses", tag = "openai",
+    security(("api_key" = ["chat"])), request_body = ResponsesRequest,
+    params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
+        Without both it is the API key, and without keys the caller's address")),
+    responses(
+        (status = 200, description = "The response; with `stream` as server-sent events, from response.created to \
+            response.completed, response.incomplete or response.failed", content(
+            (ResponseObject = "application/json"), (SseEvent = "text/event-stream"))),
+        (status = 404, description = "No such model; no such response to go on from", body = ErrorBody),
+        (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
+        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
+pub(crate) async fn create(
+    caller: May<to::Chat>,
+    state: web::Data<AppState>,
+    http: HttpRequest,
+    body: Json,
+) -> Result<HttpResponse, ApiError> {
+    let Accepted { request, ignored } = ResponsesRequest::from_json(body.0)?;
+    let earlier = match request.previous_response_id {
+        Some(id) => earlier(&state, &caller, id).await?,
+        None => Vec::new(),
+    };
+    let (keep, echo) = (Keep::of(&http, Some(request.stores())), request.echo());
+    let streams = request.stream == Some(true);
+    let asked = Asked { request: request.into_chat(earlier), ignored, keep, response: Some(echo) };
+    let run = chat::start(state, &caller, asked).await;
+    let run = run.map_err(|error| error.in_words_of(in_words_of_responses))?;
+    if streams {
+        let frames = ResponseFrames::new(&run);
+        return stream::respond(run, frames, false).await;
+    }
+    collect::respond(run, object::whole).await
+}
+
+/// A stored response.
+#[utoipa::path(get, path = "/v1/responses/{id}", tag = "openai",
+    security(("api_key" = ["chat"])),
+    params(("id" = String, Path, description = "The response's id")),
+    responses((status = 200, description = "The response", body = ResponseObject),
+        (status = 404, description = "No such stored response", body = ErrorBody)))]
+pub(crate) async fn get(
+    caller: May<to::Chat>,
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    if query.take("stream", "true or false")? == Some(true) {
+        let message = "a stored response is not streamed; leave `stream` out";
+        return Err(ApiError::field("stream", message));
+    }
+    let ignored = query.unknown();
+    let (kept, echo) = find(&state, &id, |kept| caller.may_read(kept)).await?;
+    let mut response = HttpResponse::Ok();
+    name_ignored(&mut response, &ignored.join(", "));
+    Ok(response.json(object::of_log(kept, echo)))
+}
+
+/// Deletes a stored response with its feedback.
+#[utoipa::path(delete, path = "/v1/responses/{id}", tag = "openai",
+    security(("api_key" = ["chat"])),
+    params(("id" = String, Path, description = "The response's id")),
+    responses((status = 200, description = "Gone", body = ResponseDeleted),
+        (status = 404, description = "No such stored response", body = ErrorBody)))]
+pub(crate) async fn delete(
+    caller: May<to::Chat>,
+    state: web::Data<AppState>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let (kept, _) = find(&state, &id, |kept| caller.may_read(kept)).await?;
+    state.control.erase(&caller, Subject::Interaction(kept.id)).await?;
+    let id = kept.id.of_response();
+    Ok(HttpResponse::Ok().json(ResponseDeleted { id, object: "response", deleted: true }))
+}
+
+/// The turns of a response that another goes on from, its answer the last. Only who asked for it may go on: what was said in it
+/// is told again by the model.
+async fn earlier(
+    state: &AppState,
+    caller: &Caller,
+    id: InteractionId,
+) -> Result<Vec<Message>, ApiError> {
+    let its_own = |kept: &Interaction| kept.key_id.as_deref() == caller.key_id();
+    let found = find(state, &id.of_response(), its_own).await;
+    let (kept, echo) = found.map_err(|error| match error.word() {
+        Some("not_found") => {
+            error.param("previous_response_id").code("previous_response_not_found")
+        }
+        _ => error,
+    })?;
+    // Instructions hold for one response.
+    let mut turns: Vec<Message> =
+        kept.messages.into_iter().skip(usize::from(echo.instructed)).collect();
+    if let Some(answer) = kept.answers.into_iter().next() {
+        turns.push(Message {
+            tool_calls: answer.tool_calls,
+            ..Message::new(Role::Assistant, answer.text.unwrap_or_default())
+        });
+    }
+    Ok(turns)
+}
+
+async fn find(
+    state: &AppState,
+    id: &str,
+    may_read: impl Fn(&Interaction) -> bool,
+) -> Result<(Interaction, ResponseEcho), ApiError> {
+    let unknown = || {
+        ApiError::not_found(format!(
+            "no stored response `{id:.80}`; those to requests with `store: false` are not kept, and those of other API \
+             keys are not shown"
+        ))
+    };
+    let parsed: InteractionId = id.parse().map_err(|_| unknown())?;
+    let found = state.store.interaction(parsed).await?;
+    let kept = found.filter(|kept| kept.stored && may_read(kept)).ok_or_else(unknown)?;
+    let echo = kept.response.clone().ok_or_else(unknown)?;
+    Ok((kept, echo))
+}
