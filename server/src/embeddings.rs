@@ -81,22 +81,23 @@ async fn encode(state: &AppState, inputs: Vec<Prompt>) -> Result<Vec<Vec<u32>>, 
         Prompt::Tokens(tokens) => tokens.len(),
     };
     let size = inputs.iter().map(size).sum();
-    let work = tokenising::run(state, size, tokenising::counted(context), move |front_end, effort| {
-        let mut all = Vec::with_capacity(inputs.len());
-        let mut count = 0;
-        for input in inputs {
-            let tokens = match input {
-                Prompt::Text(text) => front_end.tokenizer.encode_within(&text, true, effort)?,
-                Prompt::Tokens(tokens) => tokens,
-            };
-            count += tokens.len();
-            if count > TOKENS {
-                return Ok(Err(count));
+    let work =
+        tokenising::run(state, size, tokenising::counted(context), move |front_end, effort| {
+            let mut all = Vec::with_capacity(inputs.len());
+            let mut count = 0;
+            for input in inputs {
+                let tokens = match input {
+                    Prompt::Text(text) => front_end.tokenizer.encode_within(&text, true, effort)?,
+                    Prompt::Tokens(tokens) => tokens,
+                };
+                count += tokens.len();
+                if count > TOKENS {
+                    return Ok(Err(count));
+                }
+                all.push(tokens);
             }
-            all.push(tokens);
-        }
-        Ok(Ok(all))
-    });
+            Ok(Ok(all))
+        });
     let all = work.await.map_err(|refused| refused.into_api("input", context))?;
     let all: Vec<Vec<u32>> = all.map_err(|count| {
         let message = format!(
