@@ -93,9 +93,10 @@ pub(crate) async fn get(
 #[allow(dead_code)] // describes what `import` reads field by field
 pub(crate) struct ImportRequest {
     /// A folder below the drop folder.
-    #[schema(min_length = 1)]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     folder: String,
     /// The name to ask for it by; the folder's, if there is none.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     name: Option<String>,
 }
 

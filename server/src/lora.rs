@@ -20,7 +20,7 @@ use crate::state::AppState;
 #[allow(dead_code)] // describes what `load` reads field by field
 pub(crate) struct LoadRequest {
     /// The name to ask for it by.
-    #[schema(min_length = 1)]
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     lora_name: String,
     /// A path below the drop folder.
     #[schema(min_length = 1)]

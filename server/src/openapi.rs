@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use actix_web::HttpResponse;
+use actix_web::{HttpResponse, web};
 use actix_web::http::header::ContentType;
 use hone_api::chat::Chunk;
 use hone_api::cycle::CycleEvent;
@@ -16,6 +16,7 @@ use utoipa::{Modify, OpenApi};
 
 use crate::caller::{May, to};
 use crate::query::OrderWord;
+use crate::state::AppState;
 use crate::{
     adapters, audit, chat, completions, cycles, embeddings, erasure, evals, feedback, health,
     interactions, keys, lora, metrics, models, pages, replay, responses, stored, tokenize,
@@ -237,11 +238,31 @@ pub(crate) fn json() -> &'static str {
     })
 }
 
+/// The document of a daemon for which no key was made: a key may be sent, and none is needed.
+fn json_without_keys() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut document: serde_json::Value = serde_json::from_str(json()).unwrap_or_default();
+        let paths = document["paths"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
+        for operation in paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut()) {
+            let ways = operation.get_mut("security").and_then(serde_json::Value::as_array_mut);
+            if let Some(ways) = ways {
+                ways.push(serde_json::json!({}));
+            }
+        }
+        document.to_string()
+    })
+}
+
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "operation",
     security(("api_key" = [])),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
         body = serde_json::Value)))]
-pub(crate) async fn document(_caller: May<to::Look>) -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::json()).body(json())
+pub(crate) async fn document(
+    _caller: May<to::Look>,
+    state: web::Data<AppState>,
+) -> HttpResponse {
+    let document = if state.keys.is_empty() { json_without_keys() } else { json() };
+    HttpResponse::Ok().insert_header(ContentType::json()).body(document)
 }

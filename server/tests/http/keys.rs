@@ -123,7 +123,10 @@ fn registered() -> BTreeSet<(String, String)> {
 
 #[actix_web::test]
 async fn the_description_tells_what_each_route_asks_for() {
-    let document = World::new().get("/openapi.json").await.ok();
+    let (world, admin) = guarded().await;
+    let authorization = ("authorization", format!("Bearer {admin}"));
+    let request = TestRequest::with_uri("/openapi.json").insert_header(authorization);
+    let document = world.send(request).await.ok();
     let scheme = &document["components"]["securitySchemes"]["api_key"];
     assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
     let mut described = 0;
@@ -140,6 +143,12 @@ async fn the_description_tells_what_each_route_asks_for() {
     }
     let all = document["paths"].as_object().unwrap().values();
     assert_eq!(all.map(|item| item.as_object().unwrap().len()).sum::<usize>(), described);
+
+    // While no key was made, none is needed.
+    let open = World::new().get("/openapi.json").await.ok();
+    let chat = &open["paths"]["/v1/chat/completions"]["post"]["security"];
+    assert_eq!(*chat, json!([{"api_key": ["chat"]}, {}]));
+    assert_eq!(open["paths"]["/livez"]["get"]["security"], Value::Null);
 }
 
 #[actix_web::test]
