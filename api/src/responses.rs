@@ -38,7 +38,6 @@ pub struct ResponsesRequest {
     pub instructions: Option<String>,
     /// The stored response that this one goes on from; only one of the same API key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub previous_response_id: Option<InteractionId>,
     /// How tokens are drawn.
     #[serde(flatten)]
