@@ -34,13 +34,18 @@ pub(crate) struct Shared {
 pub(crate) struct Inbox {
     pub(crate) queue: Queue<Submitted>,
     pub(crate) probes: Vec<Probe>,
+    /// Adapters were unloaded, whose prefixes have to leave.
+    pub(crate) adapters_left: bool,
+    /// All prefixes have to leave.
+    pub(crate) forget_prefixes: bool,
     pub(crate) accepting: bool,
     pub(crate) stop: bool,
 }
 
 impl Inbox {
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.len() == 0 && self.probes.is_empty() && !self.stop
+        let swept = !self.adapters_left && !self.forget_prefixes;
+        self.queue.len() == 0 && self.probes.is_empty() && swept && !self.stop
     }
 }
 
@@ -51,6 +56,8 @@ impl Shared {
         let inbox = Inbox {
             queue: Queue::new(config.max_queue),
             probes: Vec::new(),
+            adapters_left: false,
+            forget_prefixes: false,
             accepting: true,
             stop: false,
         };
@@ -72,6 +79,12 @@ impl Shared {
     /// Wakes the worker.
     pub(crate) fn wake(&self) {
         self.wake.notify_all();
+    }
+
+    /// Has the worker let the prefixes of adapters go that are no longer loaded.
+    pub(crate) fn adapters_left(&self) {
+        self.inbox().adapters_left = true;
+        self.wake();
     }
 
     pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {

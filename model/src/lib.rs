@@ -37,7 +37,7 @@ pub use config::{
     rope::RopeScaling,
     spec::{Activation, Biases, LayerSpec, Norms, QkNorm, Rotary},
 };
-pub use decoder::cache::KvCache;
+pub use decoder::cache::{KvBlock, KvCache};
 pub use detokenize::Detokenizer;
 pub use error::Error;
 pub use format::WeightFormat;

@@ -8,6 +8,7 @@ mod hub;
 mod keys;
 mod models;
 mod positions;
+mod prefix;
 mod service;
 mod stream;
 mod systemd;
