@@ -103,6 +103,7 @@ fn model(config: &Config) -> Rule {
         "must be at least engine.max_sequences, or some sequence gets no token in a step",
     )?;
     ensure(engine.kv_memory.0 >= 1 << 20, "engine.kv_memory", "must be at least 1 MiB")?;
+    between(engine.prefix_cache_share, 0.0, 1.0, "engine.prefix_cache_share")?;
     ensure(engine.adapter_memory.0 >= 1 << 20, "engine.adapter_memory", "must be at least 1 MiB")?;
     at_least_one(config.feedback.max_text.len(), "feedback.max_text")?;
     at_least_one(config.retention.adapters, "retention.adapters")

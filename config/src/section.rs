@@ -166,6 +166,8 @@ section! {
         max_step_tokens: usize,
         /// Memory for attention's caches.
         kv_memory: Bytes,
+        /// Share of it for the prefix cache at most, 0 to 1.
+        prefix_cache_share: f64,
         /// Memory for loaded adapters.
         adapter_memory: Bytes,
     }

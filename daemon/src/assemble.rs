@@ -122,6 +122,7 @@ fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
         kv_bytes: bytes(budget.kv),
+        prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
         adapter_bytes: bytes(budget.adapters),
         pressure: Some(dirs.pressure()),
     }

@@ -99,6 +99,8 @@ impl Eraser {
 
     async fn complete(&self, begun: Erasure, actor: String) -> anyhow::Result<ErasureView> {
         let parts = &self.parts;
+        // Blocks of keys and values do not tell whose words they were computed from.
+        parts.engine.forget_prefixes();
         let lineage = Lineage::of(parts, &begun.touched).await?;
         let _way = self.cycles.make_way(|cycle| lineage.concerns(cycle)).await?;
         let held: BTreeSet<String> = lineage.snapshots.iter().map(|it| it.hash.clone()).collect();

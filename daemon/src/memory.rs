@@ -87,6 +87,17 @@ impl Budget {
         Ok(budget)
     }
 
+    /// The prefix cache's part of attention's caches.
+    pub fn prefix_cache(&self, engine: &Engine) -> u64 {
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let part = (self.kv as f64 * engine.prefix_cache_share) as u64; // the share is 0 to 1
+        part
+    }
+
     /// In named parts.
     pub fn need(&self) -> Need {
         Need::of("weights", self.weights)

@@ -13,8 +13,10 @@ pub struct EngineConfig {
     pub max_queue: usize,
     /// Tokens in one step; long prompts are cut into chunks of what is left.
     pub max_step_tokens: usize,
-    /// Bytes for the caches of all running sequences.
+    /// Bytes for the caches of all running sequences, and for the prefix cache in what they leave.
     pub kv_bytes: usize,
+    /// Bytes of them for the prefix cache, at most; 0 turns it off.
+    pub prefix_cache_bytes: usize,
     /// Bytes for all resident adapters.
     pub adapter_bytes: usize,
     /// Where to publish how busy serving is; see [`crate::pressure`].
@@ -28,6 +30,7 @@ impl Default for EngineConfig {
             max_queue: 256,
             max_step_tokens: 512,
             kv_bytes: 1 << 30,
+            prefix_cache_bytes: 1 << 29,
             adapter_bytes: 1 << 30,
             pressure: None,
         }

@@ -250,7 +250,10 @@ impl Generate for Engine {
                     return Err(Error::NoEffect(id));
                 }
                 let limit = self.shared.config.adapter_bytes;
-                self.shared.slots.publish(id, adapter, effect, limit)?
+                let slot = self.shared.slots.publish(id, adapter, effect, limit)?;
+                // Others may have made room for it.
+                self.shared.adapters_left();
+                slot
             }
         };
         Ok(Loaded { digest: slot.adapter.digest().to_owned(), effect: slot.effect })
@@ -261,7 +264,16 @@ impl Generate for Engine {
     }
 
     fn unload(&self, id: AdapterId) -> bool {
-        self.shared.slots.withdraw(id)
+        let was_there = self.shared.slots.withdraw(id);
+        if was_there {
+            self.shared.adapters_left();
+        }
+        was_there
+    }
+
+    fn forget_prefixes(&self) {
+        self.shared.inbox().forget_prefixes = true;
+        self.shared.wake();
     }
 
     fn is_loaded(&self, id: AdapterId) -> bool {
@@ -297,6 +309,9 @@ impl Generate for Engine {
             last_step: Duration::from_micros(counters.last_step_us.load(Ordering::Relaxed)),
             last_step_age: counters.last_step_age(),
             prompt_tokens: counters.prompt_tokens.load(Ordering::Relaxed),
+            prefix_queries: counters.prefix_queries.load(Ordering::Relaxed),
+            prefix_hits: counters.prefix_hits.load(Ordering::Relaxed),
+            prefix_bytes: counters.prefix_bytes.load(Ordering::Relaxed),
             generated_tokens: counters.generated_tokens.load(Ordering::Relaxed),
             finished_stop: counters.finished_stop.load(Ordering::Relaxed),
             finished_length: counters.finished_length.load(Ordering::Relaxed),

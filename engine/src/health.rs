@@ -32,6 +32,12 @@ pub struct Health {
     pub last_step_age: Option<Duration>,
     /// Prompt tokens computed.
     pub prompt_tokens: u64,
+    /// Prompt tokens that were looked for in the prefix cache: those of all prompts that came to their end.
+    pub prefix_queries: u64,
+    /// Those of them that it had.
+    pub prefix_hits: u64,
+    /// Bytes that it holds.
+    pub prefix_bytes: usize,
     /// Tokens drawn.
     pub generated_tokens: u64,
     /// Requests that ended with an end token or a stop string.
@@ -91,6 +97,9 @@ pub(crate) struct Counters {
     /// engine, plus one; 0 before the first of either.
     last_step_at: AtomicU64,
     pub(crate) prompt_tokens: AtomicU64,
+    pub(crate) prefix_queries: AtomicU64,
+    pub(crate) prefix_hits: AtomicU64,
+    pub(crate) prefix_bytes: AtomicUsize,
     pub(crate) generated_tokens: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
@@ -113,6 +122,9 @@ impl Counters {
             last_step_us: AtomicU64::new(0),
             last_step_at: AtomicU64::new(0),
             prompt_tokens: AtomicU64::new(0),
+            prefix_queries: AtomicU64::new(0),
+            prefix_hits: AtomicU64::new(0),
+            prefix_bytes: AtomicUsize::new(0),
             generated_tokens: AtomicU64::new(0),
             finished_stop: AtomicU64::new(0),
             finished_length: AtomicU64::new(0),

@@ -9,6 +9,7 @@
 //! | `batch` | what runs in the next step |
 //! | `slots` | resident adapters and the live pointer |
 //! | `sequence` | one running request |
+//! | `prefix` | what was computed of prompts, for those that begin alike |
 //! | `worker` | the one thread that owns the device |
 //! | `shared` | what callers and the worker share |
 //! | `embed` | embeddings, between two steps |
@@ -26,6 +27,7 @@ mod engine;
 mod error;
 mod generation;
 mod health;
+mod prefix;
 pub mod pressure;
 mod probe;
 mod queue;
@@ -98,6 +100,9 @@ pub trait Generate: Send + Sync {
     /// Takes an adapter out; sequences that began with it finish with it. Returns false if it was
     /// not loaded, or is live.
     fn unload(&self, id: AdapterId) -> bool;
+
+    /// Lets go of all that was kept of prompts, so that nothing of their words is left in memory beside what runs.
+    fn forget_prefixes(&self) {}
 
     /// Whether an adapter can be asked for.
     fn is_loaded(&self, id: AdapterId) -> bool;

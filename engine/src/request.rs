@@ -29,7 +29,7 @@ pub enum Priority {
 }
 
 /// Who asks, as far as turns and places are shared: equally among callers, and among the users of each. Any numbers will
-/// do, as long as equal ones mean the same.
+/// do, as long as equal ones mean the same. Only the requests of one caller share what was computed of their prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Party {
     /// An API key, or an address.
@@ -102,6 +102,8 @@ pub enum Event {
         reason: FinishReason,
         /// Tokens of the prompt.
         prompt_tokens: u32,
+        /// Those of them that the prefix cache had, so that they were not computed again.
+        cached_tokens: u32,
         /// Tokens drawn, the end token included.
         completion_tokens: u32,
         /// Where the time went.

@@ -11,6 +11,7 @@ use hone_text::{Detokenizer, Sampled, Sampler, StopMatcher};
 
 use crate::batch::{Piece, Row, completes};
 use crate::generation::EventSender;
+use crate::prefix::{Namespace, PrefixCache};
 use crate::slots::Slot;
 use crate::{Error, Event, PromptLogprob, Request};
 
@@ -37,9 +38,14 @@ pub(crate) struct Sequence {
     cache: KvCache,
     /// Prompt tokens in the cache.
     computed: usize,
-    /// The token that the next step computes, once the prompt is done.
-    last: u32,
-    drawn: usize,
+    /// Those of them that the prefix cache had.
+    cached: usize,
+    /// Whose prompts it shares with.
+    namespace: Namespace,
+    /// The prefix cache's version when it was asked last.
+    looked_at: Option<u64>,
+    /// Tokens drawn; the next step computes the last one, once the prompt is done.
+    answer: Vec<u32>,
     prompt_logprobs: Vec<PromptLogprob>,
     detokenizer: Detokenizer,
     stop: StopMatcher,
@@ -75,12 +81,17 @@ impl Sequence {
     pub(crate) fn start(submitted: Submitted, model: &Model) -> Self {
         let started = Instant::now();
         let queue_ms = started.duration_since(submitted.arrived).as_secs_f64() * 1e3;
-        let sampling = &submitted.request.sampling;
+        let request = &submitted.request;
+        let adapter = submitted.slot.as_ref().map(|slot| slot.adapter.content_digest());
+        let namespace = Namespace::new(model.digest(), adapter, request.priority, request.party);
+        let sampling = &request.sampling;
         let mut sequence = Self {
             cache: KvCache::new(model.config()),
             computed: 0,
-            last: 0,
-            drawn: 0,
+            cached: 0,
+            namespace,
+            looked_at: None,
+            answer: Vec::new(),
             prompt_logprobs: Vec::new(),
             detokenizer: Detokenizer::new(),
             stop: StopMatcher::new(&sampling.stop),
@@ -98,6 +109,45 @@ impl Sequence {
 
     pub(crate) fn started(&self) -> Instant {
         self.started
+    }
+
+    /// Takes what the prefix cache has of the prompt, as long as nothing of it was computed here. The last token of the prompt
+    /// is computed in any case, for its logits; and all of them are if all logits are wanted.
+    pub(crate) fn reuse(&mut self, prefixes: &mut PrefixCache, model: &Model) {
+        let prompt = &self.submitted.request.prompt;
+        let begun = self.computed > self.cached || !self.answer.is_empty();
+        let seen = self.looked_at == Some(prefixes.version());
+        if begun || seen || self.submitted.request.echo_logprobs || prompt.is_empty() {
+            return;
+        }
+        self.looked_at = Some(prefixes.version());
+        let found = prefixes.find(self.namespace, &prompt[..prompt.len() - 1]);
+        let tokens: usize = found.iter().map(|(_, tokens)| tokens).sum();
+        if tokens > self.cached {
+            let mut cache = KvCache::new(model.config());
+            match found.iter().try_for_each(|(block, tokens)| cache.share(block, *tokens)) {
+                Ok(()) => (self.cache, self.computed, self.cached) = (cache, tokens, tokens),
+                // Then it is computed as if nothing had been found.
+                Err(error) => tracing::error!(%error, "a prefix could not be shared"),
+            }
+        }
+    }
+
+    /// Keeps what was computed for those that begin alike: once the prompt is done its whole blocks, and in the end all. A block
+    /// that is still written to would have to be copied.
+    pub(crate) fn keep(&self, prefixes: &mut PrefixCache) {
+        let held = self.cache.len();
+        let tokens = if self.end.is_some() { held } else { held / KvCache::BLOCK * KvCache::BLOCK };
+        let text = self.submitted.request.prompt.iter().chain(&self.answer);
+        let text: Vec<u32> = text.take(tokens).copied().collect();
+        let slot = self.submitted.slot.as_ref();
+        let adapter = slot.map(|slot| *slot.adapter.content_digest());
+        prefixes.keep(self.namespace, adapter, &text, &self.cache);
+    }
+
+    /// Tokens of the prompt, and those of them that the prefix cache had; `None` if it was not asked.
+    pub(crate) fn hit(&self) -> Option<(usize, usize)> {
+        self.looked_at.map(|_| (self.submitted.request.prompt.len(), self.cached))
     }
 
     /// What planning needs to know.
@@ -119,7 +169,7 @@ impl Sequence {
             (false, false) => LogitsFor::None,
         };
         let tokens = match row.prompt_left {
-            0 => std::slice::from_ref(&self.last),
+            0 => self.answer.last().map_or(&[][..], std::slice::from_ref),
             _ => &self.submitted.request.prompt[self.computed..self.computed + piece.tokens],
         };
         let adapter = self.submitted.slot.as_ref().map(|slot| slot.adapter.as_ref());
@@ -183,7 +233,7 @@ impl Sequence {
         let eos = &model.config().eos_token_ids;
         let sampling = &self.submitted.request.sampling;
         let mut forbidden = Vec::new();
-        if self.drawn < sampling.min_tokens as usize {
+        if self.answer.len() < sampling.min_tokens as usize {
             if !sampling.ignore_eos {
                 forbidden.extend_from_slice(eos);
             }
@@ -213,16 +263,15 @@ impl Sequence {
     fn take(&mut self, model: &Model, sampled: Sampled) {
         let Sampled { token, logprob, top } = sampled;
         self.first_token.get_or_insert_with(Instant::now);
-        self.last = token;
-        self.drawn += 1;
+        self.answer.push(token);
         let sampling = &self.submitted.request.sampling;
         // After an end token a grammar has nothing more to say.
         let ends = !sampling.ignore_eos || self.submitted.sampler.has_grammar();
         let is_eos = ends && model.config().eos_token_ids.contains(&token);
         // As with vLLM, a token that the client chose for the end is part of the text.
         let is_end = is_eos || sampling.stop_token_ids.contains(&token);
-        let stops_count = self.drawn >= sampling.min_tokens as usize;
-        let full = self.drawn >= self.submitted.max_new;
+        let stops_count = self.answer.len() >= sampling.min_tokens as usize;
+        let full = self.answer.len() >= self.submitted.max_new;
 
         let mut text = String::new();
         if self.submitted.request.shown.contains(&token) {
@@ -267,7 +316,8 @@ impl Sequence {
                 self.send(Event::Finished {
                     reason: *reason,
                     prompt_tokens: count(self.submitted.request.prompt.len()),
-                    completion_tokens: count(self.drawn),
+                    cached_tokens: count(self.cached),
+                    completion_tokens: count(self.answer.len()),
                     timings: Timings {
                         queue_ms: queue.as_secs_f64() * 1e3,
                         ttft_ms: first.as_secs_f64() * 1e3,

@@ -38,13 +38,19 @@ pub(crate) struct Inbox {
     pub(crate) queue: Queue<Submitted>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) embeddings: Vec<Job>,
+    /// Adapters were unloaded, whose prefixes have to leave.
+    pub(crate) adapters_left: bool,
+    /// All prefixes have to leave.
+    pub(crate) forget_prefixes: bool,
     pub(crate) accepting: bool,
     pub(crate) stop: bool,
 }
 
 impl Inbox {
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.len() == 0 && self.probes.is_empty() && self.embeddings.is_empty() && !self.stop
+        let asked = self.queue.len() > 0 || !self.probes.is_empty() || !self.embeddings.is_empty();
+        let swept = !self.adapters_left && !self.forget_prefixes;
+        !asked && swept && !self.stop
     }
 }
 
@@ -56,6 +62,8 @@ impl Shared {
             queue: Queue::new(config.max_queue),
             probes: Vec::new(),
             embeddings: Vec::new(),
+            adapters_left: false,
+            forget_prefixes: false,
             accepting: true,
             stop: false,
         };
@@ -78,6 +86,12 @@ impl Shared {
     /// Wakes the worker.
     pub(crate) fn wake(&self) {
         self.wake.notify_all();
+    }
+
+    /// Has the worker let the prefixes of adapters go that are no longer loaded.
+    pub(crate) fn adapters_left(&self) {
+        self.inbox().adapters_left = true;
+        self.wake();
     }
 
     pub(crate) fn inbox(&self) -> MutexGuard<'_, Inbox> {

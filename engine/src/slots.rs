@@ -74,6 +74,11 @@ impl Slots {
         self.table.load().get(&id).cloned()
     }
 
+    /// Whether an adapter of such content can be asked for, whatever its id.
+    pub(crate) fn has_content(&self, digest: &[u8; 32]) -> bool {
+        self.table.load().values().any(|slot| slot.adapter.content_digest() == digest)
+    }
+
     pub(crate) fn live(&self) -> Arc<Live> {
         self.live.load_full()
     }

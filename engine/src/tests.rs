@@ -72,7 +72,7 @@ fn on(target: Target, mut request: Request) -> Request {
     request
 }
 
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Answer {
     tokens: Vec<u32>,
     text: String,
@@ -759,3 +759,5 @@ fn who_is_asked_for_stays() {
     adapter(&engine, 3);
     assert!(engine.is_loaded(old) && !engine.is_loaded(young));
 }
+
+mod prefix;

@@ -15,6 +15,7 @@ use hone_model::{Logits, Scratch, Segment};
 use crate::batch::{self, Piece, Row};
 use crate::embed::Embeddings;
 use crate::health::add;
+use crate::prefix::PrefixCache;
 use crate::queue::Standings;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
 use crate::share::Shares;
@@ -32,18 +33,22 @@ pub(crate) struct Worker {
     scratch: Scratch,
     shares: Shares,
     embeddings: Embeddings,
+    prefixes: PrefixCache,
     /// Until when `shares` know that time has passed.
     passed: Instant,
 }
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let config = &shared.config;
+        let prefixes = PrefixCache::new(config.prefix_cache_bytes.min(config.kv_bytes));
         Self {
             shared,
             running: Vec::new(),
             scratch: Scratch::new(),
             shares: Shares::default(),
             embeddings: Embeddings::default(),
+            prefixes,
             passed: Instant::now(),
         }
     }
@@ -63,6 +68,12 @@ impl Worker {
             }
             let probes = std::mem::take(&mut inbox.probes);
             self.embeddings.extend(std::mem::take(&mut inbox.embeddings));
+            if std::mem::take(&mut inbox.adapters_left) {
+                self.prefixes.keep_only(|digest| shared.slots.has_content(digest));
+            }
+            if std::mem::take(&mut inbox.forget_prefixes) {
+                self.prefixes.clear();
+            }
             self.admit(&mut inbox);
             self.report(&inbox);
             drop(inbox);
@@ -84,6 +95,7 @@ impl Worker {
     fn admit(&mut self, inbox: &mut Inbox) {
         let config = &self.shared.config;
         let mut kv: usize = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
+        let ran = self.running.len();
         let mut background = self.running.iter().filter(|s| is_background(&s.submitted)).count();
         while self.running.len() < config.max_sequences {
             // Evaluations leave half of the places to people who have not come yet.
@@ -110,6 +122,10 @@ impl Worker {
             self.running.push(Sequence::start(next, &self.shared.model));
         }
         self.shared.counters.kv_bytes.store(kv, Ordering::Relaxed);
+        if self.running.len() > ran {
+            self.prefixes.give_back(config.kv_bytes.saturating_sub(kv));
+        }
+        self.shared.counters.prefix_bytes.store(self.prefixes.bytes(), Ordering::Relaxed);
     }
 
     /// Computes one step for everything that runs and has its turn.
@@ -125,10 +141,16 @@ impl Worker {
         if active.is_empty() {
             return;
         }
+        for index in &active {
+            self.running[*index].reuse(&mut self.prefixes, &self.shared.model);
+        }
         let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
         let mut pieces = batch::plan(&rows, self.shared.config.max_step_tokens);
         let prompt_tokens: usize =
             pieces.iter().filter(|p| rows[p.row].prompt_left > 0).map(|p| p.tokens).sum();
+        let is_prompts_end = |p: &&Piece| rows[p.row].prompt_left == p.tokens;
+        let prompts_ended: Vec<usize> =
+            pieces.iter().filter(is_prompts_end).map(|p| active[p.row]).collect();
         for piece in &mut pieces {
             piece.row = active[piece.row];
         }
@@ -141,6 +163,9 @@ impl Worker {
         }));
         match outcome {
             Ok(Ok(drawn)) => {
+                for index in prompts_ended {
+                    self.prompt_ended(index);
+                }
                 add(&self.shared.counters.prompt_tokens, prompt_tokens as u64);
                 add(&self.shared.counters.generated_tokens, drawn as u64);
             }
@@ -158,6 +183,16 @@ impl Worker {
         self.shared.counters.step_done(took);
         self.embeddings.answers_had(took);
         self.charge(took, &pieces);
+    }
+
+    /// A prompt is computed: others may begin alike.
+    fn prompt_ended(&mut self, index: usize) {
+        let sequence = &self.running[index];
+        if let Some((tokens, cached)) = sequence.hit() {
+            add(&self.shared.counters.prefix_queries, tokens as u64);
+            add(&self.shared.counters.prefix_hits, cached as u64);
+        }
+        keep(sequence, &self.shared, &mut self.prefixes);
     }
 
     /// Puts a step down to those who had part in it.
@@ -224,6 +259,10 @@ impl Worker {
                 counters.served(sequence.started().elapsed());
             }
         }
+        for sequence in &ended {
+            keep(sequence, &self.shared, &mut self.prefixes);
+        }
+        counters.prefix_bytes.store(self.prefixes.bytes(), Ordering::Relaxed);
         let kv = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
         counters.kv_bytes.store(kv, Ordering::Relaxed);
         self.count_running();
@@ -253,6 +292,15 @@ impl Worker {
             sequence.end = Some(End::Failed(Error::ShuttingDown.to_string()));
         }
         self.leave();
+    }
+}
+
+/// Keeps what a sequence computed, unless its step failed or its adapter was unloaded meanwhile.
+fn keep(sequence: &Sequence, shared: &Shared, prefixes: &mut PrefixCache) {
+    let failed = matches!(sequence.end, Some(End::Failed(_)));
+    let adapter = sequence.submitted.slot.as_ref().map(|slot| slot.adapter.content_digest());
+    if !failed && adapter.is_none_or(|digest| shared.slots.has_content(digest)) {
+        sequence.keep(prefixes);
     }
 }
 

@@ -29,7 +29,7 @@ pub use config::{
     rope::RopeScaling,
     spec::{Activation, Biases, LayerSpec, Norms, QkNorm, Rotary},
 };
-pub use decoder::cache::KvCache;
+pub use decoder::cache::{KvBlock, KvCache};
 pub use error::Error;
 pub use format::WeightFormat;
 pub use lora::Adapter;

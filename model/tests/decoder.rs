@@ -319,6 +319,67 @@ fn a_truncated_cache_goes_on_as_a_new_one() {
     assert_eq!(cache.bytes(), KvCache::bytes_for(model.config(), 46));
 }
 
+/// A prefix at every length, shared from the blocks of another cache: the rest is computed to the bits of the whole, and what
+/// the other cache holds stays as it is.
+#[test]
+fn a_shared_prefix_of_any_length_changes_no_bit() {
+    let fixture = Fixture::new(true);
+    let adapter = fixture.adapter(1);
+    for (format, adapter) in [(WeightFormat::Q8, None), (WeightFormat::F32, Some(&adapter))] {
+        let model = fixture.open(format, 2);
+        let one = text(1, 150);
+        let whole = alone(&model, &one, adapter);
+        let mut scratch = Scratch::new();
+        let mut run = |cache: &mut KvCache, tokens: &[u32]| {
+            let segment = Segment { tokens, cache, adapter, logits: LogitsFor::All };
+            rows(&model.forward(&mut [segment], &mut scratch).unwrap())
+        };
+        let mut first = KvCache::new(model.config());
+        run(&mut first, &one);
+        for prefix in 1..one.len() {
+            let mut second = KvCache::new(model.config());
+            for index in 0..prefix.div_ceil(KvCache::BLOCK) {
+                let of_block = (prefix - index * KvCache::BLOCK).min(KvCache::BLOCK);
+                second.share(&first.block(index).unwrap(), of_block).unwrap();
+            }
+            assert_eq!(second.len(), prefix);
+            assert_eq!(run(&mut second, &one[prefix..]), whole[prefix..], "{format} {prefix}");
+            // Another text after the same prefix, in a block that the first cache holds.
+            let mut third = KvCache::new(model.config());
+            third.share(&first.block(0).unwrap(), prefix.min(KvCache::BLOCK)).unwrap();
+            run(&mut third, &text(2, 5));
+        }
+        assert_eq!(
+            run(&mut first, &[3]),
+            alone(&model, &[&one[..], &[3]].concat(), adapter)[150..]
+        );
+    }
+}
+
+#[test]
+fn blocks_are_shared_at_their_begin_and_within_a_model() {
+    let fixture = Fixture::new(true);
+    let model = fixture.open(WeightFormat::F32, 1);
+    let mut scratch = Scratch::new();
+    let (mut one, mut other) = (KvCache::new(model.config()), KvCache::new(model.config()));
+    let tokens = text(1, 3);
+    for cache in [&mut one, &mut other] {
+        let segment = Segment { tokens: &tokens, cache, adapter: None, logits: LogitsFor::None };
+        model.forward(&mut [segment], &mut scratch).unwrap();
+    }
+    let block = one.block(0).unwrap();
+    assert!(one.block(1).is_none());
+    assert!(block.is_shared());
+    assert_eq!(block.bytes(), KvCache::bytes_for(model.config(), 1));
+    assert!(matches!(other.share(&block, 3), Err(Error::Mismatch { what: "cache", .. })));
+    drop(one);
+    assert!(!block.is_shared());
+    let mut smaller = model.config().clone();
+    smaller.num_kv_heads = 1;
+    assert!(KvCache::new(&smaller).share(&block, 3).is_err());
+    assert!(KvCache::new(model.config()).share(&block, KvCache::BLOCK + 1).is_err());
+}
+
 #[test]
 fn logits_only_where_they_are_wanted() {
     let fixture = Fixture::new(true);

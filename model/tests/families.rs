@@ -86,6 +86,43 @@ fn logits(model: &Model, ids: &[u32], adapter: Option<&Adapter>, step: usize) ->
     all
 }
 
+/// Windows, caps and norms of all families: what is shared of a text is what would be computed.
+#[test]
+fn a_shared_prefix_changes_no_bit() {
+    for name in NAMES {
+        let family = open(name, WeightFormat::F32);
+        let model = &family.model;
+        let adapter = Adapter::load(&family.adapter, model.config()).unwrap();
+        let length = model.config().max_positions.min(KvCache::BLOCK * 2 + 20);
+        let text: Vec<u32> = family.ids.iter().copied().cycle().take(length).collect();
+        let vocab = model.config().vocab_size;
+        for adapter in [None, Some(&adapter)] {
+            let whole = logits(model, &text, adapter, usize::MAX);
+            let mut scratch = Scratch::new();
+            let mut run = |cache: &mut KvCache, tokens: &[u32]| {
+                let logits = LogitsFor::All;
+                let found =
+                    model.forward(&mut [Segment { tokens, cache, adapter, logits }], &mut scratch);
+                let found = found.unwrap();
+                (0..found.rows()).flat_map(|row| found.row(row).to_vec()).collect::<Vec<f32>>()
+            };
+            let mut first = KvCache::new(model.config());
+            run(&mut first, &text);
+            for prefix in (1..length).step_by(5) {
+                let mut second = KvCache::new(model.config());
+                for index in 0..prefix.div_ceil(KvCache::BLOCK) {
+                    let of_block = (prefix - index * KvCache::BLOCK).min(KvCache::BLOCK);
+                    second.share(&first.block(index).unwrap(), of_block).unwrap();
+                }
+                assert!(
+                    run(&mut second, &text[prefix..]) == whole[prefix * vocab..],
+                    "{name} {prefix}"
+                );
+            }
+        }
+    }
+}
+
 fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)

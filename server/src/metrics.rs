@@ -6,8 +6,8 @@ use actix_web::{HttpResponse, web};
 use hone_api::cycle::{Step, Verdict};
 use hone_api::feedback::Signal;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::caller::{May, to};
@@ -97,6 +97,9 @@ pub struct Metrics {
     queue_depth: IntGauge,
     running: IntGauge,
     kv_bytes: IntGauge,
+    prefix_bytes: IntGauge,
+    prefix_queries: IntCounter,
+    prefix_hits: IntCounter,
     steps: IntGauge,
     adapters: IntGaugeVec,
     live_epoch: IntGauge,
@@ -135,6 +138,21 @@ impl Metrics {
             queue_depth: gauge(r, "queue_depth", "Requests that wait")?,
             running: gauge(r, "requests_running", "Sequences in the batch")?,
             kv_bytes: gauge(r, "kv_cache_bytes", "Cache set aside for running sequences")?,
+            prefix_bytes: gauge(r, "prefix_cache_bytes", "Held for prompts that begin alike")?,
+            prefix_queries: register(
+                r,
+                IntCounter::new(
+                    "hone_prefix_cache_queries_total",
+                    "Prompt tokens looked for in the prefix cache",
+                )?,
+            )?,
+            prefix_hits: register(
+                r,
+                IntCounter::new(
+                    "hone_prefix_cache_hits_total",
+                    "Prompt tokens that the prefix cache had",
+                )?,
+            )?,
             steps: gauge(r, "engine_steps", "Steps since the start")?,
             adapters: register(
                 r,
@@ -227,6 +245,12 @@ impl Metrics {
         self.queue_depth.set(count(health.waiting));
         self.running.set(count(health.running));
         self.kv_bytes.set(count(health.kv_bytes));
+        self.prefix_bytes.set(count(health.prefix_bytes));
+        for (counter, total) in
+            [(&self.prefix_queries, health.prefix_queries), (&self.prefix_hits, health.prefix_hits)]
+        {
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
         self.steps.set(i64::try_from(health.steps).unwrap_or(i64::MAX));
         self.live_epoch.set(i64::try_from(state.registry.live().epoch).unwrap_or(i64::MAX));
         self.adapters.reset();

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use actix_web::{HttpResponse, web};
 use actix_web::http::header::ContentType;
+use actix_web::{HttpResponse, web};
 use hone_api::chat::Chunk;
 use hone_api::cycle::CycleEvent;
 use hone_api::error::ErrorBody;
@@ -244,7 +244,9 @@ fn json_without_keys() -> &'static str {
     DOCUMENT.get_or_init(|| {
         let mut document: serde_json::Value = serde_json::from_str(json()).unwrap_or_default();
         let paths = document["paths"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
-        for operation in paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut()) {
+        for operation in
+            paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut())
+        {
             let ways = operation.get_mut("security").and_then(serde_json::Value::as_array_mut);
             if let Some(ways) = ways {
                 ways.push(serde_json::json!({}));
@@ -259,10 +261,7 @@ fn json_without_keys() -> &'static str {
     security(("api_key" = [])),
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
         body = serde_json::Value)))]
-pub(crate) async fn document(
-    _caller: May<to::Look>,
-    state: web::Data<AppState>,
-) -> HttpResponse {
+pub(crate) async fn document(_caller: May<to::Look>, state: web::Data<AppState>) -> HttpResponse {
     let document = if state.keys.is_empty() { json_without_keys() } else { json() };
     HttpResponse::Ok().insert_header(ContentType::json()).body(document)
 }

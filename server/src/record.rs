@@ -58,6 +58,8 @@ pub(crate) struct Draft {
     /// Only with echo.
     pub(crate) prompt: Vec<PromptLogprob>,
     pub(crate) finish: Option<FinishReason>,
+    /// Prompt tokens that were not computed again.
+    cached: u32,
     timings: Timings,
     last_token: Option<Instant>,
 }
@@ -123,8 +125,9 @@ impl Recorder {
                     draft.tops.push(top.clone());
                 }
             }
-            Event::Finished { reason, timings, .. } => {
+            Event::Finished { reason, timings, cached_tokens, .. } => {
                 draft.timings = *timings;
+                draft.cached = *cached_tokens;
                 draft.finish = Some(*reason);
                 metrics.latency.observe(arrived.elapsed().as_secs_f64());
             }
@@ -153,12 +156,14 @@ impl Recorder {
         }
     }
 
-    /// Tokens counted: each prompt once, all answers.
+    /// Tokens counted: each prompt once, with what its first answer found computed; all answers.
     pub(crate) fn usage(&self) -> Usage {
         let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let prompt = self.ask.prompts.iter().map(|prompt| prompt.tokens.len()).sum();
         let completion = self.drafts.iter().map(|draft| draft.tokens.len()).sum();
-        Usage::new(small(prompt), small(completion))
+        let of_prompts = self.drafts.iter().step_by(self.ask.answers.max(1) as usize);
+        let cached = of_prompts.map(|draft| draft.cached).fold(0, u32::saturating_add);
+        Usage::new(small(prompt), small(completion)).with_cached(cached)
     }
 
     /// Stores the answers and waits until they are on disk, but not for ever.

@@ -8,6 +8,7 @@ mod hub;
 mod keys;
 mod models;
 mod positions;
+mod prefix;
 mod replay;
 mod service;
 mod stream;

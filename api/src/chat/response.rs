@@ -133,12 +133,19 @@ impl Usage {
             ..Self::default()
         }
     }
+
+    /// So many of the prompt's tokens were not computed again.
+    #[must_use]
+    pub fn with_cached(mut self, cached_tokens: u32) -> Self {
+        self.prompt_tokens_details.cached_tokens = cached_tokens;
+        self
+    }
 }
 
 /// Where the prompt's tokens came from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PromptTokensDetails {
-    /// Not computed again. Zero until there is a prefix cache.
+    /// Not computed again: the prefix cache had them.
     pub cached_tokens: u32,
 }
 

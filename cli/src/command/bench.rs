@@ -60,6 +60,8 @@ fn serve(context: &Context, load: &ServeLoad) -> Outcome {
         max_queue: most.max(base.config.engine.max_queue),
         max_step_tokens: base.config.engine.max_step_tokens,
         kv_bytes: usize::try_from(budget.kv).unwrap_or(usize::MAX),
+        // Whole prompts are measured.
+        prefix_cache_bytes: 0,
         // All that are measured side by side.
         adapter_bytes: usize::MAX,
         pressure: None,

@@ -45,9 +45,13 @@ pub(crate) fn attend_rows(
     let config = step.config;
     let (width, head_dim) = (config.q_width(), config.head_dim);
     let group = config.num_heads / config.num_kv_heads;
+    // Where the blocks of all sequences lie, one sequence after the other.
+    let blocks: Vec<*const f32> = caches.iter().flat_map(|cache| cache.blocks()).collect();
     let mut tasks = Vec::new();
-    let mut work = 0;
+    let (mut work, mut first_block) = (0, 0);
     for (span, cache) in step.spans.iter().zip(caches) {
+        let of_sequence = blocks[first_block..].as_ptr();
+        first_block += cache.blocks().count();
         for head in 0..config.num_kv_heads {
             let (keys, key_stride) = cache.keys(head);
             let (values, value_stride) = cache.values(head);
@@ -66,9 +70,10 @@ pub(crate) fn attend_rows(
                         rows,
                         group,
                         head_dim,
-                        keys: keys.as_ptr(),
+                        blocks: of_sequence,
+                        keys,
                         key_stride,
-                        values: values.as_ptr(),
+                        values,
                         value_stride,
                         length,
                         scores,
@@ -83,7 +88,7 @@ pub(crate) fn attend_rows(
     step.cpu.pool.ranges(tasks.0.len(), least, &|range| {
         let mut scores = Vec::new();
         for (place, task) in tasks.list(range) {
-            // SAFETY: queries, keys and values live as long as the borrowed slices; each task writes its own rows and
+            // SAFETY: queries and blocks live as long as what was borrowed; each task writes its own rows and
             // heads of the result, `place` being inside of it.
             unsafe {
                 let task = Attend { out: out.ptr().add(*place), ..*task };

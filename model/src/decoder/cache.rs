@@ -1,17 +1,29 @@
-//! The keys and values of one sequence.
+//! The keys and values of one sequence, in blocks that sequences share.
+//!
+//! As in vLLM's PagedAttention (Kwon and others, *Efficient Memory Management for Large Language Model Serving with
+//! PagedAttention*, 2023): a cache is a list of references to blocks of a fixed number of positions. A block that several
+//! caches hold is copied by the first that writes to it.
 //!
 //! A cache belongs to the adapter that filled it: whoever reuses one must compare adapters by digest, never by name.
 
-use crate::{Error, ModelConfig, kernels::simd::LANES};
+use std::sync::Arc;
 
-/// Positions by which a cache grows.
-const GROWTH: usize = 128;
+use crate::{
+    Error, ModelConfig,
+    kernels::{attention::BLOCK, simd::LANES},
+};
 
-/// Keys and values of one sequence in all layers, growing as tokens come.
+/// Keys and values of one sequence in all layers, growing by blocks as tokens come.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerKv>,
     len: usize,
+}
+
+/// Keys and values of [`KvCache::BLOCK`] positions in all layers. A clone is a reference to the same memory.
+#[derive(Debug, Clone)]
+pub struct KvBlock {
+    layers: Vec<Arc<Block>>,
 }
 
 /// Keys and values of one sequence in one layer.
@@ -19,13 +31,49 @@ pub struct KvCache {
 pub(crate) struct LayerKv {
     heads: usize,
     head_dim: usize,
-    /// Blocks of 16 positions, `[heads][head_dim][16]` each: lanes are positions.
-    keys: Vec<f32>,
-    /// `[positions][heads * head_dim]`.
-    values: Vec<f32>,
+    blocks: Vec<Arc<Block>>,
+}
+
+/// Keys and values of [`BLOCK`] positions in one layer. First the keys, in groups of 16 positions, `[heads][head_dim][16]`
+/// each: lanes are positions. Then the values, `[positions][heads * head_dim]`.
+#[derive(Debug, Clone)]
+struct Block(Vec<Lanes>);
+
+/// Sixteen numbers, which lie in one cache line.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Lanes([f32; LANES]);
+
+impl Block {
+    /// Of zeros, for keys of `width` elements and values of as many.
+    fn new(width: usize) -> Self {
+        Self(vec![Lanes([0.0; LANES]); 2 * BLOCK * width / LANES])
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Lanes>()
+    }
+}
+
+impl KvBlock {
+    /// Memory of the block.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.layers.iter().map(|block| block.bytes()).sum()
+    }
+
+    /// Whether another cache, or another reference, holds it as well.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        // Who holds one layer's part holds them all.
+        self.layers.first().is_some_and(|block| Arc::strong_count(block) > 1)
+    }
 }
 
 impl KvCache {
+    /// Positions of a block.
+    pub const BLOCK: usize = BLOCK;
+
     /// An empty cache for a model.
     #[must_use]
     pub fn new(config: &ModelConfig) -> Self {
@@ -50,16 +98,49 @@ impl KvCache {
         self.len = self.len.min(len);
     }
 
-    /// Memory in use.
+    /// A reference to the block of the positions from `index` times [`Self::BLOCK`] on; `None` if none of them holds a
+    /// token.
+    #[must_use]
+    pub fn block(&self, index: usize) -> Option<KvBlock> {
+        if index * BLOCK >= self.len {
+            return None;
+        }
+        let layers = self.layers.iter().map(|layer| layer.blocks.get(index).cloned());
+        Some(KvBlock { layers: layers.collect::<Option<_>>()? })
+    }
+
+    /// Appends the first `tokens` positions of a block that another cache of the same model, adapter and tokens holds, without
+    /// a copy: that is made when the next token is written into the block.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if this cache does not end where a block ends, the block has fewer positions, or it was made for
+    /// another model.
+    pub fn share(&mut self, block: &KvBlock, tokens: usize) -> Result<(), Error> {
+        let of_block = |layer: &LayerKv| 2 * BLOCK * layer.width() / LANES;
+        let fits = self.layers.len() == block.layers.len()
+            && self.layers.iter().zip(&block.layers).all(|(l, b)| of_block(l) == b.0.len());
+        if !fits || !self.len.is_multiple_of(BLOCK) || tokens > BLOCK {
+            let reason = "a shared block does not continue it".to_owned();
+            return Err(Error::Mismatch { what: "cache", reason });
+        }
+        for (layer, block) in self.layers.iter_mut().zip(&block.layers) {
+            layer.blocks.truncate(self.len / BLOCK);
+            layer.blocks.push(Arc::clone(block));
+        }
+        self.len += tokens;
+        Ok(())
+    }
+
+    /// Memory in use, shared blocks included.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.layers.iter().map(|l| (l.keys.capacity() + l.values.capacity()) * 4).sum()
+        self.layers.iter().flat_map(|layer| &layer.blocks).map(|block| block.bytes()).sum()
     }
 
     /// Memory that a sequence of `tokens` takes.
     #[must_use]
     pub fn bytes_for(config: &ModelConfig, tokens: usize) -> usize {
-        tokens.next_multiple_of(GROWTH) * config.kv_width() * 2 * 4 * config.num_layers
+        tokens.next_multiple_of(BLOCK) * config.kv_width() * 2 * 4 * config.num_layers
     }
 
     /// Makes room for `more` tokens.
@@ -94,12 +175,7 @@ impl KvCache {
 
 impl LayerKv {
     pub(crate) fn new(config: &ModelConfig) -> Self {
-        Self {
-            heads: config.num_kv_heads,
-            head_dim: config.head_dim,
-            keys: Vec::new(),
-            values: Vec::new(),
-        }
+        Self { heads: config.num_kv_heads, head_dim: config.head_dim, blocks: Vec::new() }
     }
 
     fn width(&self) -> usize {
@@ -108,33 +184,40 @@ impl LayerKv {
 
     /// Makes room for `positions` in all.
     pub(crate) fn reserve(&mut self, positions: usize) {
-        let length = positions.next_multiple_of(GROWTH) * self.width();
-        if self.values.len() < length {
-            for part in [&mut self.keys, &mut self.values] {
-                part.reserve_exact(length - part.len());
-                part.resize(length, 0.0);
-            }
+        let (width, wanted) = (self.width(), positions.div_ceil(BLOCK));
+        while self.blocks.len() < wanted {
+            self.blocks.push(Arc::new(Block::new(width)));
         }
     }
 
     /// Stores one position's key and value rows; room was made before.
     pub(crate) fn put(&mut self, position: usize, key: &[f32], value: &[f32]) {
         let width = self.width();
-        let block = position / LANES * LANES * width;
-        let lanes = &mut self.keys[block..block + LANES * width];
-        for (place, k) in lanes[position % LANES..].iter_mut().step_by(LANES).zip(key) {
-            *place = *k;
+        let at = position % BLOCK;
+        // Others that hold the block keep what they have.
+        let (keys, values) =
+            Arc::make_mut(&mut self.blocks[position / BLOCK]).0.split_at_mut(BLOCK / LANES * width);
+        for (place, k) in keys[at / LANES * width..][..width].iter_mut().zip(key) {
+            place.0[at % LANES] = *k;
         }
-        self.values[position * width..][..width].copy_from_slice(value);
+        let row = &mut values[at * width / LANES..][..width / LANES];
+        for (place, v) in row.iter_mut().zip(value.chunks_exact(LANES)) {
+            place.0.copy_from_slice(v);
+        }
     }
 
-    /// Keys of one head from position 0 on, and elements from one block of 16 positions to the next.
-    pub(crate) fn keys(&self, head: usize) -> (&[f32], usize) {
-        (&self.keys[head * self.head_dim * LANES..], LANES * self.width())
+    /// Where the blocks lie, in the order of positions.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = *const f32> {
+        self.blocks.iter().map(|block| block.0.as_ptr().cast())
     }
 
-    /// Values of one head from position 0 on, and elements from one position to the next.
-    pub(crate) fn values(&self, head: usize) -> (&[f32], usize) {
-        (&self.values[head * self.head_dim..], self.width())
+    /// In a block: where a head's keys begin, and elements from one group of 16 positions to the next.
+    pub(crate) fn keys(&self, head: usize) -> (usize, usize) {
+        (head * self.head_dim * LANES, LANES * self.width())
+    }
+
+    /// In a block: where a head's values begin, and elements from one position to the next.
+    pub(crate) fn values(&self, head: usize) -> (usize, usize) {
+        (BLOCK * self.width() + head * self.head_dim, self.width())
     }
 }

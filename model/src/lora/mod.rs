@@ -49,6 +49,7 @@ impl Group {
 pub struct Adapter {
     layers: Vec<LayerLora>,
     digest: String,
+    content_digest: [u8; 32],
     rank: usize,
     alpha: f32,
     bytes: usize,
@@ -161,6 +162,13 @@ impl Adapter {
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// A digest of all that its products depend on: `adapter_model.safetensors` and `adapter_config.json`, which has the
+    /// scale. Equal ones give equal keys and values.
+    #[must_use]
+    pub fn content_digest(&self) -> &[u8; 32] {
+        &self.content_digest
     }
 
     /// Memory in use.

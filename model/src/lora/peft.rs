@@ -62,8 +62,12 @@ impl Adapter {
         }
         let bytes_packed = layers.iter().map(LayerLora::bytes).sum();
         let digest: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let mut content = blake3::Hasher::new_derive_key("hone adapter: content, 1");
+        // The first is of fixed width, so that neither can be taken for a part of the other.
+        content.update(blake3::hash(&json).as_bytes()).update(&bytes);
+        let content_digest = *content.finalize().as_bytes();
         let (rank, alpha) = (peft.rank, peft.alpha as f32);
-        Ok(Self { layers, digest, rank, alpha, bytes: bytes_packed })
+        Ok(Self { layers, digest, content_digest, rank, alpha, bytes: bytes_packed })
     }
 }
 

@@ -5,7 +5,7 @@
 
 #![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
 
-use super::{Scores, soft_cap};
+use super::{BLOCK, Scores, soft_cap};
 use crate::kernels::simd::{LANES, Simd};
 
 /// Query rows that attend together: consecutive positions of one sequence, one key/value head.
@@ -23,18 +23,43 @@ pub(crate) struct Attend {
     pub(crate) group: usize,
     /// Width of a head; a multiple of 16.
     pub(crate) head_dim: usize,
-    /// Keys of the head: blocks of 16 positions, `[head_dim][16]` each.
-    pub(crate) keys: *const f32,
-    /// Elements from one block of keys to the next.
+    /// The sequence's blocks of [`BLOCK`] positions, in order.
+    pub(crate) blocks: *const *const f32,
+    /// Where in a block the keys of the head begin: groups of 16 positions, `[head_dim][16]` each.
+    pub(crate) keys: usize,
+    /// Elements from one group of keys to the next.
     pub(crate) key_stride: usize,
-    /// Values of the head, one row a position.
-    pub(crate) values: *const f32,
+    /// Where in a block the values of the head begin, one row a position.
+    pub(crate) values: usize,
     /// Elements from one position's values to the next.
     pub(crate) value_stride: usize,
     /// Positions that the first row sees (its own included); each further row sees one more.
     pub(crate) length: usize,
     /// How scores are made.
     pub(crate) scores: Scores,
+}
+
+impl Attend {
+    /// Keys of the 16 positions of a group.
+    #[inline(always)]
+    unsafe fn keys(&self, group: usize) -> *const f32 {
+        const GROUPS: usize = BLOCK / LANES;
+        // SAFETY: the group lies in the sequence, as the caller says.
+        unsafe {
+            let block = *self.blocks.add(group / GROUPS);
+            block.add(self.keys + group % GROUPS * self.key_stride)
+        }
+    }
+
+    /// Values of a position; those of the others in its block lie around it.
+    #[inline(always)]
+    unsafe fn values(&self, position: usize) -> *const f32 {
+        // SAFETY: the position lies in the sequence, as the caller says.
+        unsafe {
+            let block = *self.blocks.add(position / BLOCK);
+            block.add(self.values + position % BLOCK * self.value_stride)
+        }
+    }
 }
 
 /// Runs the rows; `scores` is working memory.
@@ -81,31 +106,32 @@ unsafe fn heads<S: Simd, const MR: usize>(
         let at = row * a.row_stride + head * a.head_dim;
         *place = Place { at, start: a.scores.first(length), length };
     }
-    // Scores are held from the first block that any of the rows sees.
+    // Scores are held from the first group of 16 positions on that any of the rows sees.
     let hidden = places[0].start / LANES;
-    let blocks = places[MR - 1].length.div_ceil(LANES);
-    let width = (blocks - hidden) * LANES;
+    let groups = places[MR - 1].length.div_ceil(LANES);
+    let width = (groups - hidden) * LANES;
     if scores.len() < MR * width {
         scores.resize(MR * width, 0.0);
     }
-    // SAFETY: queries, results, keys and values are valid for the rows, heads and positions used here; a block of keys
-    // is allocated whole.
+    // SAFETY: queries, results and blocks are valid for the rows, heads and positions used here; a block is allocated
+    // whole.
     unsafe {
         let mut queries = [a.queries; MR];
         for (query, place) in queries.iter_mut().zip(places) {
             *query = query.add(place.at);
         }
-        let mut block = hidden;
-        while block < blocks {
-            let keys = a.keys.add(block * a.key_stride);
-            let out = scores.as_mut_ptr().add((block - hidden) * LANES);
-            // Two blocks at once, so that more sums are under way than the processor needs to wait for one.
-            if blocks - block >= 2 {
+        let mut group = hidden;
+        while group < groups {
+            let keys = a.keys(group);
+            let out = scores.as_mut_ptr().add((group - hidden) * LANES);
+            // Two groups at once, so that more sums are under way than the processor needs to wait for one. From an even
+            // one on, both lie in one block.
+            if groups - group >= 2 && group.is_multiple_of(2) {
                 score::<S, MR, 2>(a, keys, &queries, out, width);
-                block += 2;
+                group += 2;
             } else {
                 score::<S, MR, 1>(a, keys, &queries, out, width);
-                block += 1;
+                group += 1;
             }
         }
         let mut inverse = [0.0; MR];
@@ -129,7 +155,7 @@ unsafe fn heads<S: Simd, const MR: usize>(
     MR
 }
 
-/// Scores of `NB` blocks of 16 positions: query times key, scaled and capped.
+/// Scores of `NB` groups of 16 positions, which lie in one block: query times key, scaled and capped.
 #[inline(always)]
 unsafe fn score<S: Simd, const MR: usize, const NB: usize>(
     a: &Attend,
@@ -209,23 +235,30 @@ unsafe fn mix<S: Simd, const MR: usize, const NV: usize>(
         let mut sums = [[S::splat(0.0); NV]; MR];
         let shortest = places[0].length;
         let first = places[0].start / LANES * LANES;
-        for position in first..shortest {
-            let row = a.values.add(position * a.value_stride + d);
-            let mut values = [S::splat(0.0); NV];
-            for (n, value) in values.iter_mut().enumerate() {
-                *value = S::load(row.add(n * LANES));
-            }
-            for (m, sums) in sums.iter_mut().enumerate() {
-                let weight = S::splat(*scores.as_ptr().add(m * width + position - first));
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum = S::fma(value, weight, *sum);
+        let mut begin = first;
+        while begin < shortest {
+            // Within a block one row follows the other.
+            let rows = a.values(begin).add(d);
+            let end = shortest.min((begin / BLOCK + 1) * BLOCK);
+            for position in begin..end {
+                let row = rows.add((position - begin) * a.value_stride);
+                let mut values = [S::splat(0.0); NV];
+                for (n, value) in values.iter_mut().enumerate() {
+                    *value = S::load(row.add(n * LANES));
+                }
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let weight = S::splat(*scores.as_ptr().add(m * width + position - first));
+                    for (sum, value) in sums.iter_mut().zip(values) {
+                        *sum = S::fma(value, weight, *sum);
+                    }
                 }
             }
+            begin = end;
         }
         for (m, sums) in sums.iter_mut().enumerate() {
             // Later rows see a few positions more than the first.
             for position in shortest..places[m].length {
-                let row = a.values.add(position * a.value_stride + d);
+                let row = a.values(position).add(d);
                 let weight = S::splat(*scores.as_ptr().add(m * width + position - first));
                 for (n, sum) in sums.iter_mut().enumerate() {
                     *sum = S::fma(S::load(row.add(n * LANES)), weight, *sum);

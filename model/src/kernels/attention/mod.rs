@@ -8,6 +8,9 @@ pub(crate) use forward::{Attend, attend};
 
 use super::simd::Simd;
 
+/// Positions of a block of keys and values, which lie together in memory; a multiple of 32.
+pub(crate) const BLOCK: usize = 64;
+
 /// How a score becomes a probability's exponent, and which positions a row sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Scores {

@@ -4,7 +4,7 @@ use super::{
     oracle::{self, Heads},
     *,
 };
-use crate::kernels::attention::Scores;
+use crate::kernels::attention::{BLOCK, Scores};
 
 fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|v| f64::from(*v)).collect()
@@ -108,8 +108,8 @@ proptest! {
 
     #[test]
     fn attention(
-        start in 0..70_usize, rows in 1..9_usize, group in 1..6_usize, wide_by in 1..7_usize,
-        window in 1..90_usize, kind in 0..4_u8, seed in 0..1000_u64,
+        start in 0..200_usize, rows in 1..9_usize, group in 1..6_usize, wide_by in 1..7_usize,
+        window in 1..220_usize, kind in 0..4_u8, seed in 0..1000_u64,
     ) {
         let head_dim = wide_by * LANES;
         let scores = Scores {
@@ -121,11 +121,14 @@ proptest! {
         let width = group * head_dim;
         let queries = random(seed, rows * width);
         let (keys, values) = (random(seed + 1, total * head_dim), random(seed + 2, total * head_dim));
-        let mut blocks = vec![0.0; total.next_multiple_of(LANES) * head_dim];
-        for (i, key) in keys.iter().enumerate() {
+        let mut blocks = vec![vec![0.0; 2 * BLOCK * head_dim]; total.div_ceil(BLOCK)];
+        for (i, (key, value)) in keys.iter().zip(&values).enumerate() {
             let (position, d) = (i / head_dim, i % head_dim);
-            blocks[position / LANES * LANES * head_dim + d * LANES + position % LANES] = *key;
+            let (block, at) = (&mut blocks[position / BLOCK], position % BLOCK);
+            block[at / LANES * LANES * head_dim + d * LANES + at % LANES] = *key;
+            block[BLOCK * head_dim + at * head_dim + d] = *value;
         }
+        let blocks: Vec<*const f32> = blocks.iter().map(|block| block.as_ptr()).collect();
         let some_rows = |kernels: &Kernels, first: usize, count: usize| {
             let mut out = vec![0.0; count * width];
             let task = Attend {
@@ -135,9 +138,10 @@ proptest! {
                 rows: count,
                 group,
                 head_dim,
-                keys: blocks.as_ptr(),
+                blocks: blocks.as_ptr(),
+                keys: 0,
                 key_stride: LANES * head_dim,
-                values: values.as_ptr(),
+                values: BLOCK * head_dim,
                 value_stride: head_dim,
                 length: start + first + 1,
                 scores,
