@@ -164,6 +164,8 @@ section! {
         max_queue: usize,
         /// Tokens in one step.
         max_step_tokens: usize,
+        /// How long a step that decodes may take beside a prompt; 0 is no target.
+        target_token_gap: Seconds,
         /// Memory for attention's caches.
         kv_memory: Bytes,
         /// Share of it for the prefix cache at most, 0 to 1.

@@ -121,6 +121,7 @@ fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
         max_sequences: engine.max_sequences,
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
+        target_token_gap: engine.target_token_gap.0,
         kv_bytes: bytes(budget.kv),
         prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
         adapter_bytes: bytes(budget.adapters),

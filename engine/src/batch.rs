@@ -1,7 +1,7 @@
 //! What runs in the next step.
 //!
 //! Every sequence that decodes gets its one token: nobody's stream stalls for somebody else's
-//! long prompt. What is left of the step's tokens goes to prompts, cut into chunks.
+//! long prompt. What is left of the step's tokens, or of its time ([`crate::pace`]), goes to prompts, cut into chunks.
 
 use std::ops::Range;
 
@@ -33,12 +33,21 @@ pub(crate) struct Piece {
     pub(crate) tokens: usize,
 }
 
+/// Tokens of one step.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    /// In all.
+    pub(crate) step_tokens: usize,
+    /// Of prompts.
+    pub(crate) prompt_tokens: usize,
+}
+
 /// Plans one step over `rows` (in order of admission). The pieces come sorted by adapter; a
 /// sequence has at most one. At least one piece comes for at least one row.
 ///
 /// Prompts are served interactive first, oldest first. An eighth of the tokens is kept for
 /// background prompts, so that they come forward under any load.
-pub(crate) fn plan(rows: &[Row], max_step_tokens: usize) -> Vec<Piece> {
+pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
     let mut tokens = vec![0; rows.len()];
     let mut decoding = 0;
     for (row, tokens) in rows.iter().zip(&mut tokens) {
@@ -48,7 +57,7 @@ pub(crate) fn plan(rows: &[Row], max_step_tokens: usize) -> Vec<Piece> {
         }
     }
     // One token even if decoding uses the step up, so that a prompt never stands still.
-    let budget = max_step_tokens.saturating_sub(decoding).max(1);
+    let budget = most.step_tokens.saturating_sub(decoding).min(most.prompt_tokens).max(1);
     let background = rows.iter().any(|r| r.prompt_left > 0 && r.priority == Priority::Background);
     let reserved = if background { (budget / 8).max(1) } else { 0 };
     let mut left = budget - reserved;
@@ -98,6 +107,10 @@ mod tests {
         Row { adapter, priority: Priority::Interactive, prompt_left, echo: false }
     }
 
+    fn most(step_tokens: usize) -> Most {
+        Most { step_tokens, prompt_tokens: usize::MAX }
+    }
+
     fn tokens(pieces: &[Piece]) -> Vec<(usize, usize)> {
         pieces.iter().map(|p| (p.row, p.tokens)).collect()
     }
@@ -105,32 +118,44 @@ mod tests {
     #[test]
     fn decoding_first_then_prompts_in_order() {
         let rows = [row(0, 0), row(0, 100), row(0, 100), row(0, 0)];
-        assert_eq!(tokens(&plan(&rows, 128)), [(0, 1), (1, 100), (2, 26), (3, 1)]);
+        assert_eq!(tokens(&plan(&rows, most(128))), [(0, 1), (1, 100), (2, 26), (3, 1)]);
     }
 
     #[test]
     fn equal_adapters_are_neighbours() {
         let rows = [row(2, 0), row(0, 0), row(2, 0), row(1, 5), row(0, 0)];
-        assert_eq!(tokens(&plan(&rows, 64)), [(1, 1), (4, 1), (3, 5), (0, 1), (2, 1)]);
+        assert_eq!(tokens(&plan(&rows, most(64))), [(1, 1), (4, 1), (3, 5), (0, 1), (2, 1)]);
+    }
+
+    #[test]
+    fn prompts_have_no_more_than_their_chunk() {
+        let most = Most { step_tokens: 128, prompt_tokens: 40 };
+        let rows = [row(0, 0), row(0, 30), row(0, 100)];
+        assert_eq!(tokens(&plan(&rows, most)), [(0, 1), (1, 30), (2, 10)]);
+        let background = Row { priority: Priority::Background, ..row(0, 500) };
+        assert_eq!(
+            tokens(&plan(&[row(0, 0), background, row(0, 500)], most)),
+            [(0, 1), (1, 5), (2, 35)]
+        );
     }
 
     #[test]
     fn a_prompt_moves_even_when_decoding_fills_the_step() {
         let rows = [row(0, 0), row(0, 0), row(0, 9)];
-        assert_eq!(tokens(&plan(&rows, 2)), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(tokens(&plan(&rows, most(2))), [(0, 1), (1, 1), (2, 1)]);
     }
 
     #[test]
     fn background_prompts_keep_an_eighth() {
         let background = Row { priority: Priority::Background, ..row(0, 500) };
-        assert_eq!(tokens(&plan(&[background, row(0, 500)], 80)), [(0, 10), (1, 70)]);
-        assert_eq!(tokens(&plan(&[background], 80)), [(0, 80)]);
+        assert_eq!(tokens(&plan(&[background, row(0, 500)], most(80))), [(0, 10), (1, 70)]);
+        assert_eq!(tokens(&plan(&[background], most(80))), [(0, 80)]);
     }
 
     #[test]
     fn prompts_with_log_probabilities_come_in_small_chunks() {
         let rows = [Row { echo: true, ..row(0, 500) }];
-        assert_eq!(tokens(&plan(&rows, 512)), [(0, ECHO_CHUNK)]);
+        assert_eq!(tokens(&plan(&rows, most(512))), [(0, ECHO_CHUNK)]);
     }
 
     #[test]
@@ -152,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn plans_are_legal(rows in prop::collection::vec(any_row(), 0..40), max in 1usize..300) {
-            let pieces = plan(&rows, max);
+            let pieces = plan(&rows, most(max));
             prop_assert!(pieces.is_sorted_by_key(|p| rows[p.row].adapter));
             let mut seen = std::collections::BTreeSet::new();
             for piece in &pieces {
@@ -181,7 +206,7 @@ mod tests {
         fn prompts_come_to_an_end(mut rows in prop::collection::vec(any_row(), 1..20), max in 1usize..100) {
             let total: usize = rows.iter().map(|r| r.prompt_left).sum();
             for _ in 0..=total {
-                for piece in plan(&rows, max) {
+                for piece in plan(&rows, most(max)) {
                     let row = &mut rows[piece.row];
                     row.prompt_left -= piece.tokens.min(row.prompt_left);
                 }

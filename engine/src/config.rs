@@ -1,6 +1,7 @@
 //! How much the engine takes on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Error;
 
@@ -13,6 +14,9 @@ pub struct EngineConfig {
     pub max_queue: usize,
     /// Tokens in one step; long prompts are cut into chunks of what is left.
     pub max_step_tokens: usize,
+    /// How long a step that decodes may take: prompts have what decoding leaves of it, and four fifths of the step at least. Zero is
+    /// no target.
+    pub target_token_gap: Duration,
     /// Bytes for the caches of all running sequences, and for the prefix cache in what they leave.
     pub kv_bytes: usize,
     /// Bytes of them for the prefix cache, at most; 0 turns it off.
@@ -29,6 +33,7 @@ impl Default for EngineConfig {
             max_sequences: 32,
             max_queue: 256,
             max_step_tokens: 512,
+            target_token_gap: Duration::from_millis(20),
             kv_bytes: 1 << 30,
             prefix_cache_bytes: 1 << 29,
             adapter_bytes: 1 << 30,

@@ -7,6 +7,7 @@
 //! | `queue` | bounded admission, people before evaluations, places and turns shared among people |
 //! | `share` | who has had how much of the engine's time |
 //! | `batch` | what runs in the next step |
+//! | `pace` | how much of a prompt a step takes beside streams |
 //! | `slots` | resident adapters and the live pointer |
 //! | `sequence` | one running request |
 //! | `prefix` | what was computed of prompts, for those that begin alike |
@@ -27,6 +28,7 @@ mod engine;
 mod error;
 mod generation;
 mod health;
+mod pace;
 mod prefix;
 pub mod pressure;
 mod probe;

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use hone_api::chat::FinishReason;
 use hone_model::{Logits, Scratch, Segment};
 
-use crate::batch::{self, Piece, Row};
+use crate::batch::{self, Most, Piece, Row};
 use crate::embed::Embeddings;
 use crate::health::add;
+use crate::pace::{Load, Pace};
 use crate::prefix::PrefixCache;
 use crate::queue::Standings;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
@@ -34,6 +35,7 @@ pub(crate) struct Worker {
     shares: Shares,
     embeddings: Embeddings,
     prefixes: PrefixCache,
+    pace: Pace,
     /// Until when `shares` know that time has passed.
     passed: Instant,
 }
@@ -49,6 +51,7 @@ impl Worker {
             shares: Shares::default(),
             embeddings: Embeddings::default(),
             prefixes,
+            pace: Pace::default(),
             passed: Instant::now(),
         }
     }
@@ -145,9 +148,11 @@ impl Worker {
             self.running[*index].reuse(&mut self.prefixes, &self.shared.model);
         }
         let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
-        let mut pieces = batch::plan(&rows, self.shared.config.max_step_tokens);
-        let prompt_tokens: usize =
-            pieces.iter().filter(|p| rows[p.row].prompt_left > 0).map(|p| p.tokens).sum();
+        let decoding = rows.iter().filter(|row| row.prompt_left == 0).count();
+        let most = self.most(decoding);
+        let mut pieces = batch::plan(&rows, most);
+        let of_prompts = pieces.iter().filter(|piece| rows[piece.row].prompt_left > 0);
+        let load = Load { decoding, prompt_tokens: of_prompts.map(|piece| piece.tokens).sum() };
         let is_prompts_end = |p: &&Piece| rows[p.row].prompt_left == p.tokens;
         let prompts_ended: Vec<usize> =
             pieces.iter().filter(is_prompts_end).map(|p| active[p.row]).collect();
@@ -166,7 +171,7 @@ impl Worker {
                 for index in prompts_ended {
                     self.prompt_ended(index);
                 }
-                add(&self.shared.counters.prompt_tokens, prompt_tokens as u64);
+                add(&self.shared.counters.prompt_tokens, load.prompt_tokens as u64);
                 add(&self.shared.counters.generated_tokens, drawn as u64);
             }
             Ok(Err(error)) => {
@@ -180,9 +185,23 @@ impl Worker {
             }
         }
         let took = began.elapsed();
+        self.pace.observe(load, took);
         self.shared.counters.step_done(took);
         self.embeddings.answers_had(took);
         self.charge(took, &pieces);
+    }
+
+    /// Tokens for a step beside so many decoding rows.
+    fn most(&self, decoding: usize) -> Most {
+        let config = &self.shared.config;
+        // All streams wait for the step, also those that have no part in it. Nobody reads along with an evaluation.
+        let is_stream = |s: &Sequence| !is_background(&s.submitted) && s.row().prompt_left == 0;
+        let prompt_tokens = if self.running.iter().any(is_stream) {
+            self.pace.chunk(decoding, config.target_token_gap)
+        } else {
+            usize::MAX
+        };
+        Most { step_tokens: config.max_step_tokens, prompt_tokens }
     }
 
     /// A prompt is computed: others may begin alike.
