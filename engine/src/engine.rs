@@ -145,7 +145,7 @@ impl Engine {
     fn check_ids(&self, tokens: &[u32]) -> Result<(), Error> {
         let vocab = self.shared.model.config().vocab_size;
         match tokens.iter().find(|token| **token as usize >= vocab) {
-            Some(&token) => Err(hone_model::Error::TokenRange { token, vocab }.into()),
+            Some(&token) => Err(Error::TokenRange { token, vocab }),
             None => Ok(()),
         }
     }

@@ -132,7 +132,7 @@ async fn what_cannot_be_read_is_refused_and_a_full_queue_says_so() {
         |input: Vec<u32>, target| engine.embed(ask(vec![vec![1], input], target)).unwrap_err();
     assert!(matches!(refused(Vec::new(), Target::Live), Error::EmptyPrompt));
     assert!(matches!(refused(vec![1; 513], Target::Live), Error::PromptTooLong { .. }));
-    assert!(matches!(refused(vec![4096], Target::Live), Error::Model(_)));
+    assert!(matches!(refused(vec![4096], Target::Live), Error::TokenRange { .. }));
     let unknown = refused(vec![1], Target::Exact(AdapterId::new()));
     assert!(matches!(unknown, Error::UnknownAdapter(_)));
     let long = || ask(vec![vec![9; 512]; 8], Target::Live);

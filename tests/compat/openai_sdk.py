@@ -19,7 +19,10 @@ stream = client.chat.completions.create(
 chunks = list(stream)
 text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
 assert text == "922 * 8 = 7376", text
-assert chunks[-1].choices == [] and chunks[-1].usage == answer.usage, chunks[-1]
+usage = chunks[-1].usage
+assert chunks[-1].choices == [] and usage.total_tokens == answer.usage.total_tokens, chunks[-1]
+# The prompt was computed for the first answer.
+assert usage.prompt_tokens_details.cached_tokens > 0 == answer.usage.prompt_tokens_details.cached_tokens, usage
 assert [c.choices[0].finish_reason for c in chunks if c.choices and c.choices[0].finish_reason] == ["stop"]
 assert len({c.id for c in chunks}) == 1 and len(chunks) > 5
 

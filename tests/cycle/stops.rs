@@ -12,6 +12,7 @@ async fn with_feedback() -> Result<Hone> {
         // No checkpoint but the one at the stop.
         .config("[training]\nepochs = 1\ncheckpoint_every = 100000")
         .config("[evaluation]\nrows_per_suite = 2")
+        .upgraded()
         .start()
         .await?;
     hone.correct("triage", 60).await?;

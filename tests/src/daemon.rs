@@ -21,6 +21,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
     authority: Option<PathBuf>,
+    upgraded: bool,
 }
 
 impl Builder {
@@ -53,6 +54,13 @@ impl Builder {
         self
     }
 
+    /// Its binary is gone as soon as it runs, as after an upgrade that has put another one there.
+    #[must_use]
+    pub fn upgraded(mut self) -> Self {
+        self.upgraded = true;
+        self
+    }
+
     /// Starts the daemon and waits until it is ready.
     ///
     /// # Errors
@@ -74,9 +82,19 @@ impl Builder {
         let trusted = authority.as_deref().map(reqwest::Certificate::from_pem).transpose()?;
         let scheme = if trusted.is_some() { "https" } else { "http" };
         let http = reqwest::Client::builder().no_proxy().tls_certs_only(trusted).build()?;
-        let Self { arguments, environment, .. } = self;
+        let Self { arguments, environment, upgraded, .. } = self;
         let canary = Canary::default();
-        Ok(Hone { folder, arguments, environment, http, scheme, port: 0, child: None, canary })
+        Ok(Hone {
+            folder,
+            arguments,
+            environment,
+            upgraded,
+            http,
+            scheme,
+            port: 0,
+            child: None,
+            canary,
+        })
     }
 }
 
@@ -87,6 +105,7 @@ pub struct Hone {
     folder: TempDir,
     arguments: Vec<String>,
     environment: Vec<(String, OsString)>,
+    upgraded: bool,
     http: reqwest::Client,
     scheme: &'static str,
     port: u16,
@@ -118,7 +137,11 @@ impl Hone {
         self.port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log_path())?;
         let (log, _) = log.into_parts();
-        let mut command = Command::new(hone_binary());
+        let binary = self.folder.path().join("hone");
+        if self.upgraded {
+            fs_err::copy(hone_binary(), &binary)?;
+        }
+        let mut command = Command::new(if self.upgraded { binary.clone() } else { hone_binary() });
         command
             .arg("--data-dir")
             .arg(self.data())
@@ -134,6 +157,9 @@ impl Hone {
         // A group of its own, so that a kill takes the training child with it, as a power cut would.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         self.child = Some(command.spawn()?);
+        if self.upgraded {
+            fs_err::remove_file(&binary)?;
+        }
         let start = Instant::now();
         loop {
             if let Ok(response) = self.http.get(self.at("/readyz")).send().await
