@@ -41,6 +41,7 @@ pub mod id;
 pub mod interaction;
 pub mod key;
 pub mod model_card;
+mod parts;
 pub mod replay;
 pub mod responses;
 pub mod sampling;

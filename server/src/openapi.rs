@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document, made from the handlers themselves.
 
+mod conditions;
+
 use std::sync::OnceLock;
 
 use actix_web::http::header::ContentType;
@@ -231,10 +233,13 @@ fn add(operation: &mut Operation, status: &str, words: &str) {
 pub(crate) fn json() -> &'static str {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
     DOCUMENT.get_or_init(|| {
-        Document::openapi().to_json().unwrap_or_else(|error| {
+        let document = serde_json::to_value(Document::openapi());
+        let mut document = document.unwrap_or_else(|error| {
             tracing::error!(%error, "the OpenAPI document cannot be written");
-            "{}".to_owned()
-        })
+            serde_json::json!({})
+        });
+        conditions::add(&mut document);
+        document.to_string()
     })
 }
 

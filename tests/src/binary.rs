@@ -9,7 +9,7 @@ pub fn talk(output: &std::process::Output) -> String {
 }
 
 /// The path of `hone`. Cargo builds it for the end-to-end tests, because they are targets of its package
-/// (`daemon/Cargo.toml`): no test runs against a stale binary.
+/// (`cli/Cargo.toml`): no test runs against a stale binary.
 ///
 /// # Panics
 /// When it is called from anything but such a test.

@@ -11,6 +11,7 @@ use super::{Message, Role, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
 use crate::foreign::refuse_in_chat;
+use crate::parts;
 use crate::sampling::{Limits, SamplingOptions};
 use crate::structured::Form;
 
@@ -238,7 +239,7 @@ fn message(mut fields: Fields, ignored: &mut Vec<String>) -> Result<Message, Inv
     fields.unsupported("refusal", &[json!("")])?;
     fields.unsupported("annotations", &[json!([])])?;
     let content = match tool_calls.is_empty() || fields.has("content") {
-        true => content(&mut fields)?,
+        true => parts::text_of(&mut fields, "content", &["text"])?,
         false => {
             fields.value("content");
             String::new()
@@ -247,33 +248,6 @@ fn message(mut fields: Fields, ignored: &mut Vec<String>) -> Result<Message, Inv
     let name = fields.take("name")?;
     ignored.extend(fields.unknown());
     Ok(Message { role, content, name, tool_calls, tool_call_id })
-}
-
-fn content(fields: &mut Fields) -> Result<String, Invalid> {
-    let path = fields.path("content");
-    match fields.value("content") {
-        Some(Value::String(text)) => Ok(text),
-        Some(Value::Array(parts)) => {
-            let mut text = String::new();
-            for (at, part) in parts.into_iter().enumerate() {
-                let mut part = Fields::nested(part, &format!("{path}[{at}]"))?;
-                let kind: String = part.required("type")?;
-                if kind != "text" {
-                    let message =
-                        format!("content parts of type `{kind:.40}` are not supported; send text");
-                    return Err(Invalid::field(&part.path("type"), message));
-                }
-                text.push_str(&part.required::<String>("text")?);
-            }
-            Ok(text)
-        }
-        None => Err(Invalid::field(&path, format!("`{path}` is missing; it is required"))),
-        Some(other) => {
-            let kind = kind(&other);
-            let message = format!("`{path}` must be a string or an array of parts, not {kind}");
-            Err(Invalid::field(&path, message))
-        }
-    }
 }
 
 pub(crate) fn model(fields: &mut Fields) -> Result<String, Invalid> {

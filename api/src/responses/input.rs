@@ -6,6 +6,10 @@ use utoipa::ToSchema;
 use crate::chat::{FunctionCall, Message, Role, ToolCall, ToolKind};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
+use crate::parts;
+
+/// The types of a part with text: what was asked, what was answered, and the older name.
+const PARTS: [&str; 3] = ["input_text", "output_text", "text"];
 
 /// The shapes that `input` may have on the wire; for the API's description.
 #[derive(Debug, ToSchema)]
@@ -128,7 +132,7 @@ fn read(
         Some("function_call") => call(&mut fields, turns)?,
         Some("function_call_output") => {
             let id: String = fields.required("call_id")?;
-            let output = content(&mut fields, "output")?;
+            let output = parts::text_of(&mut fields, "output", &PARTS)?;
             turns.push(Message { tool_call_id: Some(id), ..Message::new(Role::Tool, output) });
         }
         Some("reasoning") => {
@@ -161,7 +165,7 @@ fn message(fields: &mut Fields) -> Result<Message, Invalid> {
             return Err(Invalid::field(&path, message));
         }
     };
-    Ok(Message::new(role, content(fields, "content")?))
+    Ok(Message::new(role, parts::text_of(fields, "content", &PARTS)?))
 }
 
 fn call(fields: &mut Fields, turns: &mut Vec<Message>) -> Result<(), Invalid> {
@@ -181,35 +185,6 @@ fn call(fields: &mut Fields, turns: &mut Vec<Message>) -> Result<(), Invalid> {
         }),
     }
     Ok(())
-}
-
-fn content(fields: &mut Fields, name: &str) -> Result<String, Invalid> {
-    let path = fields.path(name);
-    match fields.value(name) {
-        Some(Value::String(text)) => Ok(text),
-        Some(Value::Array(parts)) => {
-            let mut text = String::new();
-            for (at, part) in parts.into_iter().enumerate() {
-                let mut part = Fields::nested(part, &format!("{path}[{at}]"))?;
-                let kind: String = part.required("type")?;
-                if !matches!(kind.as_str(), "input_text" | "output_text" | "text") {
-                    let message = format!(
-                        "content parts of type `{kind:.40}` are not supported (`{}`); send input_text",
-                        part.path("type")
-                    );
-                    return Err(Invalid::field(&part.path("type"), message));
-                }
-                text.push_str(&part.required::<String>("text")?);
-            }
-            Ok(text)
-        }
-        None => Err(Invalid::field(&path, format!("`{path}` is missing; it is required"))),
-        Some(other) => {
-            let kind = kind(&other);
-            let message = format!("`{path}` must be a string or an array of parts, not {kind}");
-            Err(Invalid::field(&path, message))
-        }
-    }
 }
 
 #[cfg(test)]

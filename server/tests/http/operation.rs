@@ -119,6 +119,47 @@ async fn the_document_says_what_may_be_null_or_left_out() {
     assert_eq!(content["$ref"], "#/components/schemas/ContentForms");
 }
 
+#[actix_web::test]
+async fn the_document_takes_what_is_right_and_nothing_else() {
+    let document = World::new().get("/openapi.json").await.ok();
+    let takes = |schema: &str, value: &Value| {
+        let mut root = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        root["components"] = document["components"].clone();
+        jsonschema::validator_for(&root).unwrap().is_valid(value)
+    };
+    let id = "chatcmpl-01a21852-53d4-77ca-90f6-533adcc15437";
+    let call =
+        json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let said = |metric: &str, value: Value| json!({"inference_id": id, "metric_name": metric, "value": value});
+    for (schema, good) in [
+        ("Message", json!({"role": "user", "content": "Hi"})),
+        ("Message", json!({"role": "user", "content": [{"type": "text", "text": "Hi"}]})),
+        ("Message", json!({"role": "developer", "content": "Be short."})),
+        ("Message", json!({"role": "assistant", "content": null, "tool_calls": call})),
+        ("Message", json!({"role": "tool", "content": "3", "tool_call_id": "c"})),
+        ("FeedbackRequest", said("thumbs", json!(true))),
+        ("FeedbackRequest", said("score", json!(0.5))),
+        ("FeedbackRequest", said("comment", json!("Hm."))),
+        ("Update", json!({"metadata": {"a": "b"}})),
+    ] {
+        assert!(takes(schema, &good), "{schema}: {good}");
+    }
+    for (schema, bad) in [
+        ("Message", json!({"role": "user"})),
+        ("Message", json!({"role": "user", "content": 5})),
+        ("Message", json!({"role": "user", "content": "Hi", "tool_calls": call})),
+        ("Message", json!({"role": "assistant"})),
+        ("Message", json!({"role": "tool", "content": "3"})),
+        ("FeedbackRequest", said("thumbs", json!("yes"))),
+        ("FeedbackRequest", said("score", json!(2))),
+        ("FeedbackRequest", said("comment", json!("  "))),
+        ("FeedbackRequest", said("stars", json!(5))),
+        ("Update", json!({"metadata": {"": "b"}})),
+    ] {
+        assert!(!takes(schema, &bad), "{schema}: {bad}");
+    }
+}
+
 /// Every `$ref` points to something.
 fn references(document: &Value, part: &Value) {
     match part {
