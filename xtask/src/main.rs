@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p hone-xtask -- layers    crates may only use crates of lower layers
-//! cargo run -p hone-xtask -- sizes     no source file outgrows one idea
+//! cargo run -p hone-xtask -- sizes     how large the code is; no source file outgrows one idea
 //! ```
 
 #![forbid(unsafe_code)]
@@ -10,13 +10,14 @@
 mod layers;
 mod sizes;
 
+use std::io::Write;
 use std::path::Path;
 
 fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     match std::env::args().nth(1).as_deref() {
         Some("layers") => layers::check(&root),
-        Some("sizes") => sizes::check(&root),
+        Some("sizes") => Ok(writeln!(std::io::stdout(), "{}", sizes::check(&root)?)?),
         _ => anyhow::bail!("usage: cargo run -p hone-xtask -- layers|sizes"),
     }
 }
