@@ -16,3 +16,4 @@ mod lists;
 mod model;
 mod presence;
 mod round_trip;
+mod upgrade;
