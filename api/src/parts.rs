@@ -20,10 +20,11 @@ pub(crate) fn text_of(fields: &mut Fields, name: &str, kinds: &[&str]) -> Result
                 let kind: String = part.required("type")?;
                 if !kinds.contains(&kind.as_str()) {
                     let instead = kinds.first().copied().unwrap_or_default();
+                    let path = part.path("type");
                     let message = format!(
-                        "content parts of type `{kind:.40}` are not supported; send {instead}"
+                        "content parts of type `{kind:.40}` are not supported (`{path}`); send {instead}"
                     );
-                    return Err(Invalid::field(&part.path("type"), message));
+                    return Err(Invalid::field(&path, message));
                 }
                 text.push_str(&part.required::<String>("text")?);
             }
