@@ -79,13 +79,9 @@ fn empty_is_no_place(parameter: &mut Map<String, Value>) {
     if parameter.get("name") != Some(&json!("after")) {
         return;
     }
-    let Some(pattern) = parameter.get_mut("schema").and_then(|schema| schema.get_mut("pattern"))
-    else {
-        return;
-    };
-    let inner = pattern.as_str().and_then(|whole| whole.strip_prefix('^')?.strip_suffix('$'));
-    if let Some(inner) = inner {
-        *pattern = json!(format!("^({inner})?$"));
+    let Some(schema) = parameter.get_mut("schema") else { return };
+    if schema["type"] != "integer" {
+        *schema = json!({ "anyOf": [{ "const": "" }, schema.take()] });
     }
 }
 
