@@ -14,7 +14,7 @@ pub enum WeightFormat {
     Bf16,
     /// 8-bit integers, one scale for 64 inputs of one output; activations are rounded likewise.
     Q8,
-    /// 4-bit codes of a normal-float codebook, one scale for 64 inputs of one output.
+    /// 4-bit codes of equal steps, a scale and a zero point for 32 inputs of one output; activations as with 8 bits.
     Q4,
 }
 

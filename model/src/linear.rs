@@ -7,7 +7,7 @@ use bytemuck::{Pod, Zeroable};
 use crate::{
     WeightFormat,
     kernels::{
-        Kernels, Product, Rows,
+        CodeSums, Kernels, Product, Rows,
         layout::{
             BLOCK, matrix_bytes, pack_panel, padded_inputs, panel_bytes, unpack_one, unpack_tile,
         },
@@ -94,7 +94,7 @@ pub(crate) struct Activations {
     bf16: Vec<u16>,
     codes: Vec<i8>,
     scales: Vec<f32>,
-    biases: Vec<i32>,
+    sums: Vec<CodeSums>,
 }
 
 /// A pointer that parts of a job may share; each writes its own elements.
@@ -164,27 +164,27 @@ impl Activations {
                 let blocks = padded / BLOCK;
                 self.codes.resize(rows * padded, 0);
                 self.scales.resize(rows * blocks, 0.0);
-                self.biases.resize(rows * blocks, 0);
+                self.sums.resize(rows * blocks, CodeSums::default());
                 let codes = Shared::new(&mut self.codes);
                 let scales = Shared::new(&mut self.scales);
-                let biases = Shared::new(&mut self.biases);
+                let sums = Shared::new(&mut self.sums);
                 cpu.pool.ranges(rows, least, &|range| {
                     for row in range {
                         // SAFETY: each row is written by one part.
-                        let (codes, scales, biases) = unsafe {
+                        let (codes, scales, sums) = unsafe {
                             (
                                 codes.part(row * padded, padded),
                                 scales.part(row * blocks, blocks),
-                                biases.part(row * blocks, blocks),
+                                sums.part(row * blocks, blocks),
                             )
                         };
-                        cpu.kernels.quantise(&x[row * inputs..][..inputs], codes, scales, biases);
+                        cpu.kernels.quantise(&x[row * inputs..][..inputs], codes, scales, sums);
                     }
                 });
                 Rows::Bytes {
                     codes: self.codes.as_ptr(),
                     scales: self.scales.as_ptr(),
-                    biases: self.biases.as_ptr(),
+                    sums: self.sums.as_ptr(),
                 }
             }
         }

@@ -28,8 +28,13 @@ use fail::fail_point;
 use remembered::Remembered;
 use staging::Staging;
 
-/// Changes whenever the layout of `weights.hone` changes.
-const PACK_VERSION: u32 = 1;
+/// Changes for a format whenever the layout of `weights.hone` does, or what it is packed to: adapters are bound to it.
+const fn pack_version(format: WeightFormat) -> u32 {
+    match format {
+        WeightFormat::F32 | WeightFormat::Bf16 | WeightFormat::Q8 => 1,
+        WeightFormat::Q4 => 2,
+    }
+}
 
 /// Bytes of a source that are hashed between two reports of how far it is.
 const REPORTED: usize = 64 << 20;
@@ -256,7 +261,7 @@ fn digest(
             }
         }
     };
-    field("pack_version", &PACK_VERSION.to_le_bytes(), false);
+    field("pack_version", &pack_version(format).to_le_bytes(), false);
     field("format", format.name().as_bytes(), false);
     field("config.json", &small.config, false);
     field("generation_config.json", small.generation.as_deref().unwrap_or_default(), false);

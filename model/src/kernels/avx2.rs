@@ -130,16 +130,15 @@ unsafe impl Simd for Avx2 {
         unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }
     }
     #[inline(always)]
-    unsafe fn table(codes: &[u8; 16]) -> I {
-        // SAFETY: see the impl.
-        unsafe { [_mm256_broadcastsi128_si256(_mm_loadu_si128(codes.as_ptr().cast())); 2] }
-    }
-    #[inline(always)]
-    unsafe fn nibbles(packed: I, table: I) -> (I, I) {
+    unsafe fn nibbles(packed: I) -> (I, I) {
         // SAFETY: see the impl.
         unsafe {
+            let mask = _mm256_set1_epi8(15);
             let high = [_mm256_srli_epi16::<4>(packed[0]), _mm256_srli_epi16::<4>(packed[1])];
-            (look(packed, table), look(high, table))
+            (
+                [_mm256_and_si256(packed[0], mask), _mm256_and_si256(packed[1], mask)],
+                [_mm256_and_si256(high[0], mask), _mm256_and_si256(high[1], mask)],
+            )
         }
     }
     #[inline(always)]
@@ -157,6 +156,53 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn dot_nibbles(sum: I, weights: I, activations: i32) -> I {
+        // SAFETY: see the impl.
+        unsafe {
+            let x = _mm256_set1_epi32(activations);
+            [dot_nibbles_half(sum[0], weights[0], x), dot_nibbles_half(sum[1], weights[1], x)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> I {
+        // SAFETY: see the impl.
+        unsafe { [_mm256_set1_epi32(x); 2] }
+    }
+    #[inline(always)]
+    unsafe fn times_16(a: I) -> I {
+        // SAFETY: see the impl.
+        unsafe { [_mm256_slli_epi32::<4>(a[0]), _mm256_slli_epi32::<4>(a[1])] }
+    }
+    #[inline(always)]
+    unsafe fn pairs(a: I, b: I) -> I {
+        // SAFETY: see the impl.
+        unsafe {
+            [
+                _mm256_blend_epi16::<0xaa>(a[0], _mm256_slli_epi32::<16>(b[0])),
+                _mm256_blend_epi16::<0xaa>(a[1], _mm256_slli_epi32::<16>(b[1])),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: I, a: I, b: I) -> I {
+        // SAFETY: see the impl.
+        unsafe {
+            [
+                _mm256_add_epi32(sum[0], _mm256_madd_epi16(a[0], b[0])),
+                _mm256_add_epi32(sum[1], _mm256_madd_epi16(a[1], b[1])),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn grids(line: *const u8) -> (I, I) {
+        // SAFETY: see the impl.
+        unsafe {
+            let line = Self::bytes(line);
+            let (low, high) = (grids_half(line[0]), grids_half(line[1]));
+            ([low.0, high.0], [low.1, high.1])
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_bf16(sum: F, weights: I, x: u32) -> F {
         // SAFETY: see the impl.
         unsafe {
@@ -170,19 +216,6 @@ unsafe impl Simd for Avx2 {
 
 // Functions and not closures: those are not compiled with the set's features.
 
-/// The bytes of a table at the low four bits of each byte.
-#[inline(always)]
-unsafe fn look(codes: I, table: I) -> I {
-    // SAFETY: called from the impl above.
-    unsafe {
-        let mask = _mm256_set1_epi8(15);
-        [
-            _mm256_shuffle_epi8(table[0], _mm256_and_si256(codes[0], mask)),
-            _mm256_shuffle_epi8(table[1], _mm256_and_si256(codes[1], mask)),
-        ]
-    }
-}
-
 /// The instruction saturates pairs of unsigned times signed bytes at 16 bits. Magnitudes of at most 127 times
 /// activations of at most 127 stay below: so the sign of the weight moves to the activation.
 #[inline(always)]
@@ -192,6 +225,30 @@ unsafe fn dot_half(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
         let w = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
         let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
         _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+/// Codes of at most 15 times activations of at most 127: pairs are far below 16 bits.
+#[inline(always)]
+unsafe fn dot_nibbles_half(sum: __m256i, weights: __m256i, x: __m256i) -> __m256i {
+    // SAFETY: called from the impl above.
+    unsafe {
+        let pairs = _mm256_maddubs_epi16(weights, x);
+        _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+}
+
+/// Eight lanes of [`Simd::grids`].
+#[inline(always)]
+unsafe fn grids_half(line: __m256i) -> (__m256i, __m256i) {
+    // SAFETY: called from the impl above.
+    unsafe {
+        // Bytes 0 and 1 of each lane, and -1 for zero; then 2 and 3 as the high bytes, shifted down with their sign.
+        let low = _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1);
+        let high = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+        let scales = _mm256_shuffle_epi8(line, _mm256_broadcastsi128_si256(low));
+        let zeros = _mm256_shuffle_epi8(line, _mm256_broadcastsi128_si256(high));
+        (scales, _mm256_mullo_epi16(scales, _mm256_srai_epi16::<8>(zeros)))
     }
 }
 

@@ -134,18 +134,12 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_loadu_si512(p.cast()) }
     }
     #[inline(always)]
-    unsafe fn table(codes: &[u8; 16]) -> __m512i {
-        // SAFETY: see the impl.
-        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(codes.as_ptr().cast())) }
-    }
-    #[inline(always)]
-    unsafe fn nibbles(packed: __m512i, table: __m512i) -> (__m512i, __m512i) {
+    unsafe fn nibbles(packed: __m512i) -> (__m512i, __m512i) {
         // SAFETY: see the impl.
         unsafe {
             let mask = _mm512_set1_epi8(15);
-            let low = _mm512_and_si512(packed, mask);
             let high = _mm512_and_si512(_mm512_srli_epi16::<4>(packed), mask);
-            (_mm512_shuffle_epi8(table, low), _mm512_shuffle_epi8(table, high))
+            (_mm512_and_si512(packed, mask), high)
         }
     }
     #[inline(always)]
@@ -157,6 +151,44 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
     unsafe fn dot(sum: __m512i, weights: __m512i, activations: i32) -> __m512i {
         // SAFETY: see the impl.
         unsafe { _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(activations)) }
+    }
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: __m512i, weights: __m512i, activations: i32) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { Self::dot(sum, weights, activations) }
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_set1_epi32(x) }
+    }
+    #[inline(always)]
+    unsafe fn times_16(a: __m512i) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_slli_epi32::<4>(a) }
+    }
+    #[inline(always)]
+    unsafe fn pairs(a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_mask_mov_epi16(_mm512_slli_epi32::<16>(b), 0x5555_5555, a) }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: see the impl.
+        unsafe { _mm512_dpwssd_epi32(sum, a, b) }
+    }
+    #[inline(always)]
+    unsafe fn grids(line: *const u8) -> (__m512i, __m512i) {
+        // SAFETY: see the impl.
+        unsafe {
+            let line = Self::bytes(line);
+            // Bytes 0 and 1 of each lane, and -1 for zero; then 2 and 3 as the high bytes, shifted down with their sign.
+            let low = _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1);
+            let high = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
+            let scales = _mm512_shuffle_epi8(line, _mm512_broadcast_i32x4(low));
+            let zeros = _mm512_shuffle_epi8(line, _mm512_broadcast_i32x4(high));
+            (scales, _mm512_mullo_epi16(scales, _mm512_srai_epi16::<8>(zeros)))
+        }
     }
     #[inline(always)]
     unsafe fn dot_bf16(sum: __m512, weights: __m512i, x: u32) -> __m512 {

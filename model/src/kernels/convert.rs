@@ -2,24 +2,25 @@
 
 use super::{
     layout::BLOCK,
+    matmul::CodeSums,
     simd::{LANES, Simd},
 };
 
-/// One row to signed bytes: for each block of 64 the codes, the scale (largest magnitude over 127) and -128 times the
-/// sum of the codes. `codes` is padded to whole blocks, with zeros.
+/// One row to signed bytes: for each block of 64 the codes, the scale (largest magnitude over 127) and the sums of the
+/// codes. `codes` is padded to whole blocks, with zeros.
 ///
 /// # Safety
-/// The processor must have the features of `S`; `codes` holds `scales.len() * 64` bytes, `biases` as many as `scales`.
+/// The processor must have the features of `S`; `codes` holds `scales.len() * 64` bytes, `sums` as many as `scales`.
 #[inline(always)]
 pub(crate) unsafe fn quantise<S: Simd>(
     x: &[f32],
     codes: &mut [i8],
     scales: &mut [f32],
-    biases: &mut [i32],
+    sums: &mut [CodeSums],
 ) {
     // SAFETY: each block reads at most what is left of `x` and writes its own 64 codes.
     unsafe {
-        for (block, (scale, bias)) in scales.iter_mut().zip(biases.iter_mut()).enumerate() {
+        for (block, (scale, sums)) in scales.iter_mut().zip(sums.iter_mut()).enumerate() {
             let from = block * BLOCK;
             let mut parts = [S::splat(0.0); BLOCK / LANES];
             for (i, part) in parts.iter_mut().enumerate() {
@@ -36,18 +37,18 @@ pub(crate) unsafe fn quantise<S: Simd>(
             }
             let largest = S::largest(largest);
             let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-            let mut total = S::splat(0.0);
+            let mut totals = [S::splat(0.0); 2];
             for (i, part) in parts.into_iter().enumerate() {
                 let code = S::round(S::mul(part, S::splat(inverse)));
                 S::store_bytes(codes.as_mut_ptr().add(from + i * LANES), code);
                 // Small integers are exact in f32. A part that is not finite makes the total NaN.
-                let total_so_far = S::fma(part, S::splat(0.0), total);
-                total = S::add(total_so_far, S::to_float(code));
+                let total = &mut totals[i * 2 * LANES / BLOCK];
+                *total = S::add(S::fma(part, S::splat(0.0), *total), S::to_float(code));
             }
-            let total = S::sum(total);
+            let [low, high] = [S::sum(totals[0]), S::sum(totals[1])];
             // Bytes cannot hold a NaN: the scale carries it on, so that it is not lost.
-            *scale = largest / 127.0 + total * 0.0;
-            *bias = -128 * total as i32;
+            *scale = largest / 127.0 + (low + high) * 0.0;
+            *sums = CodeSums::new(low as i32, high as i32);
         }
     }
 }

@@ -2,24 +2,19 @@
 //!
 //! A panel holds 16 output columns. Along the inputs it is a sequence of 64-byte groups, lane after lane:
 //! f32 has one input a group, bf16 two, 8-bit four, 4-bit eight (four in the low halves of the bytes, the next four in
-//! the high ones). The quantised formats come in blocks of 64 inputs, each followed by 16 f32 scales, so that a product
-//! reads one stream. Bytes of 8-bit weights and codes are offset by 128: the products take them as unsigned.
+//! the high ones). The quantised formats come in blocks of 64 inputs, each followed by a line of what scales it, so that
+//! a product reads one stream. Bytes of 8-bit weights are offset by 128: the products take them as unsigned. What the
+//! lines of 4-bit blocks hold is in [`super::q4`].
 
 use half::bf16;
 
-use super::{encode, simd::LANES};
+use super::{encode, q4, simd::LANES};
 use crate::WeightFormat;
 
-/// Inputs that share a scale.
+/// Inputs of a block: activations have one scale for it.
 pub(crate) const BLOCK: usize = 64;
-/// Bytes of one block of a q8 panel: codes, then scales.
+/// Bytes of one block of a q8 panel: codes, then 16 f32 scales.
 pub(crate) const Q8_BLOCK_BYTES: usize = LANES * BLOCK + LANES * 4;
-/// Bytes of one block of a q4 panel: codes, then scales.
-pub(crate) const Q4_BLOCK_BYTES: usize = LANES * BLOCK / 2 + LANES * 4;
-
-/// The 4-bit codebook (quantiles of a normal distribution, as NF4) in 127ths, offset by 128.
-pub(crate) const Q4_CODES: [u8; 16] =
-    [1, 40, 61, 78, 92, 105, 116, 128, 138, 148, 159, 171, 184, 199, 220, 255];
 
 /// Inputs rounded up to what the format packs together.
 pub(crate) fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
@@ -37,7 +32,7 @@ pub(crate) fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
         WeightFormat::F32 => inputs * LANES * 4,
         WeightFormat::Bf16 => inputs * LANES * 2,
         WeightFormat::Q8 => inputs / BLOCK * Q8_BLOCK_BYTES,
-        WeightFormat::Q4 => inputs / BLOCK * Q4_BLOCK_BYTES,
+        WeightFormat::Q4 => q4::panel_bytes(inputs),
     }
 }
 
@@ -64,8 +59,8 @@ pub(crate) fn pack_panel(format: WeightFormat, inputs: usize, columns: &[f32], o
                 }
             }
         }
-        WeightFormat::Q8 => pack_blocks::<16>(inputs, columns, out, encode::q8),
-        WeightFormat::Q4 => pack_blocks::<8>(inputs, columns, out, encode::q4),
+        WeightFormat::Q8 => pack_q8(inputs, columns, out),
+        WeightFormat::Q4 => q4::pack_panel(inputs, columns, out),
     }
 }
 
@@ -73,31 +68,31 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
     out[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Packs each block: `N` lines of codes, and one of scales. Lanes and inputs that are not there are zero.
-fn pack_blocks<const N: usize>(
-    inputs: usize,
-    columns: &[f32],
-    out: &mut [u8],
-    encode: impl Fn(&encode::Block, &mut encode::Words<N>) -> [f32; LANES],
-) {
-    let (mut block, mut words) = ([[0.0; LANES]; BLOCK], [[0; LANES]; N]);
-    for (index, out) in out.chunks_exact_mut((N + 1) * LANES * 4).enumerate() {
-        for (lane, column) in columns.chunks_exact(inputs).enumerate() {
-            let values = &column[index * BLOCK..(index * BLOCK + BLOCK).min(inputs)];
-            for (row, value) in block.iter_mut().zip(values) {
-                row[lane] = *value;
-            }
-            for row in &mut block[values.len()..] {
-                row[lane] = 0.0;
-            }
-        }
-        let scales = encode(&block, &mut words);
+fn pack_q8(inputs: usize, columns: &[f32], out: &mut [u8]) {
+    let (mut block, mut words) = ([[0.0; LANES]; BLOCK], [[0; LANES]; 16]);
+    for (index, out) in out.chunks_exact_mut(Q8_BLOCK_BYTES).enumerate() {
+        gather(inputs, columns, index * BLOCK, &mut block);
+        let scales = encode::q8(&block, &mut words);
         let (lines, _) = out.as_chunks_mut::<4>();
         for (to, word) in lines.iter_mut().zip(words.as_flattened()) {
             *to = word.to_le_bytes();
         }
-        for (to, scale) in lines[N * LANES..].iter_mut().zip(scales) {
+        for (to, scale) in lines[16 * LANES..].iter_mut().zip(scales) {
             *to = scale.to_le_bytes();
+        }
+    }
+}
+
+/// The inputs `from..` of all lanes, side by side. Lanes and inputs that are not there are zero.
+pub(super) fn gather(inputs: usize, columns: &[f32], from: usize, block: &mut [[f32; LANES]]) {
+    let end = (from + block.len()).min(inputs);
+    for (lane, column) in columns.chunks_exact(inputs).enumerate() {
+        let values = &column[from.min(end)..end];
+        for (row, value) in block.iter_mut().zip(values) {
+            row[lane] = *value;
+        }
+        for row in &mut block[values.len()..] {
+            row[lane] = 0.0;
         }
     }
 }
@@ -144,22 +139,7 @@ pub(crate) fn unpack_tile(
                 }
             }
         }
-        WeightFormat::Q4 => {
-            let block = &lines[from / BLOCK * (Q4_BLOCK_BYTES / 64)..][..Q4_BLOCK_BYTES / 64];
-            let scales = block[LANES / 2].as_chunks::<4>().0;
-            let first = from % BLOCK / 8;
-            for (group, line) in block[first..first + 2].iter().enumerate() {
-                let codes = line.as_chunks::<4>().0;
-                for ((row, codes), scale) in tile.iter_mut().zip(codes).zip(scales) {
-                    let scale = f32::from_le_bytes(*scale);
-                    for (i, code) in codes.iter().enumerate() {
-                        let level = |c: u8| f32::from(Q4_CODES[usize::from(c)]) - 128.0;
-                        row[group * 8 + i] = level(code & 15) * scale;
-                        row[group * 8 + 4 + i] = level(code >> 4) * scale;
-                    }
-                }
-            }
-        }
+        WeightFormat::Q4 => q4::unpack_tile(panel, from, tile),
     }
 }
 
@@ -179,12 +159,6 @@ pub(crate) fn unpack_one(format: WeightFormat, panel: &[u8], lane: usize, k: usi
             let code = panel[block + (inside / 4 * LANES + lane) * 4 + inside % 4];
             (f32::from(code) - 128.0) * float(block + LANES * BLOCK + lane * 4)
         }
-        WeightFormat::Q4 => {
-            let block = block * Q4_BLOCK_BYTES;
-            let byte = panel[block + (inside / 8 * LANES + lane) * 4 + inside % 4];
-            let code = byte >> (inside / 4 % 2 * 4) & 15;
-            let level = f32::from(Q4_CODES[usize::from(code)]) - 128.0;
-            level * float(block + LANES * BLOCK / 2 + lane * 4)
-        }
+        WeightFormat::Q4 => q4::unpack_one(panel, lane, k),
     }
 }

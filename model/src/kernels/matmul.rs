@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use super::{
-    layout::{BLOCK, Q4_BLOCK_BYTES, Q4_CODES, Q8_BLOCK_BYTES},
+    layout::{BLOCK, Q8_BLOCK_BYTES},
+    q4::{self, HALF},
     simd::{LANES, Simd},
 };
 use crate::WeightFormat;
@@ -20,8 +21,31 @@ pub(crate) enum Rows {
     F32 { data: *const f32, row_stride: usize, step: usize },
     /// bf16, rows padded to an even length.
     Bf16 { data: *const u16, row_stride: usize },
-    /// Signed bytes in blocks of 64, with the block's scale and -128 times its sum.
-    Bytes { codes: *const i8, scales: *const f32, biases: *const i32 },
+    /// Signed bytes in blocks of 64, with each block's scale and sums.
+    Bytes { codes: *const i8, scales: *const f32, sums: *const CodeSums },
+}
+
+/// Sums of the codes of a block, as products with offset weights ask for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct CodeSums {
+    /// -128 times the sum.
+    pub(crate) times_128: i32,
+    /// -8 times the sum of each half.
+    pub(crate) times_8: [i32; 2],
+    /// The negative sums of the halves, in 16 bits each.
+    pub(crate) pair: i32,
+}
+
+impl CodeSums {
+    /// From the sums of the halves, of at most 32 · 127 each.
+    pub(crate) fn new(low: i32, high: i32) -> Self {
+        Self {
+            times_128: -128 * (low + high),
+            times_8: [-q4::MIDDLE * low, -q4::MIDDLE * high],
+            pair: -low & 0xffff | -high << 16,
+        }
+    }
 }
 
 /// One product: `out[rows, outputs] = rows[rows, inputs] · weights`, or added with a factor.
@@ -232,105 +256,126 @@ impl<S: Simd> Tile<S> for Bf16Tile {
     }
 }
 
-/// A format of bytes in blocks of 64 inputs.
-trait Blocks<S: Simd> {
-    const BLOCK_BYTES: usize;
-    /// Bytes of a block before its scales.
-    const CODE_BYTES: usize;
-
-    /// The weights of inputs `8 * group ..` of a block: four, and the next four.
-    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B);
-}
-
 struct Q8Tile;
 
-impl<S: Simd> Blocks<S> for Q8Tile {
-    const BLOCK_BYTES: usize = Q8_BLOCK_BYTES;
-    const CODE_BYTES: usize = LANES * BLOCK;
+impl<S: Simd> Tile<S> for Q8Tile {
+    const TALL: usize = 6;
 
+    /// Sums of each block as integers, then scaled into f32 sums.
     #[inline(always)]
-    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B) {
-        // SAFETY: the caller keeps the group inside of the block.
-        unsafe { (S::bytes(block.add(group * 128)), S::bytes(block.add(group * 128 + 64))) }
+    unsafe fn sums<const MR: usize, const NP: usize>(
+        p: &Product,
+        row: usize,
+        panel: *const u8,
+    ) -> [[S::F; NP]; MR] {
+        // SAFETY: the caller keeps rows and panels inside of the product.
+        unsafe {
+            let mut sums = [[S::splat(0.0); NP]; MR];
+            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let blocks = p.inputs / BLOCK;
+            for index in 0..blocks {
+                let at = panel.add(index * Q8_BLOCK_BYTES);
+                let mut totals = [[S::start(0); NP]; MR];
+                for m in 0..MR {
+                    let bias = (*code_sums.add((row + m) * blocks + index)).times_128;
+                    totals[m] = [S::start(bias); NP];
+                }
+                let codes = codes.add((row * blocks + index) * BLOCK);
+                for group in 0..BLOCK / 8 {
+                    let mut weights = [[S::bytes(at.add(group * 128)); 2]; NP];
+                    for n in 0..NP {
+                        let at = at.add(n * p.panel_bytes + group * 128);
+                        weights[n] = [S::bytes(at), S::bytes(at.add(64))];
+                    }
+                    for m in 0..MR {
+                        let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
+                        let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                        for n in 0..NP {
+                            totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
+                            totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
+                        }
+                    }
+                }
+                for n in 0..NP {
+                    let scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK).cast());
+                    for m in 0..MR {
+                        let row_scale = S::splat(*scales.add((row + m) * blocks + index));
+                        let total = S::to_float(totals[m][n]);
+                        sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
+                    }
+                }
+            }
+            sums
+        }
     }
 }
 
 struct Q4Tile;
 
-impl<S: Simd> Blocks<S> for Q4Tile {
-    const BLOCK_BYTES: usize = Q4_BLOCK_BYTES;
-    const CODE_BYTES: usize = LANES * BLOCK / 2;
+impl<S: Simd> Tile<S> for Q4Tile {
+    const TALL: usize = 4;
 
+    /// The whole of a block as one integer, `Σ scale · (16 · Σ (code - 8) x - zero · Σ x)` over its halves, then scaled by
+    /// that of the activations into f32 sums; these by the output's factor at the end.
     #[inline(always)]
-    unsafe fn weights(block: *const u8, group: usize) -> (S::B, S::B) {
-        // SAFETY: the caller keeps the group inside of the block.
-        unsafe { S::nibbles(S::bytes(block.add(group * 64)), S::table(&Q4_CODES)) }
-    }
-}
-
-macro_rules! block_tile {
-    ($tile:ident) => {
-        impl<S: Simd> Tile<S> for $tile {
-            const TALL: usize = 6;
-
-            #[inline(always)]
-            unsafe fn sums<const MR: usize, const NP: usize>(
-                p: &Product,
-                row: usize,
-                panel: *const u8,
-            ) -> [[S::F; NP]; MR] {
-                // SAFETY: passed on from the caller.
-                unsafe { block_sums::<S, $tile, MR, NP>(p, row, panel) }
-            }
-        }
-    };
-}
-
-block_tile!(Q8Tile);
-block_tile!(Q4Tile);
-
-/// Sums of each block as integers, then scaled into f32 sums.
-#[inline(always)]
-unsafe fn block_sums<S: Simd, T: Blocks<S>, const MR: usize, const NP: usize>(
-    p: &Product,
-    row: usize,
-    panel: *const u8,
-) -> [[S::F; NP]; MR] {
-    // SAFETY: the caller keeps rows and panels inside of the product.
-    unsafe {
-        let mut sums = [[S::splat(0.0); NP]; MR];
-        let Rows::Bytes { codes, scales, biases } = p.rows else { return sums };
-        let blocks = p.inputs / BLOCK;
-        for index in 0..blocks {
-            let at = panel.add(index * T::BLOCK_BYTES);
-            let mut totals = [[S::start(0); NP]; MR];
-            for m in 0..MR {
-                totals[m] = [S::start(*biases.add((row + m) * blocks + index)); NP];
-            }
-            let codes = codes.add((row * blocks + index) * BLOCK);
-            for group in 0..BLOCK / 8 {
-                let mut weights = [T::weights(at, group); NP];
-                for n in 1..NP {
-                    weights[n] = T::weights(at.add(n * p.panel_bytes), group);
+    unsafe fn sums<const MR: usize, const NP: usize>(
+        p: &Product,
+        row: usize,
+        panel: *const u8,
+    ) -> [[S::F; NP]; MR] {
+        // SAFETY: the caller keeps rows and panels inside of the product.
+        unsafe {
+            let mut sums = [[S::splat(0.0); NP]; MR];
+            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let blocks = p.inputs / BLOCK;
+            for index in 0..blocks {
+                let at = panel.add(index * q4::BLOCK_BYTES);
+                let place = row * blocks + index;
+                let codes = codes.add(place * BLOCK);
+                let mut halves = [[[S::whole(0); NP]; MR]; 2];
+                for (half, totals) in halves.iter_mut().enumerate() {
+                    for m in 0..MR {
+                        let offset = (*code_sums.add(place + m * blocks)).times_8[half];
+                        totals[m] = [S::whole(offset); NP];
+                    }
+                    for group in half * HALF / 8..(half + 1) * HALF / 8 {
+                        let mut weights = [S::nibbles(S::bytes(at.add(group * 64))); NP];
+                        for n in 1..NP {
+                            weights[n] =
+                                S::nibbles(S::bytes(at.add(n * p.panel_bytes + group * 64)));
+                        }
+                        for m in 0..MR {
+                            let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
+                            let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                            for n in 0..NP {
+                                totals[m][n] = S::dot_nibbles(totals[m][n], weights[n].0, x0);
+                                totals[m][n] = S::dot_nibbles(totals[m][n], weights[n].1, x1);
+                            }
+                        }
+                    }
                 }
-                for m in 0..MR {
-                    let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
-                    let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                    for n in 0..NP {
-                        totals[m][n] = S::dot(totals[m][n], weights[n].0, x0);
-                        totals[m][n] = S::dot(totals[m][n], weights[n].1, x1);
+                for n in 0..NP {
+                    let line = at.add(n * p.panel_bytes + q4::CODE_BYTES);
+                    let (grid_scales, grid_zeros) = S::grids(line);
+                    for m in 0..MR {
+                        let at = place + m * blocks;
+                        let pairs = S::pairs(halves[0][m][n], halves[1][m][n]);
+                        let steps = S::dot_pairs(S::whole(0), pairs, grid_scales);
+                        let x_sums = S::whole((*code_sums.add(at)).pair);
+                        let total = S::dot_pairs(S::times_16(steps), grid_zeros, x_sums);
+                        let row_scale = S::splat(*scales.add(at));
+                        sums[m][n] = S::fma(S::to_float(total), row_scale, sums[m][n]);
                     }
                 }
             }
             for n in 0..NP {
-                let scale = S::load(at.add(n * p.panel_bytes + T::CODE_BYTES).cast());
-                for m in 0..MR {
-                    let row_scale = S::splat(*scales.add((row + m) * blocks + index));
-                    let total = S::to_float(totals[m][n]);
-                    sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
+                let end = panel.add(n * p.panel_bytes + blocks * q4::BLOCK_BYTES);
+                let outputs = S::load(end.cast());
+                for sums in &mut sums {
+                    sums[n] = S::mul(sums[n], outputs);
                 }
             }
+            sums
         }
-        sums
     }
 }

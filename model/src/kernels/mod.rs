@@ -19,6 +19,7 @@ pub(crate) mod loss;
 pub(crate) mod matmul;
 pub(crate) mod norm;
 mod portable;
+mod q4;
 pub(crate) mod simd;
 
 #[cfg(test)]
@@ -30,11 +31,11 @@ use attention::{Attend, AttendBackward};
 use cap::Cap;
 use gate::{Activation, GeluTanh, Silu};
 use loss::BaseRow;
-pub(crate) use matmul::{Product, Rows};
+pub(crate) use matmul::{CodeSums, Product, Rows};
 use norm::NormRow;
 
-/// A row, and its codes, scales and biases.
-type Quantise = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [i32]);
+/// A row, and its codes, scales and sums.
+type Quantise = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [CodeSums]);
 /// Gate, up; the result.
 type Gated = unsafe fn(&[f32], &[f32], &mut [f32]);
 /// Gate, up, gradient in and gate's gradient out, up's gradient.
@@ -101,7 +102,7 @@ macro_rules! table {
                 soft_cap_backward(capped: &[f32], gradient: &mut [f32], cap: Cap) = cap::soft_cap_backward::<$set>;
                 add_scaled(to: &mut [f32], from: &[f32], factor: f32) = add::add_scaled::<$set>;
                 loss(logits: &mut [f32], target: Option<usize>, base: Option<BaseRow<'_>>) -> f32 = loss::loss::<$set>;
-                quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], biases: &mut [i32]) = convert::quantise::<$set>;
+                quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [CodeSums]) = convert::quantise::<$set>;
                 to_bf16(x: &[f32], out: &mut [u16]) = convert::to_bf16::<$set>;
             );
             pub(super) static TABLE: Kernels = Kernels {
@@ -285,16 +286,16 @@ impl Kernels {
         x: &[f32],
         codes: &mut [i8],
         scales: &mut [f32],
-        biases: &mut [i32],
+        sums: &mut [CodeSums],
     ) {
         assert!(
             codes.len() == scales.len() * layout::BLOCK
-                && scales.len() == biases.len()
+                && scales.len() == sums.len()
                 && codes.len() >= x.len(),
             "row lengths differ"
         );
         // SAFETY: the features are there and the lengths fit.
-        unsafe { (self.quantise)(x, codes, scales, biases) }
+        unsafe { (self.quantise)(x, codes, scales, sums) }
     }
 
     /// One row to bf16, zero-padded.

@@ -7,6 +7,7 @@ use super::simd::{LANES, Simd};
 pub(crate) struct Portable;
 
 type F = [f32; LANES];
+type I = [i32; LANES];
 
 #[inline(always)]
 fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
@@ -17,7 +18,7 @@ fn map2(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
 unsafe impl Simd for Portable {
     const WIDE: bool = false;
     type F = F;
-    type I = [i32; LANES];
+    type I = I;
     type B = [u8; 64];
 
     #[inline(always)]
@@ -98,12 +99,8 @@ unsafe impl Simd for Portable {
         unsafe { p.cast::<[u8; 64]>().read_unaligned() }
     }
     #[inline(always)]
-    unsafe fn table(codes: &[u8; 16]) -> [u8; 64] {
-        std::array::from_fn(|i| codes[i % 16])
-    }
-    #[inline(always)]
-    unsafe fn nibbles(packed: [u8; 64], table: [u8; 64]) -> ([u8; 64], [u8; 64]) {
-        (packed.map(|b| table[usize::from(b & 15)]), packed.map(|b| table[usize::from(b >> 4)]))
+    unsafe fn nibbles(packed: [u8; 64]) -> ([u8; 64], [u8; 64]) {
+        (packed.map(|b| b & 15), packed.map(|b| b >> 4))
     }
     #[inline(always)]
     unsafe fn start(bias: i32) -> [i32; LANES] {
@@ -115,6 +112,45 @@ unsafe impl Simd for Portable {
         std::array::from_fn(|i| {
             (0..4).fold(sum[i], |sum, j| sum + i32::from(weights[4 * i + j]) * x[j])
         })
+    }
+    #[inline(always)]
+    unsafe fn dot_nibbles(sum: I, weights: [u8; 64], activations: i32) -> I {
+        // SAFETY: passed on from the caller.
+        unsafe { Self::dot(sum, weights, activations) }
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> I {
+        [x; LANES]
+    }
+    #[inline(always)]
+    unsafe fn times_16(a: I) -> I {
+        a.map(|x| x << 4)
+    }
+    #[inline(always)]
+    unsafe fn pairs(a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i] & 0xffff | b[i] << 16)
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(sum: I, a: I, b: I) -> I {
+        let pair = |x: i32| (i32::from(x as i16), x >> 16);
+        std::array::from_fn(|i| {
+            let ((a0, a1), (b0, b1)) = (pair(a[i]), pair(b[i]));
+            sum[i] + a0 * b0 + a1 * b1
+        })
+    }
+    #[inline(always)]
+    unsafe fn grids(line: *const u8) -> (I, I) {
+        // SAFETY: the caller vouches for 64 bytes.
+        let line = unsafe { Self::bytes(line) };
+        let lane = |i: usize| [line[4 * i], line[4 * i + 1], line[4 * i + 2], line[4 * i + 3]];
+        let pair = |low: i32, high: i32| low & 0xffff | high << 16;
+        let scales = std::array::from_fn(|i| pair(i32::from(lane(i)[0]), i32::from(lane(i)[1])));
+        let zeros = std::array::from_fn(|i| {
+            let [low, high, low_zero, high_zero] = lane(i);
+            let product = |scale: u8, zero: u8| i32::from(scale) * i32::from(zero as i8);
+            pair(product(low, low_zero), product(high, high_zero))
+        });
+        (scales, zeros)
     }
     #[inline(always)]
     unsafe fn dot_bf16(sum: F, weights: [u8; 64], x: u32) -> F {

@@ -46,15 +46,26 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn ints(a: Self::I) -> [i32; LANES];
 
     unsafe fn bytes(p: *const u8) -> Self::B;
-    /// The codes of the low and the high four bits of each byte, looked up in 16 bytes.
-    unsafe fn nibbles(packed: Self::B, table: Self::B) -> (Self::B, Self::B);
-    /// A table of 16 bytes for [`Simd::nibbles`].
-    unsafe fn table(codes: &[u8; 16]) -> Self::B;
+    /// The low and the high four bits of each byte.
+    unsafe fn nibbles(packed: Self::B) -> (Self::B, Self::B);
     /// Where a sum of [`Simd::dot`] starts; `bias` is -128 times the sum of the activations.
     unsafe fn start(bias: i32) -> Self::I;
     /// Adds four products for each lane: unsigned weights (offset by 128) times four signed activations, the same for
     /// all lanes. Exact.
     unsafe fn dot(sum: Self::I, weights: Self::B, activations: i32) -> Self::I;
+    /// As [`Simd::dot`], for weights of four bits, without any offset.
+    unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: i32) -> Self::I;
+    /// The same integer in all lanes.
+    unsafe fn whole(x: i32) -> Self::I;
+    /// Sixteen times as much.
+    unsafe fn times_16(a: Self::I) -> Self::I;
+    /// Two integers of 16 bits in each lane: the low halves of `a` and of `b`.
+    unsafe fn pairs(a: Self::I, b: Self::I) -> Self::I;
+    /// Adds the two products of pairs of 16 bits for each lane. Exact.
+    unsafe fn dot_pairs(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// The scales of a line of two scales and two zero points for each lane, as pairs of 16 bits; and their products
+    /// with the zero points.
+    unsafe fn grids(line: *const u8) -> (Self::I, Self::I);
     /// Adds two products of bf16 for each lane; `x` holds a pair, the same for all lanes.
     unsafe fn dot_bf16(sum: Self::F, weights: Self::B, x: u32) -> Self::F;
 

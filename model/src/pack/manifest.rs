@@ -9,7 +9,7 @@ use std::{
 use hone_api::sealed;
 use serde::{Deserialize, Serialize};
 
-use super::{PACK_VERSION, weights, write_synced};
+use super::{pack_version, weights, write_synced};
 use crate::{Error, WeightFormat, source::SmallFiles};
 
 const NAME: &str = "manifest.json";
@@ -40,7 +40,7 @@ impl Manifest {
     ) -> Self {
         let files = small.named().map(|(name, bytes)| (name.to_owned(), hash(bytes))).collect();
         let digest = digest.to_owned();
-        Self { digest, format, pack_version: PACK_VERSION, files, weights_bytes, blocks }
+        Self { digest, format, pack_version: pack_version(format), files, weights_bytes, blocks }
     }
 
     pub(super) fn write(&self, folder: &Path) -> Result<(), Error> {
@@ -61,7 +61,7 @@ impl Manifest {
             }
             Err(broken) => return Err(Error::damaged(&path, broken)),
         };
-        if manifest.pack_version != PACK_VERSION {
+        if manifest.pack_version != pack_version(manifest.format) {
             return Err(Error::damaged(&path, "packed by another version"));
         }
         let stray = manifest.stray(folder).map_err(Error::io(folder))?;

@@ -15,7 +15,7 @@ use std::{
 use hone_api::sealed;
 use serde::{Deserialize, Serialize};
 
-use super::{PACK_VERSION, staging::Staging, write_synced};
+use super::{pack_version, staging::Staging, write_synced};
 use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
 
 /// Longer than the grain of any disk's clock (FAT: two seconds).
@@ -116,7 +116,7 @@ impl Remembered {
         Ok(Self {
             path: place(source)?,
             format,
-            pack_version: PACK_VERSION,
+            pack_version: pack_version(format),
             small: hash(small),
             files: checkpoint.states().map_err(Error::io(path))?,
         })
