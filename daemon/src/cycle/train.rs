@@ -25,6 +25,9 @@ const STRIKES: usize = 3;
 const MENDING_RATE: f64 = 0.4;
 /// A run that goes on has one pass in so many less: what it adds moves what is there the more, the longer it takes.
 const FEWER: usize = 3;
+/// Who judges a fold rehearses this part of what the candidate does. It serves nobody, so that what it forgets harms nobody, and
+/// what it is asked is only whether the answers to a fold follow from the others.
+const JUDGES_REHEARSE: f64 = 0.4;
 /// The rows of a run, beside its job.
 const ROWS: &str = "rows.jsonl";
 
@@ -59,7 +62,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let run = work.run_dir();
     // First the ones that judge: all rows but a fold's, by the same recipe.
     for fold in 0..snapshot.manifest.folds {
-        let mix = Mix { without_fold: Some(fold), ..Mix::default() };
+        let mix = Mix { without_fold: Some(fold), rehearsal: JUDGES_REHEARSE, ..Mix::default() };
         let plan = Plan { dir: fold_dir(&run, fold), mix, attempt: Attempt::default() };
         if one(&work, &snapshot, plan).await?.is_none() {
             return Ok(End::Halted);
