@@ -39,7 +39,7 @@ mod leftovers;
 pub mod load;
 pub mod lock;
 pub mod memory;
-mod mistral;
+pub mod mistral;
 mod next;
 pub mod parts;
 pub mod preparing;

@@ -248,4 +248,23 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn another_engines_weights_are_admitted_before_they_are_read() {
+        let plain = Sources::default().load().unwrap();
+        let budget = |mebibytes: u64| {
+            let room = Room { bytes: mebibytes << 20, by: "the test".to_owned() };
+            let (engine, asked) = (&plain.config.engine, Asked::of(&plain));
+            Budget::of_another(engine, asked, (100 << 20, 1 << 20), &room)
+        };
+        let roomy = budget(64 << 10).unwrap();
+        assert_eq!((roomy.weights, roomy.kv, roomy.adapters), (100 << 20, 1 << 30, 0));
+        let tight = budget(256).unwrap();
+        assert!(tight.kv < 30 << 20, "a copy with an adapter shall have room as well: {tight:?}");
+        let nothing = crate::sentence::of(&budget(120).unwrap_err());
+        assert!(
+            nothing.contains("100 for weights") && nothing.contains("--weights q4"),
+            "{nothing}"
+        );
+    }
 }

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::bail;
 use hone_adapters::BaseShape;
 use hone_config::{Config, EngineKind};
 use hone_engine::{Engine, EngineConfig, Generate};
@@ -53,21 +52,23 @@ pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served
     let mut preparing = preparing::log();
     let source = base_model::locate(config, &base_dir, &mut preparing)?;
     let place = Place { source: &source, base_dir: &base_dir, asked };
-    let is_unknown = || matches!(source.inspect(), Err(hone_model::Error::Family { .. }));
     match config.engine.kind {
         EngineKind::Hone => hone(config, &place, dirs, &mut preparing),
         EngineKind::Mistralrs => mistral::open(config, &place, &mut preparing),
-        EngineKind::Auto if is_unknown() && mistral::IS_BUILT_IN => {
-            mistral::open(config, &place, &mut preparing)
-        }
-        EngineKind::Auto if is_unknown() => {
-            let Err(error) = hone(config, &place, dirs, &mut preparing) else {
-                bail!("the model changed while it was looked at; start again");
-            };
-            Err(error.context(mistral::NOT_BUILT_IN))
-        }
-        EngineKind::Auto => hone(config, &place, dirs, &mut preparing),
+        EngineKind::Auto => match hone(config, &place, dirs, &mut preparing) {
+            Err(error) if is_of_another_family(&error) && mistral::IS_BUILT_IN => {
+                mistral::open(config, &place, &mut preparing)
+            }
+            Err(error) if is_of_another_family(&error) => Err(error.context(mistral::NOT_BUILT_IN)),
+            served => served,
+        },
     }
+}
+
+/// Whether Hone's decoder refused a model because it does not know its family.
+fn is_of_another_family(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<hone_model::Error>();
+    matches!(error, Some(hone_model::Error::Family { .. }))
 }
 
 /// Where the model is.

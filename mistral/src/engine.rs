@@ -1,12 +1,11 @@
 //! The engine: admits requests, lets mistralrs compute them, and swaps the model under them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hone_api::AdapterId;
-use hone_api::chat::{FinishReason, Message, Role};
 use hone_engine::{
     Abilities, Answer, EmbedRequest, Embedding, Error as EngineError, Generate, Generation, Health,
     Loaded, Request,
@@ -21,8 +20,10 @@ use tokio::runtime::Runtime;
 use crate::instance::{Instance, Plan};
 use crate::instances::Instances;
 use crate::line::{Full, Line, Waiting};
-use crate::seat::{Admitted, Ending, Seat};
-use crate::{Error, Form, merge};
+use crate::seat::Admitted;
+use crate::shared::{Counters, MistralSettings, Shared};
+use crate::trial::{Trial, plain};
+use crate::{Error, merge};
 
 /// What it computes with, for whoever reads the log.
 const KERNELS: &str = "mistralrs 0.8.1";
@@ -36,21 +37,6 @@ const ABILITIES: Abilities = Abilities {
     repeatable: false,
     training: false,
 };
-/// Tokens of a question that an instance is tried out with.
-const TRIED: usize = 64;
-
-/// How much the engine takes on.
-#[derive(Debug, Clone)]
-pub struct MistralSettings {
-    /// In how many bits the weights are held.
-    pub form: Form,
-    /// Requests that may wait, of each priority.
-    pub max_queue: usize,
-    /// Bytes for the caches of all running sequences.
-    pub kv_bytes: usize,
-    /// A folder for the weights that an adapter changes, while they are loaded. What is in it is deleted.
-    pub scratch: PathBuf,
-}
 
 /// Serves one model with mistralrs.
 pub struct MistralEngine {
@@ -59,33 +45,6 @@ pub struct MistralEngine {
     loading: Mutex<()>,
     /// Where mistralrs' own answers are read.
     runtime: Option<Runtime>,
-}
-
-struct Shared {
-    model: Arc<Foreign>,
-    front_end: Arc<FrontEnd>,
-    settings: MistralSettings,
-    /// A token with text of its own.
-    plain: u32,
-    /// The base's logits on the prompts of a probe.
-    base_logits: Vec<Vec<f32>>,
-    prompts: Vec<Vec<u32>>,
-    instances: Instances,
-    line: Mutex<Line<Admitted>>,
-    accepting: AtomicBool,
-    stopping: Arc<AtomicBool>,
-    counters: Counters,
-}
-
-#[derive(Default)]
-struct Counters {
-    prompt_tokens: AtomicU64,
-    generated_tokens: AtomicU64,
-    finished_stop: AtomicU64,
-    finished_length: AtomicU64,
-    cancelled: AtomicU64,
-    failed: AtomicU64,
-    rejected: AtomicU64,
 }
 
 impl MistralEngine {
@@ -108,7 +67,6 @@ impl MistralEngine {
         let digest = format!("{} mistralrs {}", front_end.base_digest, settings.form.name());
         front_end.base_digest = blake3::hash(digest.as_bytes()).to_hex().to_string();
         let front_end = Arc::new(front_end);
-        let prompts = prompts(&front_end)?;
         let plain = plain(&front_end).ok_or_else(|| Error::Load {
             class: model.class.clone(),
             reason: "its tokenizer has no token of one plain letter".to_owned(),
@@ -121,13 +79,7 @@ impl MistralEngine {
             .map_err(Error::io(&model.folder))?;
         let model = Arc::new(model);
         let base = Instance::load(&Plan { model: &model, form: settings.form, merged: None })?;
-        let base_logits: Vec<Vec<f32>> =
-            prompts.iter().map(|prompt| base.logits(prompt)).collect::<Result<_, _>>()?;
-        if base_logits.iter().flatten().any(|logit| !logit.is_finite()) {
-            let reason = "its logits are not finite: a number of config.json does not belong to these weights, or the files \
-                          are damaged";
-            return Err(Error::Load { class: model.class.clone(), reason: reason.to_owned() });
-        }
+        let trial = Trial::of(&front_end, &base, &model.class)?;
         let instances = Instances::default();
         instances.add(base);
         let line = Line::new(settings.max_queue, settings.kv_bytes);
@@ -136,8 +88,7 @@ impl MistralEngine {
             front_end,
             settings,
             plain,
-            base_logits,
-            prompts,
+            trial,
             instances,
             line: Mutex::new(line),
             accepting: AtomicBool::new(true),
@@ -172,7 +123,7 @@ impl MistralEngine {
         let mut instance = loaded.map_err(refused)?;
         if let Some((id, dir)) = adapter {
             instance.adapter = Some(id);
-            instance.effect = shared.effect(&instance).map_err(refused)?;
+            instance.effect = shared.trial.effect(&instance).map_err(refused)?;
             if !instance.effect.is_finite() {
                 return Err(EngineError::Broken(id));
             }
@@ -185,85 +136,6 @@ impl MistralEngine {
         }
         shared.instances.add(instance);
         Ok(())
-    }
-}
-
-impl Shared {
-    fn line(&self) -> MutexGuard<'_, Line<Admitted>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The largest change of a logit against the base.
-    fn effect(&self, instance: &Instance) -> Result<f32, Error> {
-        let mut effect = 0.0_f32;
-        for (prompt, base) in self.prompts.iter().zip(&self.base_logits) {
-            for (adapted, base) in instance.logits(prompt)?.iter().zip(base) {
-                let change = (adapted - base).abs();
-                // `max` would pass over what is no number.
-                effect = if change.is_nan() { f32::NAN } else { effect.max(change) };
-                if effect.is_nan() {
-                    return Ok(effect);
-                }
-            }
-        }
-        Ok(effect)
-    }
-
-    /// Tokens that a request may have, and the bytes that it holds meanwhile.
-    fn limits(&self, request: &Request) -> Result<(usize, usize), EngineError> {
-        let (tokens, context) = (request.prompt.len(), self.front_end.context);
-        let vocab = self.front_end.vocab_size;
-        let wanted = request.sampling.max_tokens as usize;
-        if tokens == 0 {
-            return Err(EngineError::EmptyPrompt);
-        }
-        if tokens + wanted.min(1) > context {
-            return Err(EngineError::PromptTooLong { tokens, context });
-        }
-        if let Some(&token) = request.prompt.iter().find(|token| **token as usize >= vocab) {
-            return Err(EngineError::TokenRange { token, vocab });
-        }
-        let max_new = wanted.min(context - tokens);
-        let needed = (tokens + max_new) * self.model.kv_width * size_of::<f32>();
-        let capacity = self.settings.kv_bytes;
-        if needed > capacity {
-            return Err(EngineError::OverBudget { needed, capacity });
-        }
-        Ok((max_new, needed))
-    }
-
-    /// Begins with whoever's turn it is. Must be called inside of the engine's runtime.
-    fn advance(self: &Arc<Self>) {
-        loop {
-            let Some(Waiting { model, bytes, who: next }) = self.line().next() else { return };
-            if next.events.is_closed() {
-                self.line().leave(model, bytes);
-                self.count(Ending::Cancelled, 0);
-                continue;
-            }
-            self.counters.prompt_tokens.fetch_add(next.prompt.len() as u64, Ordering::Relaxed);
-            let shared = Arc::clone(self);
-            let told = Box::new(move |ending, tokens| shared.count(ending, tokens));
-            let shared = Arc::clone(self);
-            let freed = Box::new(move || {
-                shared.line().leave(model, bytes);
-                shared.advance();
-            });
-            let text = (Arc::clone(&self.front_end), self.plain);
-            Seat::begin(next, text, Arc::clone(&self.stopping), told, freed);
-        }
-    }
-
-    fn count(&self, ending: Ending, tokens: usize) {
-        let counters = &self.counters;
-        counters.generated_tokens.fetch_add(tokens as u64, Ordering::Relaxed);
-        let counter = match ending {
-            Ending::Finished(FinishReason::Length) => &counters.finished_length,
-            Ending::Finished(_) => &counters.finished_stop,
-            Ending::Failed => &counters.failed,
-            Ending::Cancelled => &counters.cancelled,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -420,31 +292,6 @@ fn unsupported(what: &str) -> EngineError {
     EngineError::Unsupported(format!(
         "the mistralrs engine, which serves this model, has no {what}; models of families that Hone's own decoder knows do"
     ))
-}
-
-/// What instances are compared by, and tried out with.
-fn prompts(front_end: &FrontEnd) -> Result<Vec<Vec<u32>>, Error> {
-    let text = |text: &str| front_end.tokenizer.encode(text, true).map_err(hone_model::Error::from);
-    let mut prompts = vec![text("Hello")?, text("The capital of France is")?];
-    if front_end.template.is_there() {
-        let question = [Message::new(Role::User, "Hello")];
-        prompts.push(front_end.encode_chat(&question).map_err(hone_model::Error::from)?);
-    }
-    for prompt in &mut prompts {
-        prompt.truncate(front_end.context.min(TRIED));
-    }
-    Ok(prompts)
-}
-
-/// A token whose text is one plain letter.
-fn plain(front_end: &FrontEnd) -> Option<u32> {
-    let tokens = u32::try_from(front_end.vocab_size).ok()?;
-    let is_plain = |token: &u32| {
-        let bytes = front_end.tokenizer.token_bytes(*token);
-        !front_end.tokenizer.is_special(*token)
-            && matches!(bytes, [letter] if letter.is_ascii_alphanumeric())
-    };
-    (0..tokens).find(is_plain)
 }
 
 fn sha256(bytes: &[u8]) -> String {

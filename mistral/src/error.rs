@@ -68,3 +68,22 @@ impl Error {
         move |source| Self::Io { path: path.to_owned(), source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hone_machine::{Need, Room};
+
+    use super::*;
+
+    #[test]
+    fn a_copy_without_room_is_refused_with_the_figures_and_the_way_out() {
+        let room = Room { bytes: 2 << 30, by: "the test".to_owned() };
+        let need = Need::of("another copy of the weights", 3 << 30);
+        let error = Error::from(need.admit(&room).unwrap_err()).to_string();
+        assert!(error.contains("3072 for another copy of the weights"), "{error}");
+        assert!(
+            error.contains("2048 MiB (the test)") && error.contains("model.weights"),
+            "{error}"
+        );
+    }
+}

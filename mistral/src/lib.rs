@@ -7,6 +7,7 @@
 //! | `line` | who waits for a place and for cache |
 //! | `instance` | one loaded model: the base, or the base with an adapter merged |
 //! | `instances` | which of them are loaded, and which one is live |
+//! | `trial` | what each of them is tried out with |
 //! | `seat` | where mistralrs would draw a token, Hone does |
 //! | `engine` | [`hone_engine::Generate`] over all of it |
 //!
@@ -27,8 +28,14 @@ mod instances;
 mod line;
 #[cfg(feature = "engine")]
 mod seat;
+#[cfg(feature = "engine")]
+mod shared;
+#[cfg(feature = "engine")]
+mod trial;
 
 #[cfg(feature = "engine")]
-pub use engine::{MistralEngine, MistralSettings};
+pub use engine::MistralEngine;
 pub use error::Error;
 pub use form::Form;
+#[cfg(feature = "engine")]
+pub use shared::MistralSettings;

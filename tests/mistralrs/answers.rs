@@ -49,6 +49,33 @@ async fn answers_that_are_asked_for_together_are_the_same() -> Result<()> {
 }
 
 #[tokio::test]
+async fn both_engines_agree_on_a_family_that_both_know() -> Result<()> {
+    let starter = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/starter");
+    let question = json!([{"role": "user", "content": "A farmer has 12 cows and buys 7 more. How many cows does he have?"}]);
+    let body = json!({"model": "hone", "messages": question, "temperature": 0, "max_tokens": 40, "logprobs": true});
+    let mut answers = Vec::new();
+    for kind in ["hone", "mistralrs"] {
+        let config =
+            format!("[model]\nsource = {starter:?}\nweights = \"f32\"\n[engine]\nkind = {kind:?}");
+        let hone = Hone::builder().config(&config).start().await?;
+        assert_eq!(hone.get("/v1/models/hone").await?.expect(200)?["engine"], kind);
+        let answer = hone.post("/v1/chat/completions", &body).await?.expect(200)?;
+        let scores = answer["choices"][0]["logprobs"]["content"].as_array().context("scores")?;
+        let scores: Vec<f64> =
+            scores.iter().filter_map(|score| score["logprob"].as_f64()).collect();
+        answers.push((text_of(&answer).to_owned(), answer["usage"].clone(), scores));
+    }
+    let [(own, own_usage, own_scores), (other, usage, scores)] = answers.as_slice() else {
+        anyhow::bail!("two answers")
+    };
+    assert!(own.contains("19"), "{own}");
+    assert_eq!((own, own_usage), (other, usage));
+    let worst = own_scores.iter().zip(scores).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(own_scores.len() == scores.len() && worst < 1e-3, "{own_scores:?} {scores:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn weights_in_fewer_bits_answer_too() -> Result<()> {
     for weights in ["q8", "q4", "auto"] {
         let config = settings().replace("\"f32\"", &format!("{weights:?}"));
