@@ -33,7 +33,7 @@ pub fn merge(model: &Foreign, adapter: &Path, out: &Path) -> Result<(), Error> {
     let names: Vec<String> = pairs.keys().map(|layer| format!("{layer}.weight")).collect();
     let header = header(model, &names)?;
     file.write_all(&header).map_err(Error::io(out))?;
-    model.read_each(&names, &mut |name, shape, weights| {
+    model.read_each(&names, |name, shape, weights| {
         let layer = name.trim_end_matches(".weight");
         let weights = match pairs.get(layer) {
             Some(pair) => changed(name, shape, weights, pair, config.scaling_of(layer))?,

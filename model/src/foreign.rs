@@ -110,7 +110,7 @@ impl Foreign {
     pub fn read_each<E: From<Error>>(
         &self,
         names: &[String],
-        each: &mut dyn FnMut(&str, &[usize], Vec<f32>) -> Result<(), E>,
+        mut each: impl FnMut(&str, &[usize], Vec<f32>) -> Result<(), E>,
     ) -> Result<(), E> {
         let checkpoint = Checkpoint::open(&Source::Folder(self.folder.clone()))?;
         let tensors = checkpoint.tensors()?;
