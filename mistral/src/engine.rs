@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use crate::instance::{Instance, Plan};
 use crate::instances::Instances;
 use crate::line::{Full, Line, Waiting};
-use crate::seat::Admitted;
+use crate::seat::{Admitted, Common};
 use crate::shared::{Counters, MistralSettings, Shared};
 use crate::trial::{Trial, plain};
 use crate::{Error, merge};
@@ -85,14 +85,17 @@ impl MistralEngine {
         let line = Line::new(settings.max_queue, settings.kv_bytes);
         let shared = Shared {
             model,
-            front_end,
+            common: Common {
+                front_end,
+                plain,
+                stopping: Arc::default(),
+                runtime: runtime.handle().clone(),
+            },
             settings,
-            plain,
             trial,
             instances,
             line: Mutex::new(line),
             accepting: AtomicBool::new(true),
-            stopping: Arc::default(),
             counters: Counters::default(),
         };
         Ok(Arc::new(Self {
@@ -163,10 +166,7 @@ impl Generate for MistralEngine {
             shared.counters.rejected.fetch_add(1, Ordering::Relaxed);
             return Err(EngineError::QueueFull { waiting, retry_after: Duration::from_secs(1) });
         }
-        if let Some(runtime) = &self.runtime {
-            let _inside = runtime.enter();
-            shared.advance();
-        }
+        shared.advance();
         Ok(generation)
     }
 
@@ -246,7 +246,7 @@ impl Generate for MistralEngine {
     }
 
     fn front_end(&self) -> &Arc<FrontEnd> {
-        &self.shared.front_end
+        &self.shared.common.front_end
     }
 
     fn kernels(&self) -> &str {
@@ -267,7 +267,7 @@ impl Generate for MistralEngine {
         while left() > 0 && Instant::now() < until && self.shared.instances.are_alive() {
             std::thread::sleep(Duration::from_millis(2));
         }
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.common.stopping.store(true, Ordering::Relaxed);
         let waiting = self.shared.line().clear();
         waiting + self.shared.line().running()
     }
@@ -275,7 +275,7 @@ impl Generate for MistralEngine {
 
 impl Drop for MistralEngine {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.common.stopping.store(true, Ordering::Relaxed);
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

@@ -14,6 +14,7 @@ use hone_api::interaction::Timings;
 use hone_engine::{Answer, Event, EventSender};
 use hone_text::FrontEnd;
 use mistralrs::core::{CustomLogitsProcessor, Response};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::instance::{Instance, failure};
@@ -26,6 +27,18 @@ pub(crate) struct Seat {
     /// Whether all answers end now.
     stopping: Arc<AtomicBool>,
     state: Mutex<State>,
+}
+
+/// What all seats have in common.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) front_end: Arc<FrontEnd>,
+    /// A token with text of its own.
+    pub(crate) plain: u32,
+    /// Whether all answers end now.
+    pub(crate) stopping: Arc<AtomicBool>,
+    /// The engine's own, which ends with it: where mistralrs' answers are read.
+    pub(crate) runtime: Handle,
 }
 
 /// A request that was admitted.
@@ -63,14 +76,9 @@ struct State {
 }
 
 impl Seat {
-    /// Begins to compute a request. Must be called inside of a runtime.
-    pub(crate) fn begin(
-        admitted: Admitted,
-        (front_end, plain): (Arc<FrontEnd>, u32),
-        stopping: Arc<AtomicBool>,
-        told: Told,
-        freed: Freed,
-    ) {
+    /// Begins to compute a request.
+    pub(crate) fn begin(admitted: Admitted, common: &Common, told: Told, freed: Freed) {
+        let Common { front_end, plain, stopping, runtime } = common.clone();
         let Admitted { instance, prompt, answer, events, arrived } = admitted;
         let started = Instant::now();
         let queue_ms = started.duration_since(arrived).as_secs_f64() * 1e3;
@@ -105,7 +113,7 @@ impl Seat {
         let responses = Arc::new(Mutex::new(responses));
         state.responses = Some(Arc::clone(&responses));
         drop(state);
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             watch(&seat, &responses).await;
             // Others may need its memory.
             drop(instance);

@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hone_api::chat::FinishReason;
 use hone_engine::{Error as EngineError, Request};
 use hone_model::Foreign;
-use hone_text::FrontEnd;
 
 use crate::Form;
 use crate::instances::Instances;
 use crate::line::{Line, Waiting};
-use crate::seat::{Admitted, Ending, Seat};
+use crate::seat::{Admitted, Common, Ending, Seat};
 use crate::trial::Trial;
 
 /// mistralrs' caches grow by so many positions.
@@ -33,16 +32,12 @@ pub struct MistralSettings {
 
 pub(crate) struct Shared {
     pub(crate) model: Arc<Foreign>,
-    pub(crate) front_end: Arc<FrontEnd>,
+    pub(crate) common: Common,
     pub(crate) settings: MistralSettings,
-    /// A token with text of its own.
-    pub(crate) plain: u32,
     pub(crate) trial: Trial,
     pub(crate) instances: Instances,
     pub(crate) line: Mutex<Line<Admitted>>,
     pub(crate) accepting: AtomicBool,
-    /// Whether all answers end now.
-    pub(crate) stopping: Arc<AtomicBool>,
     pub(crate) counters: Counters,
 }
 
@@ -68,8 +63,8 @@ impl Shared {
     /// # Errors
     /// It is longer than the context or the cache, empty, or has a token that the model lacks.
     pub(crate) fn limits(&self, request: &Request) -> Result<(usize, usize), EngineError> {
-        let (tokens, context) = (request.prompt.len(), self.front_end.context);
-        let vocab = self.front_end.vocab_size;
+        let (tokens, context) = (request.prompt.len(), self.common.front_end.context);
+        let vocab = self.common.front_end.vocab_size;
         let wanted = request.sampling.max_tokens as usize;
         if tokens == 0 {
             return Err(EngineError::EmptyPrompt);
@@ -90,7 +85,7 @@ impl Shared {
         Ok((max_new, needed))
     }
 
-    /// Begins with whoever's turn it is. Must be called inside of the engine's runtime.
+    /// Begins with whoever's turn it is.
     pub(crate) fn advance(self: &Arc<Self>) {
         loop {
             let Some(Waiting { model, bytes, who: next }) = self.line().next() else { return };
@@ -107,8 +102,7 @@ impl Shared {
                 shared.line().leave(model, bytes);
                 shared.advance();
             });
-            let text = (Arc::clone(&self.front_end), self.plain);
-            Seat::begin(next, text, Arc::clone(&self.stopping), told, freed);
+            Seat::begin(next, &self.common, told, freed);
         }
     }
 
