@@ -217,20 +217,19 @@ fn target_refusal(target: &str, why: &'static str, base: &BaseShape) -> Refusal 
     Refusal::Target { target: target.chars().take(80).collect(), why, known: known.join(", ") }
 }
 
-/// The short names of the listed targets; empty when they are given as a pattern.
+/// The linear layers that the listed targets name; empty when they are given as a pattern.
 fn check_listed_targets(
     config: &PeftConfig,
     base: &BaseShape,
 ) -> Result<BTreeSet<String>, Refusal> {
-    let mut short = BTreeSet::new();
+    let mut named = BTreeSet::new();
     for target in config.targets.iter().flatten() {
-        let name = target.rsplit('.').next().unwrap_or(target);
-        if !base.modules.contains_key(name) {
+        if base.named(target).next().is_none() {
             return Err(target_refusal(target, "is unknown", base));
         }
-        short.insert(name.to_owned());
+        named.extend(base.named(target).map(str::to_owned));
     }
-    Ok(short)
+    Ok(named)
 }
 
 /// Which two tensors change one linear layer: positions in the file.
@@ -258,15 +257,14 @@ fn plan(entries: &[Entry], base: &BaseShape, config: &PeftConfig) -> Result<Vec<
     for (position, entry) in entries.iter().enumerate() {
         let unknown = || Refusal::Tensor(entry.name.chars().take(200).collect());
         let Place { layer, path, half } = Place::parse(&entry.name).ok_or_else(unknown)?;
-        let module = path.rsplit('.').next().unwrap_or(path);
-        let Some((inputs, outputs)) = base.modules.get(module) else { return Err(unknown()) };
-        if layer >= base.num_layers || path != BaseShape::path_of(module) {
+        let (module, (inputs, outputs)) = base.module_at(path).ok_or_else(unknown)?;
+        if layer >= base.num_layers {
             return Err(unknown());
         }
         let rank = config.rank_of(&format!("model.layers.{layer}.{path}"));
         let expected = match half {
-            Half::A => [rank as u64, *inputs as u64],
-            Half::B => [*outputs as u64, rank as u64],
+            Half::A => [rank as u64, inputs as u64],
+            Half::B => [outputs as u64, rank as u64],
         };
         if entry.shape != expected {
             let found = entry.shape.iter().take(8).copied().collect();

@@ -24,6 +24,10 @@ pub struct ModelCard {
     pub max_model_len: u32,
     /// How tokens are drawn where a request does not say: the model's `generation_config.json`, else OpenAI's defaults.
     pub generation_config: SamplingDefaults,
+    /// What computes it: `hone`, or another engine.
+    pub engine: String,
+    /// What this engine cannot do; empty for Hone's own.
+    pub lacks: Vec<String>,
     /// What may be done with it: always one entry, for clients that read it.
     pub permission: Vec<ModelPermission>,
 }

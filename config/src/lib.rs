@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 pub use cron::{Cron, Zone};
 pub use error::Error;
 pub use section::{
-    Auth, Curation, Engine, Evaluation, Feedback, Model, Promotion, Recompute, Retention, Schedule,
-    Server, Teaches, Telemetry, Training, Weights,
+    Auth, Curation, Engine, EngineKind, Evaluation, Feedback, Model, Promotion, Recompute,
+    Retention, Schedule, Server, Teaches, Telemetry, Training, Weights,
 };
 pub use unit::{Bytes, Hours, Listen, Network, Percent, Seconds};
 
@@ -49,7 +49,7 @@ pub struct Config {
     pub auth: Auth,
     /// What is served.
     pub model: Model,
-    /// How requests share the model.
+    /// What computes the model, and how requests share it.
     pub engine: Engine,
     /// What users' words do.
     pub feedback: Feedback,

@@ -155,9 +155,23 @@ fn before(text: &str, sign: char) -> &str {
     text.rsplit_once(sign).map_or(text, |(before, _)| before)
 }
 
+/// What computes the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// Hone's own decoder where it knows the family, else mistralrs.
+    Auto,
+    /// Hone's own decoder.
+    Hone,
+    /// mistralrs, whatever the family.
+    Mistralrs,
+}
+
 section! {
-    /// `[engine]`: how requests share the model.
+    /// `[engine]`: what computes the model, and how requests share it.
     Engine {
+        /// What computes it.
+        kind: EngineKind,
         /// Sequences in one step.
         max_sequences: usize,
         /// Requests that may wait.

@@ -38,12 +38,17 @@ impl BaseModel {
         base_dir: &Path,
         preparing: &mut dyn Preparing,
     ) -> anyhow::Result<Self> {
+        let source = locate(config, base_dir, preparing)?;
+        Self::of(config, source, base_dir)
+    }
+
+    /// The model of a source.
+    ///
+    /// # Errors
+    /// It is none that Hone's decoder knows; the words name it.
+    pub fn of(config: &Config, source: Source, base_dir: &Path) -> anyhow::Result<Self> {
         let name = config.model.source.clone();
-        let mut find = || -> anyhow::Result<Self> {
-            let source = match local(config) {
-                Some(source) => source,
-                None => from_hub(&Name::parse(&name)?, base_dir, preparing)?,
-            };
+        let find = || -> anyhow::Result<Self> {
             let model = source.inspect()?;
             let format = match config.model.weights {
                 Weights::Auto => Pack::choose(&source, base_dir, limit().bytes)?,
@@ -83,6 +88,25 @@ impl BaseModel {
         };
         Pack::prepare_with(&self.source, self.format, &self.base_dir, &mut progress)
             .with_context(|| unusable(&self.name))
+    }
+}
+
+/// Where the configured model comes from; it is downloaded if it is a hub id and not here yet.
+///
+/// # Errors
+/// It is neither here nor at the hub.
+pub fn locate(
+    config: &Config,
+    base_dir: &Path,
+    preparing: &mut dyn Preparing,
+) -> anyhow::Result<Source> {
+    let name = &config.model.source;
+    match local(config) {
+        Some(source) => Ok(source),
+        None => Name::parse(name)
+            .map_err(Into::into)
+            .and_then(|id| from_hub(&id, base_dir, preparing))
+            .with_context(|| unusable(name)),
     }
 }
 
@@ -161,6 +185,7 @@ pub fn open_packed(config: &Config, pack: &Pack) -> anyhow::Result<Arc<Model>> {
     Ok(Arc::new(model))
 }
 
-fn unusable(name: &str) -> String {
+/// What a refusal of a model begins with.
+pub(crate) fn unusable(name: &str) -> String {
     format!("the model `{name}` cannot be used")
 }

@@ -201,7 +201,9 @@ impl Control for Operator {
     fn start_cycle(&self, caller: &Caller) -> BoxFuture<'_, ControlResult<CycleView>> {
         self.to_the_end(caller, |this, caller| async move {
             this.cycles.ask_for(caller.actor()).await.map_err(|error| match error {
-                StartError::Waiting(_) => ControlError::Conflict(error.to_string()),
+                StartError::Waiting(_) | StartError::Untrainable(_) => {
+                    ControlError::Conflict(error.to_string())
+                }
                 StartError::Store(error) => Error::from(error).into(),
             })
         })

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`serve`] | from settings to a daemon that listens, until it is told to stop |
 //! | [`assemble`] | from settings to [`parts`] |
+//! | [`served`] | which engine serves the model |
 //! | `cycle` | select, train, register, evaluate, decide, promote |
 //! | [`child`] | the training process |
 
@@ -38,6 +39,7 @@ mod leftovers;
 pub mod load;
 pub mod lock;
 pub mod memory;
+pub mod mistral;
 mod next;
 pub mod parts;
 pub mod preparing;
@@ -48,6 +50,7 @@ mod retention;
 mod schedule;
 pub mod sentence;
 pub mod serve;
+pub mod served;
 mod settings;
 pub mod source_key;
 mod systemd;

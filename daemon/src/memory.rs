@@ -76,14 +76,31 @@ impl Budget {
         let positions = config.max_positions.min(LEAST_POSITIONS);
         let least = KvCache::bytes_for(config, positions) as u64;
         let rest = room.promised().saturating_sub(weights + OWN);
-        let share =
-            |asked: bool, wanted: u64, share: u64| if asked { wanted } else { wanted.min(share) };
         let budget = Self {
             weights,
             kv: share(asked.kv, engine.kv_memory.0, (rest / 2).max(least)),
             adapters: share(asked.adapters, engine.adapter_memory.0, rest / 4),
         };
-        budget.need().admit(room).with_context(|| way_out(asked, format))?;
+        let fewer_bits = format != WeightFormat::Q4;
+        budget.need().admit(room).with_context(|| way_out(asked, fewer_bits))?;
+        Ok(budget)
+    }
+
+    /// The same where another engine computes the model: of its weights and the least cache only the bytes are known, and each
+    /// adapter is a copy of the weights, for which there is room or is not when it is loaded.
+    ///
+    /// # Errors
+    /// It does not fit, with all figures and what to do.
+    pub fn of_another(
+        engine: &Engine,
+        asked: Asked,
+        (weights, least): (u64, u64),
+        room: &Room,
+    ) -> anyhow::Result<Self> {
+        let rest = room.promised().saturating_sub(weights + OWN);
+        let kv = share(asked.kv, engine.kv_memory.0, (rest / 4).max(least));
+        let budget = Self { weights, kv, adapters: 0 };
+        budget.need().admit(room).with_context(|| way_out(asked, true))?;
         Ok(budget)
     }
 
@@ -162,8 +179,13 @@ pub fn admit_training(hyper: &Hyper, found: &BaseModel) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was asked for, or, of a default, no more than a share of what there is.
+fn share(asked: bool, wanted: u64, share: u64) -> u64 {
+    if asked { wanted } else { wanted.min(share) }
+}
+
 /// What helps, the least painful first.
-fn way_out(asked: Asked, format: WeightFormat) -> String {
+fn way_out(asked: Asked, fewer_bits: bool) -> String {
     let mut ways = Vec::new();
     if asked.kv {
         ways.push(format!("lower {KV}"));
@@ -171,7 +193,7 @@ fn way_out(asked: Asked, format: WeightFormat) -> String {
     if asked.adapters {
         ways.push(format!("lower {ADAPTERS}"));
     }
-    if format != WeightFormat::Q4 {
+    if fewer_bits {
         ways.push("serve it in fewer bits (--weights q4)".to_owned());
     }
     ways.push("choose a smaller model".to_owned());
@@ -225,5 +247,24 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn another_engines_weights_are_admitted_before_they_are_read() {
+        let plain = Sources::default().load().unwrap();
+        let budget = |mebibytes: u64| {
+            let room = Room { bytes: mebibytes << 20, by: "the test".to_owned() };
+            let (engine, asked) = (&plain.config.engine, Asked::of(&plain));
+            Budget::of_another(engine, asked, (100 << 20, 1 << 20), &room)
+        };
+        let roomy = budget(64 << 10).unwrap();
+        assert_eq!((roomy.weights, roomy.kv, roomy.adapters), (100 << 20, 1 << 30, 0));
+        let tight = budget(256).unwrap();
+        assert!(tight.kv < 30 << 20, "a copy with an adapter shall have room as well: {tight:?}");
+        let nothing = crate::sentence::of(&budget(120).unwrap_err());
+        assert!(
+            nothing.contains("100 for weights") && nothing.contains("--weights q4"),
+            "{nothing}"
+        );
     }
 }

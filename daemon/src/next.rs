@@ -58,7 +58,11 @@ pub async fn look(parts: &Parts, count: Count) -> hone_store::Result<NextCycle> 
     let came = store.failures_since_up_to(since, most).await?;
     let taught = taught_at(parts).await?;
     let corrected = store.corrected_since_up_to(taught, least(&config)).await?;
-    Ok(tell(&config, &Situation { now: UnixMillis::now(), cycle, came, corrected }))
+    let situation = Situation { now: UnixMillis::now(), cycle, came, corrected };
+    match parts.trainable() {
+        Ok(_) => Ok(tell(&config, &situation)),
+        Err(why) => Ok(NextCycle { came, message: why.to_string(), ..NextCycle::default() }),
+    }
 }
 
 /// When the corrections were looked through that the serving adapter was taught; the beginning of time for the

@@ -1,11 +1,9 @@
 //! The parts of a running daemon, as its own code uses them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use hone_adapters::Registry;
 use hone_engine::Generate;
-use hone_model::ModelConfig;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
@@ -14,6 +12,7 @@ use hone_store::Store;
 use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::promote::Promoter;
+use crate::served::PackedBase;
 use crate::settings::Settings;
 
 /// What cycles, the drop folder and operators work with.
@@ -29,10 +28,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Adapters at work.
     pub engine: Arc<dyn Generate>,
-    /// The packed base that serves, and that candidates are trained on.
-    pub base: PathBuf,
-    /// What it computes.
-    pub model_config: ModelConfig,
+    /// The packed base that serves, and that candidates are trained on; `None` where Hone's decoder does not compute it.
+    pub base: Option<PackedBase>,
     /// Cycles and the audit trail.
     pub journal: Journal,
     /// Moves the pointer.
@@ -43,6 +40,24 @@ pub struct Parts {
     pub sources: SourceHasher,
     /// Who may call.
     pub keys: Arc<KeyRing>,
+}
+
+/// Cycles train what Hone's own decoder computes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error(
+    "the {0} engine serves this model, and cycles train only models of families that Hone's own decoder knows; train an \
+     adapter elsewhere and import it (`hone adapters import`)"
+)]
+pub struct Untrainable(pub &'static str);
+
+impl Parts {
+    /// What candidates are trained on.
+    ///
+    /// # Errors
+    /// Hone's decoder does not compute the model.
+    pub fn trainable(&self) -> Result<&PackedBase, Untrainable> {
+        self.base.as_ref().ok_or_else(|| Untrainable(self.engine.abilities().engine))
+    }
 }
 
 impl std::fmt::Debug for Parts {

@@ -119,8 +119,11 @@ impl Promoter {
             return Err(hone_adapters::Error::NothingToRollBack.into());
         }
         self.registry.check_move(to, order.expected_live)?;
-        if let Some(id) = to {
-            self.load(id).await?;
+        match to {
+            Some(id) => {
+                self.load(id).await?;
+            }
+            None => self.load_base().await?,
         }
         let intended = Self::decision(INTENDED, &order, to, old.epoch);
         match order.change {
@@ -178,6 +181,11 @@ impl Promoter {
             registry.with_verified(id, |dir| Ok(engine.load(id, dir)?))
         });
         Ok(Some(loaded.await??))
+    }
+
+    async fn load_base(&self) -> Result<(), Error> {
+        let engine = self.engine.clone();
+        Ok(blocking(move || engine.load_base()).await??)
     }
 
     async fn follow(&self, pointer: LivePointer) -> Result<(), Error> {
@@ -276,8 +284,12 @@ impl Promoter {
     }
 
     /// Whether an adapter's weights shall be in memory: what may be asked for by name, which is
-    /// everything that was not refused. `promotion.keep` bounds how many that are.
+    /// everything that was not refused. `promotion.keep` bounds how many that are. Where each is a model of its own, it is
+    /// what serves.
     fn is_wanted(&self, id: AdapterId) -> bool {
+        if !self.engine.abilities().adapters_side_by_side {
+            return self.registry.live().live == Some(id);
+        }
         let view = self.registry.get(&AdapterRef::Id(id));
         view.is_ok_and(|view| !matches!(view.state, AdapterState::Staged | AdapterState::Rejected))
     }

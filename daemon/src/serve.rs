@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use hone_api::key::KeyLimits;
 use hone_config::{Config, Loaded, Sources};
-use hone_engine::Engine;
 use hone_server::address::Proxies;
 use hone_server::tls::TlsFiles;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assemble::{Assembled, assemble};
+use crate::assemble::assemble;
 use crate::control::Operator;
 use crate::cycle::Cycles;
 use crate::dirs::Dirs;
@@ -106,7 +105,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     leftovers::sweep(&dirs);
     let settings = Arc::new(Settings::new(loaded, sources));
     let reload = Reload::watch(Arc::clone(&settings))?;
-    let Assembled { parts, engine } = assemble(settings, dirs).await?;
+    let parts = assemble(settings, dirs).await?;
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let (cycles, feedback) = (Arc::new(Cycles::new(Arc::clone(&parts))), Arc::new(Notify::new()));
@@ -150,7 +149,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
         format!("{} answers at {url}/v1", config.model.name()),
         stop.clone(),
     ));
-    let end = End { http, parts, engine, tasks: tasks.clone(), _lock: lock };
+    let end = End { http, parts, tasks: tasks.clone(), _lock: lock };
     let ended = apart.spawn(end.when(stop.clone()));
     Ok(Running { url, stop, tasks, ended })
 }
@@ -199,7 +198,6 @@ fn http_options(config: &Config) -> hone_server::Options {
 struct End {
     http: hone_server::Running,
     parts: Arc<Parts>,
-    engine: Arc<Engine>,
     tasks: TaskTracker,
     _lock: DataLock,
 }
@@ -210,7 +208,7 @@ impl End {
         self.tasks.close();
         // While streams drain, the training process writes its checkpoint.
         tokio::join!(self.http.stop(), self.tasks.wait());
-        let engine = self.engine;
+        let engine = Arc::clone(&self.parts.engine);
         // Nobody is left who could wait for an answer.
         let failed = tokio::task::spawn_blocking(move || engine.shutdown(Duration::ZERO)).await?;
         if failed > 0 {

@@ -8,7 +8,7 @@ use hone_api::AdapterId;
 use hone_config::{Flag, Loaded, Sources};
 use hone_engine::testing::{random_adapter, tiny_model};
 
-use crate::assemble::{Assembled, assemble};
+use crate::assemble::assemble;
 use crate::dirs::Dirs;
 use crate::import;
 use crate::parts::Parts;
@@ -44,14 +44,14 @@ impl Rig {
         let (loaded, sources) = settings_of_tiny(dir.path());
         let settings = Arc::new(Settings::new(loaded, sources));
         let dirs = Dirs::open(&settings.now().server.data_dir).unwrap();
-        let Assembled { parts, .. } = assemble(settings, dirs).await.unwrap();
+        let parts = assemble(settings, dirs).await.unwrap();
         Self { parts, _dir: dir }
     }
 
     /// A folder with a random adapter in the drop folder.
     pub fn drop_adapter(&self, name: &str, strength: f32, seed: u64) -> std::path::PathBuf {
         let folder = self.parts.registry.drop_dir().join(name);
-        let config = &self.parts.model_config;
+        let config = &self.parts.trainable().unwrap().config;
         random_adapter(&folder, config, 4, strength, seed).unwrap();
         folder
     }

@@ -24,6 +24,10 @@ pub async fn run(
     feedback: Arc<Notify>,
     stop: CancellationToken,
 ) {
+    // What cannot be trained needs no clock.
+    if parts.trainable().is_err() {
+        return;
+    }
     let mut settings = parts.settings.subscribe();
     let ended = cycles.ended();
     let mut cron_from = UnixMillis::now();

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use hone_api::AdapterId;
 use hone_model::{Adapter, KvCache, Model};
 use hone_text::FrontEnd;
-use hone_text::Sampler;
 use tokio::sync::oneshot;
 
 use crate::embed::{self, Job};
@@ -20,8 +19,8 @@ use crate::sequence::Submitted;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::{
-    EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, Health, Loaded,
-    Request,
+    Answer, EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, Health,
+    Loaded, Request,
 };
 
 /// Serves one model on one device thread. Dropping it stops the thread.
@@ -48,19 +47,6 @@ impl Engine {
     #[must_use]
     pub fn model(&self) -> &Arc<Model> {
         &self.shared.model
-    }
-
-    /// Admits no more requests, lets those that are here finish until the deadline, and fails the
-    /// rest with `shutting down`. Blocks; returns how many were failed.
-    pub fn shutdown(&self, deadline: Duration) -> usize {
-        self.shared.inbox().accepting = false;
-        let until = Instant::now() + deadline;
-        while self.left() > 0 && Instant::now() < until && self.is_alive() {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        let left = self.left();
-        self.stop();
-        left
     }
 
     #[cfg(test)]
@@ -168,8 +154,7 @@ impl Generate for Engine {
     fn submit(&self, mut request: Request) -> Result<Generation, Error> {
         let (max_new, kv_bytes) = self.limits(&request)?;
         let slot = self.shared.slots.pin(request.target)?;
-        let sampler = Sampler::new(&request.sampling, random_seed(), &request.prompt)?
-            .with_grammar(request.grammar.take());
+        let answer = Answer::new(&mut request, max_new)?;
         let (priority, party) = (request.priority, request.party);
         let cancelled = Arc::new(AtomicBool::new(false));
 
@@ -195,8 +180,7 @@ impl Generate for Engine {
         if inbox.is_idle() && self.shared.counters.running.load(Ordering::Relaxed) == 0 {
             self.shared.counters.work_came();
         }
-        let submitted =
-            Submitted { request, slot, sampler, events, cancelled, arrived, max_new, kv_bytes };
+        let submitted = Submitted { request, slot, answer, events, cancelled, arrived, kv_bytes };
         let pushed = inbox.queue.push(priority, party, submitted);
         // There is room: that was seen under this very lock.
         debug_assert!(pushed.is_ok(), "the queue was not full");
@@ -334,6 +318,17 @@ impl Generate for Engine {
     fn kernels(&self) -> &str {
         self.shared.model.kernels()
     }
+
+    fn shutdown(&self, deadline: Duration) -> usize {
+        self.shared.inbox().accepting = false;
+        let until = Instant::now() + deadline;
+        while self.left() > 0 && Instant::now() < until && self.is_alive() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let left = self.left();
+        self.stop();
+        left
+    }
 }
 
 impl Engine {
@@ -371,10 +366,4 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("health", &self.health()).finish_non_exhaustive()
     }
-}
-
-/// A seed for requests that name none: the standard library's per-process randomness.
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0u8)
 }

@@ -83,6 +83,12 @@ pub enum Error {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// This engine cannot do it for any model; the sentence says what can.
+    #[error("{0}")]
+    Unsupported(String),
+    /// An adapter that another engine than Hone's own cannot take: its files, or the memory that it needs.
+    #[error("{0}")]
+    Refused(String),
     /// A token id that the model does not have.
     #[error("token {token} is outside of the vocabulary of {vocab}")]
     TokenRange {

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`Request`], [`Event`] | what is asked and what comes back |
 //! | [`Generation`] | the caller's stream; dropping it cancels |
+//! | [`Answer`] | tokens from logits, their text, and the end |
+//! | [`Abilities`] | what an engine can do beside answering |
 //! | `queue` | bounded admission, people before evaluations, places and turns shared among people |
 //! | `share` | who has had how much of the engine's time |
 //! | `batch` | what runs in the next step |
@@ -21,6 +23,8 @@
 //! [`Generate`] is the seam: Hone's own decoder is behind it in [`Engine`], other engines can be.
 #![forbid(unsafe_code)]
 
+mod abilities;
+mod answer;
 mod batch;
 mod config;
 mod embed;
@@ -46,10 +50,13 @@ mod worker;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hone_api::AdapterId;
 use hone_text::FrontEnd;
 
+pub use abilities::Abilities;
+pub use answer::Answer;
 pub use config::EngineConfig;
 pub use embed::{EmbedRequest, Embedding};
 pub use engine::Engine;
@@ -74,8 +81,8 @@ pub trait Generate: Send + Sync {
     ///
     /// # Errors
     /// [`Error::QueueFull`], [`Error::PromptTooLong`], [`Error::EmptyPrompt`],
-    /// [`Error::OverBudget`], [`Error::UnknownAdapter`], [`Error::ShuttingDown`], or a parameter
-    /// or token id that the model refuses.
+    /// [`Error::OverBudget`], [`Error::UnknownAdapter`], [`Error::ShuttingDown`], [`Error::Unsupported`],
+    /// or a parameter or token id that the model refuses.
     fn submit(&self, request: Request) -> Result<Generation, Error>;
 
     /// Admits texts whose embeddings are wanted: the mean of the hidden states behind the final norm. The adapter is
@@ -92,8 +99,16 @@ pub trait Generate: Send + Sync {
     ///
     /// # Errors
     /// The folder is not an adapter of this model; [`Error::NoEffect`]; [`Error::Broken`];
-    /// [`Error::AdapterMemory`].
+    /// [`Error::AdapterMemory`]; [`Error::Refused`].
     fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error>;
+
+    /// Sees to it that the base can be made live, for engines that may have let it go. Blocks as [`Generate::load`] does.
+    ///
+    /// # Errors
+    /// [`Error::Refused`]: there is no memory for it.
+    fn load_base(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// These stay loaded, whoever else needs room. Others leave when they were not asked for longest, and may be loaded
     /// again.
@@ -125,6 +140,17 @@ pub trait Generate: Send + Sync {
     /// Tokenizer, template and limits of the model.
     fn front_end(&self) -> &Arc<FrontEnd>;
 
-    /// What it computes with: the same name, the same bits.
+    /// What it computes with: the same name, the same bits, if the engine is repeatable.
     fn kernels(&self) -> &str;
+
+    /// What it can do beside answering.
+    fn abilities(&self) -> Abilities {
+        Abilities::HONE
+    }
+
+    /// Admits no more requests, lets those that are here finish until the deadline, and fails the rest. Blocks; returns how
+    /// many were failed.
+    fn shutdown(&self, _deadline: Duration) -> usize {
+        0
+    }
 }

@@ -1,4 +1,4 @@
-//! One request while it runs: its cache, its sampler, and what its client has been told.
+//! One request while it runs: its cache, its answer, and what its client has been told.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,13 +7,12 @@ use std::time::Instant;
 use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
 use hone_model::{KvCache, Logits, LogitsFor, Model, Segment};
-use hone_text::{Detokenizer, Sampled, Sampler, StopMatcher};
 
 use crate::batch::{Piece, Row, completes};
 use crate::generation::EventSender;
 use crate::prefix::{Namespace, PrefixCache};
 use crate::slots::Slot;
-use crate::{Error, Event, PromptLogprob, Request};
+use crate::{Answer, Error, Event, PromptLogprob, Request};
 
 /// An admitted request that waits for its place.
 #[derive(Debug)]
@@ -21,12 +20,11 @@ pub(crate) struct Submitted {
     pub(crate) request: Request,
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
-    pub(crate) sampler: Sampler,
+    /// What is drawn; its limit is `max_tokens`, or what the context leaves.
+    pub(crate) answer: Answer,
     pub(crate) events: EventSender,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) arrived: Instant,
-    /// `max_tokens`, or what the context leaves.
-    pub(crate) max_new: usize,
     /// Cache bytes for the prompt and all new tokens.
     pub(crate) kv_bytes: usize,
 }
@@ -44,11 +42,7 @@ pub(crate) struct Sequence {
     namespace: Namespace,
     /// The prefix cache's version when it was asked last.
     looked_at: Option<u64>,
-    /// Tokens drawn; the next step computes the last one, once the prompt is done.
-    answer: Vec<u32>,
     prompt_logprobs: Vec<PromptLogprob>,
-    detokenizer: Detokenizer,
-    stop: StopMatcher,
     started: Instant,
     first_token: Option<Instant>,
     pub(crate) end: Option<End>,
@@ -84,27 +78,28 @@ impl Sequence {
         let request = &submitted.request;
         let adapter = submitted.slot.as_ref().map(|slot| slot.adapter.content_digest());
         let namespace = Namespace::new(model.digest(), adapter, request.priority, request.party);
-        let sampling = &request.sampling;
         let mut sequence = Self {
             cache: KvCache::new(model.config()),
             computed: 0,
             cached: 0,
             namespace,
             looked_at: None,
-            answer: Vec::new(),
             prompt_logprobs: Vec::new(),
-            detokenizer: Detokenizer::new(),
-            stop: StopMatcher::new(&sampling.stop),
             started,
             first_token: None,
             end: None,
             submitted,
         };
         sequence.send(Event::Started { queue_ms });
-        if sequence.submitted.max_new == 0 && !sequence.submitted.request.echo_logprobs {
+        if sequence.submitted.answer.max_new() == 0 && !sequence.submitted.request.echo_logprobs {
             sequence.end = Some(End::Finished(FinishReason::Length));
         }
         sequence
+    }
+
+    /// Tokens drawn; the next step computes the last one, once the prompt is done.
+    fn answer(&self) -> &[u32] {
+        self.submitted.answer.tokens()
     }
 
     pub(crate) fn started(&self) -> Instant {
@@ -115,7 +110,7 @@ impl Sequence {
     /// is computed in any case, for its logits; and all of them are if all logits are wanted.
     pub(crate) fn reuse(&mut self, prefixes: &mut PrefixCache, model: &Model) {
         let prompt = &self.submitted.request.prompt;
-        let begun = self.computed > self.cached || !self.answer.is_empty();
+        let begun = self.computed > self.cached || !self.answer().is_empty();
         let seen = self.looked_at == Some(prefixes.version());
         if begun || seen || self.submitted.request.echo_logprobs || prompt.is_empty() {
             return;
@@ -138,7 +133,7 @@ impl Sequence {
     pub(crate) fn keep(&self, prefixes: &mut PrefixCache) {
         let held = self.cache.len();
         let tokens = if self.end.is_some() { held } else { held / KvCache::BLOCK * KvCache::BLOCK };
-        let text = self.submitted.request.prompt.iter().chain(&self.answer);
+        let text = self.submitted.request.prompt.iter().chain(self.answer());
         let text: Vec<u32> = text.take(tokens).copied().collect();
         let slot = self.submitted.slot.as_ref();
         let adapter = slot.map(|slot| *slot.adapter.content_digest());
@@ -169,7 +164,7 @@ impl Sequence {
             (false, false) => LogitsFor::None,
         };
         let tokens = match row.prompt_left {
-            0 => self.answer.last().map_or(&[][..], std::slice::from_ref),
+            0 => self.submitted.answer.tokens().last().map_or(&[][..], std::slice::from_ref),
             _ => &self.submitted.request.prompt[self.computed..self.computed + piece.tokens],
         };
         let adapter = self.submitted.slot.as_ref().map(|slot| slot.adapter.as_ref());
@@ -226,21 +221,14 @@ impl Sequence {
             let logprobs = std::mem::take(&mut self.prompt_logprobs);
             self.send(Event::PromptLogprobs(logprobs));
         }
-        if self.submitted.max_new == 0 {
+        if self.submitted.answer.max_new() == 0 {
             self.end = Some(End::Finished(FinishReason::Length));
             return Ok(0);
         }
-        let eos = &model.config().eos_token_ids;
-        let sampling = &self.submitted.request.sampling;
-        let mut forbidden = Vec::new();
-        if self.answer.len() < sampling.min_tokens as usize {
-            if !sampling.ignore_eos {
-                forbidden.extend_from_slice(eos);
-            }
-            forbidden.extend_from_slice(&sampling.stop_token_ids);
-        }
-        let sampled = self.submitted.sampler.sample(rows.get(last), &forbidden)?;
-        self.take(model, sampled);
+        let (event, reason) = self.submitted.answer.draw(model.front_end(), rows.get(last))?;
+        self.first_token.get_or_insert_with(Instant::now);
+        self.send(event);
+        self.end = reason.map(End::Finished);
         Ok(1)
     }
 
@@ -257,45 +245,6 @@ impl Sequence {
             self.prompt_logprobs.push(PromptLogprob { token, logprob: Some(logprob), top });
         }
         Ok(())
-    }
-
-    /// Takes a drawn token: text out, end or not.
-    fn take(&mut self, model: &Model, sampled: Sampled) {
-        let Sampled { token, logprob, top } = sampled;
-        self.first_token.get_or_insert_with(Instant::now);
-        self.answer.push(token);
-        let sampling = &self.submitted.request.sampling;
-        // After an end token a grammar has nothing more to say.
-        let ends = !sampling.ignore_eos || self.submitted.sampler.has_grammar();
-        let is_eos = ends && model.config().eos_token_ids.contains(&token);
-        // As with vLLM, a token that the client chose for the end is part of the text.
-        let is_end = is_eos || sampling.stop_token_ids.contains(&token);
-        let stops_count = self.answer.len() >= sampling.min_tokens as usize;
-        let full = self.answer.len() >= self.submitted.max_new;
-
-        let mut text = String::new();
-        if self.submitted.request.shown.contains(&token) {
-            text = self.detokenizer.finish();
-            text += &String::from_utf8_lossy(model.front_end().tokenizer.token_bytes(token));
-        } else if !is_eos {
-            text = self.detokenizer.push(&model.front_end().tokenizer, token);
-        }
-        if is_end || full {
-            text += &self.detokenizer.finish();
-        }
-        if stops_count {
-            let checked = self.stop.push(&text);
-            text = checked.text;
-            if checked.stopped {
-                self.end = Some(End::Finished(FinishReason::Stop));
-            }
-        }
-        if self.end.is_none() && (is_end || full) {
-            text += &self.stop.finish();
-            let reason = if is_end { FinishReason::Stop } else { FinishReason::Length };
-            self.end = Some(End::Finished(reason));
-        }
-        self.send(Event::Token { token, text, logprob, top });
     }
 
     /// Notices that the client left.
@@ -317,7 +266,7 @@ impl Sequence {
                     reason: *reason,
                     prompt_tokens: count(self.submitted.request.prompt.len()),
                     cached_tokens: count(self.cached),
-                    completion_tokens: count(self.answer.len()),
+                    completion_tokens: count(self.answer().len()),
                     timings: Timings {
                         queue_ms: queue.as_secs_f64() * 1e3,
                         ttft_ms: first.as_secs_f64() * 1e3,

@@ -49,6 +49,14 @@ pub enum Error {
         /// What is supported instead.
         supported: String,
     },
+    /// The decoder does not know the model's family.
+    #[error("architecture {class:?} of config.json is not supported; supported: {known}")]
+    Family {
+        /// Its class, or its type where it names none.
+        class: String,
+        /// The classes that are known.
+        known: String,
+    },
     /// The checkpoint lacks a tensor.
     #[error(
         "tensor {name} is missing in {file}; the model is incomplete or of another architecture"

@@ -10,6 +10,7 @@ mod config;
 mod decoder;
 mod error;
 mod families;
+mod foreign;
 mod format;
 mod gguf;
 mod hidden;
@@ -31,6 +32,7 @@ pub use config::{
 };
 pub use decoder::cache::{KvBlock, KvCache};
 pub use error::Error;
+pub use foreign::Foreign;
 pub use format::WeightFormat;
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};

@@ -9,6 +9,7 @@ mod listed;
 mod manifest;
 mod remembered;
 mod staging;
+mod unpacked;
 mod weights;
 mod write;
 
@@ -21,6 +22,7 @@ use std::{
 pub use listed::{Packed, packed};
 pub(crate) use manifest::Manifest;
 pub(crate) use remembered::FileState;
+pub(crate) use unpacked::digest_unpacked;
 pub(crate) use weights::Weights;
 
 use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, source::SmallFiles};

@@ -95,6 +95,11 @@ impl ApiError {
         error
     }
 
+    /// 400: the engine that serves this model cannot do it.
+    pub(crate) fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message).code("unsupported_by_engine")
+    }
+
     /// 503: the daemon stops.
     #[must_use]
     pub fn shutting_down() -> Self {
@@ -141,7 +146,8 @@ impl ApiError {
     }
 
     fn is_about_the_prompt(&self) -> bool {
-        self.status == StatusCode::BAD_REQUEST && self.body.error.param.is_none()
+        let is_unsupported = self.word() == Some("unsupported_by_engine");
+        self.status == StatusCode::BAD_REQUEST && self.body.error.param.is_none() && !is_unsupported
     }
 
     fn disk_full(message: impl Into<String>) -> Self {
@@ -293,9 +299,10 @@ impl From<hone_engine::Error> for ApiError {
                 Self::new(StatusCode::BAD_REQUEST, message).code("context_length_exceeded")
             }
             E::EmptyPrompt => Self::new(StatusCode::BAD_REQUEST, message),
-            E::AdapterMemory { .. } => {
+            E::AdapterMemory { .. } | E::Refused(_) => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, message).code("refused")
             }
+            E::Unsupported(_) => Self::unsupported(message),
             E::OverBudget { .. } => {
                 let error = Self::field("max_tokens", message);
                 error.code("context_length_exceeded")

@@ -85,6 +85,7 @@ pub(crate) async fn delete(
 }
 
 fn card(state: &AppState, id: &str, adapter: Option<&AdapterView>) -> ModelCard {
+    let abilities = state.engine.abilities();
     let created = adapter.map_or_else(|| state.started.seconds(), |view| view.created_at);
     ModelCard {
         id: id.to_owned(),
@@ -95,6 +96,8 @@ fn card(state: &AppState, id: &str, adapter: Option<&AdapterView>) -> ModelCard 
         parent: adapter.map(|_| state.served_name.clone()),
         max_model_len: state.limits.context,
         generation_config: state.defaults,
+        engine: abilities.engine.to_owned(),
+        lacks: abilities.lacks().into_iter().map(str::to_owned).collect(),
         permission: vec![ModelPermission::to_ask(id, created)],
     }
 }

@@ -33,7 +33,7 @@ use crate::tools::{CallIds, ToolUse};
     responses((status = 200, description = "It was computed; `same` says whether to the same token ids", body = Replay),
         (status = 404, description = "No such interaction", body = ErrorBody),
         (status = 409, description = "It cannot be computed again; `code` says why: adapter_missing, adapter_changed, \
-            base_changed, template_changed, text_not_kept, seed_not_kept", body = ErrorBody),
+            base_changed, template_changed, text_not_kept, seed_not_kept, not_repeatable", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody)))]
 pub(crate) async fn replay(
     caller: May<to::Export>,
@@ -73,6 +73,14 @@ fn check(state: &AppState, logged: &Interaction) -> Result<(), ApiError> {
         let message = "this answer was drawn by a seed that an earlier Hone did not log; answers that are logged from \
                        now on can be computed again";
         return Err(refused("seed_not_kept", message));
+    }
+    let abilities = state.engine.abilities();
+    if !abilities.repeatable {
+        let message = format!(
+            "the {} engine, which serves this model, does not give the same bits again, so that a difference would say nothing",
+            abilities.engine
+        );
+        return Err(refused("not_repeatable", message));
     }
     let front_end = state.engine.front_end();
     if logged.base_digest != front_end.base_digest {

@@ -60,9 +60,18 @@ pub(crate) async fn resolve(state: &web::Data<AppState>, model: &str) -> Result<
     }
 }
 
-/// Exactly this adapter, loaded if it is not.
+/// Exactly this adapter, loaded if it is not, where that does not take another copy of the model.
 pub(crate) async fn exact(state: &web::Data<AppState>, id: AdapterId) -> Result<Target, ApiError> {
     if !state.engine.is_loaded(id) {
+        let abilities = state.engine.abilities();
+        if !abilities.adapters_side_by_side {
+            let message = format!(
+                "adapter {id} is not loaded: the {} engine, which serves this model, merges one adapter into it; promote \
+                 this one (`hone adapters promote {id}`), or ask the live model",
+                abilities.engine
+            );
+            return Err(ApiError::conflict(message).param("model").code("adapter_not_loaded"));
+        }
         load(state, id).await?;
     }
     Ok(Target::Exact(id))

@@ -12,8 +12,8 @@ use super::base::Base;
 use super::{Context, Failure, Outcome, eval};
 use crate::cli::EvalArgs;
 use crate::output::Bars;
-use hone_daemon::assemble;
 use hone_daemon::evals::{comparison, summary};
+use hone_daemon::served;
 
 /// Loads the model and the adapters, asks, and compares.
 ///
@@ -53,7 +53,7 @@ impl Subject {
     fn find(base: &Base, engine: &Engine, given: &str) -> Result<Self, Failure> {
         let found = if !eval::is_word(given) && Path::new(given).is_dir() {
             // What an import would refuse, gives no answers here either.
-            hone_adapters::verify(Path::new(given), &assemble::shape(engine.model()))?;
+            hone_adapters::verify(Path::new(given), &served::shape(engine.model()))?;
             Some((AdapterId::new(), given.to_owned(), PathBuf::from(given)))
         } else {
             registered(base, engine, given)?
@@ -75,7 +75,7 @@ fn registered(
 ) -> Result<Option<(AdapterId, String, PathBuf)>, Failure> {
     let data_dir = &base.config.server.data_dir;
     let reference = AdapterRef::from_str(given).unwrap_or(AdapterRef::Live);
-    let found = hone_adapters::lookup(data_dir, &assemble::shape(engine.model()), &reference);
+    let found = hone_adapters::lookup(data_dir, &served::shape(engine.model()), &reference);
     let found = found.map_err(|error| match error {
         hone_adapters::Error::Unknown(_) => {
             anyhow::anyhow!(

@@ -44,10 +44,30 @@ pub enum Failure {
     Told,
 }
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Failed(error.into())
-    }
+/// A list instead of whatever anyhow takes: that could be, one day, a type of a dependency for which such a crate says what
+/// its conversions are, and then the two would stand against each other.
+macro_rules! failures {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::Failed(error.into())
+            }
+        }
+    )*};
+}
+
+failures! {
+    anyhow::Error,
+    std::io::Error,
+    std::num::TryFromIntError,
+    serde_json::Error,
+    rustyline::error::ReadlineError,
+    hone_adapters::Error,
+    hone_engine::Error,
+    hone_eval::Error,
+    hone_store::Error,
+    hone_trainer::Error,
+    crate::client::ClientError,
 }
 
 /// What a command returns.

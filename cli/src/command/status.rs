@@ -35,7 +35,8 @@ pub async fn run(context: &Context) -> Outcome {
     let last = cycles.data.iter().find(|view| !is_moving(view));
     if output.is_json() {
         output.value(&json!({
-            "url": client.url(), "ready": ready, "model": model, "live": live, "running": running,
+            "url": client.url(), "ready": ready, "model": model, "engine": models.data.first().map(|card| &card["engine"]),
+            "live": live, "running": running,
             "last_cycle": last, "next": cycles.next, "adapters": adapters.data.len(), "waiting": waiting,
         }))?;
         return healthy(ready);
@@ -48,6 +49,9 @@ pub async fn run(context: &Context) -> Outcome {
             output.line(format_args!("serves   {model} with {} (made {since})", view.id))?;
         }
         None => output.line(format_args!("serves   {model}, the base without an adapter"))?,
+    }
+    if let Some(engine) = another_engine(models.data.first()) {
+        output.line(format_args!("engine   {engine}"))?;
     }
     match running {
         Some(view) => output.line(format_args!(
@@ -75,6 +79,14 @@ pub async fn run(context: &Context) -> Outcome {
     healthy(ready)
 }
 
+/// The engine, if it is another than Hone's own, and what it cannot do.
+fn another_engine(model: Option<&Value>) -> Option<String> {
+    let model = model?;
+    let engine = model["engine"].as_str().filter(|engine| *engine != "hone")?;
+    let lacks: Vec<&str> = model["lacks"].as_array()?.iter().filter_map(Value::as_str).collect();
+    Some(format!("{engine}, without {}", lacks.join(", ")))
+}
+
 /// A daemon that takes no requests is a failure, for those who only look at the exit status.
 const fn healthy(ready: bool) -> Outcome {
     if ready { Ok(()) } else { Err(Failure::Told) }
@@ -97,6 +109,14 @@ fn came(failures: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_engine_is_told_with_what_it_lacks() {
+        let card = |engine: &str, lacks: &[&str]| json!({"engine": engine, "lacks": lacks});
+        assert_eq!(another_engine(Some(&card("hone", &[]))), None);
+        let other = another_engine(Some(&card("mistralrs", &["embeddings", "replay"])));
+        assert_eq!(other.as_deref(), Some("mistralrs, without embeddings, replay"));
+    }
 
     #[test]
     fn one_is_not_many() {

@@ -1,12 +1,13 @@
 //! Whether the configured model is one that Hone can serve here, as far as its header and small files say.
 
-use hone_config::{Config, Loaded, Weights};
+use hone_config::{Config, EngineKind, Loaded, Weights};
 use hone_machine::{available, limit};
 use hone_model::{Pack, Source, WeightFormat};
 
 use super::Report;
 use hone_daemon::base_model;
 use hone_daemon::memory::{Asked, Budget};
+use hone_daemon::mistral;
 use hone_daemon::sentence;
 
 pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
@@ -21,6 +22,9 @@ pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
     let (model, format) =
         match source.inspect().and_then(|model| Ok((model, format(config, &source)?))) {
             Ok(found) => found,
+            Err(hone_model::Error::Family { class, .. }) if may_be_another_engine(config) => {
+                return report.ok("model", format!("{name}: {class}, for the mistralrs engine"));
+            }
             Err(error) => {
                 return report.wrong(
                     "model",
@@ -38,6 +42,11 @@ pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
         Err(_) if daemon_runs => report.ok("model", found),
         Err(error) => report.wrong("model", format!("{found}: {}", sentence::of(&error)), wrong),
     }
+}
+
+/// Whether a family that Hone's decoder does not know may be served all the same.
+fn may_be_another_engine(config: &Config) -> bool {
+    mistral::IS_BUILT_IN && config.engine.kind != EngineKind::Hone
 }
 
 fn format(config: &Config, source: &Source) -> Result<WeightFormat, hone_model::Error> {

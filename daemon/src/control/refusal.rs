@@ -30,9 +30,12 @@ pub(super) fn unfinished(error: &anyhow::Error) -> ControlError {
 fn of_engine(error: &hone_engine::Error, text: String) -> ControlError {
     use hone_engine::Error as E;
     match error {
-        E::NoEffect(_) | E::Broken(_) | E::Model(_) | E::AdapterMemory { .. } => {
-            ControlError::Refused(text)
-        }
+        E::NoEffect(_)
+        | E::Broken(_)
+        | E::Model(_)
+        | E::AdapterMemory { .. }
+        | E::Refused(_)
+        | E::Unsupported(_) => ControlError::Refused(text),
         E::UnknownAdapter(_) => ControlError::NotFound(text),
         E::StaleEpoch { .. } => ControlError::Conflict(text),
         E::ShuttingDown | E::QueueFull { .. } => {

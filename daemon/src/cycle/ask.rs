@@ -5,6 +5,7 @@ use hone_api::{CycleId, UnixMillis};
 
 use super::{Cycles, told};
 use crate::journal::Decision;
+use crate::parts::Untrainable;
 
 /// Why a cycle cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum StartError {
         "{0} waits already for the one that runs; follow it, or cancel it with `hone cycle cancel`"
     )]
     Waiting(CycleId),
+    /// Hone's decoder does not compute the model.
+    #[error(transparent)]
+    Untrainable(#[from] Untrainable),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] hone_store::Error),
@@ -44,6 +48,7 @@ impl Cycles {
         cycle: CycleView,
         asked: Option<Decision>,
     ) -> Result<CycleView, StartError> {
+        self.parts.trainable()?;
         let _one_at_a_time = self.queueing.lock().await;
         if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
             return Err(StartError::Waiting(waiting.id));

@@ -67,8 +67,8 @@ fn candidate(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<Adapte
 
 /// Whether an adapter is on all that the settings' names stand for in this model.
 fn same_targets(work: &Work<'_>, of_adapter: &[String], wanted: &[String]) -> bool {
-    let config = &work.parts.model_config;
-    let Ok(layout) = LoraLayout::new(config, 1, 1.0, wanted) else { return false };
+    let Ok(base) = work.parts.trainable() else { return false };
+    let Ok(layout) = LoraLayout::new(&base.config, 1, 1.0, wanted) else { return false };
     let names: BTreeSet<&str> = layout.slots().map(|slot| slot.target.name).collect();
     names == of_adapter.iter().map(String::as_str).collect()
 }

@@ -91,8 +91,9 @@ async fn one(
 ) -> anyhow::Result<Option<Outcome>> {
     let config = work.parts.settings.now();
     let Plan { dir, mix, attempt } = plan;
+    let base = &work.parts.trainable()?.folder;
     let found = {
-        let (dir, base) = (dir.clone(), work.parts.base.clone());
+        let (dir, base) = (dir.clone(), base.clone());
         tokio::task::spawn_blocking(move || begun(&dir, &base)).await??
     };
     let mut job = match found {
@@ -105,7 +106,7 @@ async fn one(
             let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
             let digest =
                 tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
-            let mut job = Job::new(&work.parts.base, rows);
+            let mut job = Job::new(base, rows);
             job.data_digest = Some(digest);
             job.base_name = Some(config.model.name());
             hyper.kl_weight *= attempt.kl;

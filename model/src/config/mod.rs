@@ -2,7 +2,7 @@
 //!
 //! A model that needs something this build lacks is refused here, by the name of the thing, before any weight is read.
 
-mod generation;
+pub(crate) mod generation;
 pub(crate) mod keys;
 mod module;
 pub(crate) mod rope;
@@ -194,7 +194,7 @@ fn epsilon(keys: &Keys<'_>) -> Result<f32, Error> {
 }
 
 /// One id or a list of ids.
-fn token_ids(value: Option<&Value>) -> Vec<u32> {
+pub(crate) fn token_ids(value: Option<&Value>) -> Vec<u32> {
     let one = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
         Some(Value::Array(list)) => list.iter().filter_map(one).collect(),

@@ -82,5 +82,5 @@ pub(crate) fn of(keys: &Keys<'_>) -> Result<&'static Family, Error> {
     FAMILIES
         .iter()
         .find(|family| family.class == name || (class.is_none() && family.model_type == name))
-        .ok_or_else(|| unsupported(format!("architecture {name:?} of config.json"), known()))
+        .ok_or_else(|| Error::Family { class: name.to_owned(), known: known() })
 }

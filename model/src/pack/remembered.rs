@@ -20,6 +20,8 @@ use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
 
 /// Longer than the grain of any disk's clock (FAT: two seconds).
 const SETTLED: Duration = Duration::from_secs(5);
+/// The version of what is not packed.
+const UNPACKED: u32 = 0;
 /// Within the folder of bases.
 pub(super) const FOLDER: &str = "sources";
 
@@ -120,6 +122,16 @@ impl Remembered {
             small: hash(small),
             files: checkpoint.states().map_err(Error::io(path))?,
         })
+    }
+
+    /// How a source looks now that is read as it is.
+    pub(super) fn unpacked(
+        source: &Source,
+        small: &SmallFiles,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, Error> {
+        let looks = Self::of(source, WeightFormat::F32, small, checkpoint)?;
+        Ok(Self { pack_version: UNPACKED, ..looks })
     }
 
     /// The digest of the source, if it looks as it did when that was computed.

@@ -1,0 +1,126 @@
+//! What serves the configured model, and what the rest of the daemon has to know of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use hone_adapters::BaseShape;
+use hone_config::{Config, EngineKind};
+use hone_engine::{Engine, EngineConfig, Generate};
+use hone_machine::available;
+use hone_model::{Model, ModelConfig, Source};
+
+use crate::base_model::{self, BaseModel, open_packed};
+use crate::dirs::Dirs;
+use crate::memory::{Asked, Budget};
+use crate::mistral;
+use crate::preparing::{self, Preparing};
+
+/// An engine that answers, and its model.
+pub struct Served {
+    /// The engine.
+    pub engine: Arc<dyn Generate>,
+    /// What adapters must fit.
+    pub shape: BaseShape,
+    /// What candidates are trained on; `None` where Hone's decoder does not compute the model.
+    pub base: Option<PackedBase>,
+    /// What was found damaged and made anew.
+    pub repaired: Option<String>,
+}
+
+impl std::fmt::Debug for Served {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Served").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+/// A model that Hone's decoder computes, packed.
+#[derive(Debug, Clone)]
+pub struct PackedBase {
+    /// Where.
+    pub folder: PathBuf,
+    /// What it computes.
+    pub config: ModelConfig,
+}
+
+/// Finds the model, sees that it fits, and starts the engine that computes it. Blocks.
+///
+/// # Errors
+/// The model is not there, unknown to the engines that may serve it, or does not fit, in words that say what to do.
+pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served> {
+    let base_dir = dirs.base();
+    let mut preparing = preparing::log();
+    let source = base_model::locate(config, &base_dir, &mut preparing)?;
+    let place = Place { source: &source, base_dir: &base_dir, asked };
+    match config.engine.kind {
+        EngineKind::Hone => hone(config, &place, dirs, &mut preparing),
+        EngineKind::Mistralrs => mistral::open(config, &place, &mut preparing),
+        EngineKind::Auto => match hone(config, &place, dirs, &mut preparing) {
+            Err(error) if is_of_another_family(&error) && mistral::IS_BUILT_IN => {
+                mistral::open(config, &place, &mut preparing)
+            }
+            Err(error) if is_of_another_family(&error) => Err(error.context(mistral::NOT_BUILT_IN)),
+            served => served,
+        },
+    }
+}
+
+/// Whether Hone's decoder refused a model because it does not know its family.
+fn is_of_another_family(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<hone_model::Error>();
+    matches!(error, Some(hone_model::Error::Family { .. }))
+}
+
+/// Where the model is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Where it comes from.
+    pub source: &'a Source,
+    /// The folder of bases.
+    pub base_dir: &'a Path,
+    /// Which memory somebody asked for.
+    pub asked: Asked,
+}
+
+fn hone(
+    config: &Config,
+    place: &Place<'_>,
+    dirs: &Dirs,
+    preparing: &mut dyn Preparing,
+) -> anyhow::Result<Served> {
+    let began = Instant::now();
+    let found = BaseModel::of(config, place.source.clone(), place.base_dir)?;
+    let budget = found.budget(&config.engine, place.asked)?;
+    budget.tell(config, (&found.config, found.format), &available());
+    let pack = found.pack(preparing)?;
+    let model = open_packed(config, &pack)?;
+    let seconds = began.elapsed().as_secs_f64();
+    tracing::info!(digest = model.digest(), weights = %model.format(), seconds, "model open");
+    let shape = shape(&model);
+    let base = PackedBase { folder: pack.folder().to_owned(), config: model.config().clone() };
+    let engine = Engine::start(model, engine_config(config, budget, dirs))?;
+    let repaired = pack.repaired().map(str::to_owned);
+    Ok(Served { engine, shape, base: Some(base), repaired })
+}
+
+/// What adapters must fit.
+pub fn shape(model: &Model) -> BaseShape {
+    let config = model.config();
+    let (digest, num_layers) = (model.digest().to_owned(), config.num_layers);
+    BaseShape { digest, num_layers, modules: config.modules() }
+}
+
+fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let engine = &config.engine;
+    EngineConfig {
+        max_sequences: engine.max_sequences,
+        max_queue: engine.max_queue,
+        max_step_tokens: engine.max_step_tokens,
+        target_token_gap: engine.target_token_gap.0,
+        kv_bytes: bytes(budget.kv),
+        prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
+        adapter_bytes: bytes(budget.adapters),
+        pressure: Some(dirs.pressure()),
+    }
+}
