@@ -11,9 +11,9 @@ use crate::{
         Decoder,
         step::{Buffers, LayerPass, LoraRun, Span, Step, runs_among},
     },
-    linear::Cpu,
     pack::{Manifest, Pack},
 };
+use hone_device::linear::Cpu;
 use hone_text::{ChatTemplate, FrontEnd, Tokenizer};
 
 /// Tokens of the question that a model is tried with, at most.

@@ -6,7 +6,7 @@ use super::{
     cache::LayerKv,
     step::{Saved, Step},
 };
-use crate::{
+use hone_device::{
     kernels::attention::{Attend, AttendBackward, Scores},
     linear::Shared,
 };

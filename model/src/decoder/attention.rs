@@ -8,11 +8,8 @@ use super::{
     rows::{Norm, keep_rows, rotate, rotate_backward, scatter},
     step::{Buffers, LayerPass, Saved},
 };
-use crate::{
-    kernels::attention::Scores,
-    linear::Projection,
-    lora::{Adapted, Group, project, project_backward},
-};
+use crate::lora::{Adapted, Group, project, project_backward};
+use hone_device::{kernels::attention::Scores, linear::Projection};
 
 /// The weights of an attention block, and how its layer sees.
 #[derive(Debug)]

@@ -4,10 +4,8 @@ use super::{
     rows::{Norm, Normed, add_scaled},
     step::{LayerPass, Saved},
 };
-use crate::{
-    linear::{Activations, Projection},
-    lora::{Group, LoraLayout},
-};
+use crate::lora::{Group, LoraLayout};
+use hone_device::linear::{Activations, Projection};
 
 /// The way back through one layer. The base carries no gradient: of each linear layer only the product with the
 /// transposed weight is needed.

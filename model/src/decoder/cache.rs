@@ -8,10 +8,8 @@
 
 use std::sync::Arc;
 
-use crate::{
-    Error, ModelConfig,
-    kernels::{attention::BLOCK, simd::LANES},
-};
+use crate::{Error, ModelConfig};
+use hone_device::kernels::{attention::BLOCK, simd::LANES};
 
 /// Keys and values of one sequence in all layers, growing by blocks as tokens come.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! The end of the decoder: final norm, output head and the cap of its logits.
 
 use super::rows::{Norm, cap, each_row};
-use crate::{
+use hone_device::{
     kernels::cap::Cap,
     linear::{Activations, Cpu, Linear},
 };

@@ -6,10 +6,8 @@ use super::{
     rows::{Norm, gate, gate_backward},
     step::{Buffers, LayerPass, Saved},
 };
-use crate::{
-    linear::Projection,
-    lora::{Adapted, Group, project, project_backward},
-};
+use crate::lora::{Adapted, Group, project, project_backward};
+use hone_device::linear::Projection;
 
 /// The weights of a feed-forward block.
 #[derive(Debug)]

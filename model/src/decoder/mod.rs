@@ -20,12 +20,14 @@ use crate::{
         rope::{Angles, Rope},
         spec::NormPlace,
     },
-    kernels::{attention::Scores, cap::Cap},
-    linear::{Linear, Projection},
     pack::Weights,
 };
 use attention::Attention;
 use head::Head;
+use hone_device::{
+    kernels::{attention::Scores, cap::Cap},
+    linear::{Linear, Projection},
+};
 use layer::Layer;
 use mlp::Mlp;
 use rows::Norm;

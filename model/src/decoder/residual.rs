@@ -4,10 +4,8 @@ use super::{
     rows::{Norm, add_scaled},
     step::{LayerPass, LoraRun, Workspace},
 };
-use crate::{
-    linear::Projection,
-    lora::{Group, project},
-};
+use crate::lora::{Group, project};
+use hone_device::linear::Projection;
 
 /// The last linear layer of a block and the norm on its result.
 pub(crate) struct BlockEnd<'a> {

@@ -1,8 +1,8 @@
 //! Operations on rows, divided among the threads: norm, rotation, gate, caps, and the choice of some rows. Forward and
 //! backward stand side by side.
 
-use crate::{
-    config::rope::Angles,
+use crate::config::rope::Angles;
+use hone_device::{
     kernels::{cap::Cap, gate::Activation, norm::NormRow},
     linear::{Cpu, Shared},
 };

@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::{
     ModelConfig,
     config::rope::Angles,
-    linear::{Activations, Cpu},
     lora::{Dropout, LayerLora},
 };
+use hone_device::linear::{Activations, Cpu};
 
 /// Rows of one sequence: consecutive positions.
 #[derive(Debug, Clone)]

@@ -3,7 +3,8 @@
 //! Nothing is stored: the backward draws the same mask again, and so does a resumed job. Modules
 //! that read the same input share its mask.
 
-use crate::{decoder::rows::each_row, linear::Cpu};
+use crate::decoder::rows::each_row;
+use hone_device::linear::Cpu;
 
 /// The mask of one layer in one pass.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -9,7 +9,8 @@ pub(crate) use dropout::{Dropout, mix};
 pub use layout::{LoraLayout, LoraSlot};
 pub(crate) use product::{Adapted, project, project_backward};
 
-use crate::{Error, ModelConfig, Module, WeightFormat, config::Target, linear::Linear};
+use crate::{Error, ModelConfig, Module, WeightFormat, config::Target};
+use hone_device::linear::Linear;
 
 /// Linear layers that share an input, and so one product with their stacked A matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

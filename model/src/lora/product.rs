@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{Dropout, Group, LoraGroup};
-use crate::{
-    decoder::{
-        backward::BackwardPass,
-        rows::add_scaled,
-        step::{LoraRun, Workspace},
-    },
+use crate::decoder::{
+    backward::BackwardPass,
+    rows::add_scaled,
+    step::{LoraRun, Workspace},
+};
+use hone_device::{
     kernels::{
         Rows,
         gemm::{Matrix, Target, gemm, gemm_into},

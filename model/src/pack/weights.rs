@@ -13,9 +13,11 @@ use super::{
 use crate::{
     Error, ModelConfig, WeightFormat,
     decoder::tensors::{self, Part, TensorKind, TensorSpec},
+    load::map_opened,
+};
+use hone_device::{
     kernels::layout::matrix_bytes,
     linear::{Linear, Storage},
-    load::map_opened,
 };
 
 /// The file's name within a packed folder.

@@ -14,14 +14,10 @@ use super::{
     Progress, Stage,
     weights::{ALIGN, BLOCK, Entry, MAGIC, NAME, plan},
 };
-use crate::{
-    Error, ModelConfig, WeightFormat,
-    decoder::tensors::Part,
-    kernels::{
-        layout::{pack_panel, panel_bytes},
-        simd::LANES,
-    },
-    load::Tensors,
+use crate::{Error, ModelConfig, WeightFormat, decoder::tensors::Part, load::Tensors};
+use hone_device::kernels::{
+    layout::{pack_panel, panel_bytes},
+    simd::LANES,
 };
 
 /// Packed bytes that are made before they are written.

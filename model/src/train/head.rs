@@ -9,8 +9,8 @@ use std::ops::Range;
 use crate::ModelConfig;
 use crate::decoder::head::Head;
 use crate::decoder::rows::{Normed, each_row};
-use crate::kernels::loss::BaseRow;
-use crate::linear::{Activations, Cpu, Shared};
+use hone_device::kernels::loss::BaseRow;
+use hone_device::linear::{Activations, Cpu, Shared};
 
 use super::base::BaseRows;
 

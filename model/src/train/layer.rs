@@ -14,9 +14,9 @@ use crate::{
         layer::Layer,
         step::{Buffers, LayerPass, LoraRun, Saved, Span, Step},
     },
-    linear::{Activations, Cpu},
     lora::{Dropout, LoraLayout},
 };
+use hone_device::linear::{Activations, Cpu};
 
 use super::{Trainable, batch::TrainBatch};
 

@@ -296,7 +296,7 @@ fn a_packed_batch_has_the_loss_and_gradients_of_its_sequences() {
 /// The weights that a packed model multiplies with, as an f32 model.
 fn widened(model: &Model) -> Arc<Model> {
     let mut tensors = Vec::new();
-    let mut matrix = |name: String, linear: &crate::linear::Linear| {
+    let mut matrix = |name: String, linear: &hone_device::linear::Linear| {
         let mut values = vec![0.0; linear.inputs() * linear.outputs()];
         for (index, row) in values.chunks_exact_mut(linear.inputs()).enumerate() {
             linear.row(index, row);

@@ -5,7 +5,7 @@
 //! in its own way).
 
 /// Lanes of a vector: output columns of a weight panel.
-pub(crate) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// An instruction set.
 ///

@@ -4,15 +4,15 @@ use super::simd::{LANES, Simd, lanes};
 
 /// One row of RMSNorm and the gradient of its result.
 #[derive(Clone, Copy)]
-pub(crate) struct NormRow<'a> {
+pub struct NormRow<'a> {
     /// The input.
-    pub(crate) x: &'a [f32],
+    pub x: &'a [f32],
     /// The norm's weight.
-    pub(crate) weight: &'a [f32],
+    pub weight: &'a [f32],
     /// `1 / sqrt(mean(x²) + eps)`.
-    pub(crate) inverse: f32,
+    pub inverse: f32,
     /// Gradient of the result.
-    pub(crate) gradient: &'a [f32],
+    pub gradient: &'a [f32],
 }
 
 /// RMSNorm of one row: `out = x / sqrt(mean(x²) + eps) * weight`. Returns the inverse root.

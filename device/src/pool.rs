@@ -25,7 +25,7 @@ const PART_MASK: u64 = (1 << PART_BITS) - 1;
 type Job = *const (dyn Fn(usize) + Sync);
 
 /// Threads that run parts of one job at a time.
-pub(crate) struct Pool {
+pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     /// Held during a job. Whoever finds it taken runs its job alone.
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Pool {
 
 impl Pool {
     /// A pool of `threads`, the caller's included. With 1 everything runs on the caller.
-    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+    pub fn new(threads: usize) -> std::io::Result<Self> {
         let count = threads.max(1) - 1;
         let shared = Arc::new(Shared {
             claim: AtomicU64::new(0),
@@ -87,12 +87,12 @@ impl Pool {
     }
 
     /// Threads, the caller's included.
-    pub(crate) fn threads(&self) -> usize {
+    pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
     /// Runs `body(0)`, `body(1)`, … `body(parts - 1)`, in any order and in parallel; returns when all are done.
-    pub(crate) fn run(&self, parts: usize, body: &(dyn Fn(usize) + Sync)) {
+    pub fn run(&self, parts: usize, body: &(dyn Fn(usize) + Sync)) {
         let alone = || (0..parts).for_each(body);
         if parts <= 1 || self.workers.is_empty() || parts as u64 > PART_MASK {
             return alone();
@@ -135,7 +135,7 @@ impl Pool {
     }
 
     /// Splits `0..count` into ranges of at least `least` and runs them in parallel.
-    pub(crate) fn ranges(&self, count: usize, least: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
+    pub fn ranges(&self, count: usize, least: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
         let least = least.max(1);
         // A few parts for each thread, so that a late or slow thread takes fewer.
         let parts = (count / least).clamp(1, self.threads() * 4);

@@ -4,22 +4,22 @@
 //! table with the same entries; nothing above knows which one runs.
 
 mod add;
-pub(crate) mod attention;
+pub mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-pub(crate) mod cap;
+pub mod cap;
 mod convert;
 mod encode;
-pub(crate) mod gate;
-pub(crate) mod gemm;
-pub(crate) mod layout;
-pub(crate) mod loss;
-pub(crate) mod matmul;
-pub(crate) mod norm;
+pub mod gate;
+pub mod gemm;
+pub mod layout;
+pub mod loss;
+pub mod matmul;
+pub mod norm;
 mod portable;
-pub(crate) mod simd;
+pub mod simd;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +30,7 @@ use attention::{Attend, AttendBackward};
 use cap::Cap;
 use gate::{Activation, GeluTanh, Silu};
 use loss::BaseRow;
-pub(crate) use matmul::{Product, Rows};
+pub use matmul::{Product, Rows};
 use norm::NormRow;
 
 /// A row, and its codes, scales and biases.
@@ -44,11 +44,11 @@ type Loss = unsafe fn(&mut [f32], Option<usize>, Option<BaseRow<'_>>) -> f32;
 
 /// The kernels of one instruction set. All entries are `unsafe`: see the functions of the same name in this module.
 #[derive(Clone, Copy)]
-pub(crate) struct Kernels {
+pub struct Kernels {
     /// Name for logs and tests.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// bf16 products are as fast as the hardware's, so that the backward pass uses them too.
-    pub(crate) fast_bf16: bool,
+    pub fast_bf16: bool,
     product: unsafe fn(&Product, Range<usize>, Range<usize>),
     attend: unsafe fn(&Attend, &mut Vec<f32>),
     attend_backward: unsafe fn(&AttendBackward, &mut Vec<f32>),
@@ -140,7 +140,7 @@ table!(
 );
 
 /// All tables that this processor can run, best first.
-pub(crate) fn available() -> Vec<&'static Kernels> {
+pub fn available() -> Vec<&'static Kernels> {
     let mut tables = Vec::new();
     #[cfg(target_arch = "x86_64")]
     {
@@ -164,7 +164,7 @@ pub(crate) fn available() -> Vec<&'static Kernels> {
 }
 
 /// The best table for this processor.
-pub(crate) fn detect() -> &'static Kernels {
+pub fn detect() -> &'static Kernels {
     available().first().copied().unwrap_or(&on_portable::TABLE)
 }
 
@@ -174,7 +174,7 @@ impl Kernels {
     /// # Safety
     /// The pointers of `product` are valid for its sizes, rows and panels lie inside, and no other thread touches these
     /// outputs.
-    pub(crate) unsafe fn product(&self, p: &Product, panels: Range<usize>, rows: Range<usize>) {
+    pub unsafe fn product(&self, p: &Product, panels: Range<usize>, rows: Range<usize>) {
         // SAFETY: a table is handed out only if the processor has its features; the rest is the caller's.
         unsafe { (self.product)(p, panels, rows) }
     }
@@ -183,20 +183,20 @@ impl Kernels {
     ///
     /// # Safety
     /// The pointers of `a` are valid for its sizes and no other thread writes these results.
-    pub(crate) unsafe fn attend(&self, a: &Attend, scores: &mut Vec<f32>) {
+    pub unsafe fn attend(&self, a: &Attend, scores: &mut Vec<f32>) {
         // SAFETY: as above.
         unsafe { (self.attend)(a, scores) }
     }
 
     /// RMSNorm of one row; returns `1 / sqrt(mean(x²) + eps)`.
-    pub(crate) fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> f32 {
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> f32 {
         assert!(x.len() == weight.len() && x.len() == out.len(), "row lengths differ");
         // SAFETY: the features are there and the lengths are equal.
         unsafe { (self.rms_norm)(x, weight, eps, out) }
     }
 
     /// Adds the gradient of an RMSNorm's input to `out`.
-    pub(crate) fn rms_norm_backward(&self, row: NormRow<'_>, out: &mut [f32]) {
+    pub fn rms_norm_backward(&self, row: NormRow<'_>, out: &mut [f32]) {
         let n = out.len();
         assert!(
             row.x.len() == n && row.weight.len() == n && row.gradient.len() == n,
@@ -214,7 +214,7 @@ impl Kernels {
     }
 
     /// `out = activation(gate) * up`.
-    pub(crate) fn gated(&self, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    pub fn gated(&self, activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
         assert!(gate.len() == up.len() && gate.len() == out.len(), "row lengths differ");
         // SAFETY: the features are there and the lengths are equal.
         unsafe { self.gate(activation).0(gate, up, out) }
@@ -222,7 +222,7 @@ impl Kernels {
 
     /// Gradients of `activation(gate) * up`: reads that of the product from `d_gate`, leaves the gate's there and the up
     /// projection's in `d_up`.
-    pub(crate) fn gated_backward(
+    pub fn gated_backward(
         &self,
         activation: Activation,
         (gate, up): (&[f32], &[f32]),
@@ -236,20 +236,20 @@ impl Kernels {
     }
 
     /// `cap · tanh(scale · x / cap)` of a row, in place.
-    pub(crate) fn soft_cap(&self, row: &mut [f32], cap: Cap) {
+    pub fn soft_cap(&self, row: &mut [f32], cap: Cap) {
         // SAFETY: the features are there.
         unsafe { (self.soft_cap)(row, cap) }
     }
 
     /// Turns the gradient of [`Kernels::soft_cap`]'s result, of which `capped` is the value, into that of its input.
-    pub(crate) fn soft_cap_backward(&self, capped: &[f32], gradient: &mut [f32], cap: Cap) {
+    pub fn soft_cap_backward(&self, capped: &[f32], gradient: &mut [f32], cap: Cap) {
         assert!(capped.len() == gradient.len(), "row lengths differ");
         // SAFETY: the features are there and the lengths are equal.
         unsafe { (self.soft_cap_backward)(capped, gradient, cap) }
     }
 
     /// `to += factor * from`.
-    pub(crate) fn add_scaled(&self, to: &mut [f32], from: &[f32], factor: f32) {
+    pub fn add_scaled(&self, to: &mut [f32], from: &[f32], factor: f32) {
         assert!(to.len() == from.len(), "row lengths differ");
         // SAFETY: the features are there and the lengths are equal.
         unsafe { (self.add_scaled)(to, from, factor) }
@@ -257,7 +257,7 @@ impl Kernels {
 
     /// Loss of one row of logits, which become their gradient: the cross-entropy with a target, and the divergence from
     /// the base's row.
-    pub(crate) fn loss(
+    pub fn loss(
         &self,
         logits: &mut [f32],
         target: Option<usize>,
@@ -274,19 +274,13 @@ impl Kernels {
     ///
     /// # Safety
     /// The pointers of `a` are valid for its sizes and no other thread touches these gradients.
-    pub(crate) unsafe fn attend_backward(&self, a: &AttendBackward, scratch: &mut Vec<f32>) {
+    pub unsafe fn attend_backward(&self, a: &AttendBackward, scratch: &mut Vec<f32>) {
         // SAFETY: a table is handed out only if the processor has its features; the rest is the caller's.
         unsafe { (self.attend_backward)(a, scratch) }
     }
 
     /// One row to signed bytes in blocks of 64.
-    pub(crate) fn quantise(
-        &self,
-        x: &[f32],
-        codes: &mut [i8],
-        scales: &mut [f32],
-        biases: &mut [i32],
-    ) {
+    pub fn quantise(&self, x: &[f32], codes: &mut [i8], scales: &mut [f32], biases: &mut [i32]) {
         assert!(
             codes.len() == scales.len() * layout::BLOCK
                 && scales.len() == biases.len()
@@ -298,7 +292,7 @@ impl Kernels {
     }
 
     /// One row to bf16, zero-padded.
-    pub(crate) fn round_to_bf16(&self, x: &[f32], out: &mut [u16]) {
+    pub fn round_to_bf16(&self, x: &[f32], out: &mut [u16]) {
         assert!(out.len() >= x.len(), "row lengths differ");
         // SAFETY: the features are there.
         unsafe { (self.to_bf16)(x, out) }

@@ -8,7 +8,7 @@ use crate::{
 
 /// A view of a row-major f32 matrix, possibly transposed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Matrix<'a> {
+pub struct Matrix<'a> {
     data: &'a [f32],
     rows: usize,
     columns: usize,
@@ -18,19 +18,19 @@ pub(crate) struct Matrix<'a> {
 
 impl<'a> Matrix<'a> {
     /// A row-major `[rows, columns]` matrix.
-    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(data.len(), rows * columns, "data of another shape");
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
     /// Some neighbouring columns of a row-major matrix.
-    pub(crate) fn columns(self, from: usize, count: usize) -> Self {
+    pub fn columns(self, from: usize, count: usize) -> Self {
         assert!(self.column_stride == 1 && from + count <= self.columns, "columns outside of it");
         Self { data: &self.data[from.min(self.data.len())..], columns: count, ..self }
     }
 
     /// The transposed view.
-    pub(crate) fn t(self) -> Self {
+    pub fn t(self) -> Self {
         Self {
             data: self.data,
             rows: self.columns,
@@ -43,7 +43,7 @@ impl<'a> Matrix<'a> {
 
 /// Where a product goes: neighbouring columns of a row-major matrix.
 #[derive(Debug)]
-pub(crate) struct Target<'a> {
+pub struct Target<'a> {
     data: &'a mut [f32],
     stride: usize,
     from: usize,
@@ -51,19 +51,19 @@ pub(crate) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Columns from `from` on, of a matrix with rows of `stride`.
-    pub(crate) fn columns(data: &'a mut [f32], stride: usize, from: usize) -> Self {
+    pub fn columns(data: &'a mut [f32], stride: usize, from: usize) -> Self {
         Self { data, stride, from }
     }
 }
 
 /// `c = a · b`, or `c += factor · a · b` with `add`; `c` is row-major `[a.rows, b.columns]`.
-pub(crate) fn gemm(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: Option<f32>) {
+pub fn gemm(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], add: Option<f32>) {
     assert_eq!(c.len(), a.rows * b.columns, "matrices do not fit together");
     gemm_into(cpu, a, b, Target::columns(c, b.columns, 0), add);
 }
 
 /// As [`gemm`], into some columns of a wider matrix.
-pub(crate) fn gemm_into(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: Target<'_>, add: Option<f32>) {
+pub fn gemm_into(cpu: &Cpu, a: Matrix<'_>, b: Matrix<'_>, c: Target<'_>, add: Option<f32>) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert!(
         b.rows == k && c.from + n <= c.stride && c.data.len() >= m * c.stride,

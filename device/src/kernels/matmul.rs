@@ -15,7 +15,8 @@ use crate::WeightFormat;
 
 /// The left operand, in the form that the weights' format asks for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Rows {
+#[allow(missing_docs)] // where each part begins, and elements from one row to the next
+pub enum Rows {
     /// f32; element `(row, k)` is at `row * row_stride + k * step`.
     F32 { data: *const f32, row_stride: usize, step: usize },
     /// bf16, rows padded to an even length.
@@ -26,25 +27,25 @@ pub(crate) enum Rows {
 
 /// One product: `out[rows, outputs] = rows[rows, inputs] · weights`, or added with a factor.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Product {
+pub struct Product {
     /// Left operand.
-    pub(crate) rows: Rows,
+    pub rows: Rows,
     /// Format of the panels.
-    pub(crate) format: WeightFormat,
+    pub format: WeightFormat,
     /// The first panel.
-    pub(crate) weights: *const u8,
+    pub weights: *const u8,
     /// Bytes from one panel to the next.
-    pub(crate) panel_bytes: usize,
+    pub panel_bytes: usize,
     /// Inputs, padded as the format asks.
-    pub(crate) inputs: usize,
+    pub inputs: usize,
     /// Output columns.
-    pub(crate) outputs: usize,
+    pub outputs: usize,
     /// First element of the result.
-    pub(crate) out: *mut f32,
+    pub out: *mut f32,
     /// Elements from one result row to the next.
-    pub(crate) out_stride: usize,
+    pub out_stride: usize,
     /// `None`: overwrite. `Some(f)`: add `f` times the product.
-    pub(crate) add: Option<f32>,
+    pub add: Option<f32>,
 }
 
 // SAFETY: the pointers are read only; whoever makes rows keeps what they point to alive during the product.

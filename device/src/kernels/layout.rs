@@ -11,18 +11,18 @@ use super::{encode, simd::LANES};
 use crate::WeightFormat;
 
 /// Inputs that share a scale.
-pub(crate) const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
 /// Bytes of one block of a q8 panel: codes, then scales.
-pub(crate) const Q8_BLOCK_BYTES: usize = LANES * BLOCK + LANES * 4;
+pub const Q8_BLOCK_BYTES: usize = LANES * BLOCK + LANES * 4;
 /// Bytes of one block of a q4 panel: codes, then scales.
-pub(crate) const Q4_BLOCK_BYTES: usize = LANES * BLOCK / 2 + LANES * 4;
+pub const Q4_BLOCK_BYTES: usize = LANES * BLOCK / 2 + LANES * 4;
 
 /// The 4-bit codebook (quantiles of a normal distribution, as NF4) in 127ths, offset by 128.
-pub(crate) const Q4_CODES: [u8; 16] =
+pub const Q4_CODES: [u8; 16] =
     [1, 40, 61, 78, 92, 105, 116, 128, 138, 148, 159, 171, 184, 199, 220, 255];
 
 /// Inputs rounded up to what the format packs together.
-pub(crate) fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
+pub fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
     match format {
         WeightFormat::F32 => inputs,
         WeightFormat::Bf16 => inputs.next_multiple_of(2),
@@ -31,7 +31,7 @@ pub(crate) fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
 }
 
 /// Bytes of one panel.
-pub(crate) fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
+pub fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
     let inputs = padded_inputs(format, inputs);
     match format {
         WeightFormat::F32 => inputs * LANES * 4,
@@ -42,12 +42,12 @@ pub(crate) fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
 }
 
 /// Bytes of a whole matrix.
-pub(crate) fn matrix_bytes(format: WeightFormat, inputs: usize, outputs: usize) -> usize {
+pub fn matrix_bytes(format: WeightFormat, inputs: usize, outputs: usize) -> usize {
     outputs.div_ceil(LANES) * panel_bytes(format, inputs)
 }
 
 /// Packs one panel: `columns` holds up to 16 rows of the `[outputs, inputs]` matrix, one after the other.
-pub(crate) fn pack_panel(format: WeightFormat, inputs: usize, columns: &[f32], out: &mut [u8]) {
+pub fn pack_panel(format: WeightFormat, inputs: usize, columns: &[f32], out: &mut [u8]) {
     match format {
         WeightFormat::F32 => {
             for (lane, column) in columns.chunks_exact(inputs).enumerate() {
@@ -103,7 +103,7 @@ fn pack_blocks<const N: usize>(
 }
 
 /// Reads `count` (at most 16) inputs of all 16 lanes of a panel, from a multiple of 16 on: `tile[lane][k - from]`.
-pub(crate) fn unpack_tile(
+pub fn unpack_tile(
     format: WeightFormat,
     panel: &[u8],
     from: usize,
@@ -164,7 +164,7 @@ pub(crate) fn unpack_tile(
 }
 
 /// One weight: input `k` of one lane of a panel.
-pub(crate) fn unpack_one(format: WeightFormat, panel: &[u8], lane: usize, k: usize) -> f32 {
+pub fn unpack_one(format: WeightFormat, panel: &[u8], lane: usize, k: usize) -> f32 {
     let float =
         |at: usize| f32::from_le_bytes([panel[at], panel[at + 1], panel[at + 2], panel[at + 3]]);
     let (block, inside) = (k / BLOCK, k % BLOCK);

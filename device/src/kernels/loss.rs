@@ -4,11 +4,11 @@
 use super::simd::{LANES, Simd, lanes};
 
 /// The base's logits for the same row, and what the divergence from them counts.
-pub(crate) struct BaseRow<'a> {
+pub struct BaseRow<'a> {
     /// Becomes the base's distribution.
-    pub(crate) logits: &'a mut [f32],
+    pub logits: &'a mut [f32],
     /// Weight of `KL(base ‖ adapted)`.
-    pub(crate) weight: f32,
+    pub weight: f32,
 }
 
 /// `-log p[target] + weight · KL(q ‖ p)` with `p` and `q` the softmax of `logits` and of the base;

@@ -21,16 +21,16 @@ const FORK_BYTES: usize = 1 << 15;
 
 /// The processor: which kernels, on how many threads.
 #[derive(Debug)]
-pub(crate) struct Cpu {
+pub struct Cpu {
     /// Kernels of the best instruction set.
-    pub(crate) kernels: &'static Kernels,
+    pub kernels: &'static Kernels,
     /// The threads.
-    pub(crate) pool: Pool,
+    pub pool: Pool,
 }
 
 impl Cpu {
     /// The best kernels of this machine on `threads` threads.
-    pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
+    pub fn new(threads: usize) -> std::io::Result<Self> {
         Ok(Self { kernels: crate::kernels::detect(), pool: Pool::new(threads)? })
     }
 }
@@ -38,16 +38,16 @@ impl Cpu {
 /// Memory in whole cache lines.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-pub(crate) struct Line([u8; 64]);
+pub struct Line([u8; 64]);
 
 /// A vector of bytes that begins at a cache line.
-pub(crate) fn aligned(bytes: usize) -> Vec<Line> {
+pub fn aligned(bytes: usize) -> Vec<Line> {
     vec![Line([0; 64]); bytes.div_ceil(64)]
 }
 
 /// Where packed weights live.
 #[derive(Clone)]
-pub(crate) enum Storage {
+pub enum Storage {
     /// In the mapped file, from an offset.
     Mapped(Arc<memmap2::Mmap>, usize),
     /// In memory.
@@ -56,7 +56,7 @@ pub(crate) enum Storage {
 
 /// A packed `[outputs, inputs]` matrix.
 #[derive(Clone)]
-pub(crate) struct Linear {
+pub struct Linear {
     format: WeightFormat,
     inputs: usize,
     outputs: usize,
@@ -65,16 +65,16 @@ pub(crate) struct Linear {
 
 /// A linear layer of the base: a packed matrix and its bias.
 #[derive(Debug)]
-pub(crate) struct Projection {
+pub struct Projection {
     /// The matrix.
-    pub(crate) weight: Linear,
+    pub weight: Linear,
     /// Added to each result; `[outputs]`.
-    pub(crate) bias: Option<Vec<f32>>,
+    pub bias: Option<Vec<f32>>,
 }
 
 impl Projection {
     /// Fills rows of results with the bias, or with zeros, so that the product can be added.
-    pub(crate) fn fill_bias(&self, y: &mut [f32]) {
+    pub fn fill_bias(&self, y: &mut [f32]) {
         match &self.bias {
             Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias)),
             None => y.fill(0.0),
@@ -90,7 +90,7 @@ impl std::fmt::Debug for Linear {
 
 /// Activations converted to the form that a weight format multiplies.
 #[derive(Debug, Default)]
-pub(crate) struct Activations {
+pub struct Activations {
     bf16: Vec<u16>,
     codes: Vec<i8>,
     scales: Vec<f32>,
@@ -98,7 +98,7 @@ pub(crate) struct Activations {
 }
 
 /// A pointer that parts of a job may share; each writes its own elements.
-pub(crate) struct Shared<T>(*mut T);
+pub struct Shared<T>(*mut T);
 
 // Not derived: that would ask for elements that can be copied.
 impl<T> Clone for Shared<T> {
@@ -115,11 +115,13 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
-    pub(crate) fn new(slice: &mut [T]) -> Self {
+    /// A pointer to the elements of a slice.
+    pub fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
-    pub(crate) fn ptr(self) -> *mut T {
+    /// The first element.
+    pub fn ptr(self) -> *mut T {
         self.0
     }
 
@@ -127,7 +129,7 @@ impl<T> Shared<T> {
     ///
     /// # Safety
     /// They lie inside of the slice, and no other part touches them during `'a`.
-    pub(crate) unsafe fn part<'a>(self, from: usize, len: usize) -> &'a mut [T] {
+    pub unsafe fn part<'a>(self, from: usize, len: usize) -> &'a mut [T] {
         // SAFETY: the caller keeps the parts inside and disjoint.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(from), len) }
     }
@@ -135,13 +137,7 @@ impl<T> Shared<T> {
 
 impl Activations {
     /// Converts `x` (`[rows, inputs]`) for weights of `format`. The result borrows `x` and `self`.
-    pub(crate) fn rows(
-        &mut self,
-        cpu: &Cpu,
-        format: WeightFormat,
-        x: &[f32],
-        inputs: usize,
-    ) -> Rows {
+    pub fn rows(&mut self, cpu: &Cpu, format: WeightFormat, x: &[f32], inputs: usize) -> Rows {
         let rows = x.len() / inputs;
         let padded = padded_inputs(format, inputs);
         // A few microseconds of work are worth a fork.
@@ -193,7 +189,7 @@ impl Activations {
 
 impl Linear {
     /// A matrix in mapped or own memory; `None` if the memory is too short.
-    pub(crate) fn new(
+    pub fn new(
         format: WeightFormat,
         inputs: usize,
         outputs: usize,
@@ -204,12 +200,7 @@ impl Linear {
     }
 
     /// Packs a row-major `[outputs, inputs]` matrix.
-    pub(crate) fn pack(
-        format: WeightFormat,
-        inputs: usize,
-        outputs: usize,
-        weights: &[f32],
-    ) -> Self {
+    pub fn pack(format: WeightFormat, inputs: usize, outputs: usize, weights: &[f32]) -> Self {
         assert_eq!(weights.len(), inputs * outputs, "weights of another shape");
         let mut lines = aligned(matrix_bytes(format, inputs, outputs));
         let size = panel_bytes(format, inputs).max(1);
@@ -221,7 +212,7 @@ impl Linear {
     }
 
     /// The packed bytes.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub fn bytes(&self) -> &[u8] {
         match &self.storage {
             Storage::Mapped(map, offset) => map.get(*offset..).unwrap_or_default(),
             Storage::Owned(lines) => bytemuck::cast_slice(lines),
@@ -229,17 +220,17 @@ impl Linear {
     }
 
     /// How the weights are stored.
-    pub(crate) fn format(&self) -> WeightFormat {
+    pub fn format(&self) -> WeightFormat {
         self.format
     }
 
     /// Length of an input row.
-    pub(crate) fn inputs(&self) -> usize {
+    pub fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// Length of an output row.
-    pub(crate) fn outputs(&self) -> usize {
+    pub fn outputs(&self) -> usize {
         self.outputs
     }
 
@@ -249,7 +240,7 @@ impl Linear {
     }
 
     /// `y = x · Wᵀ` for `x` of `[rows, inputs]`, `y` of `[rows, outputs]`; with `add`, `y += add · x · Wᵀ`.
-    pub(crate) fn forward(
+    pub fn forward(
         &self,
         cpu: &Cpu,
         activations: &mut Activations,
@@ -261,13 +252,7 @@ impl Linear {
     }
 
     /// The description of a product with `y`, whose shape is checked.
-    pub(crate) fn product(
-        &self,
-        operand: Rows,
-        rows: usize,
-        y: &mut [f32],
-        add: Option<f32>,
-    ) -> Product {
+    pub fn product(&self, operand: Rows, rows: usize, y: &mut [f32], add: Option<f32>) -> Product {
         assert_eq!(y.len(), rows * self.outputs, "the output has another shape");
         Product {
             rows: operand,
@@ -286,7 +271,7 @@ impl Linear {
     ///
     /// f32 weights multiply in f32. The other formats are widened tile by tile, to bf16 where the processor multiplies
     /// bf16 itself, else to f32.
-    pub(crate) fn backward_input(
+    pub fn backward_input(
         &self,
         cpu: &Cpu,
         activations: &mut Activations,
@@ -358,7 +343,7 @@ impl Linear {
     }
 
     /// One row of the matrix, widened: the embedding of a token.
-    pub(crate) fn row(&self, index: usize, out: &mut [f32]) {
+    pub fn row(&self, index: usize, out: &mut [f32]) {
         let panel = self.panel(index / LANES);
         for (k, out) in out.iter_mut().enumerate() {
             *out = unpack_one(self.format, panel, index % LANES, k);
@@ -373,7 +358,7 @@ fn to_bf16(x: f32) -> u32 {
 }
 
 /// Products of the same rows with several layers in one fork. All layers have the same inputs and format.
-pub(crate) fn forward_all(
+pub fn forward_all(
     cpu: &Cpu,
     activations: &mut Activations,
     x: &[f32],
@@ -401,7 +386,7 @@ pub(crate) fn forward_all(
 ///
 /// # Safety
 /// Operands, weights and outputs must be valid for the products' sizes and rows; outputs must not overlap.
-pub(crate) unsafe fn run_products(cpu: &Cpu, products: &[(Product, usize)]) {
+pub unsafe fn run_products(cpu: &Cpu, products: &[(Product, usize)]) {
     let panels = |p: &Product| p.outputs.div_ceil(LANES);
     let total: usize = products.iter().map(|(p, _)| panels(p)).sum();
     let bytes: usize = products.iter().map(|(p, rows)| panels(p) * p.panel_bytes * rows).sum();

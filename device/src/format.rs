@@ -35,7 +35,7 @@ impl WeightFormat {
 
     /// The format of the embedding and the output head: four bits are too few for them.
     #[must_use]
-    pub(crate) fn for_head(self) -> Self {
+    pub fn for_head(self) -> Self {
         if self == Self::Q4 { Self::Q8 } else { self }
     }
 }
@@ -53,7 +53,7 @@ impl FromStr for WeightFormat {
         Self::ALL.into_iter().find(|format| format.name() == text).ok_or_else(|| {
             crate::Error::Unsupported {
                 what: format!("weight format {text:?}"),
-                supported: "f32, bf16, q8, q4".into(),
+                supported: "f32, bf16, q8, q4",
             }
         })
     }

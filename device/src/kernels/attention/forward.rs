@@ -10,33 +10,33 @@ use crate::kernels::simd::{LANES, Simd};
 
 /// Query rows that attend together: consecutive positions of one sequence, one key/value head.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Attend {
+pub struct Attend {
     /// Query of the first row and of the first head of the group.
-    pub(crate) queries: *const f32,
+    pub queries: *const f32,
     /// Result, placed as the queries.
-    pub(crate) out: *mut f32,
+    pub out: *mut f32,
     /// Elements from one row to the next in queries and result.
-    pub(crate) row_stride: usize,
+    pub row_stride: usize,
     /// Rows.
-    pub(crate) rows: usize,
+    pub rows: usize,
     /// Query heads that share the key/value head.
-    pub(crate) group: usize,
+    pub group: usize,
     /// Width of a head; a multiple of 16.
-    pub(crate) head_dim: usize,
+    pub head_dim: usize,
     /// The sequence's blocks of [`BLOCK`] positions, in order.
-    pub(crate) blocks: *const *const f32,
+    pub blocks: *const *const f32,
     /// Where in a block the keys of the head begin: groups of 16 positions, `[head_dim][16]` each.
-    pub(crate) keys: usize,
+    pub keys: usize,
     /// Elements from one group of keys to the next.
-    pub(crate) key_stride: usize,
+    pub key_stride: usize,
     /// Where in a block the values of the head begin, one row a position.
-    pub(crate) values: usize,
+    pub values: usize,
     /// Elements from one position's values to the next.
-    pub(crate) value_stride: usize,
+    pub value_stride: usize,
     /// Positions that the first row sees (its own included); each further row sees one more.
-    pub(crate) length: usize,
+    pub length: usize,
     /// How scores are made.
-    pub(crate) scores: Scores,
+    pub scores: Scores,
 }
 
 impl Attend {

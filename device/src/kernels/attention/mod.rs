@@ -3,23 +3,25 @@
 mod backward;
 mod forward;
 
-pub(crate) use backward::{AttendBackward, attend_backward};
-pub(crate) use forward::{Attend, attend};
+pub use backward::AttendBackward;
+pub(crate) use backward::attend_backward;
+pub use forward::Attend;
+pub(crate) use forward::attend;
 
 use super::simd::Simd;
 
 /// Positions of a block of keys and values, which lie together in memory; a multiple of 32.
-pub(crate) const BLOCK: usize = 64;
+pub const BLOCK: usize = 64;
 
 /// How a score becomes a probability's exponent, and which positions a row sees.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Scores {
+pub struct Scores {
     /// What query times key is multiplied with.
-    pub(crate) scale: f32,
+    pub scale: f32,
     /// `cap · tanh(score / cap)` after the scale (Gemma 2).
-    pub(crate) cap: Option<f32>,
+    pub cap: Option<f32>,
     /// Positions that a row sees at most, its own included; `usize::MAX` is all.
-    pub(crate) window: usize,
+    pub window: usize,
 }
 
 impl Scores {

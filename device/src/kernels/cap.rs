@@ -4,11 +4,11 @@ use super::simd::{LANES, Simd, lanes};
 
 /// What a logit passes through.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Cap {
+pub struct Cap {
     /// First it is multiplied with this.
-    pub(crate) scale: f32,
+    pub scale: f32,
     /// Then it is bent below this magnitude; infinite is not at all.
-    pub(crate) most: f32,
+    pub most: f32,
 }
 
 /// Caps a row in place.

@@ -15,33 +15,33 @@ const TALL: usize = 4;
 
 /// Operands of one sequence and one key/value head. Row strides are in elements.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AttendBackward {
+pub struct AttendBackward {
     /// Query of the first row and of the first head of the group, after the rotation.
-    pub(crate) queries: *const f32,
+    pub queries: *const f32,
     /// Gradient of the result, placed as the queries.
-    pub(crate) d_out: *const f32,
+    pub d_out: *const f32,
     /// Gradient of the queries, placed as the queries; overwritten.
-    pub(crate) d_queries: *mut f32,
+    pub d_queries: *mut f32,
     /// Elements from one row of queries to the next.
-    pub(crate) query_stride: usize,
+    pub query_stride: usize,
     /// Keys of the head, after the rotation.
-    pub(crate) keys: *const f32,
+    pub keys: *const f32,
     /// Values of the head.
-    pub(crate) values: *const f32,
+    pub values: *const f32,
     /// Gradient of the keys; overwritten.
-    pub(crate) d_keys: *mut f32,
+    pub d_keys: *mut f32,
     /// Gradient of the values; overwritten.
-    pub(crate) d_values: *mut f32,
+    pub d_values: *mut f32,
     /// Elements from one row of keys or values to the next.
-    pub(crate) key_stride: usize,
+    pub key_stride: usize,
     /// Query heads that share the key/value head.
-    pub(crate) group: usize,
+    pub group: usize,
     /// Width of a head; a multiple of 16.
-    pub(crate) head_dim: usize,
+    pub head_dim: usize,
     /// Rows of the sequence.
-    pub(crate) length: usize,
+    pub length: usize,
     /// How scores were made.
-    pub(crate) scores: Scores,
+    pub scores: Scores,
 }
 
 /// Copies rows of one head to blocks of 16 positions, `[head_dim][16]` each, zero-padded.
