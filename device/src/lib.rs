@@ -1,13 +1,26 @@
-//! What computes: packed weights, the kernels that multiply them, and the threads that these run on.
+//! What a decoder is computed on: devices, their memory and their operations.
 //!
-//! All of the workspace's `unsafe` is here.
-#![allow(unsafe_code)] // the kernels; each block says why it is sound
+//! A [`Device`] has memory of its own and every operation of the decoder, forward and backward, as [`ops`] says what they compute.
+//! [`Cpu`] has kernels for several instruction sets.
+//!
+//! All of the workspace's `unsafe` is here, in [`Cpu`]'s kernels and where a file is mapped.
 
+mod buffer;
+mod cache;
+mod cpu;
+mod device;
 mod error;
 mod format;
-pub mod kernels;
-pub mod linear;
-pub mod pool;
+mod host;
+mod map;
+pub mod ops;
+mod packed;
 
+pub use buffer::Buffer;
+pub use cache::{CACHE_BLOCK, CacheBlock, Heads, LayerCache};
+pub use cpu::{Cpu, InstructionSet};
+pub use device::Device;
 pub use error::Error;
 pub use format::WeightFormat;
+pub use map::MappedFile;
+pub use packed::{Matrix, PackedMatrix, layout};

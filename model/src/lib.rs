@@ -1,9 +1,9 @@
 //! One decoder for all families, forward and backward, with LoRA slots over dense or quantised base weights.
 //!
 //! [`prepare`] packs a Hugging Face folder or a GGUF file once; [`Model::open`] maps the result; [`Model::forward`] runs prompts and
-//! single tokens of different adapters in one step. All hot operations are behind the `kernels` module, written over
-//! slices of f32; candle's tensors appear only in training.
-#![allow(unsafe_code)] // the kernels; each block says why it is sound
+//! single tokens of different adapters in one step. What it computes is here; where, and how, says a
+//! [`Device`](hone_device::Device). Candle's tensors appear only in training.
+#![forbid(unsafe_code)]
 
 mod bitsandbytes;
 mod config;
@@ -18,6 +18,7 @@ mod model;
 mod pack;
 mod source;
 pub mod starter;
+mod tensors;
 pub mod train;
 
 pub use config::{

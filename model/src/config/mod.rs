@@ -11,6 +11,7 @@ pub(crate) mod spec;
 use std::collections::BTreeMap;
 
 use hone_api::sampling::SamplingDefaults;
+use hone_device::Heads;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -167,6 +168,12 @@ impl ModelConfig {
     #[must_use]
     pub fn kv_width(&self) -> usize {
         self.num_kv_heads * self.head_dim
+    }
+
+    /// The heads, as attention divides a row into them.
+    pub(crate) fn heads(&self) -> Heads {
+        let group = self.num_heads / self.num_kv_heads;
+        Heads { count: self.num_kv_heads, group, dim: self.head_dim }
     }
 }
 

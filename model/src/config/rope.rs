@@ -224,15 +224,6 @@ pub(crate) struct Rope {
     factor: f32,
 }
 
-/// Cosines and sines of the rows of one step: `[rows, dims / 2]` each.
-#[derive(Debug, Default)]
-pub(crate) struct Angles {
-    /// Cosines.
-    pub(crate) cos: Vec<f32>,
-    /// Sines.
-    pub(crate) sin: Vec<f32>,
-}
-
 impl Rope {
     pub(crate) fn new(rotary: &Rotary) -> Self {
         let inverse = (0..rotary.dims / 2)
@@ -244,16 +235,14 @@ impl Rope {
         Self { inverse, factor: rotary.scaling.attention_factor() }
     }
 
-    /// Fills the angles for the positions of a step's rows.
-    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>, out: &mut Angles) {
-        out.cos.clear();
-        out.sin.clear();
-        for position in positions {
-            for inverse in &self.inverse {
+    /// Cosines and sines for the positions of a step's rows, `[rows, dims / 2]` each.
+    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
+        let turn = |position: usize| {
+            self.inverse.iter().map(move |inverse| {
                 let (sin, cos) = (position as f32 * inverse).sin_cos();
-                out.cos.push(cos * self.factor);
-                out.sin.push(sin * self.factor);
-            }
-        }
+                (cos * self.factor, sin * self.factor)
+            })
+        };
+        positions.flat_map(turn).unzip()
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Module, rope::RopeScaling};
-pub use hone_device::kernels::gate::Activation;
+pub use hone_device::ops::Activation;
 
 /// What one forward pass computes, beside its sizes.
 #[derive(Debug, Clone, PartialEq, Serialize)]

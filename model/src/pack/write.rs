@@ -8,17 +8,14 @@ use std::{
     path::Path,
 };
 
+use hone_device::layout::{LANES, pack_panel, panel_bytes};
 use rayon::prelude::*;
 
 use super::{
     Progress, Stage,
     weights::{ALIGN, BLOCK, Entry, MAGIC, NAME, plan},
 };
-use crate::{Error, ModelConfig, WeightFormat, decoder::tensors::Part, load::Tensors};
-use hone_device::kernels::{
-    layout::{pack_panel, panel_bytes},
-    simd::LANES,
-};
+use crate::{Error, ModelConfig, WeightFormat, load::Tensors, tensors::Part};
 
 /// Packed bytes that are made before they are written.
 const BATCH: usize = 16 * BLOCK;
