@@ -1,7 +1,8 @@
 //! What a decoder is computed on: devices, their memory and their operations.
 //!
 //! A [`Device`] has memory of its own and every operation of the decoder, forward and backward, as [`ops`] says what they compute.
-//! [`Cpu`] has kernels for several instruction sets.
+//! [`Cpu`] is fast, with kernels for several instruction sets. [`Reference`] is plain scalar arithmetic in 64 bits: slow, and what
+//! every other device is held against (`tests/operations`).
 //!
 //! All of the workspace's `unsafe` is here, in [`Cpu`]'s kernels and where a file is mapped.
 
@@ -15,6 +16,7 @@ mod host;
 mod map;
 pub mod ops;
 mod packed;
+mod reference;
 
 pub use buffer::Buffer;
 pub use cache::{CACHE_BLOCK, CacheBlock, Heads, LayerCache};
@@ -24,3 +26,4 @@ pub use error::Error;
 pub use format::WeightFormat;
 pub use map::MappedFile;
 pub use packed::{Matrix, PackedMatrix, layout};
+pub use reference::Reference;

@@ -1,0 +1,59 @@
+//! Packed weights, read by what the layout says of each, not by the code that the kernels share.
+//!
+//! A panel holds 16 outputs. Its 64-byte lines follow the inputs, and each lane has four bytes of a line: one f32, two bf16, four
+//! codes of 8 bits, or eight of 4 bits (the low halves of the bytes first, then the high ones). The quantised formats have blocks of
+//! 64 inputs, each of them followed by one line with the scales of the lanes.
+
+use crate::{Matrix, PackedMatrix, WeightFormat};
+
+/// The levels of the 4-bit codes in 127ths: quantiles of a normal distribution.
+const LEVELS: [f64; 16] = [
+    -127.0, -88.0, -67.0, -50.0, -36.0, -23.0, -12.0, 0.0, 10.0, 20.0, 31.0, 43.0, 56.0, 71.0,
+    92.0, 127.0,
+];
+
+/// One row of a matrix, `[inputs]`.
+pub(super) fn row(matrix: &Matrix, output: usize) -> Vec<f64> {
+    let packed = matrix.memory::<PackedMatrix>();
+    let Some(bytes) = packed.map(PackedMatrix::bytes) else { return Vec::new() };
+    assert!(output < matrix.outputs(), "row {output} of {matrix:?}");
+    let lines_of_block = match matrix.format() {
+        WeightFormat::F32 | WeightFormat::Bf16 => 0,
+        WeightFormat::Q8 => 16 + 1,
+        WeightFormat::Q4 => 8 + 1,
+    };
+    let lines = match matrix.format() {
+        WeightFormat::F32 => matrix.inputs(),
+        WeightFormat::Bf16 => matrix.inputs().div_ceil(2),
+        WeightFormat::Q8 | WeightFormat::Q4 => matrix.inputs().div_ceil(64) * lines_of_block,
+    };
+    let (panel, lane) = (&bytes[output / 16 * lines * 64..][..lines * 64], output % 16);
+    let of_lane = |line: usize| {
+        let at = line * 64 + lane * 4;
+        [panel[at], panel[at + 1], panel[at + 2], panel[at + 3]]
+    };
+    let scale =
+        |block: usize| f64::from(f32::from_le_bytes(of_lane((block + 1) * lines_of_block - 1)));
+    let weight = |input: usize| {
+        let (block, inside) = (input / 64, input % 64);
+        match matrix.format() {
+            WeightFormat::F32 => f64::from(f32::from_le_bytes(of_lane(input))),
+            WeightFormat::Bf16 => {
+                let [a, b, c, d] = of_lane(input / 2);
+                let high = if input.is_multiple_of(2) { [a, b] } else { [c, d] };
+                // The upper half of an f32.
+                f64::from(f32::from_le_bytes([0, 0, high[0], high[1]]))
+            }
+            WeightFormat::Q8 => {
+                let codes = of_lane(block * lines_of_block + inside / 4);
+                (f64::from(codes[inside % 4]) - 128.0) * scale(block)
+            }
+            WeightFormat::Q4 => {
+                let codes = of_lane(block * lines_of_block + inside / 8)[inside % 4];
+                let code = if inside % 8 < 4 { codes & 15 } else { codes >> 4 };
+                LEVELS[usize::from(code)] * scale(block)
+            }
+        }
+    };
+    (0..matrix.inputs()).map(weight).collect()
+}
