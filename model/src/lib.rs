@@ -10,12 +10,14 @@ mod config;
 mod decoder;
 mod error;
 mod families;
+mod files;
 mod gguf;
 mod hidden;
 mod load;
 mod lora;
 mod model;
 mod pack;
+mod small_files;
 mod source;
 pub mod starter;
 mod tensors;
@@ -23,8 +25,8 @@ pub mod train;
 
 pub use config::{
     DecoderSpec, ModelConfig, Module, Target,
-    rope::RopeScaling,
-    spec::{Activation, Biases, LayerSpec, Norms, QkNorm, Rotary},
+    rope::{RopeScaling, Rotary},
+    spec::{Activation, Biases, LayerSpec, Norms, QkNorm},
 };
 pub use decoder::cache::{KvBlock, KvCache};
 pub use error::Error;

@@ -13,9 +13,8 @@ use serde::Deserialize;
 use crate::{
     Error, ModelConfig, Source,
     bitsandbytes::Stored,
+    files::{FileState, map, read_file},
     gguf::{self, Gguf},
-    pack::FileState,
-    source::read_file,
     tensors::{EMBEDDINGS, HEAD},
 };
 
@@ -117,17 +116,6 @@ impl Checkpoint {
             .collect::<Result<_, Error>>()?;
         Ok(Tensors::Safetensors(files))
     }
-}
-
-/// Opens a file of a source and maps it read-only.
-pub(crate) fn map(path: &Path) -> Result<(MappedFile, File), Error> {
-    // Opening a pipe would wait for whoever writes into it.
-    if !fs_err::metadata(path).map_err(Error::io(path))?.is_file() {
-        let source = std::io::Error::other("not a regular file; copy the model again");
-        return Err(Error::Io { path: path.to_owned(), source });
-    }
-    let file = fs_err::File::open(path).map_err(Error::io(path))?.into_file();
-    Ok((MappedFile::new(&file).map_err(Error::io(path))?, file))
 }
 
 fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {

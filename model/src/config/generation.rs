@@ -6,13 +6,13 @@ use serde_json::Value;
 use crate::Error;
 
 /// The file's name, for refusals.
-pub(super) const FILE: &str = "generation_config.json";
+pub(crate) const FILE: &str = "generation_config.json";
 
 /// What the file says; for what it leaves out, or says with null, the usual default.
 ///
 /// # Errors
 /// [`Error::Invalid`] names the key whose value cannot be.
-pub(super) fn defaults(file: &Value) -> Result<SamplingDefaults, Error> {
+pub(crate) fn defaults(file: &Value) -> Result<SamplingDefaults, Error> {
     let usual = SamplingDefaults::default();
     let number = |key: &str, low: f64, high: f64| match file.get(key) {
         None | Some(Value::Null) => Ok(None),

@@ -3,11 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    keys::{invalid, unsupported},
-    spec::Rotary,
-};
+use super::keys::{invalid, unsupported};
 use crate::Error;
+
+/// Rotary positions of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rotary {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// How the frequencies are stretched for long contexts.
+    pub scaling: RopeScaling,
+    /// Elements of a head that are rotated, from the first; even.
+    pub dims: usize,
+}
 
 /// How frequencies are stretched beyond the context of pre-training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Module, rope::RopeScaling};
+use super::{Module, rope::Rotary};
 pub use hone_device::ops::Activation;
 
 /// What one forward pass computes, beside its sizes.
@@ -45,17 +45,6 @@ pub struct LayerSpec {
     pub window: Option<usize>,
     /// Which of [`DecoderSpec::rotaries`]; `None` is no rotation.
     pub rotary: Option<usize>,
-}
-
-/// Rotary positions of one kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rotary {
-    /// Base of the frequencies.
-    pub theta: f32,
-    /// How the frequencies are stretched for long contexts.
-    pub scaling: RopeScaling,
-    /// Elements of a head that are rotated, from the first; even.
-    pub dims: usize,
 }
 
 /// Where the norms of a layer stand.

@@ -8,15 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Manifest,
-    manifest::{open, unreadable},
+    manifest::{WEIGHTS as NAME, open, unreadable},
 };
 use crate::{
     Error, ModelConfig, WeightFormat,
     tensors::{self, Part, TensorKind, TensorSpec},
 };
 
-/// The file's name within a packed folder.
-pub(super) const NAME: &str = "weights.hone";
 /// Bytes that have a checksum of their own.
 pub(super) const BLOCK: usize = 1 << 20;
 pub(super) const MAGIC: &[u8; 8] = b"HONEPACK";

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use super::{
     Progress, Stage,
-    weights::{ALIGN, BLOCK, Entry, MAGIC, NAME, plan},
+    manifest::WEIGHTS as NAME,
+    weights::{ALIGN, BLOCK, Entry, MAGIC, plan},
 };
 use crate::{Error, ModelConfig, WeightFormat, load::Tensors, tensors::Part};
 
