@@ -79,7 +79,7 @@ proptest! {
             let (exact, added) = run(&Reference);
             let read = weights(&Reference, &Reference.hold(packed.clone()));
             let limits = product_limits(format, &x, Reference.exact(&read), inputs);
-            let mut portable: Option<Vec<f32>> = None;
+            let mut first = None;
             for tested in devices() {
                 let device = &*tested.device;
                 let (y, with_ones) = run(device);
@@ -87,8 +87,8 @@ proptest! {
                 let what = format!("{format} on {device:?}");
                 within(&what, &y, Reference.exact(&exact), |i| limits[i]);
                 within(&what, &with_ones, Reference.exact(&added), |i| limits[i] + 1e-6);
-                if !(tested.multiplies_bf16 && format == WeightFormat::Bf16) {
-                    prop_assert_eq!(portable.get_or_insert_with(|| y.clone()), &y, "bits of {}", what);
+                if !(tested.multiplies_bf16() && format == WeightFormat::Bf16) {
+                    tested.same_bits(&what, &y, &mut first);
                 }
             }
         }
@@ -117,11 +117,11 @@ proptest! {
                 let (row, k) = (i / inputs, i % inputs);
                 (0..outputs).map(|n| (f64::from(dy[row * outputs + n]) * read[n * inputs + k]).abs()).sum()
             }).collect();
-            let mut portable: Option<Vec<f32>> = None;
+            let mut first = None;
             for tested in devices() {
                 let device = &*tested.device;
                 // Gradient and weight are both rounded to bf16 then.
-                let rounds = tested.multiplies_bf16 && format != WeightFormat::F32;
+                let rounds = tested.multiplies_bf16() && format != WeightFormat::F32;
                 let share = if rounds { 1.01 / 128.0 } else { 1e-5 };
                 let (dx, with_ones) = run(device);
                 let (dx, with_ones) = (device.download(dx), device.download(with_ones));
@@ -129,7 +129,7 @@ proptest! {
                 within(&what, &dx, Reference.exact(&exact), |i| sums[i] * share + 1e-6);
                 within(&what, &with_ones, Reference.exact(&added), |i| 2.0 * sums[i] * share + 2e-6);
                 if !rounds {
-                    prop_assert_eq!(portable.get_or_insert_with(|| dx.clone()), &dx, "bits of {}", what);
+                    tested.same_bits(&what, &dx, &mut first);
                 }
             }
         }
