@@ -29,11 +29,13 @@ impl Buffer {
     }
 
     /// The memory, for the device that made it; `None` for every other.
+    #[inline]
     pub fn memory<M: Any>(&self) -> Option<&M> {
         self.memory.as_ref()?.downcast_ref()
     }
 
     /// The memory, to be written by the device that made it.
+    #[inline]
     pub fn memory_mut<M: Any>(&mut self) -> Option<&mut M> {
         self.memory.as_mut()?.downcast_mut()
     }

@@ -26,8 +26,8 @@ pub use kernels::InstructionSet;
 pub struct Cpu {
     kernels: &'static Kernels,
     pool: Pool,
-    /// Memory for converted activations that no product uses at the moment.
-    spare: Mutex<Vec<Activations>>,
+    /// Memory for converted activations, held by the product that uses it.
+    activations: Mutex<Activations>,
 }
 
 impl Cpu {
@@ -49,18 +49,16 @@ impl Cpu {
             io::Error::new(io::ErrorKind::Unsupported, reason)
         };
         let kernels = Kernels::of(set).ok_or_else(missing)?;
-        Ok(Self { kernels, pool: Pool::new(threads)?, spare: Mutex::default() })
+        Ok(Self { kernels, pool: Pool::new(threads)?, activations: Mutex::default() })
     }
 
     /// Runs a product with memory for converted activations, which the next one uses again.
     fn with_activations<R>(&self, body: impl FnOnce(&mut Activations) -> R) -> R {
-        let spare = self.spare.lock().ok().and_then(|mut spare| spare.pop());
-        let mut activations = spare.unwrap_or_default();
-        let result = body(&mut activations);
-        if let Ok(mut spare) = self.spare.lock() {
-            spare.push(activations);
+        match self.activations.try_lock() {
+            Ok(mut activations) => body(&mut activations),
+            // Another caller's product is at it, or ended in a panic.
+            Err(_) => body(&mut Activations::default()),
         }
-        result
     }
 }
 
