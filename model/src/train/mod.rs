@@ -2,7 +2,7 @@
 //!
 //! Each layer is one operation of (hidden rows, the layer's flat adapter) with its own backward, and
 //! norm, head and loss are one more; candle sees some ten operations, and its autograd gives a
-//! gradient for one flat variable per layer. Inside, the operations run on the kernels that serve,
+//! gradient for one flat variable per layer. Inside, they run the operations of the device that serves,
 //! so what is trained is what is served, also through 4-bit weights.
 //!
 //! Candle's own operations would allocate a gradient for every frozen weight, and have no backward
