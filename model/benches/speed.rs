@@ -87,7 +87,11 @@ fn main() -> Result<(), hone_model::Error> {
                 continue;
             }
             let model = Model::open(&packed, threads)?;
-            let adapter = Adapter::load(&root.join("tests/golden/peft_adapter"), model.config())?;
+            let adapter = Adapter::load(
+                &root.join("tests/golden/peft_adapter"),
+                model.config(),
+                model.device(),
+            )?;
             if chosen("prefill", &["prefill", "decode"]) {
                 for tokens in [32, 512] {
                     let rate = prefill(&model, tokens, None);

@@ -112,6 +112,9 @@ pub enum Error {
     /// The tokenizer's or the template's.
     #[error(transparent)]
     Text(#[from] hone_text::Error),
+    /// The device's.
+    #[error(transparent)]
+    Device(#[from] hone_device::Error),
     /// A tensor operation of the training side failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

@@ -13,8 +13,7 @@ use crate::{
     Error, Source,
     config::{
         generation,
-        keys::{Keys, invalid, unsupported},
-        token_ids,
+        keys::{Keys, invalid, token_ids, unsupported},
     },
     load::Checkpoint,
     pack::{Progress, digest_unpacked},

@@ -15,8 +15,9 @@ impl Model {
         scratch: &mut Scratch,
     ) -> Result<Vec<f32>, Error> {
         self.run_layers(segments, scratch)?;
-        let mut normed = vec![0.0; scratch.hidden.len()];
-        self.decoder.head().norm.forward(&self.cpu, &scratch.hidden, &mut normed);
-        Ok(normed)
+        let device = self.device();
+        let mut normed = device.zeros(scratch.hidden.len());
+        device.norm(self.decoder.head().norm, &scratch.hidden, &mut normed, None);
+        Ok(device.download(normed))
     }
 }

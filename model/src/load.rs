@@ -6,17 +6,16 @@
 use std::{collections::BTreeMap, fs::File, ops::Range, path::Path, time::SystemTime};
 
 use half::{bf16, f16};
-use memmap2::Mmap;
+use hone_device::MappedFile;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
 use crate::{
     Error, ModelConfig, Source,
     bitsandbytes::Stored,
-    decoder::tensors::{EMBEDDINGS, HEAD},
+    files::{FileState, map, read_file},
     gguf::{self, Gguf},
-    pack::FileState,
-    source::read_file,
+    tensors::{EMBEDDINGS, HEAD},
 };
 
 /// Bytes of an index of shards; that of a model with a hundred thousand tensors is about 10 MiB.
@@ -30,7 +29,7 @@ pub(crate) struct Checkpoint {
 }
 
 enum Bytes {
-    Mapped(Mmap, File),
+    Mapped(MappedFile, File),
     Static(&'static [u8]),
 }
 
@@ -117,24 +116,6 @@ impl Checkpoint {
             .collect::<Result<_, Error>>()?;
         Ok(Tensors::Safetensors(files))
     }
-}
-
-/// Opens a file of a source and maps it read-only.
-pub(crate) fn map(path: &Path) -> Result<(Mmap, File), Error> {
-    // Opening a pipe would wait for whoever writes into it.
-    if !fs_err::metadata(path).map_err(Error::io(path))?.is_file() {
-        let source = std::io::Error::other("not a regular file; copy the model again");
-        return Err(Error::Io { path: path.to_owned(), source });
-    }
-    let file = fs_err::File::open(path).map_err(Error::io(path))?.into_file();
-    Ok((map_opened(path, &file)?, file))
-}
-
-/// Maps an open file read-only.
-pub(crate) fn map_opened(path: &Path, file: &File) -> Result<Mmap, Error> {
-    // SAFETY: the map is read-only. Model files are not changed in place: packed ones are written aside and renamed, and
-    // a source is only read while it is packed.
-    unsafe { Mmap::map(file) }.map_err(Error::io(path))
 }
 
 fn shard_names(folder: &Path) -> Result<Vec<String>, Error> {

@@ -3,18 +3,17 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use hone_api::chat::{Message, Role};
+use hone_device::{Buffer, Cpu, Device, ops::Span};
+use hone_text::{ChatTemplate, FrontEnd, Tokenizer};
 
 use crate::{
     Adapter, Error, KvCache, ModelConfig, WeightFormat,
-    config::rope::Angles,
     decoder::{
         Decoder,
-        step::{Buffers, LayerPass, LoraRun, Span, Step, runs_among},
+        step::{Buffers, LayerPass, LoraRun, Step, runs_among},
     },
-    linear::Cpu,
     pack::{Manifest, Pack},
 };
-use hone_text::{ChatTemplate, FrontEnd, Tokenizer};
 
 /// Tokens of the question that a model is tried with, at most.
 const TRIED_TOKENS: usize = 64;
@@ -22,7 +21,6 @@ const TRIED_TOKENS: usize = 64;
 /// A model ready to run. The weights are mapped read-only, so several processes share them.
 pub struct Model {
     pub(crate) config: ModelConfig,
-    pub(crate) cpu: Cpu,
     pub(crate) decoder: Decoder,
     manifest: Manifest,
     front_end: Arc<FrontEnd>,
@@ -33,7 +31,7 @@ impl std::fmt::Debug for Model {
         f.debug_struct("Model")
             .field("digest", &self.manifest.digest)
             .field("format", &self.manifest.format)
-            .field("kernels", &self.cpu.kernels)
+            .field("device", &self.device().name())
             .finish_non_exhaustive()
     }
 }
@@ -97,9 +95,8 @@ impl Logits {
 /// Working memory of a step, kept between steps.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(crate) hidden: Vec<f32>,
-    normed: Vec<f32>,
-    angles: Vec<Angles>,
+    pub(crate) hidden: Buffer,
+    normed: Buffer,
     buffers: Buffers,
 }
 
@@ -120,12 +117,20 @@ impl Model {
         Self::of(&Pack::open(packed)?, threads)
     }
 
-    /// A packed base, to run on `threads` threads.
+    /// A packed base, to run on `threads` threads of the processor.
     ///
     /// # Errors
-    /// If the weights do not belong to the configuration, the tokenizer or the template is none that can be used, or no
-    /// threads can be started.
+    /// Those of [`Model::on`]; or no threads can be started.
     pub fn of(pack: &Pack, threads: usize) -> Result<Self, Error> {
+        let cpu = Cpu::new(threads).map_err(Error::io(pack.folder()))?;
+        Self::on(pack, Arc::new(cpu))
+    }
+
+    /// A packed base, to run on a device.
+    ///
+    /// # Errors
+    /// If the weights do not belong to the configuration, or the tokenizer or the template is none that can be used.
+    pub fn on(pack: &Pack, device: Arc<dyn Device>) -> Result<Self, Error> {
         let small = &pack.small;
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
         let front_end = FrontEnd {
@@ -139,8 +144,7 @@ impl Model {
             base_digest: pack.manifest.digest.clone(),
         };
         Ok(Self {
-            decoder: Decoder::open(&config, &pack.weights)?,
-            cpu: Cpu::new(threads).map_err(Error::io(pack.folder()))?,
+            decoder: Decoder::open(&config, &pack.weights, device)?,
             front_end: Arc::new(front_end),
             config,
             manifest: pack.manifest.clone(),
@@ -200,16 +204,22 @@ impl Model {
         &self.front_end
     }
 
-    /// Name of the instruction set that runs the kernels.
+    /// What it runs on.
+    #[must_use]
+    pub fn device(&self) -> &dyn Device {
+        &*self.decoder.device
+    }
+
+    /// Name of the device, or of the processor's instruction set that runs the kernels.
     #[must_use]
     pub fn kernels(&self) -> &'static str {
-        self.cpu.kernels.name
+        self.device().name()
     }
 
     /// Threads of a step.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.cpu.pool.threads()
+        self.device().threads()
     }
 
     /// Runs one step over a ragged batch: prompts, parts of prompts and single tokens, of different adapters.
@@ -227,7 +237,7 @@ impl Model {
         scratch: &mut Scratch,
     ) -> Result<Logits, Error> {
         self.run_layers(segments, scratch)?;
-        Ok(self.logits(&scratch.hidden, &mut scratch.normed, &mut scratch.buffers))
+        Ok(self.logits(&scratch.hidden, &mut scratch.normed))
     }
 
     /// All layers; leaves the rows whose logits are wanted in `scratch.hidden`.
@@ -237,23 +247,21 @@ impl Model {
         scratch: &mut Scratch,
     ) -> Result<(), Error> {
         self.check(segments)?;
-        let hidden = self.config.hidden_size;
+        let device = self.device();
         let mut spans = Vec::with_capacity(segments.len());
         let mut rows = 0;
         for segment in segments.iter_mut() {
             let count = segment.tokens.len();
             spans.push(Span { rows: rows..rows + count, start: segment.cache.len() });
-            segment.cache.reserve(count);
+            segment.cache.reserve(device, count);
             rows += count;
         }
         let positions = spans.iter().flat_map(|s| s.start..s.start + s.rows.len());
-        self.decoder.angles(positions, &mut scratch.angles);
-        scratch.hidden.resize(rows * hidden, 0.0);
-        let tokens = segments.iter().flat_map(|s| s.tokens).copied();
-        self.decoder.embed(tokens, &mut scratch.hidden);
+        let angles = self.decoder.angles(positions);
+        let tokens: Vec<u32> = segments.iter().flat_map(|s| s.tokens).copied().collect();
+        self.decoder.embed(&tokens, &mut scratch.hidden);
 
-        let step =
-            Step { cpu: &self.cpu, config: &self.config, spans: &spans, angles: &scratch.angles };
+        let step = Step { device, config: &self.config, spans: &spans, angles: &angles };
         let runs = adapter_runs(segments, &spans);
         let wanted = wanted_rows(segments, &spans);
         let runs_after = runs_among(&runs, &wanted);
@@ -278,14 +286,14 @@ impl Model {
     }
 
     /// Final norm and output head.
-    fn logits(&self, rows: &[f32], normed: &mut Vec<f32>, buffers: &mut Buffers) -> Logits {
-        let vocab = self.config.vocab_size;
-        normed.resize(rows.len(), 0.0);
+    fn logits(&self, rows: &Buffer, normed: &mut Buffer) -> Logits {
+        let (device, vocab) = (self.device(), self.config.vocab_size);
+        device.resize(normed, rows.len());
         let head = self.decoder.head();
-        head.norm.forward(&self.cpu, rows, normed);
-        let mut data = vec![0.0; rows.len() / self.config.hidden_size * vocab];
-        head.logits(&self.cpu, &mut buffers.workspace.activations, normed, &mut data);
-        Logits { data, vocab }
+        device.norm(head.norm, rows, normed, None);
+        let mut logits = device.zeros(rows.len() / self.config.hidden_size * vocab);
+        head.logits(device, normed, &mut logits);
+        Logits { data: device.download(logits), vocab }
     }
 
     fn check(&self, segments: &[Segment<'_>]) -> Result<(), Error> {

@@ -21,11 +21,10 @@ use std::{
 
 pub use listed::{Packed, packed};
 pub(crate) use manifest::Manifest;
-pub(crate) use remembered::FileState;
 pub(crate) use unpacked::digest_unpacked;
 pub(crate) use weights::Weights;
 
-use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, small_files::SmallFiles};
 use fail::fail_point;
 use remembered::Remembered;
 use staging::Staging;

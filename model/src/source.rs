@@ -4,7 +4,6 @@ mod mend;
 
 use std::{
     borrow::Cow,
-    collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +11,9 @@ use serde_json::Value;
 
 use crate::{
     Error, ModelConfig,
+    files::{map, read_file},
     gguf::{self, Gguf},
-    load::map,
+    small_files::SmallFiles,
 };
 use hone_text::{ChatTemplate, Tokenizer};
 
@@ -21,32 +21,6 @@ use hone_text::{ChatTemplate, Tokenizer};
 const SMALL_FILE: u64 = 8 << 20;
 /// Bytes of `tokenizer.json`; the largest vocabularies need about half of it.
 const TOKENIZER_FILE: u64 = 64 << 20;
-
-/// Reads a whole file of a model's folder, but nothing that has no end. A byte order mark, which some editors put before
-/// the text, is left out.
-///
-/// # Errors
-/// The file is not there, no regular file, or longer than `most` bytes.
-pub(crate) fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let other = |message: String| Err(std::io::Error::other(message));
-    let metadata = fs_err::metadata(path)?;
-    if !metadata.is_file() {
-        return other(format!("{} is not a regular file; copy the model again", path.display()));
-    }
-    let mut bytes = Vec::new();
-    fs_err::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return other(format!("{} is longer than {most} bytes", path.display()));
-    }
-    if let Some(text) = bytes.strip_prefix(b"\xef\xbb\xbf") {
-        bytes = text.to_vec();
-    }
-    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return other(format!("{} is UTF-16; save it as UTF-8", path.display()));
-    }
-    Ok(bytes)
-}
 
 /// Where a model comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,42 +31,6 @@ pub enum Source {
     Gguf(PathBuf),
     /// The starter model inside of the binary (feature `starter`).
     Starter,
-}
-
-/// The small files of a model, as bytes.
-#[derive(PartialEq, Eq)]
-pub(crate) struct SmallFiles {
-    /// `config.json`.
-    pub(crate) config: Vec<u8>,
-    /// `generation_config.json`, if there is one.
-    pub(crate) generation: Option<Vec<u8>>,
-    /// `tokenizer.json`.
-    pub(crate) tokenizer: Vec<u8>,
-    /// `tokenizer_config.json`, with the chat template in it.
-    pub(crate) tokenizer_config: Vec<u8>,
-}
-
-impl SmallFiles {
-    /// Each with the name that it has in a packed folder.
-    pub(crate) fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let always = [
-            ("config.json", &self.config),
-            ("tokenizer.json", &self.tokenizer),
-            ("tokenizer_config.json", &self.tokenizer_config),
-        ];
-        let generation = self.generation.as_ref().map(|bytes| ("generation_config.json", bytes));
-        always.into_iter().chain(generation).map(|(name, bytes)| (name, bytes.as_slice()))
-    }
-
-    /// The inverse; `None` if one of those that must be there is not.
-    pub(crate) fn from_named(mut files: BTreeMap<&str, Vec<u8>>) -> Option<Self> {
-        Some(Self {
-            config: files.remove("config.json")?,
-            generation: files.remove("generation_config.json"),
-            tokenizer: files.remove("tokenizer.json")?,
-            tokenizer_config: files.remove("tokenizer_config.json")?,
-        })
-    }
 }
 
 impl Source {

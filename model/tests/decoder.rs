@@ -6,6 +6,7 @@ use std::{collections::HashMap, path::Path};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use candle_transformers::models::llama as candle_llama;
+use hone_device::Cpu;
 use hone_model::{
     Adapter, Error, KvCache, LogitsFor, Model, ModelConfig, Scratch, Segment, Source, WeightFormat,
     prepare,
@@ -117,7 +118,7 @@ impl Fixture {
     fn adapter(&self, seed: u64) -> Adapter {
         let folder = self.folder.path().join(format!("adapter-{seed}"));
         write_adapter(&folder, &self.config, seed);
-        Adapter::load(&folder, &self.config).unwrap()
+        Adapter::load(&folder, &self.config, &Cpu::new(1).unwrap()).unwrap()
     }
 }
 

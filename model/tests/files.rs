@@ -7,6 +7,7 @@ use std::{
 };
 
 use candle_core::{Device, Tensor};
+use hone_device::Cpu;
 use hone_model::{Adapter, Error, Model, ModelConfig, Source, WeightFormat, prepare};
 
 fn starter() -> PathBuf {
@@ -19,6 +20,10 @@ fn peft() -> PathBuf {
 
 fn config() -> ModelConfig {
     ModelConfig::parse(&std::fs::read(starter().join("config.json")).unwrap(), None).unwrap()
+}
+
+fn cpu() -> Cpu {
+    Cpu::new(1).unwrap()
 }
 
 /// A copy of a folder's files, to be damaged.
@@ -130,7 +135,7 @@ fn refused_adapter(edit: impl Fn(&mut HashMap<String, Tensor>)) -> String {
     let mut all = tensors();
     edit(&mut all);
     candle_core::safetensors::save(&all, folder.path().join("adapter_model.safetensors")).unwrap();
-    Adapter::load(folder.path(), &config()).unwrap_err().to_string()
+    Adapter::load(folder.path(), &config(), &cpu()).unwrap_err().to_string()
 }
 
 #[test]
@@ -161,7 +166,10 @@ fn a_truncated_adapter_file_is_refused() {
     let bytes = std::fs::read(&path).unwrap();
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..length]).unwrap();
-        assert!(matches!(Adapter::load(folder.path(), &config()), Err(Error::Invalid { .. })));
+        assert!(matches!(
+            Adapter::load(folder.path(), &config(), &cpu()),
+            Err(Error::Invalid { .. })
+        ));
     }
 }
 
@@ -180,7 +188,7 @@ fn adapter_kinds_beyond_lora_are_refused_by_name() {
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         json[key] = value;
         std::fs::write(&path, json.to_string()).unwrap();
-        let message = Adapter::load(folder.path(), &config()).unwrap_err().to_string();
+        let message = Adapter::load(folder.path(), &config(), &cpu()).unwrap_err().to_string();
         assert!(message.contains(key), "{message}");
     }
 }
@@ -196,17 +204,17 @@ fn options_that_ask_for_nothing_are_no_fault() {
             let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
             json[option] = nothing;
             std::fs::write(&path, json.to_string()).unwrap();
-            Adapter::load(folder.path(), &config()).unwrap();
+            Adapter::load(folder.path(), &config(), &cpu()).unwrap();
         }
     }
 }
 
 #[test]
 fn an_adapter_names_itself_by_its_bytes() {
-    let adapter = Adapter::load(&peft(), &config()).unwrap();
+    let adapter = Adapter::load(&peft(), &config(), &cpu()).unwrap();
     assert_eq!((adapter.rank(), adapter.alpha()), (8, 16.0));
     assert_eq!(adapter.digest().len(), 64);
-    assert_eq!(adapter.digest(), Adapter::load(&peft(), &config()).unwrap().digest());
+    assert_eq!(adapter.digest(), Adapter::load(&peft(), &config(), &cpu()).unwrap().digest());
 }
 
 #[cfg(feature = "starter")]

@@ -128,7 +128,7 @@ pub fn run_until(
     export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
     fail_point!("train.export");
     // What cannot be loaded must not count as a success.
-    let adapter = Adapter::load(&job.out, model.config())?;
+    let adapter = Adapter::load(&job.out, model.config(), model.device())?;
     let files = export::checksums(&job.out)?;
     let outcome = outcome(&setting, &job, &trained, adapter.digest(), files);
     json::write_json(&job_dir.join("outcome.json"), &outcome)?;

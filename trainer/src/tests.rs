@@ -423,7 +423,7 @@ fn a_scaled_adapter_has_half_of_the_update_and_loads() {
         assert_eq!(scaled, floats(&half_file.tensor(&name).unwrap()), "{name}");
     }
     let model = Model::open(base(), 1).unwrap();
-    let load = |dir: &Path| Adapter::load(dir, model.config()).unwrap();
+    let load = |dir: &Path| Adapter::load(dir, model.config(), model.device()).unwrap();
     assert_ne!(load(&half).digest(), load(&whole).digest());
     assert!(export::scaled(&dir.path().join("none"), &half, 0.5).is_err());
 }
@@ -440,7 +440,8 @@ fn the_exported_adapter_serves_what_was_trained() {
     job(dir.path(), 12, |job| job.hyper.dropout = 0.0);
     run(dir.path(), &mut |_| {}).unwrap();
     let model = Model::open(base(), 2).unwrap();
-    let adapter = Adapter::load(&dir.path().join("adapter"), model.config()).unwrap();
+    let adapter =
+        Adapter::load(&dir.path().join("adapter"), model.config(), model.device()).unwrap();
     let job = Job::read(dir.path()).unwrap();
     let rows = read_rows(&job, &model).unwrap();
     let mut served = 0.0;

@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Crate and layer; a crate may depend on crates of lower layers only.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("hone-api", 0),
     ("hone-config", 0),
     ("hone-peft", 0),
     ("hone-machine", 0),
     ("hone-text", 1),
+    ("hone-device", 1),
     ("hone-model", 2),
     ("hone-adapters", 2),
     ("hone-store", 2),
@@ -31,9 +32,10 @@ const LAYERS: [(&str, u8); 19] = [
 ];
 
 /// What a crate must not know, whatever its layer: ideas that belong to one other crate.
-const FORBIDDEN: [(&str, &[&str]); 12] = [
+const FORBIDDEN: [(&str, &[&str]); 13] = [
     ("hone-api", &["tokio", "candle-core", "rusqlite", "actix-web"]),
     ("hone-text", &["candle-core", "actix-web", "rusqlite", "tokio"]),
+    ("hone-device", &["candle-core", "tokenizers", "actix-web", "rusqlite", "tokio"]),
     ("hone-model", &["actix-web", "rusqlite", "tokio"]),
     ("hone-adapters", &["candle-core", "actix-web", "rusqlite"]),
     ("hone-store", &["candle-core", "actix-web"]),

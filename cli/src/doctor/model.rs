@@ -54,6 +54,6 @@ fn format(config: &Config, source: &Source) -> Result<WeightFormat, hone_model::
         Weights::Auto => {
             Pack::would_choose(source, &config.server.data_dir.join("base"), limit().bytes)
         }
-        format => format.to_string().parse(),
+        format => Ok(format.to_string().parse()?),
     }
 }

@@ -180,3 +180,13 @@ impl<'a> Keys<'a> {
         }
     }
 }
+
+/// One id or a list of ids.
+pub(crate) fn token_ids(value: Option<&Value>) -> Vec<u32> {
+    let one = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
+        Some(value) => one(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}

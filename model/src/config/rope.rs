@@ -3,11 +3,19 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{
-    keys::{invalid, unsupported},
-    spec::Rotary,
-};
+use super::keys::{invalid, unsupported};
 use crate::Error;
+
+/// Rotary positions of one kind.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Rotary {
+    /// Base of the frequencies.
+    pub theta: f32,
+    /// How the frequencies are stretched for long contexts.
+    pub scaling: RopeScaling,
+    /// Elements of a head that are rotated, from the first; even.
+    pub dims: usize,
+}
 
 /// How frequencies are stretched beyond the context of pre-training.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
@@ -224,15 +232,6 @@ pub(crate) struct Rope {
     factor: f32,
 }
 
-/// Cosines and sines of the rows of one step: `[rows, dims / 2]` each.
-#[derive(Debug, Default)]
-pub(crate) struct Angles {
-    /// Cosines.
-    pub(crate) cos: Vec<f32>,
-    /// Sines.
-    pub(crate) sin: Vec<f32>,
-}
-
 impl Rope {
     pub(crate) fn new(rotary: &Rotary) -> Self {
         let inverse = (0..rotary.dims / 2)
@@ -244,16 +243,14 @@ impl Rope {
         Self { inverse, factor: rotary.scaling.attention_factor() }
     }
 
-    /// Fills the angles for the positions of a step's rows.
-    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>, out: &mut Angles) {
-        out.cos.clear();
-        out.sin.clear();
-        for position in positions {
-            for inverse in &self.inverse {
+    /// Cosines and sines for the positions of a step's rows, `[rows, dims / 2]` each.
+    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
+        let turn = |position: usize| {
+            self.inverse.iter().map(move |inverse| {
                 let (sin, cos) = (position as f32 * inverse).sin_cos();
-                out.cos.push(cos * self.factor);
-                out.sin.push(sin * self.factor);
-            }
-        }
+                (cos * self.factor, sin * self.factor)
+            })
+        };
+        positions.flat_map(turn).unzip()
     }
 }

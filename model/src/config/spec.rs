@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Module, rope::RopeScaling};
-pub use crate::kernels::gate::Activation;
+use super::{Module, rope::Rotary};
+pub use hone_device::ops::Activation;
 
 /// What one forward pass computes, beside its sizes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -45,17 +45,6 @@ pub struct LayerSpec {
     pub window: Option<usize>,
     /// Which of [`DecoderSpec::rotaries`]; `None` is no rotation.
     pub rotary: Option<usize>,
-}
-
-/// Rotary positions of one kind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Rotary {
-    /// Base of the frequencies.
-    pub theta: f32,
-    /// How the frequencies are stretched for long contexts.
-    pub scaling: RopeScaling,
-    /// Elements of a head that are rotated, from the first; even.
-    pub dims: usize,
 }
 
 /// Where the norms of a layer stand.

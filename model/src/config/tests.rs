@@ -1,4 +1,7 @@
+use serde_json::Value;
+
 use super::{rope::RopeScaling, *};
+use crate::Error;
 
 fn base() -> Value {
     serde_json::json!({

@@ -1,13 +1,9 @@
 //! What the backward pass of a layer carries along.
 
-use super::{
-    rows::{Norm, Normed, add_scaled},
-    step::{LayerPass, Saved},
-};
-use crate::{
-    linear::{Activations, Projection},
-    lora::{Group, LoraLayout},
-};
+use hone_device::{Buffer, Device, ops::Norm};
+
+use super::step::{LayerPass, Saved};
+use crate::lora::{Group, LoraLayout};
 
 /// The way back through one layer. The base carries no gradient: of each linear layer only the product with the
 /// transposed weight is needed.
@@ -17,43 +13,41 @@ pub(crate) struct BackwardPass<'a> {
     /// Where the adapter's matrices lie.
     pub(crate) layout: &'a LoraLayout,
     /// The layer's flat adapter.
-    pub(crate) lora: &'a [f32],
+    pub(crate) lora: &'a Buffer,
     /// Its gradient.
-    pub(crate) d_lora: Vec<f32>,
-    /// Converted gradients.
-    pub(crate) activations: Activations,
+    pub(crate) d_lora: Buffer,
 }
 
 impl BackwardPass<'_> {
-    /// `dx = dy · W`, or `dx += dy · W`.
-    pub(crate) fn linear_backward(
-        &mut self,
-        linear: &Projection,
-        dy: &[f32],
-        dx: &mut [f32],
-        add: bool,
-    ) {
-        let cpu = self.pass.step.cpu;
-        linear.weight.backward_input(cpu, &mut self.activations, dy, dx, add.then_some(1.0));
-    }
-
-    /// Adds the gradient of a norm's input to `dx`; without a norm the gradient itself.
+    /// Adds the gradient of a norm's input `x` to `dx`, with the inverse roots that [`norm_with_inverse`] gave; without a norm the
+    /// gradient itself.
     pub(crate) fn norm_backward(
         &self,
-        norm: Option<Norm<'_>>,
-        (x, normed): (&[f32], Option<&Normed>),
-        gradient: &[f32],
-        dx: &mut [f32],
+        norm: Option<(Norm<'_>, &Buffer)>,
+        x: &Buffer,
+        gradient: &Buffer,
+        dx: &mut Buffer,
     ) {
-        let cpu = self.pass.step.cpu;
-        match (norm, normed) {
-            (Some(norm), Some(normed)) => norm.backward(cpu, (x, &normed.inverse), gradient, dx),
-            _ => add_scaled(cpu, dx, gradient, 1.0, self.pass.step.config.hidden_size),
+        let device = self.pass.step.device;
+        match norm {
+            Some((norm, inverse)) => device.norm_backward(norm, (x, inverse), gradient, dx),
+            None => device.add_scaled(dx, gradient, 1.0, self.pass.step.config.hidden_size),
         }
     }
 
     /// The input of a group times its A, as the forward left it.
-    pub(crate) fn hidden<'s>(&self, saved: &'s Saved, group: Group) -> &'s [f32] {
+    pub(crate) fn hidden<'s>(&self, saved: &'s Saved, group: Group) -> &'s Buffer {
         &saved.lora_hidden[group as usize]
     }
+}
+
+/// The norm of rows, and the inverse root of each, which its backward reads.
+pub(crate) fn norm_with_inverse(
+    device: &dyn Device,
+    norm: Norm<'_>,
+    x: &Buffer,
+) -> (Buffer, Buffer) {
+    let (mut normed, mut inverse) = (device.zeros(x.len()), Buffer::default());
+    device.norm(norm, x, &mut normed, Some(&mut inverse));
+    (normed, inverse)
 }

@@ -1,9 +1,8 @@
 //! The end of the decoder: final norm, output head and the cap of its logits.
 
-use super::rows::{Norm, cap, each_row};
-use crate::{
-    kernels::cap::Cap,
-    linear::{Activations, Cpu, Linear},
+use hone_device::{
+    Buffer, Device, Matrix,
+    ops::{Cap, Norm},
 };
 
 /// The weights of the end, borrowed.
@@ -12,32 +11,31 @@ pub(crate) struct Head<'a> {
     /// The final norm.
     pub(crate) norm: Norm<'a>,
     /// The output matrix, `[vocab, hidden]`.
-    pub(crate) output: &'a Linear,
+    pub(crate) output: &'a Matrix,
     /// What logits pass through, if anything.
     pub(crate) cap: Option<Cap>,
 }
 
 impl Head<'_> {
     /// Logits of normed rows, into `[rows, vocab]`.
-    pub(crate) fn logits(
-        &self,
-        cpu: &Cpu,
-        activations: &mut Activations,
-        normed: &[f32],
-        logits: &mut [f32],
-    ) {
-        self.output.forward(cpu, activations, normed, logits, None);
-        if let Some(limit) = self.cap {
-            cap(cpu, limit, logits, self.output.outputs());
+    pub(crate) fn logits(&self, device: &dyn Device, normed: &Buffer, logits: &mut Buffer) {
+        device.product(self.output, normed, logits, None);
+        if let Some(cap) = self.cap {
+            device.cap(cap, logits, self.output.outputs());
         }
     }
 
-    /// Turns gradients of capped logits into those of the output matrix's; `logits` are the capped ones.
-    pub(crate) fn cap_backward(&self, cpu: &Cpu, logits: &[f32], gradient: &mut [f32]) {
-        let Some(limit) = self.cap else { return };
-        let vocab = self.output.outputs();
-        each_row(cpu, gradient, vocab, &|row, gradient| {
-            cpu.kernels.soft_cap_backward(&logits[row * vocab..][..vocab], gradient, limit);
-        });
+    /// The gradient of normed rows, from that of capped logits, which is used up. `capped` are the logits if there is a cap.
+    pub(crate) fn logits_backward(
+        &self,
+        device: &dyn Device,
+        capped: Option<&Buffer>,
+        mut gradient: Buffer,
+        d_normed: &mut Buffer,
+    ) {
+        if let (Some(cap), Some(capped)) = (self.cap, capped) {
+            device.cap_backward(cap, capped, &mut gradient, self.output.outputs());
+        }
+        device.product_backward(self.output, &gradient, d_normed, None);
     }
 }

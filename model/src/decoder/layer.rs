@@ -3,10 +3,11 @@
 //! Serving and training run the same forward. Training hands in a place for the intermediate results that its backward
 //! reads; serving hands in none.
 
+use hone_device::{Buffer, LayerCache};
+
 use super::{
     attention::Attention,
     backward::BackwardPass,
-    cache::LayerKv,
     mlp::Mlp,
     step::{Buffers, LayerPass, Saved},
 };
@@ -25,14 +26,14 @@ impl Layer {
     pub(crate) fn forward(
         &self,
         pass: &LayerPass<'_>,
-        caches: &mut [&mut LayerKv],
-        x: &mut Vec<f32>,
+        caches: &mut [&mut LayerCache],
+        x: &mut Buffer,
         buffers: &mut Buffers,
         mut sink: Option<&mut Saved>,
     ) {
         self.attention.forward(pass, caches, x, buffers, sink.as_deref_mut());
         if let Some(sink) = sink.as_deref_mut() {
-            sink.middle.clone_from(x);
+            sink.middle = pass.step.device.copy(x, 0..x.len());
         }
         self.mlp.forward(pass, x, buffers, sink);
     }
@@ -42,11 +43,11 @@ impl Layer {
     pub(crate) fn backward(
         &self,
         mut t: BackwardPass<'_>,
-        x: &[f32],
+        x: &Buffer,
         saved: &Saved,
-        dy: &[f32],
+        dy: Buffer,
         input: bool,
-    ) -> (Option<Vec<f32>>, Vec<f32>) {
+    ) -> (Option<Buffer>, Buffer) {
         let d_middle = self.mlp.backward(&mut t, saved, dy);
         let dx = self.attention.backward(&mut t, x, saved, d_middle, input);
         (dx, t.d_lora)

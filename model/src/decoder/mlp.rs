@@ -1,21 +1,23 @@
 //! The feed-forward block: `x += down(activation(gate(norm(x))) * up(norm(x)))`, forward and backward.
 
+use hone_device::{
+    Buffer,
+    ops::{Norm, Projection},
+};
+
 use super::{
-    backward::BackwardPass,
+    adapted::{Adapted, project, project_backward},
+    backward::{BackwardPass, norm_with_inverse},
     residual::BlockEnd,
-    rows::{Norm, gate, gate_backward},
     step::{Buffers, LayerPass, Saved},
 };
-use crate::{
-    linear::Projection,
-    lora::{Adapted, Group, project, project_backward},
-};
+use crate::lora::Group;
 
 /// The weights of a feed-forward block.
 #[derive(Debug)]
 pub(crate) struct Mlp {
     /// RMSNorm before the block.
-    pub(crate) norm: Option<Vec<f32>>,
+    pub(crate) norm: Option<Buffer>,
     /// Gate.
     pub(crate) gate: Projection,
     /// Up.
@@ -23,12 +25,12 @@ pub(crate) struct Mlp {
     /// Down.
     pub(crate) down: Projection,
     /// RMSNorm on the block's result.
-    pub(crate) norm_after: Option<Vec<f32>>,
+    pub(crate) norm_after: Option<Buffer>,
 }
 
 impl Mlp {
     fn end(&self, eps: f32) -> BlockEnd<'_> {
-        let norm = self.norm_after.as_deref().map(|weight| Norm { weight, eps });
+        let norm = self.norm_after.as_ref().map(|weight| Norm { weight, eps });
         BlockEnd { linear: &self.down, norm, group: Group::Down }
     }
 
@@ -36,36 +38,36 @@ impl Mlp {
     pub(crate) fn forward(
         &self,
         pass: &LayerPass<'_>,
-        x: &mut [f32],
+        x: &mut Buffer,
         b: &mut Buffers,
         mut sink: Option<&mut Saved>,
     ) {
-        let (cpu, config) = (pass.step.cpu, pass.step.config);
+        let (device, config) = (pass.step.device, pass.step.config);
         let (inner, eps) = (config.intermediate_size, config.rms_norm_eps);
         let rows = x.len() / config.hidden_size;
         for buffer in [&mut b.gate, &mut b.up, &mut b.gated] {
-            buffer.resize(rows * inner, 0.0);
+            device.resize(buffer, rows * inner);
         }
         let input = match &self.norm {
             Some(weight) => {
-                b.normed.resize(x.len(), 0.0);
-                Norm { weight, eps }.forward(cpu, x, &mut b.normed);
-                &b.normed[..]
+                device.resize(&mut b.normed, x.len());
+                device.norm(Norm { weight, eps }, x, &mut b.normed, None);
+                &b.normed
             }
             None => &*x,
         };
-        let adapted = (Group::GateUp, pass.loras_after, pass.dropout);
-        let mut outputs = [(&self.gate, &mut b.gate[..]), (&self.up, &mut b.up[..])];
-        project(cpu, &mut b.workspace, adapted, input, &mut outputs, None);
+        let mut outputs = [(&self.gate, &mut b.gate), (&self.up, &mut b.up)];
+        let adapted = (Group::GateUp, pass.loras_after);
+        project(pass, adapted, input, &mut outputs, None, &mut b.lora_hidden);
         if let Some(sink) = sink.as_deref_mut() {
-            sink.lora_hidden[Group::GateUp as usize].clone_from(&b.workspace.lora_hidden);
+            sink.lora_hidden[Group::GateUp as usize] = std::mem::take(&mut b.lora_hidden);
         }
-        gate(cpu, config.spec.activation, (&b.gate, &b.up), &mut b.gated, inner);
+        device.gate(config.spec.activation, (&b.gate, &b.up), &mut b.gated, inner);
 
-        let rest = (&mut b.result, &mut b.workspace);
+        let rest = (&mut b.result, &mut b.lora_hidden);
         self.end(eps).forward(pass, pass.loras_after, &b.gated, x, rest);
         if let Some(sink) = sink {
-            sink.lora_hidden[Group::Down as usize].clone_from(&b.workspace.lora_hidden);
+            sink.lora_hidden[Group::Down as usize] = std::mem::take(&mut b.lora_hidden);
             sink.gate = std::mem::take(&mut b.gate);
             sink.up = std::mem::take(&mut b.up);
             sink.results[1] = std::mem::take(&mut b.result[0]);
@@ -73,35 +75,37 @@ impl Mlp {
     }
 
     /// The gradient of the residual stream between the blocks, from that of the layer's result.
-    pub(crate) fn backward(&self, t: &mut BackwardPass<'_>, saved: &Saved, dy: &[f32]) -> Vec<f32> {
-        let (cpu, config) = (t.pass.step.cpu, t.pass.step.config);
-        let (inner, hidden) = (config.intermediate_size, config.hidden_size);
+    pub(crate) fn backward(&self, t: &mut BackwardPass<'_>, saved: &Saved, dy: Buffer) -> Buffer {
+        let (device, config) = (t.pass.step.device, t.pass.step.config);
+        let (inner, hidden, eps) =
+            (config.intermediate_size, config.hidden_size, config.rms_norm_eps);
         let activation = config.spec.activation;
         let rows = dy.len() / hidden;
 
         // y = middle + down(activation(gate) * up)
-        let mut gated = vec![0.0; rows * inner];
-        gate(cpu, activation, (&saved.gate, &saved.up), &mut gated, inner);
-        let d_result = self.end(config.rms_norm_eps).backward(&t.pass, &saved.results[1], dy);
-        let mut d_gate = vec![0.0; rows * inner];
-        t.linear_backward(&self.down, &d_result, &mut d_gate, false);
-        let adapted =
-            Adapted { group: Group::Down, x: &gated, hidden: t.hidden(saved, Group::Down) };
+        let mut gated = device.zeros(rows * inner);
+        device.gate(activation, (&saved.gate, &saved.up), &mut gated, inner);
+        let d_result = self.end(eps).backward(&t.pass, &saved.results[1], &dy);
+        let mut d_gate = device.zeros(rows * inner);
+        device.product_backward(&self.down.weight, &d_result, &mut d_gate, None);
+        let group = Group::Down;
+        let adapted = Adapted { group, x: &gated, hidden: t.hidden(saved, group) };
         project_backward(t, adapted, &[&d_result], Some(&mut d_gate));
-        let d_up = gate_backward(cpu, activation, (&saved.gate, &saved.up), &mut d_gate, inner);
+        let d_up = device.gate_backward(activation, (&saved.gate, &saved.up), &mut d_gate, inner);
 
         // gate and up read the norm of the middle
-        let norm = self.norm.as_deref().map(|weight| Norm { weight, eps: config.rms_norm_eps });
-        let normed = norm.map(|norm| norm.with_inverse(cpu, &saved.middle));
-        let input = normed.as_ref().map_or(&saved.middle, |normed| &normed.rows);
-        let mut d_input = vec![0.0; rows * hidden];
-        t.linear_backward(&self.gate, &d_gate, &mut d_input, false);
-        t.linear_backward(&self.up, &d_up, &mut d_input, true);
-        let hidden_part = t.hidden(saved, Group::GateUp);
-        let adapted = Adapted { group: Group::GateUp, x: input, hidden: hidden_part };
-        project_backward(t, adapted, &[&d_gate, &d_up], Some(&mut d_input));
-        let mut d_middle = dy.to_vec();
-        t.norm_backward(norm, (&saved.middle, normed.as_ref()), &d_input, &mut d_middle);
+        let norm = self.norm.as_ref().map(|weight| Norm { weight, eps });
+        let normed = norm.map(|norm| norm_with_inverse(device, norm, &saved.middle));
+        let read = normed.as_ref().map_or(&saved.middle, |(rows, _)| rows);
+        let mut d_read = device.zeros(rows * hidden);
+        device.product_backward(&self.gate.weight, &d_gate, &mut d_read, None);
+        device.product_backward(&self.up.weight, &d_up, &mut d_read, Some(1.0));
+        let group = Group::GateUp;
+        let adapted = Adapted { group, x: read, hidden: t.hidden(saved, group) };
+        project_backward(t, adapted, &[&d_gate, &d_up], Some(&mut d_read));
+        let mut d_middle = dy;
+        let inverse = normed.as_ref().map(|(_, inverse)| inverse);
+        t.norm_backward(norm.zip(inverse), &saved.middle, &d_read, &mut d_middle);
         d_middle
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What it computes is data ([`crate::DecoderSpec`]): no file here knows a model's family.
 
-mod attend;
+mod adapted;
 pub(crate) mod attention;
 pub(crate) mod backward;
 pub(crate) mod cache;
@@ -10,36 +10,38 @@ pub(crate) mod head;
 pub(crate) mod layer;
 pub(crate) mod mlp;
 mod residual;
-pub(crate) mod rows;
 pub(crate) mod step;
-pub(crate) mod tensors;
+
+use std::sync::Arc;
+
+use hone_device::{
+    Buffer, Device, Matrix,
+    ops::{Angles, Cap, Norm, Projection, Scores},
+};
 
 use crate::{
     Error, ModelConfig, Module,
-    config::{
-        rope::{Angles, Rope},
-        spec::NormPlace,
-    },
-    kernels::{attention::Scores, cap::Cap},
-    linear::{Linear, Projection},
+    config::{rope::Rope, spec::NormPlace},
     pack::Weights,
+    tensors,
 };
 use attention::Attention;
 use head::Head;
 use layer::Layer;
 use mlp::Mlp;
-use rows::Norm;
 
-/// The weights of a model.
+/// The weights of a model, held by a device.
 #[derive(Debug)]
 pub(crate) struct Decoder {
+    /// Where they are, and what multiplies them.
+    pub(crate) device: Arc<dyn Device>,
     /// Token embeddings; the head as well, if they are tied.
-    pub(crate) embed: Linear,
+    pub(crate) embed: Matrix,
     /// The layers.
     pub(crate) layers: Vec<Layer>,
     /// RMSNorm before the head.
-    pub(crate) norm: Vec<f32>,
-    head: Option<Linear>,
+    pub(crate) norm: Buffer,
+    head: Option<Matrix>,
     ropes: Vec<Rope>,
     embedding_scale: f32,
     eps: f32,
@@ -47,28 +49,34 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Takes the weights out of a packed file.
-    pub(crate) fn open(config: &ModelConfig, packed: &Weights) -> Result<Self, Error> {
+    /// Takes the weights out of a packed file, to a device.
+    pub(crate) fn open(
+        config: &ModelConfig,
+        packed: &Weights,
+        device: Arc<dyn Device>,
+    ) -> Result<Self, Error> {
         let (hidden, vocab) = (config.hidden_size, config.vocab_size);
         let spec = &config.spec;
-        let layers = (0..config.num_layers)
-            .map(|index| LayerReader { config, packed, index }.layer())
-            .collect::<Result<_, _>>()?;
+        let reader = |index| LayerReader { config, packed, index, device: &*device };
+        let layers =
+            (0..config.num_layers).map(|index| reader(index).layer()).collect::<Result<_, _>>()?;
         // A configuration may call a head tied that the file has another one of.
         let head = match config.tie_word_embeddings && !packed.has(tensors::HEAD) {
             true => None,
-            false => Some(packed.linear(tensors::HEAD, hidden, vocab)?),
+            false => Some(device.hold(packed.matrix(tensors::HEAD, hidden, vocab)?)),
         };
         let cap = Cap { scale: spec.logit_scale, most: spec.logit_cap.unwrap_or(f32::INFINITY) };
+        let norm = shifted(packed.vector("model.norm.weight", hidden)?, spec.norm_offset);
         Ok(Self {
-            embed: packed.linear(tensors::EMBEDDINGS, hidden, vocab)?,
+            embed: device.hold(packed.matrix(tensors::EMBEDDINGS, hidden, vocab)?),
             layers,
-            norm: shifted(packed.vector("model.norm.weight", hidden)?, spec.norm_offset),
+            norm: device.upload(norm),
             head,
             ropes: spec.rotaries.iter().map(Rope::new).collect(),
             embedding_scale: spec.embedding_scale,
             eps: config.rms_norm_eps,
             cap: (cap.scale != 1.0 || cap.most.is_finite()).then_some(cap),
+            device,
         })
     }
 
@@ -82,25 +90,18 @@ impl Decoder {
     }
 
     /// Embeds tokens, all inside of the vocabulary, into `[tokens, hidden]`.
-    pub(crate) fn embed(&self, tokens: impl Iterator<Item = u32>, out: &mut [f32]) {
-        for (token, row) in tokens.zip(out.chunks_exact_mut(self.embed.inputs())) {
-            self.embed.row(token as usize, row);
-        }
-        if self.embedding_scale != 1.0 {
-            out.iter_mut().for_each(|value| *value *= self.embedding_scale);
-        }
+    pub(crate) fn embed(&self, tokens: &[u32], out: &mut Buffer) {
+        self.device.resize(out, tokens.len() * self.embed.inputs());
+        self.device.embed(&self.embed, tokens, self.embedding_scale, out);
     }
 
     /// Angles of rows at these positions, for each kind of rotation.
-    pub(crate) fn angles(
-        &self,
-        positions: impl Iterator<Item = usize> + Clone,
-        out: &mut Vec<Angles>,
-    ) {
-        out.resize_with(self.ropes.len(), Angles::default);
-        for (rope, out) in self.ropes.iter().zip(out) {
-            rope.angles(positions.clone(), out);
-        }
+    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize> + Clone) -> Vec<Angles> {
+        let upload = |rope: &Rope| {
+            let (cos, sin) = rope.angles(positions.clone());
+            Angles { cos: self.device.upload(cos), sin: self.device.upload(sin) }
+        };
+        self.ropes.iter().map(upload).collect()
     }
 }
 
@@ -117,6 +118,7 @@ struct LayerReader<'a> {
     config: &'a ModelConfig,
     packed: &'a Weights,
     index: usize,
+    device: &'a dyn Device,
 }
 
 impl LayerReader<'_> {
@@ -161,12 +163,12 @@ impl LayerReader<'_> {
         tensors::in_layer(self.index, name)
     }
 
-    fn norm(&self, name: &str, length: usize) -> Result<Vec<f32>, Error> {
+    fn norm(&self, name: &str, length: usize) -> Result<Buffer, Error> {
         let weight = self.packed.vector(&self.name(&format!("{name}.weight")), length)?;
-        Ok(shifted(weight, self.config.spec.norm_offset))
+        Ok(self.device.upload(shifted(weight, self.config.spec.norm_offset)))
     }
 
-    fn norm_at(&self, place: NormPlace) -> Result<Option<Vec<f32>>, Error> {
+    fn norm_at(&self, place: NormPlace) -> Result<Option<Buffer>, Error> {
         let name = self.config.spec.norm_name(place);
         name.map(|name| self.norm(name, self.config.hidden_size)).transpose()
     }
@@ -175,12 +177,10 @@ impl LayerReader<'_> {
         let (inputs, outputs) = self.config.module_shape(module);
         let name = self.name(module.path());
         let bias = match self.config.spec.has_bias(module) {
-            true => Some(self.packed.vector(&format!("{name}.bias"), outputs)?),
+            true => Some(self.device.upload(self.packed.vector(&format!("{name}.bias"), outputs)?)),
             false => None,
         };
-        Ok(Projection {
-            weight: self.packed.linear(&format!("{name}.weight"), inputs, outputs)?,
-            bias,
-        })
+        let weight = self.packed.matrix(&format!("{name}.weight"), inputs, outputs)?;
+        Ok(Projection { weight: self.device.hold(weight), bias })
     }
 }

@@ -1,13 +1,16 @@
 //! The end of a block: its last linear layer, the norm on its result, the sum with the residual stream; and the way back.
 
+use hone_device::{
+    Buffer,
+    ops::{Norm, Projection},
+};
+
 use super::{
-    rows::{Norm, add_scaled},
-    step::{LayerPass, LoraRun, Workspace},
+    adapted::project,
+    backward::norm_with_inverse,
+    step::{LayerPass, LoraRun},
 };
-use crate::{
-    linear::Projection,
-    lora::{Group, project},
-};
+use crate::lora::Group;
 
 /// The last linear layer of a block and the norm on its result.
 pub(crate) struct BlockEnd<'a> {
@@ -30,43 +33,42 @@ impl BlockEnd<'_> {
         &self,
         pass: &LayerPass<'_>,
         loras: &[LoraRun<'_>],
-        input: &[f32],
-        x: &mut [f32],
-        (result, workspace): (&mut [Vec<f32>; 2], &mut Workspace),
+        input: &Buffer,
+        x: &mut Buffer,
+        (result, hidden): (&mut [Buffer; 2], &mut Buffer),
     ) {
-        let (cpu, config) = (pass.step.cpu, pass.step.config);
+        let (device, config) = (pass.step.device, pass.step.config);
         let scale = config.spec.residual_scale;
-        let adapted = (self.group, loras, pass.dropout);
+        let adapted = (self.group, loras);
         if self.is_plain() {
-            project(cpu, workspace, adapted, input, &mut [(self.linear, x)], Some(scale));
+            project(pass, adapted, input, &mut [(self.linear, x)], Some(scale), hidden);
             return;
         }
         let [raw, normed] = result;
-        raw.resize(x.len(), 0.0);
-        project(cpu, workspace, adapted, input, &mut [(self.linear, &mut raw[..])], None);
+        device.resize(raw, x.len());
+        project(pass, adapted, input, &mut [(self.linear, &mut *raw)], None, hidden);
         let width = config.hidden_size;
         match self.norm {
-            None => add_scaled(cpu, x, raw, scale, width),
+            None => device.add_scaled(x, raw, scale, width),
             Some(norm) => {
-                normed.resize(x.len(), 0.0);
-                norm.forward(cpu, raw, normed);
-                add_scaled(cpu, x, normed, scale, width);
+                device.resize(normed, x.len());
+                device.norm(norm, raw, normed, None);
+                device.add_scaled(x, normed, scale, width);
             }
         }
     }
 
     /// The gradient of the linear layer's result, from that of the sum; `raw` is what the norm read.
-    pub(crate) fn backward(&self, pass: &LayerPass<'_>, raw: &[f32], dy: &[f32]) -> Vec<f32> {
-        let scale = pass.step.config.spec.residual_scale;
-        let mut scaled = dy.to_vec();
+    pub(crate) fn backward(&self, pass: &LayerPass<'_>, raw: &Buffer, dy: &Buffer) -> Buffer {
+        let (device, scale) = (pass.step.device, pass.step.config.spec.residual_scale);
+        let mut scaled = device.copy(dy, 0..dy.len());
         if scale != 1.0 {
-            scaled.iter_mut().for_each(|value| *value *= scale);
+            device.scale(&mut scaled, scale);
         }
         let Some(norm) = self.norm else { return scaled };
-        let cpu = pass.step.cpu;
-        let inverse = norm.with_inverse(cpu, raw).inverse;
-        let mut d_raw = vec![0.0; dy.len()];
-        norm.backward(cpu, (raw, &inverse), &scaled, &mut d_raw);
+        let (_, inverse) = norm_with_inverse(device, norm, raw);
+        let mut d_raw = device.zeros(dy.len());
+        device.norm_backward(norm, (raw, &inverse), &scaled, &mut d_raw);
         d_raw
     }
 }

@@ -2,27 +2,18 @@
 
 use std::ops::Range;
 
-use crate::{
-    ModelConfig,
-    config::rope::Angles,
-    linear::{Activations, Cpu},
-    lora::{Dropout, LayerLora},
+use hone_device::{
+    Buffer, Device,
+    ops::{Angles, AttentionRows, Dropout, Scores, Span},
 };
 
-/// Rows of one sequence: consecutive positions.
-#[derive(Debug, Clone)]
-pub(crate) struct Span {
-    /// Rows of the step.
-    pub(crate) rows: Range<usize>,
-    /// Position of the first row.
-    pub(crate) start: usize,
-}
+use crate::{ModelConfig, lora::LayerLora};
 
 /// What all layers of a step share.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<'a> {
-    /// Kernels and threads.
-    pub(crate) cpu: &'a Cpu,
+    /// What it is computed on.
+    pub(crate) device: &'a dyn Device,
     /// Sizes, and what is computed.
     pub(crate) config: &'a ModelConfig,
     /// The sequences, in the order of their rows.
@@ -31,7 +22,12 @@ pub(crate) struct Step<'a> {
     pub(crate) angles: &'a [Angles],
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// The rows, as the attention of a layer sees them.
+    pub(crate) fn attention(&self, scores: Scores) -> AttentionRows<'a> {
+        AttentionRows { heads: self.config.heads(), scores, spans: self.spans }
+    }
+
     /// Rows of the step.
     pub(crate) fn rows(&self) -> usize {
         self.spans.last().map_or(0, |span| span.rows.end)
@@ -56,6 +52,23 @@ pub(crate) struct LayerPass<'a> {
     pub(crate) dropout: Option<Dropout>,
 }
 
+impl LayerPass<'_> {
+    /// Of rows of `width`, keeps those that go on after attention.
+    pub(crate) fn gather_rows_after(&self, rows: &mut Buffer, width: usize) {
+        if let Some(chosen) = self.rows_after {
+            self.step.device.gather_rows(rows, chosen, width);
+        }
+    }
+
+    /// The way back: gradients of all rows, zero for those that did not go on.
+    pub(crate) fn scatter_rows_after(&self, some: Buffer, width: usize) -> Buffer {
+        match self.rows_after {
+            Some(chosen) => self.step.device.scatter_rows(some, chosen, self.step.rows(), width),
+            None => some,
+        }
+    }
+}
+
 /// The runs of adapters among some of the rows.
 pub(crate) fn runs_among<T: Copy>(
     runs: &[(Range<usize>, T)],
@@ -71,59 +84,50 @@ pub(crate) fn runs_among<T: Copy>(
 #[derive(Debug, Default)]
 pub(crate) struct Buffers {
     /// Input of a block, normed.
-    pub(crate) normed: Vec<f32>,
+    pub(crate) normed: Buffer,
     /// Queries and keys before their norm.
-    pub(crate) raw: [Vec<f32>; 2],
+    pub(crate) raw: [Buffer; 2],
     /// Queries, rotated.
-    pub(crate) q: Vec<f32>,
+    pub(crate) q: Buffer,
     /// Keys, rotated.
-    pub(crate) k: Vec<f32>,
+    pub(crate) k: Buffer,
     /// Values.
-    pub(crate) v: Vec<f32>,
+    pub(crate) v: Buffer,
     /// Input of o.
-    pub(crate) attended: Vec<f32>,
+    pub(crate) attended: Buffer,
     /// Gate, before its activation.
-    pub(crate) gate: Vec<f32>,
+    pub(crate) gate: Buffer,
     /// Up.
-    pub(crate) up: Vec<f32>,
+    pub(crate) up: Buffer,
     /// Input of down: the gated product.
-    pub(crate) gated: Vec<f32>,
+    pub(crate) gated: Buffer,
     /// Result of a block, before the norm on it, and after.
-    pub(crate) result: [Vec<f32>; 2],
-    /// What the products need.
-    pub(crate) workspace: Workspace,
-}
-
-/// What products need beside their input and output.
-#[derive(Debug, Default)]
-pub(crate) struct Workspace {
-    /// Converted activations.
-    pub(crate) activations: Activations,
-    /// Products with A, of all adapters one after the other.
-    pub(crate) lora_hidden: Vec<f32>,
+    pub(crate) result: [Buffer; 2],
+    /// Products with the A of all adapters, one after the other.
+    pub(crate) lora_hidden: Buffer,
 }
 
 /// What a backward pass reads beside the layer's input. The forward moves its buffers here instead of using them again.
 #[derive(Debug, Default)]
 pub(crate) struct Saved {
     /// Queries and keys before their norm; empty without one.
-    pub(crate) raw: [Vec<f32>; 2],
+    pub(crate) raw: [Buffer; 2],
     /// Queries, rotated.
-    pub(crate) q: Vec<f32>,
+    pub(crate) q: Buffer,
     /// Keys, rotated.
-    pub(crate) k: Vec<f32>,
+    pub(crate) k: Buffer,
     /// Values.
-    pub(crate) v: Vec<f32>,
+    pub(crate) v: Buffer,
     /// Input of o, of the rows that go on.
-    pub(crate) attended: Vec<f32>,
+    pub(crate) attended: Buffer,
     /// The residual stream between the blocks.
-    pub(crate) middle: Vec<f32>,
+    pub(crate) middle: Buffer,
     /// Gate, before its activation.
-    pub(crate) gate: Vec<f32>,
+    pub(crate) gate: Buffer,
     /// Up.
-    pub(crate) up: Vec<f32>,
+    pub(crate) up: Buffer,
     /// Results of both blocks before the norms on them; empty without those.
-    pub(crate) results: [Vec<f32>; 2],
+    pub(crate) results: [Buffer; 2],
     /// Input of each group of adapters times its A.
-    pub(crate) lora_hidden: [Vec<f32>; 4],
+    pub(crate) lora_hidden: [Buffer; 4],
 }

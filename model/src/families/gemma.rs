@@ -8,7 +8,8 @@ use crate::{
     config::{
         DecoderSpec, Sizes,
         keys::{Keys, invalid},
-        spec::{Norms, QkNorm, Rotary},
+        rope::Rotary,
+        spec::{Norms, QkNorm},
     },
 };
 

@@ -5,6 +5,7 @@ mod gemma;
 mod granite;
 mod llama;
 mod olmo2;
+mod parse;
 mod phi3;
 mod qwen;
 mod shared;

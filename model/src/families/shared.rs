@@ -7,8 +7,8 @@ use crate::{
     config::{
         DecoderSpec, Sizes,
         keys::{Keys, invalid, unsupported},
-        rope::RopeScaling,
-        spec::{Activation, Biases, LayerSpec, Norms, QkNorm, Rotary},
+        rope::{RopeScaling, Rotary},
+        spec::{Activation, Biases, LayerSpec, Norms, QkNorm},
     },
 };
 

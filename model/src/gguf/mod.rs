@@ -29,7 +29,7 @@ use std::path::Path;
 use families::Layout;
 use header::Header;
 
-use crate::{Error, ModelConfig, source::SmallFiles};
+use crate::{Error, ModelConfig, small_files::SmallFiles};
 
 /// A GGUF file that was read as far as its header.
 pub(crate) struct Gguf<'a> {

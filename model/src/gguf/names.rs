@@ -6,7 +6,7 @@ use super::{
     Gguf, families,
     header::{Header, Tensor},
 };
-use crate::{Error, ModelConfig, Norms, decoder::tensors};
+use crate::{Error, ModelConfig, Norms, tensors};
 
 /// Divisors of the rotary frequencies; the configuration reads them, no weight is packed of them.
 pub(super) const ROPE_DIVISORS: &str = "rope_freqs.weight";

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use hone_device::Device;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -130,9 +131,14 @@ impl LoraLayout {
         &self.groups[group as usize]
     }
 
-    /// The matrices of a layer, packed for the forward pass. An empty `flat` is no adapter.
-    pub(crate) fn pack(&self, config: &ModelConfig, flat: &[f32]) -> LayerLora {
-        LayerLora::pack(config, |target| {
+    /// The matrices of a layer, brought to a device for the forward pass. An empty `flat` is no adapter.
+    pub(crate) fn hold(
+        &self,
+        config: &ModelConfig,
+        device: &dyn Device,
+        flat: &[f32],
+    ) -> LayerLora {
+        LayerLora::hold(config, device, |target| {
             let slot = self.slots().find(|slot| slot.target == target)?;
             let (a, b) = (flat.get(slot.a.clone())?, flat.get(slot.b.clone())?);
             Some(Pair { a, b, rank: self.rank, scale: self.scale })

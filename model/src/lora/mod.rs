@@ -1,15 +1,16 @@
 //! LoRA adapters: `y += scale · (x · Aᵀ) · Bᵀ` beside the frozen product (Hu and others, *LoRA*, 2021).
 
-mod dropout;
 mod layout;
 mod peft;
-mod product;
 
-pub(crate) use dropout::{Dropout, mix};
 pub use layout::{LoraLayout, LoraSlot};
-pub(crate) use product::{Adapted, project, project_backward};
 
-use crate::{Error, ModelConfig, Module, WeightFormat, config::Target, linear::Linear};
+use hone_device::{
+    Device, PackedMatrix, WeightFormat,
+    ops::{LowRank, LowRankPart},
+};
+
+use crate::{Error, ModelConfig, Module, config::Target};
 
 /// Linear layers that share an input, and so one product with their stacked A matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,18 +56,10 @@ pub struct Adapter {
     bytes: usize,
 }
 
-/// The adapter's share of one layer, packed for the kernels.
+/// The adapter's share of one layer, held by a device.
 #[derive(Debug, Default)]
 pub(crate) struct LayerLora {
-    groups: [Option<LoraGroup>; 4],
-}
-
-#[derive(Debug)]
-struct LoraGroup {
-    /// All A matrices of the group, one under the other.
-    a: Linear,
-    /// For each module of the group: B, where its rows of A begin, and the scale.
-    parts: Vec<Option<(Linear, usize, f32)>>,
+    groups: [Option<LowRank>; 4],
 }
 
 /// The matrices of one target, row-major f32: `a` is `[rank, inputs]`, `b` is `[outputs, rank]`.
@@ -83,9 +76,10 @@ pub(crate) struct Pair<'a> {
 }
 
 impl LayerLora {
-    /// Packs the matrices of a layer; targets without a pair add nothing.
-    pub(crate) fn pack<'a>(
+    /// Brings the matrices of a layer to a device; targets without a pair add nothing.
+    pub(crate) fn hold<'a>(
         config: &ModelConfig,
+        device: &dyn Device,
         pair: impl Fn(&'static Target) -> Option<Pair<'a>>,
     ) -> Self {
         let groups = Group::ALL.map(|group| {
@@ -96,7 +90,11 @@ impl LayerLora {
             if stacked.is_empty() {
                 return None;
             }
-            let a = Linear::pack(WeightFormat::F32, inputs, stacked.len() / inputs, &stacked);
+            let hold = |inputs: usize, weights: &[f32]| {
+                let outputs = weights.len() / inputs;
+                device.hold(PackedMatrix::pack(WeightFormat::F32, inputs, outputs, weights))
+            };
+            let a = hold(inputs, &stacked);
             let mut parts: Vec<_> = group.modules().iter().map(|_| None).collect();
             let mut begin = 0;
             for (target, pair) in pairs {
@@ -105,20 +103,20 @@ impl LayerLora {
                     let (_, outputs) = config.module_shape(*module);
                     let (mine, rest) = rows.split_at(outputs * pair.rank);
                     rows = rest;
-                    let b = Linear::pack(WeightFormat::F32, pair.rank, outputs, mine);
+                    let (b, scale) = (hold(pair.rank, mine), pair.scale);
                     let place = group.modules().iter().position(|other| other == module);
                     if let Some(part) = place.and_then(|place| parts.get_mut(place)) {
-                        *part = Some((b, begin, pair.scale));
+                        *part = Some(LowRankPart { b, from: begin, scale });
                     }
                 }
                 begin += pair.rank;
             }
-            Some(LoraGroup { a, parts })
+            Some(LowRank { a, parts })
         });
         Self { groups }
     }
 
-    fn group(&self, group: Group) -> Option<&LoraGroup> {
+    pub(crate) fn group(&self, group: Group) -> Option<&LowRank> {
         self.groups[group as usize].as_ref()
     }
 
@@ -126,8 +124,8 @@ impl LayerLora {
         let groups = self.groups.iter().flatten();
         groups
             .map(|g| {
-                let parts = g.parts.iter().flatten().map(|(b, ..)| b.bytes().len());
-                g.a.bytes().len() + parts.sum::<usize>()
+                let parts = g.parts.iter().flatten().map(|part| part.b.bytes());
+                g.a.bytes() + parts.sum::<usize>()
             })
             .sum()
     }
@@ -139,7 +137,7 @@ impl LayerLora {
             config.module_shape(modules[0]).0 == lora.a.inputs()
                 && lora.parts.iter().zip(modules).all(|(part, module)| {
                     let outputs = config.module_shape(*module).1;
-                    part.as_ref().is_none_or(|(b, ..)| b.outputs() == outputs)
+                    part.as_ref().is_none_or(|part| part.b.outputs() == outputs)
                 })
         })
     }

@@ -10,7 +10,7 @@ use super::{
     remembered::{FOLDER, hash, keep, place},
     weights::plan,
 };
-use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, small_files::SmallFiles};
 
 /// Parameters up to which 8 bits are still answered fast enough: each token reads all of them once.
 const MOST_PARAMETERS: u64 = 1_500_000_000;

@@ -9,10 +9,12 @@ use std::{
 use hone_api::sealed;
 use serde::{Deserialize, Serialize};
 
-use super::{pack_version, weights, write_synced};
-use crate::{Error, WeightFormat, source::SmallFiles};
+use super::{pack_version, write_synced};
+use crate::{Error, WeightFormat, small_files::SmallFiles};
 
 const NAME: &str = "manifest.json";
+/// The name of the packed weights.
+pub(super) const WEIGHTS: &str = "weights.hone";
 /// Bytes of the largest manifest that is read: that of 500 GB of weights has half of it.
 const LONGEST: u64 = 128 << 20;
 
@@ -26,7 +28,7 @@ pub(crate) struct Manifest {
     /// BLAKE3 of each small file.
     files: BTreeMap<String, String>,
     pub(super) weights_bytes: u64,
-    /// BLAKE3 of each [`weights::BLOCK`] of `weights.hone`; the last one may be shorter.
+    /// BLAKE3 of each [`BLOCK`](super::weights::BLOCK) of `weights.hone`; the last one may be shorter.
     pub(super) blocks: Vec<String>,
 }
 
@@ -76,7 +78,7 @@ impl Manifest {
             let entry = entry?;
             let name = entry.file_name();
             let known = name.to_str().is_some_and(|name| {
-                [NAME, weights::NAME].contains(&name) || self.files.contains_key(name)
+                [NAME, WEIGHTS].contains(&name) || self.files.contains_key(name)
             });
             if !known {
                 return Ok(Some(entry.path()));

@@ -3,23 +3,19 @@
 //! Its weights count as the same if path, size, inode, device and both times (of the content and of the inode, in
 //! nanoseconds) are the same: nothing but the kernel sets the time of the inode, so that an edit of the same size with the
 //! old time put back is noticed, and so is a copied folder. An edit within the clock's grain is not: so only what had been
-//! left alone for [`SETTLED`] before it was read is remembered. On a network disk that is the server's clock; where it is
+//! left alone for [`SETTLED`](crate::files::SETTLED) before it was read is remembered. On a network disk that is the server's clock; where it is
 //! far behind, a change in the very seconds of the first packing could be missed. The small files are always read.
 
-use std::{
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::path::{Path, PathBuf};
 
 use hone_api::sealed;
 use serde::{Deserialize, Serialize};
 
 use super::{pack_version, staging::Staging, write_synced};
-use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+use crate::{
+    Error, Source, WeightFormat, files::FileState, load::Checkpoint, small_files::SmallFiles,
+};
 
-/// Longer than the grain of any disk's clock (FAT: two seconds).
-const SETTLED: Duration = Duration::from_secs(5);
 /// The version of what is not packed.
 const UNPACKED: u32 = 0;
 /// Within the folder of bases.
@@ -36,40 +32,6 @@ pub(super) struct Remembered {
     /// BLAKE3 of the small files.
     small: String,
     files: Vec<FileState>,
-}
-
-/// What a file of weights looks like.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FileState {
-    name: String,
-    bytes: u64,
-    device: u64,
-    inode: u64,
-    /// Seconds and nanoseconds since 1970 at which the content was changed.
-    modified: (i64, i64),
-    /// The same of the inode.
-    changed: (i64, i64),
-}
-
-impl FileState {
-    pub(crate) fn of(name: &str, file: &std::fs::File) -> std::io::Result<Self> {
-        let found = file.metadata()?;
-        Ok(Self {
-            name: name.to_owned(),
-            bytes: found.len(),
-            device: found.dev(),
-            inode: found.ino(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        })
-    }
-
-    fn had_settled(&self, at: SystemTime) -> bool {
-        let latest = at.checked_sub(SETTLED).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let latest = latest.and_then(|latest| i64::try_from(latest.as_secs()).ok());
-        latest.is_some_and(|latest| self.modified.0 < latest && self.changed.0 < latest)
-    }
 }
 
 /// The file in which it is kept.

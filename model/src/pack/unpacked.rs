@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Progress, digest, remembered::Remembered};
-use crate::{Error, Source, WeightFormat, load::Checkpoint, source::SmallFiles};
+use crate::{Error, Source, WeightFormat, load::Checkpoint, small_files::SmallFiles};
 
 /// What tells the files of a source from all others; hex. Read and hashed only if they do not look as they did when that
 /// was done last.

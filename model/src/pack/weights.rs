@@ -2,24 +2,19 @@
 
 use std::{os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
-use memmap2::Mmap;
+use hone_device::{MappedFile, PackedMatrix, layout::matrix_bytes};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
     Manifest,
-    manifest::{open, unreadable},
+    manifest::{WEIGHTS as NAME, open, unreadable},
 };
 use crate::{
     Error, ModelConfig, WeightFormat,
-    decoder::tensors::{self, Part, TensorKind, TensorSpec},
-    kernels::layout::matrix_bytes,
-    linear::{Linear, Storage},
-    load::map_opened,
+    tensors::{self, Part, TensorKind, TensorSpec},
 };
 
-/// The file's name within a packed folder.
-pub(super) const NAME: &str = "weights.hone";
 /// Bytes that have a checksum of their own.
 pub(super) const BLOCK: usize = 1 << 20;
 pub(super) const MAGIC: &[u8; 8] = b"HONEPACK";
@@ -74,7 +69,7 @@ pub(super) fn plan(config: &ModelConfig, format: WeightFormat) -> Vec<Entry> {
 /// The weights of a packed folder, mapped.
 #[derive(Clone)]
 pub(crate) struct Weights {
-    map: Arc<Mmap>,
+    map: MappedFile,
     entries: Arc<[Entry]>,
     data_at: usize,
 }
@@ -85,7 +80,7 @@ impl Weights {
         let path = &folder.join(NAME);
         let file = open(path)?;
         check(path, &file, manifest)?;
-        let map = map_opened(path, &file)?;
+        let map = MappedFile::new(&file).map_err(Error::io(path))?;
         let bad = |reason: &str| Error::damaged(path, reason);
         let header = || {
             let magic = map.get(..8)?;
@@ -96,7 +91,7 @@ impl Weights {
         let (json, end) = header().ok_or_else(|| bad("it has no header of packed weights"))?;
         let entries: Vec<Entry> = serde_json::from_slice(json).map_err(|e| bad(&e.to_string()))?;
         let data_at = end.next_multiple_of(ALIGN);
-        Ok(Self { map: Arc::new(map), entries: entries.into(), data_at })
+        Ok(Self { map, entries: entries.into(), data_at })
     }
 
     fn find(&self, name: &str, inputs: usize, outputs: usize) -> Result<(&Entry, usize), Error> {
@@ -120,16 +115,15 @@ impl Weights {
         self.entries.iter().any(|entry| entry.name == name)
     }
 
-    /// A linear layer that stays in the mapped file.
-    pub(crate) fn linear(
+    /// A matrix that stays in the mapped file.
+    pub(crate) fn matrix(
         &self,
         name: &str,
         inputs: usize,
         outputs: usize,
-    ) -> Result<Linear, Error> {
+    ) -> Result<PackedMatrix, Error> {
         let (entry, at) = self.find(name, inputs, outputs)?;
-        let storage = Storage::Mapped(Arc::clone(&self.map), at);
-        Linear::new(entry.format, inputs, outputs, storage)
+        PackedMatrix::mapped(entry.format, (inputs, outputs), self.map.clone(), at)
             .ok_or_else(|| Error::invalid(NAME, format!("{name} ends beyond the file")))
     }
 

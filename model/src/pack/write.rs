@@ -8,21 +8,15 @@ use std::{
     path::Path,
 };
 
+use hone_device::layout::{LANES, pack_panel, panel_bytes};
 use rayon::prelude::*;
 
 use super::{
     Progress, Stage,
-    weights::{ALIGN, BLOCK, Entry, MAGIC, NAME, plan},
+    manifest::WEIGHTS as NAME,
+    weights::{ALIGN, BLOCK, Entry, MAGIC, plan},
 };
-use crate::{
-    Error, ModelConfig, WeightFormat,
-    decoder::tensors::Part,
-    kernels::{
-        layout::{pack_panel, panel_bytes},
-        simd::LANES,
-    },
-    load::Tensors,
-};
+use crate::{Error, ModelConfig, WeightFormat, load::Tensors, tensors::Part};
 
 /// Packed bytes that are made before they are written.
 const BATCH: usize = 16 * BLOCK;

@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::SmallFiles;
-use crate::Error;
+use crate::{Error, small_files::SmallFiles};
 
 /// The part of `tokenizer.json` that tells which tokens are found in a text before anything else.
 #[derive(Deserialize)]

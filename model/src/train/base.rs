@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use hone_device::Buffer;
+
 use super::batch::TrainBatch;
 use super::layer::TrainLayer;
 use super::{Pass, Trainable};
@@ -9,7 +11,7 @@ use super::{Pass, Trainable};
 /// What the base makes of the rows of a batch that are compared with it.
 pub(super) struct BaseRows {
     /// The base's rows before the final norm, `[compared rows, hidden]`.
-    pub(super) hidden: Vec<f32>,
+    pub(super) hidden: Buffer,
     /// For each row that the loss is taken on its place among them, ascending.
     pub(super) places: Vec<Option<usize>>,
     /// What the divergence counts.
@@ -41,7 +43,7 @@ impl Trainable {
                 between();
             }
             let layer = TrainLayer::new(self, index, &batch, &angles, None);
-            hidden = layer.forward(&hidden, &[], None);
+            hidden = layer.forward(hidden, &[], None);
         }
         Some(BaseRows { hidden, places, weight: pass.kl_weight })
     }

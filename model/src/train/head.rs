@@ -4,15 +4,13 @@
 //! Only rows that the loss is taken on go through the head, some at a time: the logits of all rows (for a vocabulary of
 //! 128 k, half a megabyte a token) never exist. The gradient of the hidden rows is computed along with the loss.
 
-use std::ops::Range;
-
-use crate::ModelConfig;
-use crate::decoder::head::Head;
-use crate::decoder::rows::{Normed, each_row};
-use crate::kernels::loss::BaseRow;
-use crate::linear::{Activations, Cpu, Shared};
+use hone_device::{Buffer, Device, ops::BaseLogits};
 
 use super::base::BaseRows;
+use crate::{
+    ModelConfig,
+    decoder::{backward::norm_with_inverse, head::Head},
+};
 
 /// Bytes of logits at a time.
 const CHUNK_BYTES: usize = 32 << 20;
@@ -24,7 +22,7 @@ pub(super) fn chunk_rows(config: &ModelConfig) -> usize {
 
 /// The frozen end of the model.
 pub(super) struct LossHead<'a> {
-    pub(super) cpu: &'a Cpu,
+    pub(super) device: &'a dyn Device,
     pub(super) config: &'a ModelConfig,
     pub(super) head: Head<'a>,
 }
@@ -44,64 +42,56 @@ impl LossHead<'_> {
     /// Sum of the loss of some rows, and with `gradient` the gradient of their hidden values.
     pub(super) fn loss(&self, rows: LossRows<'_>, gradient: bool) -> (f64, Option<Vec<f32>>) {
         let LossRows { hidden, targets, base } = rows;
-        let (width, vocab) = (self.config.hidden_size, self.config.vocab_size);
-        let mut d_hidden = gradient.then(|| vec![0.0; hidden.len()]);
-        let mut activations = Activations::default();
+        let (device, width, vocab) = (self.device, self.config.hidden_size, self.config.vocab_size);
+        let mut d_hidden = gradient.then(|| Vec::with_capacity(hidden.len()));
         let mut total = 0.0;
         let chunk = chunk_rows(self.config);
         for (index, targets) in targets.chunks(chunk).enumerate() {
-            let at = index * chunk * width..(index * chunk + targets.len()) * width;
-            let x = &hidden[at.clone()];
-            let Normed { rows: normed, inverse } = self.head.norm.with_inverse(self.cpu, x);
-            let mut logits = vec![0.0; targets.len() * vocab];
-            self.head.logits(self.cpu, &mut activations, &normed, &mut logits);
-            // The loss leaves its gradient in place of the logits, whose cap needs them on the way back.
-            let capped = self.head.cap.filter(|_| gradient).map(|_| logits.clone());
             let first = index * chunk;
-            let span = base.map_or(0..0, |b| b.within(first..first + targets.len()));
-            let mut base_logits = self.base_logits(&mut activations, base, span.clone());
-            let base_logits = Shared::new(&mut base_logits);
-            let mut losses = vec![0.0_f32; targets.len()];
-            let shared = Shared::new(&mut losses);
-            each_row(self.cpu, &mut logits, vocab, &|row, logits| {
-                let target = targets[row].map(|token| token as usize);
-                let place = base.and_then(|b| Some((b.places[first + row]?, b.weight)));
-                // SAFETY: each row, and each place among the base's rows, is taken once.
-                unsafe {
-                    let base = place.map(|(place, weight)| BaseRow {
-                        logits: base_logits.part((place - span.start) * vocab, vocab),
-                        weight,
-                    });
-                    shared.part(row, 1)[0] = self.cpu.kernels.loss(logits, target, base);
-                }
+            let x = &hidden[first * width..(first + targets.len()) * width];
+            let x = device.upload(x.to_vec());
+            let (normed, inverse) = norm_with_inverse(device, self.head.norm, &x);
+            let mut logits = device.zeros(targets.len() * vocab);
+            self.head.logits(device, &normed, &mut logits);
+            // The loss leaves its gradient in place of the logits, whose cap needs them on the way back.
+            let capped = self.head.cap.filter(|_| gradient);
+            let capped = capped.map(|_| device.copy(&logits, 0..logits.len()));
+            let mut base = base.and_then(|base| self.base_logits(base, first, targets.len()));
+            let base = base.as_mut().map(|(logits, places, weight)| {
+                let (places, weight) = (&places[..], *weight);
+                BaseLogits { logits, places, weight }
             });
-            total += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+            total += device.loss(&mut logits, targets, base).iter().sum::<f64>();
             let Some(d_hidden) = &mut d_hidden else { continue };
-            if let Some(capped) = &capped {
-                self.head.cap_backward(self.cpu, capped, &mut logits);
-            }
             let mut d_normed = normed;
-            let output = self.head.output;
-            output.backward_input(self.cpu, &mut activations, &logits, &mut d_normed, None);
-            self.head.norm.backward(self.cpu, (x, &inverse), &d_normed, &mut d_hidden[at]);
+            self.head.logits_backward(device, capped.as_ref(), logits, &mut d_normed);
+            let mut dx = device.zeros(x.len());
+            device.norm_backward(self.head.norm, (&x, &inverse), &d_normed, &mut dx);
+            d_hidden.extend(device.download(dx));
         }
         (total, d_hidden)
     }
 
-    /// Logits of the base for some of its rows.
+    /// Logits of the base for those of some rows that are compared with it, their places among these, and what the
+    /// divergence counts.
     fn base_logits(
         &self,
-        activations: &mut Activations,
-        base: Option<&BaseRows>,
-        rows: Range<usize>,
-    ) -> Vec<f32> {
-        let Some(base) = base.filter(|_| !rows.is_empty()) else { return Vec::new() };
-        let width = self.config.hidden_size;
-        let x = &base.hidden[rows.start * width..rows.end * width];
-        let mut normed = vec![0.0; x.len()];
-        self.head.norm.forward(self.cpu, x, &mut normed);
-        let mut logits = vec![0.0; rows.len() * self.config.vocab_size];
-        self.head.logits(self.cpu, activations, &normed, &mut logits);
-        logits
+        base: &BaseRows,
+        first: usize,
+        count: usize,
+    ) -> Option<(Buffer, Vec<Option<usize>>, f32)> {
+        let rows = base.within(first..first + count);
+        if rows.is_empty() {
+            return None;
+        }
+        let (device, width) = (self.device, self.config.hidden_size);
+        let x = device.copy(&base.hidden, rows.start * width..rows.end * width);
+        let mut normed = device.zeros(x.len());
+        device.norm(self.head.norm, &x, &mut normed, None);
+        let mut logits = device.zeros(rows.len() * self.config.vocab_size);
+        self.head.logits(device, &normed, &mut logits);
+        let places = base.places[first..first + count].iter();
+        let places = places.map(|place| place.map(|place| place - rows.start)).collect();
+        Some((logits, places, base.weight))
     }
 }

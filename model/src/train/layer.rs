@@ -2,27 +2,27 @@
 //!
 //! What the backward reads is saved by the forward or computed again from the layer's input; both ways give the same bits.
 
+use hone_device::{
+    Buffer, Device, LayerCache,
+    ops::{Angles, Dropout, Span},
+};
+
 use crate::{
     ModelConfig,
-    config::{
-        rope::Angles,
-        spec::{Norms, QkNorm},
-    },
+    config::spec::{Norms, QkNorm},
     decoder::{
         backward::BackwardPass,
-        cache::LayerKv,
         layer::Layer,
-        step::{Buffers, LayerPass, LoraRun, Saved, Span, Step},
+        step::{Buffers, LayerPass, LoraRun, Saved, Step},
     },
-    linear::{Activations, Cpu},
-    lora::{Dropout, LoraLayout},
+    lora::LoraLayout,
 };
 
 use super::{Trainable, batch::TrainBatch};
 
 /// A layer, its adapter's layout and the batch that passes through.
 pub(super) struct TrainLayer<'a> {
-    cpu: &'a Cpu,
+    device: &'a dyn Device,
     config: &'a ModelConfig,
     weights: &'a Layer,
     layout: &'a LoraLayout,
@@ -47,7 +47,7 @@ impl<'a> TrainLayer<'a> {
         let spans =
             batch.sequences().map(|(first, length)| Span { rows: first..first + length, start: 0 });
         Self {
-            cpu: &model.cpu,
+            device: model.device(),
             config: &model.config,
             weights: &model.decoder.layers[index],
             layout: &trainable.layout,
@@ -59,8 +59,8 @@ impl<'a> TrainLayer<'a> {
     }
 
     fn step(&self) -> Step<'_> {
-        let Self { cpu, config, angles, .. } = *self;
-        Step { cpu, config, spans: &self.spans, angles }
+        let Self { device, config, angles, .. } = *self;
+        Step { device, config, spans: &self.spans, angles }
     }
 
     fn pass<'b>(
@@ -74,40 +74,38 @@ impl<'a> TrainLayer<'a> {
 
     /// The layer's result for `x` (`[rows, hidden]`) with a flat adapter, empty for none; the last layer's has only the
     /// rows of the loss.
-    pub(super) fn forward(&self, x: &[f32], lora: &[f32], sink: Option<&mut Saved>) -> Vec<f32> {
+    pub(super) fn forward(&self, mut x: Buffer, lora: &[f32], sink: Option<&mut Saved>) -> Buffer {
         let rows = self.step().rows();
-        let adapter = self.layout.pack(self.config, lora);
+        let adapter = self.layout.hold(self.config, self.device, lora);
         let loras = [(0..rows, &adapter)];
         let loras_after = [(0..self.rows_after.map_or(rows, <[usize]>::len), &adapter)];
-        let mut caches: Vec<LayerKv> = Vec::with_capacity(self.spans.len());
+        let mut caches: Vec<LayerCache> = Vec::with_capacity(self.spans.len());
         for span in &self.spans {
-            let mut cache = LayerKv::new(self.config);
-            cache.reserve(span.rows.len());
+            let mut cache = LayerCache::new(self.config.heads());
+            self.device.reserve(&mut cache, span.rows.len());
             caches.push(cache);
         }
-        let mut caches: Vec<&mut LayerKv> = caches.iter_mut().collect();
-        let mut y = x.to_vec();
+        let mut caches: Vec<&mut LayerCache> = caches.iter_mut().collect();
         let pass = self.pass(&loras, &loras_after);
-        self.weights.forward(&pass, &mut caches, &mut y, &mut Buffers::default(), sink);
-        y
+        self.weights.forward(&pass, &mut caches, &mut x, &mut Buffers::default(), sink);
+        x
     }
 
     /// Gradients of the layer's input and of its adapter, from that of its result. The input's is left out with `input`
     /// false: nothing below the first layer learns.
     pub(super) fn backward(
         &self,
-        x: &[f32],
+        x: &Buffer,
         lora: &[f32],
         saved: &Saved,
-        dy: &[f32],
+        dy: Buffer,
         input: bool,
-    ) -> (Option<Vec<f32>>, Vec<f32>) {
+    ) -> (Option<Buffer>, Buffer) {
         let pass = BackwardPass {
             pass: self.pass(&[], &[]),
             layout: self.layout,
-            lora,
-            d_lora: vec![0.0; self.layout.len()],
-            activations: Activations::default(),
+            lora: &self.device.upload(lora.to_vec()),
+            d_lora: self.device.zeros(self.layout.len()),
         };
         self.weights.backward(pass, x, saved, dy, input)
     }

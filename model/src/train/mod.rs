@@ -2,7 +2,7 @@
 //!
 //! Each layer is one operation of (hidden rows, the layer's flat adapter) with its own backward, and
 //! norm, head and loss are one more; candle sees some ten operations, and its autograd gives a
-//! gradient for one flat variable per layer. Inside, the operations run on the kernels that serve,
+//! gradient for one flat variable per layer. Inside, they run the operations of the device that serves,
 //! so what is trained is what is served, also through 4-bit weights.
 //!
 //! Candle's own operations would allocate a gradient for every frozen weight, and have no backward
@@ -20,9 +20,11 @@ mod tests;
 use std::sync::{Arc, Mutex};
 
 use candle_core::{Device, Tensor};
+use hone_device::{
+    Buffer,
+    ops::{Angles, Dropout, mix},
+};
 
-use crate::config::rope::Angles;
-use crate::lora::{Dropout, mix};
 use crate::{Error, Model};
 
 pub use crate::lora::{LoraLayout, LoraSlot};
@@ -116,6 +118,7 @@ impl Trainable {
         let base = self.base_rows(batch, pass);
         let (embedded, angles) = self.enter(batch);
         let shape = (batch.tokens.len(), config.hidden_size);
+        let embedded = self.model.device().download(embedded);
         let mut hidden = Tensor::from_vec(embedded, shape, &Device::Cpu)?;
         let angles = Arc::new(angles);
         for (index, adapter) in adapters.iter().enumerate() {
@@ -148,13 +151,11 @@ impl Trainable {
     }
 
     /// The embedded tokens of a batch, `[tokens, hidden]`, and the angles of their positions.
-    fn enter(&self, batch: &TrainBatch) -> (Vec<f32>, Vec<Angles>) {
-        let mut embedded = vec![0.0; batch.tokens.len() * self.model.config().hidden_size];
-        self.model.decoder.embed(batch.tokens.iter().copied(), &mut embedded);
-        let mut angles = Vec::new();
+    fn enter(&self, batch: &TrainBatch) -> (Buffer, Vec<Angles>) {
+        let mut embedded = Buffer::default();
+        self.model.decoder.embed(&batch.tokens, &mut embedded);
         let positions = batch.sequences().flat_map(|(_, length)| 0..length);
-        self.model.decoder.angles(positions, &mut angles);
-        (embedded, angles)
+        (embedded, self.model.decoder.angles(positions))
     }
 
     /// Bytes that one token of a batch needs at the peak, and bytes whatever the batch, beside the

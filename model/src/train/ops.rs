@@ -6,9 +6,9 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor,
 };
 
-use crate::config::rope::Angles;
+use hone_device::ops::{Angles, Dropout};
+
 use crate::decoder::step::Saved;
-use crate::lora::Dropout;
 
 use super::Trainable;
 use super::base::BaseRows;
@@ -54,9 +54,11 @@ impl CustomOp2 for LayerOp {
         lora_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.stand_aside();
-        let x = floats(hidden, hidden_layout)?;
+        let device = self.trainable.model.device();
+        let x = device.upload(floats(hidden, hidden_layout)?.to_vec());
         let mut saved = self.keep.then(Saved::default);
         let y = self.layer().forward(x, floats(lora, lora_layout)?, saved.as_mut());
+        let y = device.download(y);
         if let Ok(mut place) = self.saved.lock() {
             *place = saved;
         }
@@ -73,23 +75,23 @@ impl CustomOp2 for LayerOp {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         self.stand_aside();
-        let layer = self.layer();
-        let gradient = gradient.contiguous()?;
+        let (layer, device) = (self.layer(), self.trainable.model.device());
+        let upload = |tensor: &Tensor| with_floats(tensor, |rows| device.upload(rows.to_vec()));
         let saved = self.saved.lock().ok().and_then(|mut saved| saved.take());
-        let (dx, d_lora) = with_floats(hidden, |x| {
-            with_floats(lora, |lora| {
-                with_floats(&gradient, |dy| {
-                    let saved = saved.unwrap_or_else(|| {
-                        let mut again = Saved::default();
-                        layer.forward(x, lora, Some(&mut again));
-                        again
-                    });
-                    layer.backward(x, lora, &saved, dy, self.index > 0)
-                })
-            })?
-        })??;
-        let dx = dx.map(|dx| Tensor::from_vec(dx, hidden.shape(), &Device::Cpu)).transpose()?;
-        Ok((dx, Some(Tensor::from_vec(d_lora, lora.shape(), &Device::Cpu)?)))
+        let (x, dy) = (upload(hidden)?, upload(&gradient.contiguous()?)?);
+        let (dx, d_lora) = with_floats(lora, |lora| {
+            let saved = saved.unwrap_or_else(|| {
+                let mut again = Saved::default();
+                layer.forward(device.copy(&x, 0..x.len()), lora, Some(&mut again));
+                again
+            });
+            layer.backward(&x, lora, &saved, dy, self.index > 0)
+        })?;
+        let download = |buffer, like: &Tensor| {
+            Tensor::from_vec(device.download(buffer), like.shape(), &Device::Cpu)
+        };
+        let dx = dx.map(|dx| download(dx, hidden)).transpose()?;
+        Ok((dx, Some(download(d_lora, lora)?)))
     }
 }
 
@@ -109,7 +111,8 @@ impl CustomOp1 for LossOp {
 
     fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let model = &*self.trainable.model;
-        let head = LossHead { cpu: &model.cpu, config: &model.config, head: model.decoder.head() };
+        let (device, config) = (model.device(), &model.config);
+        let head = LossHead { device, config, head: model.decoder.head() };
         let rows = LossRows {
             hidden: floats(hidden, layout)?,
             targets: &self.batch.targets,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::{Tensor, Var};
+use hone_device::Matrix;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use safetensors::tensor::{Dtype, TensorView};
@@ -296,12 +297,13 @@ fn a_packed_batch_has_the_loss_and_gradients_of_its_sequences() {
 /// The weights that a packed model multiplies with, as an f32 model.
 fn widened(model: &Model) -> Arc<Model> {
     let mut tensors = Vec::new();
-    let mut matrix = |name: String, linear: &crate::linear::Linear| {
-        let mut values = vec![0.0; linear.inputs() * linear.outputs()];
-        for (index, row) in values.chunks_exact_mut(linear.inputs()).enumerate() {
-            linear.row(index, row);
-        }
-        tensors.push((name, vec![linear.outputs(), linear.inputs()], values));
+    let device = model.device();
+    let mut matrix = |name: String, weight: &Matrix| {
+        let (inputs, outputs) = (weight.inputs(), weight.outputs());
+        let mut values = device.zeros(inputs * outputs);
+        let rows: Vec<u32> = (0..outputs as u32).collect();
+        device.embed(weight, &rows, 1.0, &mut values);
+        tensors.push((name, vec![outputs, inputs], device.download(values)));
     };
     matrix("model.embed_tokens.weight".into(), &model.decoder.embed);
     for (index, layer) in model.decoder.layers.iter().enumerate() {
@@ -319,8 +321,9 @@ fn widened(model: &Model) -> Arc<Model> {
             matrix(name, &projection.weight);
         }
     }
-    let mut vector = |name: String, values: &[f32]| {
-        tensors.push((name, vec![values.len()], values.to_vec()));
+    let mut vector = |name: String, values: &Buffer| {
+        let values = device.download(device.copy(values, 0..values.len()));
+        tensors.push((name, vec![values.len()], values));
     };
     vector("model.norm.weight".into(), &model.decoder.norm);
     for (index, layer) in model.decoder.layers.iter().enumerate() {

@@ -1,0 +1,279 @@
+//! Products of rows with packed matrices: forward, with adapters, and back to the input.
+
+use std::ops::Range;
+
+use super::{
+    Cpu,
+    kernels::{Product, Rows},
+    multiply::multiply,
+    shared::Shared,
+};
+use crate::{
+    Buffer, Matrix, PackedMatrix, WeightFormat,
+    host::{elements, elements_mut, resize},
+    layout::{LANES, padded_inputs, panel_bytes, unpack_one, unpack_tile},
+    ops::{LowRank, ProductOps, Projection, SharedInput, View, ViewMut},
+    packed::{Line, aligned},
+};
+
+/// Packed weights times rows below which a product is not worth a fork.
+const FORK_BYTES: usize = 1 << 15;
+
+/// The packed bytes of a matrix. That of another device is empty, so that the checks of shapes refuse it.
+fn packed(matrix: &Matrix) -> &PackedMatrix {
+    static EMPTY: PackedMatrix = PackedMatrix::EMPTY;
+    matrix.memory().unwrap_or(&EMPTY)
+}
+
+impl ProductOps for Cpu {
+    fn embed(&self, matrix: &Matrix, tokens: &[u32], scale: f32, out: &mut Buffer) {
+        let matrix = packed(matrix);
+        let out = elements_mut::<f32>(out);
+        assert_eq!(out.len(), tokens.len() * matrix.inputs(), "rows of another shape");
+        for (token, row) in tokens.iter().zip(out.chunks_exact_mut(matrix.inputs())) {
+            let token = *token as usize;
+            let panel = matrix.panel(token / LANES);
+            for (k, value) in row.iter_mut().enumerate() {
+                *value = unpack_one(matrix.format(), panel, token % LANES, k);
+            }
+        }
+        if scale != 1.0 {
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+
+    fn product(&self, matrix: &Matrix, x: &Buffer, y: &mut Buffer, add: Option<f32>) {
+        let (matrix, x) = (packed(matrix), elements::<f32>(x));
+        if x.is_empty() {
+            return;
+        }
+        let rows = rows_of(x, matrix.inputs());
+        self.with_activations(|activations| {
+            let operand = activations.rows(self, matrix.format(), x, matrix.inputs());
+            let product = describe(matrix, operand, rows, elements_mut(y), add);
+            // SAFETY: the operand was made for these rows and this format.
+            unsafe { run(self, &[(product, rows)]) };
+        });
+    }
+
+    /// f32 weights multiply in f32. The other formats are widened tile by tile, to bf16 where the processor multiplies
+    /// bf16 itself, else to f32.
+    fn product_backward(&self, matrix: &Matrix, dy: &Buffer, dx: &mut Buffer, add: Option<f32>) {
+        let matrix = packed(matrix);
+        let (dy, dx) = (elements::<f32>(dy), elements_mut::<f32>(dx));
+        let (inputs, outputs) = (matrix.inputs(), matrix.outputs());
+        let rows = rows_of(dy, outputs);
+        assert_eq!(dx.len(), rows * inputs, "gradients of another shape than the matrix");
+        let wide = matrix.format() == WeightFormat::F32 || !self.kernels.fast_bf16;
+        let format = if wide { WeightFormat::F32 } else { WeightFormat::Bf16 };
+        let panel_size = panel_bytes(format, outputs);
+        let out = Shared::new(dx);
+        self.with_activations(|activations| {
+            let operand = activations.rows(self, format, dy, outputs);
+            self.pool.ranges(inputs.div_ceil(LANES), 2, &|panels| {
+                let mut lines = aligned(panel_size * panels.len());
+                let bytes = bytemuck::cast_slice_mut::<Line, u8>(&mut lines);
+                for (index, panel) in panels.clone().zip(bytes.chunks_exact_mut(panel_size)) {
+                    transposed_panel(matrix, index, format, panel);
+                }
+                let from = panels.start * LANES;
+                let product = Product {
+                    rows: operand,
+                    format,
+                    weights: bytes.as_ptr(),
+                    panel_bytes: panel_size,
+                    inputs: padded_inputs(format, outputs),
+                    outputs: (inputs - from).min(panels.len() * LANES),
+                    // SAFETY: the first column of these panels lies inside of `dx`.
+                    out: unsafe { out.ptr().add(from) },
+                    out_stride: inputs,
+                    add,
+                };
+                // SAFETY: operand, panels and result are valid for the shapes checked above, and each part has its own
+                // columns.
+                unsafe { self.kernels.product(&product, 0..panels.len(), 0..rows) };
+            });
+        });
+    }
+
+    /// Two forks whatever the number of adapters: the base's products go with those with A, which need the same input; then
+    /// those with B add to the base's.
+    fn project(
+        &self,
+        input: SharedInput<'_>,
+        layers: &mut [(&Projection, &mut Buffer)],
+        mut add: Option<f32>,
+        hidden: &mut Buffer,
+    ) {
+        let x = elements::<f32>(input.x);
+        resize::<f32>(hidden, 0);
+        let Some((first, _)) = layers.first().filter(|_| !x.is_empty()) else { return };
+        let first = packed(&first.weight);
+        let (inputs, format) = (first.inputs(), first.format());
+        let rows = rows_of(x, inputs);
+        if layers.iter().any(|(layer, _)| layer.bias.is_some()) {
+            assert!(add.is_none(), "a bias cannot be added to a sum");
+            layers.iter_mut().for_each(|(layer, y)| fill_bias(layer, elements_mut(y)));
+            add = Some(1.0);
+        }
+        let read = input.dropped.map_or(x, elements);
+        assert_eq!(read.len(), x.len(), "rows with dropout of another shape");
+        let apart = |a: &(Range<usize>, _), b: &(Range<usize>, _)| a.0.end <= b.0.start;
+        assert!(input.adapters.is_sorted_by(apart), "rows with two adapters");
+        let width = |lora: &LowRank| packed(&lora.a).outputs();
+        let adapted = input.adapters.iter();
+        resize::<f32>(hidden, adapted.map(|(rows, lora)| rows.len() * width(lora)).sum());
+        let hidden = elements_mut::<f32>(hidden);
+
+        self.with_activations(|activations| {
+            let mut products = Vec::with_capacity(layers.len() + input.adapters.len());
+            let mut room = &mut hidden[..];
+            for (rows, lora) in input.adapters {
+                let a = packed(&lora.a);
+                assert!(
+                    a.format() == WeightFormat::F32 && a.inputs() == inputs,
+                    "an adapter of other layers"
+                );
+                let mine = &read[rows.start * inputs..rows.end * inputs];
+                let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
+                let y = room.split_off_mut(..rows.len() * width(lora)).unwrap_or_default();
+                products.push((describe(a, operand, rows.len(), y, None), rows.len()));
+            }
+            let operand = activations.rows(self, format, x, inputs);
+            for (layer, y) in layers.iter_mut() {
+                let weight = packed(&layer.weight);
+                assert!(
+                    weight.format() == format && weight.inputs() == inputs,
+                    "layers of one product differ"
+                );
+                products.push((describe(weight, operand, rows, elements_mut(y), add), rows));
+            }
+            // SAFETY: the operands were made for these rows and formats; every product has its own output.
+            unsafe { run(self, &products) };
+        });
+
+        let mut products = Vec::with_capacity(layers.len() * input.adapters.len());
+        let mut room = &hidden[..];
+        for (rows, lora) in input.adapters {
+            let width = width(lora);
+            let mine = room.split_off(..rows.len() * width).unwrap_or_default();
+            for (part, (layer, y)) in lora.parts.iter().zip(layers.iter_mut()) {
+                let Some(part) = part.as_ref().filter(|_| !rows.is_empty()) else { continue };
+                let b = packed(&part.b);
+                assert!(
+                    b.format() == WeightFormat::F32 && part.from + b.inputs() <= width,
+                    "an adapter of another rank"
+                );
+                let outputs = packed(&layer.weight).outputs();
+                let y = &mut elements_mut::<f32>(y)[rows.start * outputs..rows.end * outputs];
+                let data = mine[part.from..].as_ptr();
+                let operand = Rows::F32 { data, row_stride: width, step: 1 };
+                let factor = part.scale * add.unwrap_or(1.0);
+                products.push((describe(b, operand, rows.len(), y, Some(factor)), rows.len()));
+            }
+        }
+        // SAFETY: each operand reads its columns of the hidden rows, as many rows of `width` as it has; the outputs are
+        // distinct.
+        unsafe { run(self, &products) };
+    }
+
+    fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: Option<f32>) {
+        multiply(self, a, b, c, add);
+    }
+}
+
+/// How many rows of `width` there are, and no part of one.
+fn rows_of(x: &[f32], width: usize) -> usize {
+    let rows = x.len().checked_div(width).unwrap_or(0);
+    assert_eq!(x.len(), rows * width, "rows of another width than the matrix");
+    rows
+}
+
+/// Fills rows of results with the bias, or with zeros, so that the product can be added.
+fn fill_bias(layer: &Projection, y: &mut [f32]) {
+    match layer.bias.as_ref().map(elements::<f32>) {
+        Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias)),
+        None => y.fill(0.0),
+    }
+}
+
+/// The description of a product with `y`, whose shape is checked.
+fn describe(
+    matrix: &PackedMatrix,
+    operand: Rows,
+    rows: usize,
+    y: &mut [f32],
+    add: Option<f32>,
+) -> Product {
+    assert_eq!(y.len(), rows * matrix.outputs(), "the output has another shape");
+    Product {
+        rows: operand,
+        format: matrix.format(),
+        weights: matrix.bytes().as_ptr(),
+        panel_bytes: panel_bytes(matrix.format(), matrix.inputs()),
+        inputs: padded_inputs(matrix.format(), matrix.inputs()),
+        outputs: matrix.outputs(),
+        out: y.as_mut_ptr(),
+        out_stride: matrix.outputs(),
+        add,
+    }
+}
+
+/// Runs products, each with its number of rows, divided by panels among the threads. The costly ones should come first.
+///
+/// # Safety
+/// Operands, weights and outputs must be valid for the products' sizes and rows; outputs must not overlap.
+unsafe fn run(cpu: &Cpu, products: &[(Product, usize)]) {
+    let panels = |p: &Product| p.outputs.div_ceil(LANES);
+    let total: usize = products.iter().map(|(p, _)| panels(p)).sum();
+    let bytes: usize = products.iter().map(|(p, rows)| panels(p) * p.panel_bytes * rows).sum();
+    // Below a few microseconds of work a fork costs more than it saves.
+    let least = if bytes < FORK_BYTES { total } else { 4 };
+    cpu.pool.ranges(total, least, &|range| {
+        let mut start = 0;
+        for (product, rows) in products {
+            let end = start + panels(product);
+            let (from, to) = (range.start.max(start), range.end.min(end));
+            if from < to {
+                // SAFETY: the caller vouches for the product; each part has its own panels.
+                unsafe { cpu.kernels.product(product, from - start..to - start, 0..*rows) };
+            }
+            start = end;
+        }
+    });
+}
+
+/// Inputs `16·index ..` of all outputs, laid out as a panel of the transposed matrix.
+fn transposed_panel(matrix: &PackedMatrix, index: usize, format: WeightFormat, out: &mut [u8]) {
+    let from = index * LANES;
+    let count = (matrix.inputs() - from).min(LANES);
+    let mut tile = [[0.0_f32; LANES]; LANES];
+    for panel in 0..matrix.outputs().div_ceil(LANES) {
+        unpack_tile(matrix.format(), matrix.panel(panel), from, count, &mut tile);
+        let columns = (matrix.outputs() - panel * LANES).min(LANES);
+        match format {
+            WeightFormat::Bf16 => {
+                // Lanes beyond the last column are zero in every format.
+                for (pair, rows) in tile.chunks_exact(2).enumerate().take(columns.div_ceil(2)) {
+                    let at = panel * LANES * 32 + pair * 64;
+                    let (group, _) = out[at..at + 64].as_chunks_mut::<4>();
+                    for ((to, low), high) in group.iter_mut().zip(&rows[0]).zip(&rows[1]) {
+                        *to = (to_bf16(*low) | to_bf16(*high) << 16).to_le_bytes();
+                    }
+                }
+            }
+            _ => {
+                for (c, row) in tile.iter().enumerate().take(columns) {
+                    let at = (panel * LANES + c) * 64;
+                    out[at..at + 64].copy_from_slice(bytemuck::cast_slice(row));
+                }
+            }
+        }
+    }
+}
+
+/// The bits of the nearest bf16 (ties to even) of a finite number.
+fn to_bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16
+}

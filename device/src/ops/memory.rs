@@ -1,0 +1,32 @@
+//! Numbers to the device and back, and rows from one place of it to another.
+
+use std::ops::Range;
+
+use crate::{Buffer, Matrix, PackedMatrix};
+
+/// What a device does with its memory.
+pub trait MemoryOps {
+    /// A buffer with these values.
+    fn upload(&self, values: Vec<f32>) -> Buffer;
+
+    /// The values of a buffer.
+    fn download(&self, buffer: Buffer) -> Vec<f32>;
+
+    /// A buffer of `len` zeros.
+    fn zeros(&self, len: usize) -> Buffer;
+
+    /// Gives a buffer `len` elements. What they are is left open, so that the memory of the last step can be used again.
+    fn resize(&self, buffer: &mut Buffer, len: usize);
+
+    /// A copy of some elements.
+    fn copy(&self, from: &Buffer, range: Range<usize>) -> Buffer;
+
+    /// Keeps some rows of `width`, given in ascending order.
+    fn gather_rows(&self, rows: &mut Buffer, chosen: &[usize], width: usize);
+
+    /// The backward of [`MemoryOps::gather_rows`]: puts gradients of the chosen rows among zeros, `total` rows in all.
+    fn scatter_rows(&self, some: Buffer, chosen: &[usize], total: usize, width: usize) -> Buffer;
+
+    /// Makes a packed matrix ready for products.
+    fn hold(&self, matrix: PackedMatrix) -> Matrix;
+}
