@@ -10,6 +10,7 @@ mod models;
 mod positions;
 mod prefix;
 mod replay;
+mod schemas;
 mod service;
 mod stream;
 mod systemd;
