@@ -43,7 +43,7 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = ChatRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = ChatRequest::from_json(body.value)?;
     let keep = Keep::of(&http, request.store);
     let (streams, ids) = (request.stream == Some(true), request.return_token_ids == Some(true));
     let include_usage = request.include_usage();

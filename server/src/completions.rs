@@ -39,7 +39,7 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, mut ignored } = CompletionRequest::from_json(body.0)?;
+    let Accepted { request, mut ignored } = CompletionRequest::from_json(body.value)?;
     request.check(&state.limits)?;
     let constraint = request.form.asked()?.map(Source::of).transpose()?;
     let target = route::resolve(&state, &request.model).await?;

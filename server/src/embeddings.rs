@@ -36,7 +36,7 @@ pub(crate) async fn create(
         let message = "embeddings are switched off here; `server.embeddings = true` in hone.toml switches them on";
         return Err(ApiError::new(StatusCode::NOT_FOUND, message).code("embeddings_off"));
     }
-    let Accepted { request, ignored } = EmbeddingRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = EmbeddingRequest::from_json(body.value)?;
     request.check(state.engine.front_end().hidden_size)?;
     let target = route::resolve(&state, &request.model).await?;
     let inputs = encode(&state, request.input).await?;

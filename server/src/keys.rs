@@ -37,7 +37,7 @@ pub(crate) async fn create(
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let new = read(body.0, UnixMillis::now())?;
+    let new = read(body.value, UnixMillis::now())?;
     let (keys, caller) = (std::sync::Arc::clone(&state.keys), caller.clone());
     // To its end, though the client leaves: a key on disk must be one in memory, too.
     let work = async move { keys.create(&caller, new).await };

@@ -61,6 +61,7 @@ mod meter;
 pub mod metrics;
 mod metrics_listener;
 mod models;
+mod nothing;
 mod openapi;
 mod pages;
 mod private;

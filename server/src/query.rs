@@ -75,15 +75,8 @@ impl Query {
 
     /// Takes `order` out: `asc` or `desc`.
     pub(crate) fn order(&mut self, default: Order) -> Result<Order, Invalid> {
-        match self.text("order").as_deref() {
-            None => Ok(default),
-            Some("asc") => Ok(Order::Ascending),
-            Some("desc") => Ok(Order::Descending),
-            Some(other) => Err(Invalid::field(
-                "order",
-                format!("`order` must be asc or desc, not `{other:.20}`"),
-            )),
-        }
+        let word = self.take::<OrderWord>("order", "asc or desc")?;
+        Ok(word.map_or(default, Order::from))
     }
 
     /// Takes all `metadata[key]=value` out: as many as an answer can have, so that a query stays
@@ -121,15 +114,35 @@ impl Query {
     }
 }
 
-/// `order`, for the API's description.
-#[derive(ToSchema)]
+/// `order` in a query.
+#[derive(Debug, Clone, Copy, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
 pub(crate) enum OrderWord {
     /// Oldest first.
     Asc,
     /// Newest first.
     Desc,
+}
+
+impl FromStr for OrderWord {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "asc" => Ok(Self::Asc),
+            "desc" => Ok(Self::Desc),
+            _ => Err(()),
+        }
+    }
+}
+
+impl From<OrderWord> for Order {
+    fn from(word: OrderWord) -> Self {
+        match word {
+            OrderWord::Asc => Self::Ascending,
+            OrderWord::Desc => Self::Descending,
+        }
+    }
 }
 
 /// A page of a list, in OpenAI's shape.

@@ -43,7 +43,7 @@ pub(crate) async fn create(
     http: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = ResponsesRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = ResponsesRequest::from_json(body.value)?;
     let earlier = match request.previous_response_id {
         Some(id) => earlier(&state, &caller, id).await?,
         None => Vec::new(),

@@ -23,30 +23,50 @@ use crate::record::Recorder;
 /// A comment line after so much silence keeps proxies from closing the connection.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// One server-sent event.
+#[derive(Debug, Default, utoipa::ToSchema)]
+pub(crate) struct SseEvent {
+    /// JSON, or `[DONE]`.
+    data: String,
+    /// Its kind; not for completions.
+    event: Option<String>,
+    /// Only for cycles: for `Last-Event-ID`.
+    id: Option<String>,
+}
+
 /// Server-sent events on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Sse(Vec<u8>);
 
 impl Sse {
+    fn send(&mut self, event: &SseEvent) {
+        let SseEvent { data, event, id } = event;
+        for (field, value) in
+            [("id", id.as_deref()), ("event", event.as_deref()), ("data", Some(data.as_str()))]
+        {
+            let Some(value) = value else { continue };
+            for part in [field, ": ", value, "\n"] {
+                self.0.extend_from_slice(part.as_bytes());
+            }
+        }
+        self.0.push(b'\n');
+    }
+
     /// One event whose data is a JSON object.
     pub(crate) fn data(&mut self, value: &impl Serialize) {
-        self.0.extend_from_slice(b"data: ");
-        if let Err(error) = serde_json::to_writer(&mut self.0, value) {
-            tracing::error!(%error, "a chunk could not be written");
-        }
-        self.0.extend_from_slice(b"\n\n");
+        self.send(&SseEvent { data: written(value), ..SseEvent::default() });
     }
 
     /// An event with an id and a name.
     pub(crate) fn event(&mut self, id: u64, name: &str, value: &impl Serialize) {
-        self.0.extend_from_slice(format!("id: {id}\nevent: {name}\n").as_bytes());
-        self.data(value);
+        let (id, event) = (Some(id.to_string()), Some(name.to_owned()));
+        self.send(&SseEvent { data: written(value), event, id });
     }
 
     /// An event with a name.
     pub(crate) fn named(&mut self, name: &str, value: &impl Serialize) {
-        self.0.extend_from_slice(format!("event: {name}\n").as_bytes());
-        self.data(value);
+        let event = Some(name.to_owned());
+        self.send(&SseEvent { data: written(value), event, id: None });
     }
 
     /// A comment, which clients skip.
@@ -56,7 +76,7 @@ impl Sse {
 
     /// The end of OpenAI's streams.
     fn done(&mut self) {
-        self.0.extend_from_slice(b"data: [DONE]\n\n");
+        self.send(&SseEvent { data: "[DONE]".to_owned(), ..SseEvent::default() });
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
@@ -68,16 +88,12 @@ impl Sse {
     }
 }
 
-/// One server-sent event, for the API's description.
-#[derive(utoipa::ToSchema)]
-#[allow(dead_code)] // only described
-pub(crate) struct SseEvent {
-    /// JSON, or `[DONE]`.
-    data: String,
-    /// Only for cycles: the event's kind.
-    event: Option<String>,
-    /// Only for cycles: for `Last-Event-ID`.
-    id: Option<String>,
+/// JSON on one line.
+fn written(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "a chunk could not be written");
+        String::new()
+    })
 }
 
 /// How an endpoint words its chunks.
