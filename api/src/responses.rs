@@ -4,19 +4,18 @@ pub mod input;
 pub mod object;
 mod words;
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::InteractionId;
-use crate::chat::request::{Accepted, count, metadata, model, user};
+use crate::chat::request::{Accepted, count, model};
 use crate::chat::{ChatRequest, Message, Role, ToolChoice, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
 use crate::foreign::refuse_in_chat;
 use crate::interaction::ResponseEcho;
+use crate::keeping::Keeping;
 use crate::sampling::SamplingOptions;
 use crate::structured::Form;
 use input::InputForms;
@@ -59,16 +58,9 @@ pub struct ResponsesRequest {
     /// Send the response as typed server-sent events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
-    /// The end user; kept with the interaction as a keyed hash.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// `false`: keep no text, so that nothing can go on from it. Default `true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<bool>,
-    /// Up to 16 pairs, kept with the interaction.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    pub metadata: BTreeMap<String, String>,
+    /// Whose it is, and what is kept of it.
+    #[serde(flatten)]
+    pub keeping: Keeping,
 }
 
 /// The fields that have to do with tools; for the API's description.
@@ -104,9 +96,7 @@ impl ResponsesRequest {
             tools: words::tools(&mut fields, &mut ignored)?,
             max_output_tokens: count(&mut fields, "max_output_tokens", 1)?,
             stream: fields.take("stream")?,
-            user: user(&mut fields)?,
-            store: fields.take("store")?,
-            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            keeping: Keeping::take(&mut fields)?,
         };
         refuse_in_chat(&mut fields)?;
         ignored.extend(fields.unknown());
@@ -116,7 +106,7 @@ impl ResponsesRequest {
     /// Whether it is to be stored, so that others can go on from it.
     #[must_use]
     pub fn stores(&self) -> bool {
-        self.store.unwrap_or(true)
+        self.keeping.store.unwrap_or(true)
     }
 
     /// What is told again with the response.
@@ -146,9 +136,7 @@ impl ResponsesRequest {
             tools: self.tools,
             max_completion_tokens: self.max_output_tokens,
             stream: self.stream,
-            user: self.user,
-            store: self.store,
-            metadata: self.metadata,
+            keeping: self.keeping,
             ..ChatRequest::default()
         }
     }

@@ -44,7 +44,7 @@ pub(crate) async fn create(
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
     let Accepted { request, ignored } = ChatRequest::from_json(body.value)?;
-    let keep = Keep::of(&http, request.store);
+    let keep = Keep::of(&http, request.keeping.store);
     let (streams, ids) = (request.stream == Some(true), request.return_token_ids == Some(true));
     let include_usage = request.include_usage();
     let asked = Asked { request, ignored, keep, response: None };
@@ -121,11 +121,11 @@ pub(crate) async fn start(
         grammar,
         tools,
         keep,
-        source: caller.source(&state.sources, request.user.as_deref()),
+        source: caller.source(&state.sources, request.keeping.user.as_deref()),
         caller: caller.clone(),
-        user: caller.end_user(&state.sources, request.user.as_deref()),
+        user: caller.end_user(&state.sources, request.keeping.user.as_deref()),
         conversation: caller.conversation(&state.sources),
-        metadata: request.metadata,
+        metadata: request.keeping.metadata,
         response,
         ignored,
     };

@@ -16,7 +16,7 @@ const PAGE: usize = 20;
 /// Entries of a page at most.
 const MOST: usize = 1000;
 /// Keys of `metadata` that a list may be filtered by.
-const PAIRS: usize = hone_api::chat::request::METADATA_PAIRS;
+const PAIRS: usize = hone_api::keeping::METADATA_PAIRS;
 
 /// The parameters of a query string that nobody has taken yet.
 #[derive(Debug)]

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use hone_api::chat::{
-    Accepted, AnswerMessage, ChatResponse, Choice, Message, Usage, request::metadata,
-};
+use hone_api::chat::{Accepted, AnswerMessage, ChatResponse, Choice, Message, Usage};
 use hone_api::erasure::Subject;
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use hone_api::interaction::{Endpoint, Interaction};
+use hone_api::keeping::metadata;
 use hone_api::{AdapterRef, InteractionId};
 use hone_store::{AuditEntry, InteractionFilter, Order};
 use serde::Serialize;
