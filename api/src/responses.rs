@@ -10,14 +10,15 @@ use utoipa::ToSchema;
 
 use crate::InteractionId;
 use crate::chat::request::{Accepted, count, model};
-use crate::chat::{ChatRequest, Message, Role, ToolChoice, ToolOptions};
+use crate::chat::tool::ToolChoiceWord;
+use crate::chat::{ChatRequest, Message, Role, ToolChoice, ToolKind, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
 use crate::foreign::refuse_in_chat;
 use crate::interaction::ResponseEcho;
 use crate::keeping::Keeping;
 use crate::sampling::SamplingOptions;
-use crate::structured::Form;
+use crate::structured::{Form, JsonObject};
 use input::InputForms;
 use object::{ResponseTool, TextOptions};
 pub use words::in_words_of_responses;
@@ -43,6 +44,7 @@ pub struct ResponsesRequest {
     pub sampling: SamplingOptions,
     /// What the answer must look like.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TextAsked>)]
     pub text: Option<TextOptions>,
     /// The same, read.
     #[serde(skip)]
@@ -70,9 +72,56 @@ pub struct ResponsesTools {
     #[schema(max_items = 128)]
     pub tools: Option<Vec<ResponseTool>>,
     /// `none`, `auto`, `required`, or `{"type": "function", "name": …}`.
-    pub tool_choice: Option<Value>,
+    pub tool_choice: Option<FlatChoiceForms>,
     /// `false`: at most one call in an answer.
     pub parallel_tool_calls: Option<bool>,
+}
+
+/// The shapes that `tool_choice` may have; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum FlatChoiceForms {
+    /// A word.
+    Word(ToolChoiceWord),
+    /// A function by its name.
+    Named(FlatNamedTool),
+}
+
+/// The function that must be called; for the API's description.
+#[derive(Debug, ToSchema)]
+pub struct FlatNamedTool {
+    /// `function`.
+    pub r#type: ToolKind,
+    /// The name of one of `tools`.
+    pub name: String,
+}
+
+/// What the answer must look like; for the API's description.
+#[derive(Debug, ToSchema)]
+pub struct TextAsked {
+    /// Default: any text.
+    pub format: Option<FlatFormat>,
+}
+
+/// `text.format`; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FlatFormat {
+    /// Any text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that satisfies a schema.
+    JsonSchema {
+        /// What the client calls it.
+        name: String,
+        /// What it is for.
+        description: Option<String>,
+        /// The schema, at most 64 KiB and 32 deep. A keyword that is not supported is refused by name.
+        schema: JsonObject,
+        /// Answers are held to the schema either way.
+        strict: Option<bool>,
+    },
 }
 
 impl ResponsesRequest {

@@ -45,8 +45,9 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let wanted = query.text("state").map(|word| read_state(&word)).transpose()?;
-    let after: Option<AdapterId> = query.take("after", "an adapter's id")?;
+    let wanted = query.take::<String>("state", "a word")?;
+    let wanted = wanted.map(|word| read_state(&word)).transpose()?;
+    let after: Option<AdapterId> = query.after("an adapter's id")?;
     let limit = query.limit_if_given()?.unwrap_or(usize::MAX);
     let order = query.order(Order::Ascending)?;
     query.finish()?;

@@ -58,7 +58,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.take("after", "a cycle's id")?, query.limit()?);
+    let (after, limit) = (query.after("a cycle's id")?, query.limit()?);
     let order = query.order(Order::Descending)?;
     query.finish()?;
     let page = state.store.cycles(after, limit, order).await?;

@@ -157,7 +157,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.take("after", "a feedback id")?, query.limit()?);
+    let (after, limit) = (query.after("a feedback id")?, query.limit()?);
     let order = query.order(Order::Ascending)?;
     query.finish()?;
     let page = state.store.feedback(after, limit, order).await?;

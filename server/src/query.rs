@@ -31,17 +31,28 @@ impl Query {
         Ok(Self(pairs.into_inner()))
     }
 
-    /// Takes a parameter out; an empty one counts as missing, the last of several counts.
+    /// Takes a text out; an empty one counts as missing.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        self.last(name).filter(|value| !value.is_empty())
+    }
+
+    /// Takes a parameter out; the last of several counts.
+    fn last(&mut self, name: &str) -> Option<String> {
         let mut found = None;
         self.0.retain_mut(|(key, value)| {
             let hit = key == name;
             if hit {
-                found = Some(std::mem::take(value)).filter(|value| !value.is_empty());
+                found = Some(std::mem::take(value));
             }
             !hit
         });
         found
+    }
+
+    /// Takes `after` out: the place in a list that a page begins behind. An empty one is the list's beginning.
+    pub(crate) fn after<T: FromStr>(&mut self, what: &str) -> Result<Option<T>, Invalid> {
+        self.0.retain(|(name, value)| name != "after" || !value.is_empty());
+        self.take("after", what)
     }
 
     /// Takes a parameter out and reads it.
@@ -50,7 +61,7 @@ impl Query {
         name: &str,
         what: &str,
     ) -> Result<Option<T>, Invalid> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.last(name) else { return Ok(None) };
         text.parse()
             .map(Some)
             .map_err(|_| Invalid::field(name, format!("`{name}` must be {what}, not `{text:.60}`")))
@@ -90,6 +101,11 @@ impl Query {
             }
             name.is_none()
         });
+        if pairs.keys().any(|key| key.is_empty() || key.contains(['[', ']'])) {
+            let message =
+                "`metadata` filters by keys without brackets; write `metadata[key]=value`";
+            return Err(Invalid::field("metadata", message));
+        }
         if pairs.len() > PAIRS {
             let message = format!("`metadata` filters by {} keys; at most {PAIRS}", pairs.len());
             return Err(Invalid::field("metadata", message));
@@ -201,5 +217,13 @@ mod tests {
         assert_eq!(query("limit=x").limit().unwrap_err().param.as_deref(), Some("limit"));
         assert_eq!(query("color=red").finish().unwrap_err().param.as_deref(), Some("color"));
         assert!(query("order=up").order(Order::Ascending).is_err());
+        assert!(query("order=").order(Order::Ascending).is_err());
+        assert_eq!(
+            query("metadata[]=x").metadata().unwrap_err().param.as_deref(),
+            Some("metadata")
+        );
+        assert!(query("metadata[a][b]=x").metadata().is_err());
+        assert_eq!(query("after=").after::<u64>("a number"), Ok(None));
+        assert!(query("after=x").after::<u64>("a number").is_err());
     }
 }

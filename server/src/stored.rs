@@ -41,7 +41,7 @@ pub(crate) async fn list(
     let filter = InteractionFilter {
         model: query.text("model"),
         metadata: query.metadata()?,
-        after: query.take("after", "a completion's id")?,
+        after: query.after("a completion's id")?,
         limit: query.limit()?,
         order: query.order(Order::Ascending)?,
         stored: Some(true),

@@ -30,7 +30,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let after: Option<InteractionId> = query.take("after", "an answer's id")?;
+    let after: Option<InteractionId> = query.after("an answer's id")?;
     let limit = query.limit()?;
     query.finish()?;
     let all = state.control.waiting(&caller).await?.into_iter();
