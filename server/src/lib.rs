@@ -43,6 +43,7 @@ mod completions;
 mod constraint;
 pub mod control;
 mod cycles;
+mod deadline;
 pub mod door;
 mod edge;
 mod embeddings;

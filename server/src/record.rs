@@ -14,6 +14,7 @@ use hone_engine::{Event, PromptLogprob};
 use hone_store::Announced;
 use tokio::task::JoinHandle;
 
+use crate::deadline::Phase;
 use crate::error::ApiError;
 use crate::generate::{Ask, Begun};
 use crate::limits::Permit;
@@ -145,6 +146,16 @@ impl Recorder {
             self.began = None;
         }
         ApiError::displaced(retry_after)
+    }
+
+    /// What the client is told when its time is over. If there is no token yet, nothing is kept and nothing is paid for.
+    pub(crate) fn overdue(&mut self) -> ApiError {
+        let waits = self.drafts.iter().all(|draft| draft.tokens.is_empty());
+        if waits {
+            self.began = None;
+        }
+        let phase = if waits { Phase::Waiting } else { Phase::Answering };
+        self.ask.deadline.exceeded(&self.state.metrics, phase)
     }
 
     /// What an answer says, its calls taken out of its text.

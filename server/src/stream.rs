@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::set_headers;
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::generate::{Run, Tagged};
 use crate::record::Recorder;
@@ -135,23 +136,25 @@ struct Live<F> {
     out: Sse,
     silence: tokio::time::Interval,
     cut: CancellationToken,
+    deadline: Deadline,
 }
 
 /// Answers with a stream of server-sent events. It begins with the answer, so that a request that gives its place in
 /// the queue up is told so by its status; after a while without either it begins all the same.
 ///
 /// # Errors
-/// 429: the place was given up. 503: the daemon's drain time is over.
+/// 429: the place was given up. 503: the daemon's drain time is over. 504: the client's time is.
 pub(crate) async fn respond<F: Frames + 'static>(
     run: Run,
     frames: F,
     include_usage: bool,
 ) -> Result<HttpResponse, ApiError> {
     let Run { head, mut events, mut recorder } = run;
-    let cut = recorder.state.gate.cut.clone();
+    let (cut, deadline) = (recorder.state.gate.cut.clone(), recorder.ask.deadline);
     let first = tokio::select! {
         biased;
         () = cut.cancelled() => return Err(ApiError::shutting_down()),
+        () = deadline.passed() => return Err(recorder.overdue()),
         first = tokio::time::timeout(KEEP_ALIVE, events.next()) => first.ok().flatten(),
     };
     if let Some((_, Event::Displaced { retry_after })) = first {
@@ -167,6 +170,7 @@ pub(crate) async fn respond<F: Frames + 'static>(
         out: Sse::default(),
         silence: silence(),
         cut,
+        deadline,
     };
     let mut response = event_stream();
     set_headers(&mut response, &head);
@@ -227,6 +231,7 @@ impl<F: Frames> Live<F> {
             tokio::select! {
                 biased;
                 () = self.cut.cancelled() => self.fail(&ApiError::shutting_down()),
+                () = self.deadline.passed() => self.give_up(),
                 next = self.events.next() => self.take(next),
                 _ = self.silence.tick() => self.out.comment(),
             }
@@ -265,6 +270,13 @@ impl<F: Frames> Live<F> {
                 self.fail(&error);
             }
             event => self.frames.event(&mut self.out, index, &event),
+        }
+    }
+
+    /// The client has no use for what would still come.
+    fn give_up(&mut self) {
+        if let Some(error) = self.recorder.as_mut().map(Recorder::overdue) {
+            self.fail(&error);
         }
     }
 

@@ -3,6 +3,7 @@
 mod chat;
 mod commands;
 mod completions;
+mod deadlines;
 mod feedback;
 mod hub;
 mod keys;
