@@ -229,7 +229,8 @@ fn append_prompt(
     *offset += width;
 }
 
-/// Adds one drawn token; the end token is not part of the text.
+/// Adds one drawn token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
+/// off as many as were drawn.
 fn append(
     words: &Words,
     list: &mut LegacyLogProbs,
@@ -237,9 +238,9 @@ fn append(
     token: u32,
     known: Option<(f32, &Vec<(u32, f32)>)>,
 ) {
+    let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
+    push(words, list, token, known, *offset);
     if !words.ends(token) {
-        let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
-        push(words, list, token, known, *offset);
         *offset += words.characters(token);
     }
 }

@@ -3,6 +3,7 @@
 
 mod frameworks;
 mod gguf;
+mod likelihoods;
 mod node;
 mod openai_python;
 mod peft;
