@@ -265,6 +265,7 @@ impl Recorder {
                     grammar: grammar.clone(),
                     computed_by: Some(computed_by.clone()),
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
+                    cached_tokens: drafts.first().map_or(0, |(draft, _)| draft.cached),
                     timings: timings(&drafts, elapsed),
                     answers: drafts
                         .into_iter()

@@ -231,7 +231,8 @@ fn response(state: &AppState, interaction: Interaction) -> ChatResponse {
         view.map_or_else(|_| id.to_string(), |view| view.digest)
     });
     let completion = interaction.answers.iter().map(|answer| answer.tokens.len()).sum();
-    let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion));
+    let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion))
+        .with_cached(interaction.cached_tokens);
     let choices = interaction.answers.into_iter().zip(0..).map(|(answer, index)| Choice {
         index,
         message: match answer.text {
