@@ -147,7 +147,7 @@ pub enum FinishReason {
     Length,
     /// The model asks for tools to be called.
     ToolCalls,
-    /// The client left.
+    /// The client left, or has no use for it any more (`x-request-timeout-ms`).
     Cancelled,
     /// The engine failed.
     Error,

@@ -10,13 +10,14 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::chat::request::{
-    Accepted, StreamOptions, check_answers, check_stream_options, count, metadata, model,
-    stream_options, top_logprobs, truncate, user,
+    Accepted, StreamOptions, check_answers, check_stream_options, count, model, stream_options,
+    top_logprobs, truncate,
 };
 use crate::chat::{FinishReason, Usage};
 use crate::error::Invalid;
 use crate::fields::{Fields, token_ids};
 use crate::foreign::refuse_in_completion;
+use crate::keeping::Keeping;
 use crate::sampling::{Limits, SamplingOptions};
 use crate::structured::Form;
 
@@ -80,16 +81,9 @@ pub struct CompletionRequest {
     /// Only with `stream`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
-    /// The end user; kept with the interaction.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// `false`: keep no text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<bool>,
-    /// Up to 16 pairs, kept with the interaction.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    pub metadata: BTreeMap<String, String>,
+    /// Whose it is, and what is kept of it.
+    #[serde(flatten)]
+    pub keeping: Keeping,
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_token_ids: Option<bool>,
@@ -121,9 +115,7 @@ impl CompletionRequest {
             echo: fields.take("echo")?,
             stream: fields.take("stream")?,
             stream_options: stream_options(&mut fields, &mut ignored)?,
-            user: user(&mut fields)?,
-            store: fields.take("store")?,
-            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            keeping: Keeping::take(&mut fields)?,
             return_token_ids: fields.take("return_token_ids")?,
             truncate_prompt_tokens: truncate(&mut fields)?,
         };

@@ -4,10 +4,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::chat::request::{Accepted, model, user};
+use crate::chat::request::{Accepted, model};
 use crate::completion::{Prompt, PromptForms, prompts};
 use crate::error::Invalid;
 use crate::fields::Fields;
+use crate::keeping::user;
 
 /// Texts of one request at most, as OpenAI has it.
 pub const INPUTS: usize = 2048;

@@ -14,6 +14,7 @@ pub struct EvalRequest {
     pub suite: String,
     /// The suite itself, as JSON lines; `suite` is then only its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1)]
     pub lines: Option<String>,
     /// Whose answers are scored; default `live`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -185,6 +185,9 @@ pub struct Interaction {
     pub computed_by: Option<String>,
     /// The prompt's token ids; empty when the text is not kept.
     pub prompt_tokens: Vec<u32>,
+    /// How many of them were not computed again, because an earlier request began alike.
+    #[serde(default)]
+    pub cached_tokens: u32,
     /// The answers, by `index`.
     pub answers: Vec<Answer>,
     /// Where the time went.

@@ -84,7 +84,10 @@ pub struct KeyLimits {
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
     /// For people: whose it is. 1 to 100 characters.
-    #[schema(min_length = 1, max_length = 100)]
+    #[schema(
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     pub name: String,
     /// At least one.
     #[schema(value_type = Vec<Scope>, min_items = 1)]

@@ -9,6 +9,7 @@
 //! | [`embedding`] | `/v1/embeddings` |
 //! | [`responses`] | `/v1/responses` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
+//! | [`keeping`] | whose a request is, and what is kept of it |
 //! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
@@ -39,6 +40,7 @@ pub mod fields;
 mod foreign;
 pub mod id;
 pub mod interaction;
+pub mod keeping;
 pub mod key;
 pub mod model_card;
 mod parts;

@@ -4,21 +4,21 @@ pub mod input;
 pub mod object;
 mod words;
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::InteractionId;
-use crate::chat::request::{Accepted, count, metadata, model, user};
-use crate::chat::{ChatRequest, Message, Role, ToolChoice, ToolOptions};
+use crate::chat::request::{Accepted, count, model};
+use crate::chat::tool::ToolChoiceWord;
+use crate::chat::{ChatRequest, Message, Role, ToolChoice, ToolKind, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
 use crate::foreign::refuse_in_chat;
 use crate::interaction::ResponseEcho;
+use crate::keeping::Keeping;
 use crate::sampling::SamplingOptions;
-use crate::structured::Form;
+use crate::structured::{Form, JsonObject};
 use input::InputForms;
 use object::{ResponseTool, TextOptions};
 pub use words::in_words_of_responses;
@@ -44,6 +44,7 @@ pub struct ResponsesRequest {
     pub sampling: SamplingOptions,
     /// What the answer must look like.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TextAsked>)]
     pub text: Option<TextOptions>,
     /// The same, read.
     #[serde(skip)]
@@ -59,16 +60,9 @@ pub struct ResponsesRequest {
     /// Send the response as typed server-sent events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<bool>,
-    /// The end user; kept with the interaction as a keyed hash.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// `false`: keep no text, so that nothing can go on from it. Default `true`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<bool>,
-    /// Up to 16 pairs, kept with the interaction.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    pub metadata: BTreeMap<String, String>,
+    /// Whose it is, and what is kept of it.
+    #[serde(flatten)]
+    pub keeping: Keeping,
 }
 
 /// The fields that have to do with tools; for the API's description.
@@ -78,9 +72,56 @@ pub struct ResponsesTools {
     #[schema(max_items = 128)]
     pub tools: Option<Vec<ResponseTool>>,
     /// `none`, `auto`, `required`, or `{"type": "function", "name": …}`.
-    pub tool_choice: Option<Value>,
+    pub tool_choice: Option<FlatChoiceForms>,
     /// `false`: at most one call in an answer.
     pub parallel_tool_calls: Option<bool>,
+}
+
+/// The shapes that `tool_choice` may have; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+pub enum FlatChoiceForms {
+    /// A word.
+    Word(ToolChoiceWord),
+    /// A function by its name.
+    Named(FlatNamedTool),
+}
+
+/// The function that must be called; for the API's description.
+#[derive(Debug, ToSchema)]
+pub struct FlatNamedTool {
+    /// `function`.
+    pub r#type: ToolKind,
+    /// The name of one of `tools`.
+    pub name: String,
+}
+
+/// What the answer must look like; for the API's description.
+#[derive(Debug, ToSchema)]
+pub struct TextAsked {
+    /// Default: any text.
+    pub format: Option<FlatFormat>,
+}
+
+/// `text.format`; for the API's description.
+#[derive(Debug, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FlatFormat {
+    /// Any text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that satisfies a schema.
+    JsonSchema {
+        /// What the client calls it.
+        name: String,
+        /// What it is for.
+        description: Option<String>,
+        /// The schema, at most 64 KiB and 32 deep. A keyword that is not supported is refused by name.
+        schema: JsonObject,
+        /// Answers are held to the schema either way.
+        strict: Option<bool>,
+    },
 }
 
 impl ResponsesRequest {
@@ -104,9 +145,7 @@ impl ResponsesRequest {
             tools: words::tools(&mut fields, &mut ignored)?,
             max_output_tokens: count(&mut fields, "max_output_tokens", 1)?,
             stream: fields.take("stream")?,
-            user: user(&mut fields)?,
-            store: fields.take("store")?,
-            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            keeping: Keeping::take(&mut fields)?,
         };
         refuse_in_chat(&mut fields)?;
         ignored.extend(fields.unknown());
@@ -116,7 +155,7 @@ impl ResponsesRequest {
     /// Whether it is to be stored, so that others can go on from it.
     #[must_use]
     pub fn stores(&self) -> bool {
-        self.store.unwrap_or(true)
+        self.keeping.store.unwrap_or(true)
     }
 
     /// What is told again with the response.
@@ -146,9 +185,7 @@ impl ResponsesRequest {
             tools: self.tools,
             max_completion_tokens: self.max_output_tokens,
             stream: self.stream,
-            user: self.user,
-            store: self.store,
-            metadata: self.metadata,
+            keeping: self.keeping,
             ..ChatRequest::default()
         }
     }

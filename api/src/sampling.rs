@@ -301,7 +301,8 @@ fn logit_bias(fields: &mut Fields) -> Result<BTreeMap<u32, f64>, Invalid> {
     };
     map.into_iter()
         .map(|(token, bias)| {
-            let id = token.parse().map_err(|_| {
+            let digits = token.bytes().all(|byte| byte.is_ascii_digit());
+            let id = token.parse().ok().filter(|_| digits).ok_or_else(|| {
                 wrong(format!("`logit_bias` has the key `{token:.60}`, which is not a token id"))
             })?;
             match bias.as_f64() {

@@ -53,6 +53,7 @@ fn asked(number: u32, messages: Vec<Message>, answer: &str) -> Labelled {
         source: None,
         metadata: BTreeMap::new(),
         stored: false,
+        cached_tokens: 0,
         trainable: true,
     };
     Labelled { interaction, feedback: Vec::new() }

@@ -1,9 +1,10 @@
 //! `/v1/adapters…`: what there is, and what serves.
 
+mod requests;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::adapter::{AdapterState, AdapterView, LiveView};
 use hone_api::error::{ErrorBody, Invalid};
-use hone_api::fields::Fields;
 use hone_api::{AdapterId, AdapterRef};
 use hone_store::Order;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use crate::query::{List, OrderWord, Query};
 use crate::route;
 use crate::state::AppState;
 use crate::stored::Deleted;
+use requests::{ImportRequest, PromoteRequest, RollbackRequest};
 
 /// A page of adapters, and which one serves.
 #[derive(Serialize, ToSchema)]
@@ -43,8 +45,9 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let wanted = query.text("state").map(|word| read_state(&word)).transpose()?;
-    let after: Option<AdapterId> = query.take("after", "an adapter's id")?;
+    let wanted = query.take::<String>("state", "a word")?;
+    let wanted = wanted.map(|word| read_state(&word)).transpose()?;
+    let after: Option<AdapterId> = query.after("an adapter's id")?;
     let limit = query.limit_if_given()?.unwrap_or(usize::MAX);
     let order = query.order(Order::Ascending)?;
     query.finish()?;
@@ -87,19 +90,6 @@ pub(crate) async fn get(
     Ok(HttpResponse::Ok().json(state.registry.get(&route::parse(&reference))?))
 }
 
-/// The body of `POST /v1/adapters`.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // describes what `import` reads field by field
-pub(crate) struct ImportRequest {
-    /// A folder below the drop folder.
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    folder: String,
-    /// The name to ask for it by; the folder's, if there is none.
-    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    name: Option<String>,
-}
-
 /// Imports an adapter from the drop folder.
 #[utoipa::path(post, path = "/v1/adapters", tag = "adapters",
     security(("api_key" = ["adapters"])), request_body = ImportRequest,
@@ -114,9 +104,8 @@ pub(crate) async fn import(
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(body.0)?;
-    let import = ImportAdapter { folder: fields.required("folder")?, name: fields.take("name")? };
-    fields.finish()?;
+    let ImportRequest { folder, name } = ImportRequest::from_json(body.value)?;
+    let import = ImportAdapter { folder, name };
     let imported = state.control.import_adapter(&caller, import).await;
     let view = imported.map_err(|error| match ApiError::from(error) {
         error if error.status() == 404 => error.param("folder"),
@@ -141,30 +130,6 @@ pub(crate) async fn delete(
     Ok(HttpResponse::Ok().json(Deleted::new(id.to_string(), "adapter.deleted")))
 }
 
-/// The body of a rollback.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // describes what `rollback` reads field by field
-pub(crate) struct RollbackRequest {
-    /// Where to. Without it: to what served before.
-    to: Option<String>,
-    /// Only if this serves now: an adapter's id, name or alias; `base` or null for the base.
-    expected_live: Option<String>,
-    /// For the audit trail.
-    reason: Option<String>,
-}
-
-/// The body of a promotion.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // describes what `promote` reads field by field
-pub(crate) struct PromoteRequest {
-    /// Only if this serves now: an adapter's id, name or alias; `base` or null for the base.
-    expected_live: Option<String>,
-    /// For the audit trail.
-    reason: Option<String>,
-}
-
 /// Makes an adapter live (or the base, with `base`).
 #[utoipa::path(post, path = "/v1/adapters/{ref}/promote", tag = "adapters",
     security(("api_key" = ["adapters"])),
@@ -182,9 +147,9 @@ pub(crate) async fn promote(
     reference: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(body.0)?;
-    fields.unsupported("canary", &[])?;
-    let change = read_move(&state, fields, Some(route::parse(&reference)))?;
+    let PromoteRequest { expected_live, reason } = PromoteRequest::from_json(body.value)?;
+    let expected_live = expected_live.map(|text| serves(&state, text)).transpose()?;
+    let change = Move { to: Some(route::parse(&reference)), expected_live, reason };
     Ok(HttpResponse::Ok().json(state.control.promote(&caller, change).await?))
 }
 
@@ -203,43 +168,23 @@ pub(crate) async fn rollback(
     state: web::Data<AppState>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(body.0)?;
-    let to: Option<String> = fields.take("to")?;
-    let change = read_move(&state, fields, to.map(|to| route::parse(&to)))?;
+    let RollbackRequest { to, expected_live, reason } = RollbackRequest::from_json(body.value)?;
+    let expected_live = expected_live.map(|text| serves(&state, text)).transpose()?;
+    let change = Move { to: to.map(|to| route::parse(&to)), expected_live, reason };
     Ok(HttpResponse::Ok().json(state.control.rollback(&caller, change).await?))
 }
 
-fn read_move(
-    state: &AppState,
-    mut fields: Fields,
-    to: Option<AdapterRef>,
-) -> Result<Move, ApiError> {
-    let expected = fields.present("expected_live");
-    let change = Move {
-        to,
-        expected_live: expected.map(|value| expected_live(state, value)).transpose()?,
-        reason: fields.take("reason")?,
-    };
-    fields.finish()?;
-    Ok(change)
-}
-
-fn expected_live(state: &AppState, value: Value) -> Result<Option<AdapterId>, ApiError> {
-    match value {
-        Value::Null => Ok(None),
-        Value::String(text) => match route::parse(&text) {
-            // An id need not exist any more: then it is not what serves, which is a conflict.
-            AdapterRef::Id(id) => Ok(Some(id)),
-            // Neither can a name that nothing has be what serves.
-            reference => state.registry.resolve(&reference).map_err(|_| {
-                let live = state.registry.live().live;
-                let actual = live.map_or_else(|| "base".to_owned(), |id| id.to_string());
-                hone_adapters::Error::Conflict { expected: text, actual }.into()
-            }),
-        },
-        _ => {
-            let message = "`expected_live` must be an adapter's id or name, `base`, or null";
-            Err(Invalid::field("expected_live", message).into())
-        }
+/// The adapter that a caller thinks serves; `None`: the base.
+fn serves(state: &AppState, reference: Option<String>) -> Result<Option<AdapterId>, ApiError> {
+    let Some(reference) = reference else { return Ok(None) };
+    match route::parse(&reference) {
+        // An id need not exist any more: then it is not what serves, which is a conflict.
+        AdapterRef::Id(id) => Ok(Some(id)),
+        // Neither can a name that nothing has be what serves.
+        parsed => state.registry.resolve(&parsed).map_err(|_| {
+            let live = state.registry.live().live;
+            let actual = live.map_or_else(|| "base".to_owned(), |id| id.to_string());
+            hone_adapters::Error::Conflict { expected: reference, actual }.into()
+        }),
     }
 }

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::audit::AuditView;
+use hone_api::error::Invalid;
 use hone_store::Order;
 
 use crate::caller::{May, to};
@@ -22,7 +23,12 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.take("after", "the number of a row")?, query.limit()?);
+    let after: Option<u64> = query.after("the number of a row")?;
+    if after.is_some_and(|after| i64::try_from(after).is_err()) {
+        let message = "`after` must be the number of a row, which is below 2^63";
+        return Err(Invalid::field("after", message).into());
+    }
+    let limit = query.limit()?;
     let order = query.order(Order::Descending)?;
     query.finish()?;
     let page = state.store.audit_page(after, limit, order).await?;

@@ -25,10 +25,16 @@ const PATIENCE: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A JSON body, and the room that it takes until it is worked on no more.
-pub(crate) struct Json(pub(crate) Value, #[allow(dead_code)] Held);
+pub(crate) struct Json {
+    pub(crate) value: Value,
+    _held: Held,
+}
 
 /// A JSON body that may be missing or null, which reads as `{}`.
-pub(crate) struct OptionalJson(pub(crate) Value, #[allow(dead_code)] Held);
+pub(crate) struct OptionalJson {
+    pub(crate) value: Value,
+    _held: Held,
+}
 
 impl FromRequest for Json {
     type Error = ApiError;
@@ -38,7 +44,7 @@ impl FromRequest for Json {
         let body = read(request, payload.take());
         Box::pin(async move {
             let (body, held) = body.await?;
-            Ok(Self(parse(&body)?, held))
+            Ok(Self { value: parse(&body)?, _held: held })
         })
     }
 }
@@ -54,7 +60,7 @@ impl FromRequest for OptionalJson {
             let empty = body.iter().all(u8::is_ascii_whitespace);
             let value = if empty { Value::Null } else { parse(&body)? };
             let none = || Value::Object(serde_json::Map::new());
-            Ok(Self(if value.is_null() { none() } else { value }, held))
+            Ok(Self { value: if value.is_null() { none() } else { value }, _held: held })
         })
     }
 }

@@ -1,5 +1,7 @@
 //! `POST /v1/chat/completions`.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::chat::response::{LogProbs, TokenLogProb, TopLogProb};
 use hone_api::chat::{
@@ -12,6 +14,7 @@ use hone_text::{Effort, FrontEnd, Talk};
 use crate::body::Json;
 use crate::caller::{Caller, May, to};
 use crate::constraint::{self, Held, Source};
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
@@ -30,25 +33,30 @@ use frames::ChatFrames;
 #[utoipa::path(post, path = "/v1/chat/completions", tag = "openai",
     security(("api_key" = ["chat"])), request_body = ChatRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
-        Without both it is the API key, and without keys the caller's address")),
+        Without both it is the API key, and without keys the caller's address"),
+        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1, maximum = 86_400_000,
+            description = "The answer is of no use later than so many milliseconds after the request")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: Chunk, then [DONE]", content(
             (ChatResponse = "application/json"), (SseEvent = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
-        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
+        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody),
+        (status = 504, description = "`x-request-timeout-ms` is over", body = ErrorBody)))]
 pub(crate) async fn create(
     caller: May<to::Chat>,
     state: web::Data<AppState>,
     http: HttpRequest,
+    deadline: Deadline,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = ChatRequest::from_json(body.0)?;
-    let keep = Keep::of(&http, request.store);
+    let Accepted { request, ignored } = ChatRequest::from_json(body.value)?;
+    let keep = Keep::of(&http, request.keeping.store);
     let (streams, ids) = (request.stream == Some(true), request.return_token_ids == Some(true));
     let include_usage = request.include_usage();
-    let asked = Asked { request, ignored, keep, response: None };
-    let run = start(state, &caller, asked).await?;
+    let asked = Asked { request, ignored, keep, response: None, deadline };
+    let metrics = Arc::clone(&state.metrics);
+    let run = deadline.within(&metrics, start(state, &caller, asked)).await?;
     if streams {
         let frames = ChatFrames::new(&run, ids, include_usage);
         return stream::respond(run, frames, include_usage).await;
@@ -64,6 +72,7 @@ pub(crate) struct Asked {
     pub(crate) keep: Keep,
     /// What is kept of a request that came through `/v1/responses`.
     pub(crate) response: Option<ResponseEcho>,
+    pub(crate) deadline: Deadline,
 }
 
 /// Checks a request and has it answered.
@@ -72,7 +81,7 @@ pub(crate) async fn start(
     caller: &Caller,
     asked: Asked,
 ) -> Result<Run, ApiError> {
-    let Asked { request, mut ignored, keep, response } = asked;
+    let Asked { request, mut ignored, keep, response, deadline } = asked;
     request.check(&state.limits)?;
     let text = request.form.asked()?.map(Source::of).transpose()?;
     let tools = ToolUse::of(&request.tools, state.engine.front_end());
@@ -121,12 +130,13 @@ pub(crate) async fn start(
         grammar,
         tools,
         keep,
-        source: caller.source(&state.sources, request.user.as_deref()),
+        source: caller.source(&state.sources, request.keeping.user.as_deref()),
         caller: caller.clone(),
-        user: caller.end_user(&state.sources, request.user.as_deref()),
+        user: caller.end_user(&state.sources, request.keeping.user.as_deref()),
         conversation: caller.conversation(&state.sources),
-        metadata: request.metadata,
+        metadata: request.keeping.metadata,
         response,
+        deadline,
         ignored,
     };
     Run::start(&state.into_inner(), ask)

@@ -16,11 +16,12 @@ pub(crate) async fn respond<T: Serialize>(
     body: impl FnOnce(&Head, &Recorder) -> T,
 ) -> Result<HttpResponse, ApiError> {
     let Run { head, mut events, mut recorder } = run;
-    let cut = recorder.state.gate.cut.clone();
+    let (cut, deadline) = (recorder.state.gate.cut.clone(), recorder.ask.deadline);
     loop {
         let next = tokio::select! {
             biased;
             () = cut.cancelled() => return Err(ApiError::shutting_down()),
+            () = deadline.passed() => return Err(recorder.overdue()),
             next = events.next() => next,
         };
         let Some((index, event)) = next else { break };

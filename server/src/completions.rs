@@ -1,6 +1,7 @@
 //! `POST /v1/completions`: prompts as text or token ids, echo, log-probabilities.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::chat::{Accepted, FinishReason, Message, Role, Usage};
@@ -12,8 +13,9 @@ use hone_api::interaction::{Endpoint, SamplingParams};
 use hone_engine::{Event, PromptLogprob};
 
 use crate::body::Json;
-use crate::caller::{May, to};
+use crate::caller::{Caller, May, to};
 use crate::constraint::{self, Held, Source};
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
@@ -26,20 +28,50 @@ use crate::{bad_words, collect, limits, route, stream, tokenising};
 #[utoipa::path(post, path = "/v1/completions", tag = "openai",
     security(("api_key" = ["chat"])), request_body = CompletionRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
-        Without both it is the API key, and without keys the caller's address")),
+        Without both it is the API key, and without keys the caller's address"),
+        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1, maximum = 86_400_000,
+            description = "The answer is of no use later than so many milliseconds after the request")),
     responses(
         (status = 200, description = "The answer; with `stream` as server-sent events: CompletionResponse, then [DONE]", content(
             (CompletionResponse = "application/json"), (SseEvent = "text/event-stream"))),
         (status = 404, description = "No such model", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
-        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
+        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody),
+        (status = 504, description = "`x-request-timeout-ms` is over", body = ErrorBody)))]
 pub(crate) async fn create(
     caller: May<to::Chat>,
     state: web::Data<AppState>,
     http: HttpRequest,
+    deadline: Deadline,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, mut ignored } = CompletionRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = CompletionRequest::from_json(body.value)?;
+    let keep = Keep::of(&http, request.keeping.store);
+    let style =
+        Style { echo: request.echo == Some(true), ids: request.return_token_ids == Some(true) };
+    let (streams, include_usage) = (request.stream == Some(true), request.include_usage());
+    let asked = Asked { request, ignored, keep, deadline };
+    let metrics = Arc::clone(&state.metrics);
+    let run = deadline.within(&metrics, start(state, &caller, asked)).await?;
+    if streams {
+        let frames = TextFrames::new(&run, style, include_usage);
+        return stream::respond(run, frames, include_usage).await;
+    }
+    collect::respond(run, |head, recorder| whole(head, recorder, style)).await
+}
+
+/// Prompts that want answers.
+struct Asked {
+    request: CompletionRequest,
+    /// For the header `x-hone-ignored`.
+    ignored: Vec<String>,
+    keep: Keep,
+    deadline: Deadline,
+}
+
+/// Checks a request and has it answered.
+async fn start(state: web::Data<AppState>, caller: &Caller, asked: Asked) -> Result<Run, ApiError> {
+    let Asked { request, mut ignored, keep, deadline } = asked;
     request.check(&state.limits)?;
     let constraint = request.form.asked()?.map(Source::of).transpose()?;
     let target = route::resolve(&state, &request.model).await?;
@@ -70,23 +102,17 @@ pub(crate) async fn create(
         echo_logprobs: request.echo == Some(true) && request.logprobs.is_some(),
         grammar,
         tools: None,
-        keep: Keep::of(&http, request.store),
-        source: caller.source(&state.sources, request.user.as_deref()),
+        keep,
+        source: caller.source(&state.sources, request.keeping.user.as_deref()),
         caller: caller.clone(),
-        user: caller.end_user(&state.sources, request.user.as_deref()),
+        user: caller.end_user(&state.sources, request.keeping.user.as_deref()),
         conversation: caller.conversation(&state.sources),
-        metadata: request.metadata.clone(),
+        metadata: request.keeping.metadata.clone(),
         response: None,
+        deadline,
         ignored,
     };
-    let run = Run::start(&state.into_inner(), ask)?;
-    let style =
-        Style { echo: request.echo == Some(true), ids: request.return_token_ids == Some(true) };
-    if request.stream == Some(true) {
-        let frames = TextFrames::new(&run, style, request.include_usage());
-        return stream::respond(run, frames, request.include_usage()).await;
-    }
-    collect::respond(run, |head, recorder| whole(head, recorder, style)).await
+    Run::start(&state.into_inner(), ask)
 }
 
 /// What the client wants beside the new text.
@@ -203,7 +229,8 @@ fn append_prompt(
     *offset += width;
 }
 
-/// Adds one drawn token; the end token is not part of the text.
+/// Adds one drawn token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
+/// off as many as were drawn.
 fn append(
     words: &Words,
     list: &mut LegacyLogProbs,
@@ -211,9 +238,9 @@ fn append(
     token: u32,
     known: Option<(f32, &Vec<(u32, f32)>)>,
 ) {
+    let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
+    push(words, list, token, known, *offset);
     if !words.ends(token) {
-        let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
-        push(words, list, token, known, *offset);
         *offset += words.characters(token);
     }
 }

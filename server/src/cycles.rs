@@ -8,7 +8,6 @@ use futures_util::{StreamExt, stream};
 use hone_api::CycleId;
 use hone_api::cycle::{CycleEvent, CycleView, NextCycle};
 use hone_api::error::ErrorBody;
-use hone_api::fields::Fields;
 use hone_store::Order;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -17,15 +16,10 @@ use utoipa::ToSchema;
 use crate::body::OptionalJson;
 use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::nothing::Nothing;
 use crate::query::{List, OrderWord, Query, path_id};
 use crate::state::AppState;
 use crate::stream::{Sse, SseEvent, event_stream, silence};
-
-/// The body of requests that say all in their path.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // only described
-pub(crate) struct Nothing {}
 
 /// Starts a cycle by hand.
 #[utoipa::path(post, path = "/v1/cycles", tag = "cycles",
@@ -38,7 +32,7 @@ pub(crate) async fn start(
     state: web::Data<AppState>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    Fields::new(body.0)?.finish()?;
+    Nothing::from_json(body.value)?;
     Ok(HttpResponse::Created().json(state.control.start_cycle(&caller).await?))
 }
 
@@ -64,7 +58,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.take("after", "a cycle's id")?, query.limit()?);
+    let (after, limit) = (query.after("a cycle's id")?, query.limit()?);
     let order = query.order(Order::Descending)?;
     query.finish()?;
     let page = state.store.cycles(after, limit, order).await?;
@@ -104,7 +98,7 @@ pub(crate) async fn cancel(
     id: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    Fields::new(body.0)?.finish()?;
+    Nothing::from_json(body.value)?;
     Ok(HttpResponse::Ok().json(state.control.cancel_cycle(&caller, path_id(&id)?).await?))
 }
 
@@ -113,7 +107,7 @@ pub(crate) async fn cancel(
     security(("api_key" = ["cycles"])),
     params(("id" = String, Path, description = "The cycle's id"),
         ("Last-Event-ID" = Option<i64>, Header, minimum = 0, description = "The last event that was seen")),
-    responses((status = 200, description = "Server-sent events; the data of each is a CycleEvent",
+    responses((status = 200, description = "Server-sent events, each with its kind as `event`, a number as `id` and a CycleEvent as `data`",
             content_type = "text/event-stream", body = SseEvent),
         (status = 404, description = "No such cycle", body = ErrorBody)))]
 pub(crate) async fn events(

@@ -12,10 +12,12 @@ use hone_api::embedding::{
 };
 use hone_api::error::{ErrorBody, Invalid};
 use hone_engine::EmbedRequest;
+use serde_json::Value;
 
 use crate::body::Json;
-use crate::caller::{May, to};
+use crate::caller::{Caller, May, to};
 use crate::collect::name_ignored;
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::state::AppState;
 use crate::{route, tokenising};
@@ -23,23 +25,35 @@ use crate::{route, tokenising};
 /// Turns texts into vectors. Nothing of them is kept.
 #[utoipa::path(post, path = "/v1/embeddings", tag = "openai",
     security(("api_key" = ["chat"])), request_body = EmbeddingRequest,
-    params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell")),
+    params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell"),
+        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1, maximum = 86_400_000,
+            description = "The answer is of no use later than so many milliseconds after the request")),
     responses((status = 200, description = "The vectors", body = EmbeddingResponse),
         (status = 404, description = "No such model, or embeddings are switched off (`server.embeddings`)", body = ErrorBody),
-        (status = 422, description = "The adapter cannot be loaded", body = ErrorBody)))]
+        (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
+        (status = 504, description = "`x-request-timeout-ms` is over", body = ErrorBody)))]
 pub(crate) async fn create(
     caller: May<to::Chat>,
     state: web::Data<AppState>,
+    deadline: Deadline,
     body: Json,
+) -> Result<HttpResponse, ApiError> {
+    deadline.within(&state.metrics, embed(&caller, &state, body.value)).await
+}
+
+async fn embed(
+    caller: &Caller,
+    state: &web::Data<AppState>,
+    body: Value,
 ) -> Result<HttpResponse, ApiError> {
     if !state.entry.embeddings {
         let message = "embeddings are switched off here; `server.embeddings = true` in hone.toml switches them on";
         return Err(ApiError::new(StatusCode::NOT_FOUND, message).code("embeddings_off"));
     }
-    let Accepted { request, ignored } = EmbeddingRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = EmbeddingRequest::from_json(body)?;
     request.check(state.engine.front_end().hidden_size)?;
-    let target = route::resolve(&state, &request.model).await?;
-    let inputs = encode(&state, request.input).await?;
+    let target = route::resolve(state, &request.model).await?;
+    let inputs = encode(state, request.input).await?;
     let count = inputs.iter().map(Vec::len).sum::<usize>();
     let tokens = u32::try_from(count).unwrap_or(u32::MAX);
     let _permit = state.gate.enter()?;

@@ -11,7 +11,7 @@ use crate::state::AppState;
 
 /// Which snapshots and adapters saw what one end user asked and said.
 #[utoipa::path(get, path = "/v1/subjects/{user}", tag = "feedback", security(("api_key" = ["admin"])),
-    params(("user" = String, Path, description = "The name that the app gives (`user`, `x-hone-user`)")),
+    params(("user" = String, Path, pattern = r"\S", description = "The name that the app gives (`user`, `x-hone-user`)")),
     responses((status = 200, description = "What there is", body = RecallView)))]
 pub(crate) async fn recall_user(
     caller: May<to::Admin>,
@@ -25,7 +25,7 @@ pub(crate) async fn recall_user(
 /// Removes everything of one end user, and answers with a receipt. Of a user of whom there is nothing it lists
 /// nothing.
 #[utoipa::path(delete, path = "/v1/subjects/{user}", tag = "feedback", security(("api_key" = ["admin"])),
-    params(("user" = String, Path, description = "The name that the app gives (`user`, `x-hone-user`)")),
+    params(("user" = String, Path, pattern = r"\S", description = "The name that the app gives (`user`, `x-hone-user`)")),
     responses((status = 200, description = "Removed", body = ErasureView)))]
 pub(crate) async fn erase_user(
     caller: May<to::Admin>,

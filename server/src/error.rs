@@ -179,6 +179,20 @@ impl ApiError {
         self
     }
 
+    /// Names the class of the error.
+    #[must_use]
+    pub(crate) fn kind(mut self, kind: &str) -> Self {
+        kind.clone_into(&mut self.body.error.kind);
+        self
+    }
+
+    /// Tells SDKs not to send it again by themselves.
+    #[must_use]
+    pub(crate) const fn not_to_be_retried(mut self) -> Self {
+        self.should_retry = Some(false);
+        self
+    }
+
     /// Adds when to try again.
     #[must_use]
     pub const fn retry_after(mut self, after: Duration) -> Self {

@@ -23,7 +23,7 @@ pub(crate) async fn start(
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(body.0)?;
+    let mut fields = Fields::new(body.value)?;
     let request = EvalRequest {
         suite: fields.required("suite")?,
         lines: fields.take("lines")?,

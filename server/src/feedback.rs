@@ -1,16 +1,16 @@
 //! `POST /v1/feedback`: what users say of an answer, in TensorZero's shape.
 
 mod read;
+mod request;
 
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use hone_api::FeedbackId;
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::feedback::Feedback;
-use hone_api::{FeedbackId, InteractionId};
 use hone_store::{NewFeedback, Order};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
@@ -21,49 +21,10 @@ use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 use crate::too_long;
 use read::Said;
+use request::FeedbackRequest;
 
 /// Tags that decide what the gate asks, and in which groups.
 const STEERING: [&str; 2] = ["check", "family"];
-
-/// The body of `POST /v1/feedback`.
-#[derive(ToSchema)]
-#[serde(deny_unknown_fields)]
-#[allow(dead_code)] // describes what `read` reads field by field
-pub(crate) struct FeedbackRequest {
-    /// The `id` of an answer.
-    inference_id: InteractionId,
-    /// `thumbs`, `score`, `demonstration`, `comment` or `discard`.
-    #[schema(examples("thumbs"))]
-    metric_name: String,
-    /// A boolean for `thumbs`, a number from 0 to 1 for `score`, `true` for `discard`, a string for the
-    /// others.
-    #[schema(value_type = ValueForms)]
-    value: Value,
-    /// Free labels; `check` may hold a check as JSON, `family` a group (both only from keys with the scope
-    /// `adapters`).
-    tags: Option<BTreeMap<String, String>>,
-    /// Who says it, if your app knows; wins over the header `x-hone-user`. Kept as a keyed hash only.
-    user: Option<String>,
-    /// OpenAI's newer name of `user`.
-    safety_identifier: Option<String>,
-    /// Only check, store nothing.
-    dryrun: Option<bool>,
-    /// Accepted for TensorZero's clients; says nothing here.
-    internal: Option<bool>,
-}
-
-/// The shapes of `value`, for the API's description.
-#[derive(ToSchema)]
-#[serde(untagged)]
-#[allow(dead_code)] // only described
-pub(crate) enum ValueForms {
-    /// For `thumbs` and `discard`.
-    Boolean(bool),
-    /// For `score`.
-    Number(f64),
-    /// For `demonstration` and `comment`.
-    Text(String),
-}
 
 /// The answer.
 #[derive(Serialize, ToSchema)]
@@ -97,7 +58,8 @@ pub(crate) async fn create(
     request: HttpRequest,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Said { mut feedback, user, dryrun } = read::said(body.0, &state.control.feedback_limits())?;
+    let asked = FeedbackRequest::from_json(body.value)?;
+    let Said { mut feedback, user, dryrun } = read::said(asked, &state.control.feedback_limits())?;
     let idempotency_key = idempotency_key(&request)?;
     if let Some(id) = idempotency_key.as_deref().and_then(own_id) {
         feedback.id = id;
@@ -195,7 +157,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.take("after", "a feedback id")?, query.limit()?);
+    let (after, limit) = (query.after("a feedback id")?, query.limit()?);
     let order = query.order(Order::Ascending)?;
     query.finish()?;
     let page = state.store.feedback(after, limit, order).await?;

@@ -14,6 +14,7 @@ use hone_engine::{Event, Generation, Priority, Request, Target};
 
 use crate::caller::Caller;
 use crate::constraint::Made;
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::record::{Keep, Recorder};
 use crate::state::AppState;
@@ -78,6 +79,7 @@ pub(crate) struct Ask {
     pub(crate) metadata: std::collections::BTreeMap<String, String>,
     /// Only of `/v1/responses`.
     pub(crate) response: Option<ResponseEcho>,
+    pub(crate) deadline: Deadline,
     /// For the header `x-hone-ignored`.
     pub(crate) ignored: Vec<String>,
 }

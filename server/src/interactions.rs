@@ -76,7 +76,7 @@ fn filter(state: &AppState, mut query: Query) -> Result<InteractionFilter, ApiEr
             .and_then(|name| state.sources.conversation(name.as_bytes())),
         since: query.take("since", "a time in Unix milliseconds")?.map(UnixMillis),
         until: query.take("until", "a time in Unix milliseconds")?.map(UnixMillis),
-        after: query.take("after", "an interaction's id")?,
+        after: query.after("an interaction's id")?,
         limit: query.limit()?,
         order: query.order(Order::Ascending)?,
     };

@@ -37,7 +37,7 @@ pub(crate) async fn create(
     state: web::Data<AppState>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let new = read(body.0, UnixMillis::now())?;
+    let new = read(body.value, UnixMillis::now())?;
     let (keys, caller) = (std::sync::Arc::clone(&state.keys), caller.clone());
     // To its end, though the client leaves: a key on disk must be one in memory, too.
     let work = async move { keys.create(&caller, new).await };
@@ -67,8 +67,9 @@ pub(crate) async fn revoke(
 fn read(body: Value, now: UnixMillis) -> Result<NewKey, Invalid> {
     let mut fields = Fields::new(body)?;
     let name: String = fields.required("name")?;
+    let is_short = name.chars().count() <= NAME;
     let name = name.trim().to_owned();
-    if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
+    if name.is_empty() || !is_short || name.chars().any(char::is_control) {
         let message = format!("`name` must be a line of 1 to {NAME} characters");
         return Err(Invalid::field("name", message));
     }
@@ -83,7 +84,7 @@ fn read(body: Value, now: UnixMillis) -> Result<NewKey, Invalid> {
         return Err(Invalid::field("expires_at", message));
     }
     let mut most = |name| {
-        let most = fields.whole(name, 1, u32::MAX.into())?;
+        let most = fields.whole(name, 1, i32::MAX.into())?;
         Ok::<_, Invalid>(most.and_then(|most| u32::try_from(most).ok()))
     };
     let limits = KeyLimits {

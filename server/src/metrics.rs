@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::caller::{May, to};
+use crate::deadline::Phase;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -93,6 +94,7 @@ pub struct Metrics {
     pub(crate) tokens: IntCounterVec,
     pub(crate) answers: IntCounterVec,
     pub(crate) rejected: IntCounterVec,
+    pub(crate) deadlines: IntCounterVec,
     feedback: IntCounterVec,
     queue_depth: IntGauge,
     running: IntGauge,
@@ -134,6 +136,7 @@ impl Metrics {
             tokens: counters(r, "tokens_total", "Tokens of answered requests", &["kind"])?,
             answers: counters(r, "answers_total", "Answers that ended", &["finished_reason"])?,
             rejected: counters(r, "requests_rejected_total", "Turned away", &["reason"])?,
+            deadlines: counters(r, "deadlines_exceeded_total", "Given up in time", &["phase"])?,
             feedback: counters(r, "feedback_total", "Feedback on disk", &["kind", "verdict"])?,
             queue_depth: gauge(r, "queue_depth", "Requests that wait")?,
             running: gauge(r, "requests_running", "Sequences in the batch")?,
@@ -199,6 +202,9 @@ impl Metrics {
             "bodies_full",
         ] {
             self.rejected.with_label_values(&[reason]).inc_by(0);
+        }
+        for phase in Phase::ALL {
+            self.deadlines.with_label_values(&[phase.label()]).inc_by(0);
         }
         for step in STEPS {
             let _ = self.cycle_steps.with_label_values(&[step_label(step)]);

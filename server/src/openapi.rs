@@ -1,8 +1,8 @@
 //! The OpenAPI 3.1 document, made from the handlers themselves.
 
 mod conditions;
-
-use std::sync::OnceLock;
+pub(crate) mod model;
+mod together;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, web};
@@ -24,6 +24,7 @@ use crate::{
     interactions, keys, lora, metrics, models, pages, replay, responses, stored, tokenize,
     tokenizer_info, waiting,
 };
+use model::Described;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -229,25 +230,24 @@ fn add(operation: &mut Operation, status: &str, words: &str) {
     operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
 }
 
-/// The document as JSON.
-pub(crate) fn json() -> &'static str {
-    static DOCUMENT: OnceLock<String> = OnceLock::new();
-    DOCUMENT.get_or_init(|| {
-        let document = serde_json::to_value(Document::openapi());
-        let mut document = document.unwrap_or_else(|error| {
+/// The document as a daemon tells it: with keys, and before the first was made, when one may be sent and none is needed.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    keyed: String,
+    open: String,
+}
+
+impl Documents {
+    /// Those of a daemon that serves this model.
+    pub(crate) fn of(model: Described) -> Self {
+        let mut document = serde_json::to_value(Document::openapi()).unwrap_or_else(|error| {
             tracing::error!(%error, "the OpenAPI document cannot be written");
             serde_json::json!({})
         });
         conditions::add(&mut document);
-        document.to_string()
-    })
-}
-
-/// The document of a daemon for which no key was made: a key may be sent, and none is needed.
-fn json_without_keys() -> &'static str {
-    static DOCUMENT: OnceLock<String> = OnceLock::new();
-    DOCUMENT.get_or_init(|| {
-        let mut document: serde_json::Value = serde_json::from_str(json()).unwrap_or_default();
+        together::add(&mut document["components"]["schemas"]);
+        model::add(&mut document["components"]["schemas"], model);
+        let keyed = document.to_string();
         let paths = document["paths"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
         for operation in
             paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut())
@@ -257,8 +257,16 @@ fn json_without_keys() -> &'static str {
                 ways.push(serde_json::json!({}));
             }
         }
-        document.to_string()
-    })
+        Self { keyed, open: document.to_string() }
+    }
+}
+
+/// What a daemon tells now.
+pub(crate) fn text(state: &AppState) -> &str {
+    let width = state.engine.front_end().hidden_size;
+    let model = Described { limits: state.limits, width };
+    let documents = state.documents.get_or_init(|| Documents::of(model));
+    if state.keys.is_empty() { &documents.open } else { &documents.keyed }
 }
 
 /// This document.
@@ -267,6 +275,5 @@ fn json_without_keys() -> &'static str {
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json",
         body = serde_json::Value)))]
 pub(crate) async fn document(_caller: May<to::Look>, state: web::Data<AppState>) -> HttpResponse {
-    let document = if state.keys.is_empty() { json_without_keys() } else { json() };
-    HttpResponse::Ok().insert_header(ContentType::json()).body(document)
+    HttpResponse::Ok().insert_header(ContentType::json()).body(text(&state).to_owned())
 }

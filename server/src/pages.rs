@@ -37,8 +37,12 @@ fn escape(text: &str) -> String {
 #[utoipa::path(get, path = "/docs", tag = "operation",
     security(("api_key" = [])),
     responses((status = 200, description = "HTML", content_type = "text/html", body = String)))]
-pub(crate) async fn docs(_caller: May<to::Look>) -> Result<HttpResponse, ApiError> {
-    let document: Value = serde_json::from_str(openapi::json()).map_err(ApiError::internal)?;
+pub(crate) async fn docs(
+    _caller: May<to::Look>,
+    state: web::Data<AppState>,
+) -> Result<HttpResponse, ApiError> {
+    let document: Value =
+        serde_json::from_str(openapi::text(&state)).map_err(ApiError::internal)?;
     let mut body = String::from(
         "<h1>Hone's API</h1><p>The whole document: <a href=\"/openapi.json\">openapi.json</a>.</p>",
     );

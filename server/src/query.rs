@@ -16,7 +16,7 @@ const PAGE: usize = 20;
 /// Entries of a page at most.
 const MOST: usize = 1000;
 /// Keys of `metadata` that a list may be filtered by.
-const PAIRS: usize = hone_api::chat::request::METADATA_PAIRS;
+const PAIRS: usize = hone_api::keeping::METADATA_PAIRS;
 
 /// The parameters of a query string that nobody has taken yet.
 #[derive(Debug)]
@@ -31,17 +31,28 @@ impl Query {
         Ok(Self(pairs.into_inner()))
     }
 
-    /// Takes a parameter out; an empty one counts as missing, the last of several counts.
+    /// Takes a text out; an empty one counts as missing.
     pub(crate) fn text(&mut self, name: &str) -> Option<String> {
+        self.last(name).filter(|value| !value.is_empty())
+    }
+
+    /// Takes a parameter out; the last of several counts.
+    fn last(&mut self, name: &str) -> Option<String> {
         let mut found = None;
         self.0.retain_mut(|(key, value)| {
             let hit = key == name;
             if hit {
-                found = Some(std::mem::take(value)).filter(|value| !value.is_empty());
+                found = Some(std::mem::take(value));
             }
             !hit
         });
         found
+    }
+
+    /// Takes `after` out: the place in a list that a page begins behind. An empty one is the list's beginning.
+    pub(crate) fn after<T: FromStr>(&mut self, what: &str) -> Result<Option<T>, Invalid> {
+        self.0.retain(|(name, value)| name != "after" || !value.is_empty());
+        self.take("after", what)
     }
 
     /// Takes a parameter out and reads it.
@@ -50,7 +61,7 @@ impl Query {
         name: &str,
         what: &str,
     ) -> Result<Option<T>, Invalid> {
-        let Some(text) = self.text(name) else { return Ok(None) };
+        let Some(text) = self.last(name) else { return Ok(None) };
         text.parse()
             .map(Some)
             .map_err(|_| Invalid::field(name, format!("`{name}` must be {what}, not `{text:.60}`")))
@@ -75,15 +86,8 @@ impl Query {
 
     /// Takes `order` out: `asc` or `desc`.
     pub(crate) fn order(&mut self, default: Order) -> Result<Order, Invalid> {
-        match self.text("order").as_deref() {
-            None => Ok(default),
-            Some("asc") => Ok(Order::Ascending),
-            Some("desc") => Ok(Order::Descending),
-            Some(other) => Err(Invalid::field(
-                "order",
-                format!("`order` must be asc or desc, not `{other:.20}`"),
-            )),
-        }
+        let word = self.take::<OrderWord>("order", "asc or desc")?;
+        Ok(word.map_or(default, Order::from))
     }
 
     /// Takes all `metadata[key]=value` out: as many as an answer can have, so that a query stays
@@ -97,6 +101,11 @@ impl Query {
             }
             name.is_none()
         });
+        if pairs.keys().any(|key| key.is_empty() || key.contains(['[', ']'])) {
+            let message =
+                "`metadata` filters by keys without brackets; write `metadata[key]=value`";
+            return Err(Invalid::field("metadata", message));
+        }
         if pairs.len() > PAIRS {
             let message = format!("`metadata` filters by {} keys; at most {PAIRS}", pairs.len());
             return Err(Invalid::field("metadata", message));
@@ -121,15 +130,35 @@ impl Query {
     }
 }
 
-/// `order`, for the API's description.
-#[derive(ToSchema)]
+/// `order` in a query.
+#[derive(Debug, Clone, Copy, ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[allow(dead_code)] // only described
 pub(crate) enum OrderWord {
     /// Oldest first.
     Asc,
     /// Newest first.
     Desc,
+}
+
+impl FromStr for OrderWord {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        match word {
+            "asc" => Ok(Self::Asc),
+            "desc" => Ok(Self::Desc),
+            _ => Err(()),
+        }
+    }
+}
+
+impl From<OrderWord> for Order {
+    fn from(word: OrderWord) -> Self {
+        match word {
+            OrderWord::Asc => Self::Ascending,
+            OrderWord::Desc => Self::Descending,
+        }
+    }
 }
 
 /// A page of a list, in OpenAI's shape.
@@ -188,5 +217,13 @@ mod tests {
         assert_eq!(query("limit=x").limit().unwrap_err().param.as_deref(), Some("limit"));
         assert_eq!(query("color=red").finish().unwrap_err().param.as_deref(), Some("color"));
         assert!(query("order=up").order(Order::Ascending).is_err());
+        assert!(query("order=").order(Order::Ascending).is_err());
+        assert_eq!(
+            query("metadata[]=x").metadata().unwrap_err().param.as_deref(),
+            Some("metadata")
+        );
+        assert!(query("metadata[a][b]=x").metadata().is_err());
+        assert_eq!(query("after=").after::<u64>("a number"), Ok(None));
+        assert!(query("after=x").after::<u64>("a number").is_err());
     }
 }

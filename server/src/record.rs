@@ -14,6 +14,7 @@ use hone_engine::{Event, PromptLogprob};
 use hone_store::Announced;
 use tokio::task::JoinHandle;
 
+use crate::deadline::Phase;
 use crate::error::ApiError;
 use crate::generate::{Ask, Begun};
 use crate::limits::Permit;
@@ -147,6 +148,16 @@ impl Recorder {
         ApiError::displaced(retry_after)
     }
 
+    /// What the client is told when its time is over. If there is no token yet, nothing is kept and nothing is paid for.
+    pub(crate) fn overdue(&mut self) -> ApiError {
+        let waits = self.drafts.iter().all(|draft| draft.tokens.is_empty());
+        if waits {
+            self.began = None;
+        }
+        let phase = if waits { Phase::Waiting } else { Phase::Answering };
+        self.ask.deadline.exceeded(&self.state.metrics, phase)
+    }
+
     /// What an answer says, its calls taken out of its text.
     pub(crate) fn said(&self, interaction: InteractionId, index: usize) -> Said {
         let text = self.drafts.get(index).map_or("", |draft| draft.text.as_str());
@@ -254,6 +265,7 @@ impl Recorder {
                     grammar: grammar.clone(),
                     computed_by: Some(computed_by.clone()),
                     prompt_tokens: if keep.text { prompt.tokens } else { Vec::new() },
+                    cached_tokens: drafts.first().map_or(0, |(draft, _)| draft.cached),
                     timings: timings(&drafts, elapsed),
                     answers: drafts
                         .into_iter()

@@ -9,7 +9,6 @@ use actix_web::{HttpResponse, web};
 use futures_util::future::try_join_all;
 use hone_api::chat::FinishReason;
 use hone_api::error::ErrorBody;
-use hone_api::fields::Fields;
 use hone_api::interaction::{Answer, Interaction, SamplingParams};
 use hone_api::replay::{Replay, ReplayedAnswer};
 use hone_api::{AdapterRef, InteractionId};
@@ -19,8 +18,8 @@ use hone_text::Grammar;
 
 use crate::body::OptionalJson;
 use crate::caller::{Caller, May, to};
-use crate::cycles::Nothing;
 use crate::error::ApiError;
+use crate::nothing::Nothing;
 use crate::query::path_id;
 use crate::route;
 use crate::state::AppState;
@@ -41,7 +40,7 @@ pub(crate) async fn replay(
     id: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    Fields::new(body.0)?.finish()?;
+    Nothing::from_json(body.value)?;
     let id: InteractionId = path_id(&id)?;
     let logged = state.store.interaction(id).await?;
     let logged = logged.ok_or_else(|| ApiError::from(hone_store::Error::UnknownInteraction(id)))?;

@@ -1,5 +1,7 @@
 //! `/v1/responses`: the chat of `chat.rs` in OpenAI's newer words, and stored responses.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::InteractionId;
 use hone_api::chat::{Accepted, Message, Role};
@@ -13,6 +15,7 @@ use crate::body::Json;
 use crate::caller::{Caller, May, to};
 use crate::chat::{self, Asked};
 use crate::collect::{self, name_ignored};
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::record::Keep;
@@ -29,29 +32,35 @@ use frames::ResponseFrames;
 #[utoipa::path(post, path = "/v1/responses", tag = "openai",
     security(("api_key" = ["chat"])), request_body = ResponsesRequest,
     params(("x-hone-user" = Option<String>, Header, description = "The end user, if the body does not tell. \
-        Without both it is the API key, and without keys the caller's address")),
+        Without both it is the API key, and without keys the caller's address"),
+        ("x-request-timeout-ms" = Option<u64>, Header, minimum = 1, maximum = 86_400_000,
+            description = "The answer is of no use later than so many milliseconds after the request")),
     responses(
         (status = 200, description = "The response; with `stream` as server-sent events, from response.created to \
             response.completed, response.incomplete or response.failed", content(
             (ResponseObject = "application/json"), (SseEvent = "text/event-stream"))),
         (status = 404, description = "No such model; no such response to go on from", body = ErrorBody),
         (status = 422, description = "The adapter cannot be loaded", body = ErrorBody),
-        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody)))]
+        (status = 429, description = "The queue is full; see `retry-after`", body = ErrorBody),
+        (status = 504, description = "`x-request-timeout-ms` is over", body = ErrorBody)))]
 pub(crate) async fn create(
     caller: May<to::Chat>,
     state: web::Data<AppState>,
     http: HttpRequest,
+    deadline: Deadline,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let Accepted { request, ignored } = ResponsesRequest::from_json(body.0)?;
+    let Accepted { request, ignored } = ResponsesRequest::from_json(body.value)?;
     let earlier = match request.previous_response_id {
         Some(id) => earlier(&state, &caller, id).await?,
         None => Vec::new(),
     };
     let (keep, echo) = (Keep::of(&http, Some(request.stores())), request.echo());
     let streams = request.stream == Some(true);
-    let asked = Asked { request: request.into_chat(earlier), ignored, keep, response: Some(echo) };
-    let run = chat::start(state, &caller, asked).await;
+    let request = request.into_chat(earlier);
+    let asked = Asked { request, ignored, keep, response: Some(echo), deadline };
+    let metrics = Arc::clone(&state.metrics);
+    let run = deadline.within(&metrics, chat::start(state, &caller, asked)).await;
     let run = run.map_err(|error| error.in_words_of(in_words_of_responses))?;
     if streams {
         let frames = ResponseFrames::new(&run);

@@ -1,6 +1,6 @@
 //! What every handler can reach.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hone_adapters::Registry;
 use hone_api::UnixMillis;
@@ -18,6 +18,7 @@ use crate::door::Door;
 use crate::key_ring::KeyRing;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
+use crate::openapi::Documents;
 use crate::source::SourceHasher;
 use crate::tokenising::Tokenising;
 use crate::visitors::Visitors;
@@ -108,6 +109,8 @@ pub struct AppState {
     /// One adapter is loaded at a time.
     pub(crate) loading: tokio::sync::Mutex<()>,
     pub(crate) started: UnixMillis,
+    /// `/openapi.json`, once somebody has asked for it.
+    pub(crate) documents: OnceLock<Documents>,
 }
 
 impl AppState {
@@ -138,6 +141,7 @@ impl AppState {
             grammars: Grammars::default(),
             loading: tokio::sync::Mutex::default(),
             started: UnixMillis::now(),
+            documents: OnceLock::new(),
         }
     }
 

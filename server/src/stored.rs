@@ -1,14 +1,18 @@
 //! Stored completions: what clients asked to keep with `store: true`, in OpenAI's shapes.
 
+use std::collections::BTreeMap;
+
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
-use hone_api::chat::{AnswerMessage, ChatResponse, Choice, Message, Usage, request::metadata};
+use hone_api::chat::{Accepted, AnswerMessage, ChatResponse, Choice, Message, Usage};
 use hone_api::erasure::Subject;
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::fields::Fields;
 use hone_api::interaction::{Endpoint, Interaction};
+use hone_api::keeping::metadata;
 use hone_api::{AdapterRef, InteractionId};
 use hone_store::{AuditEntry, InteractionFilter, Order};
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
@@ -22,7 +26,7 @@ use crate::state::AppState;
 #[utoipa::path(get, path = "/v1/chat/completions", tag = "openai",
     security(("api_key" = ["chat"])),
     params(("model" = Option<String>, Query, description = "As sent by the client"),
-        ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject,
+        ("metadata" = Option<BTreeMap<String, String>>, Query, style = DeepObject,
             explode, description = "`metadata[key]=value`, repeatable"),
         ("after" = Option<InteractionId>, Query, description = "Begin behind this id"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
@@ -37,7 +41,7 @@ pub(crate) async fn list(
     let filter = InteractionFilter {
         model: query.text("model"),
         metadata: query.metadata()?,
-        after: query.take("after", "a completion's id")?,
+        after: query.after("a completion's id")?,
         limit: query.limit()?,
         order: query.order(Order::Ascending)?,
         stored: Some(true),
@@ -69,11 +73,19 @@ pub(crate) async fn get(
 }
 
 /// The body of `POST /v1/chat/completions/{id}`.
-#[derive(ToSchema)]
-#[allow(dead_code)] // describes what `update` reads field by field
+#[derive(Debug, ToSchema)]
 pub(crate) struct Update {
     /// Replaces what was there.
-    metadata: std::collections::BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Update {
+    fn from_json(body: Value) -> Result<Accepted<Self>, Invalid> {
+        let mut fields = Fields::new(body)?;
+        let missing = || Invalid::field("metadata", "`metadata` is missing; it is required");
+        let request = Self { metadata: metadata(&mut fields)?.ok_or_else(missing)? };
+        Ok(Accepted { request, ignored: fields.unknown() })
+    }
 }
 
 /// Replaces a stored completion's metadata.
@@ -88,10 +100,7 @@ pub(crate) async fn update(
     id: web::Path<String>,
     body: Json,
 ) -> Result<HttpResponse, ApiError> {
-    let mut fields = Fields::new(body.0)?;
-    let missing = || Invalid::field("metadata", "`metadata` is missing; it is required");
-    let metadata = metadata(&mut fields)?.ok_or_else(missing)?;
-    let ignored = fields.unknown();
+    let Accepted { request: Update { metadata }, ignored } = Update::from_json(body.value)?;
     let mut interaction = find(&state, &caller, &id).await?;
     // Only that it changed: what it says may be somebody's business, and the audit trail forgets nothing.
     let told = told(&caller, "interaction.metadata_changed", interaction.id);
@@ -222,7 +231,8 @@ fn response(state: &AppState, interaction: Interaction) -> ChatResponse {
         view.map_or_else(|_| id.to_string(), |view| view.digest)
     });
     let completion = interaction.answers.iter().map(|answer| answer.tokens.len()).sum();
-    let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion));
+    let usage = Usage::new(small(interaction.prompt_tokens.len()), small(completion))
+        .with_cached(interaction.cached_tokens);
     let choices = interaction.answers.into_iter().zip(0..).map(|(answer, index)| Choice {
         index,
         message: match answer.text {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::collect::set_headers;
+use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::generate::{Run, Tagged};
 use crate::record::Recorder;
@@ -23,30 +24,50 @@ use crate::record::Recorder;
 /// A comment line after so much silence keeps proxies from closing the connection.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// One server-sent event.
+#[derive(Debug, Default, utoipa::ToSchema)]
+pub(crate) struct SseEvent {
+    /// JSON, or `[DONE]`.
+    data: String,
+    /// Its kind; not for completions.
+    event: Option<String>,
+    /// Only for cycles: for `Last-Event-ID`.
+    id: Option<String>,
+}
+
 /// Server-sent events on their way out.
 #[derive(Debug, Default)]
 pub(crate) struct Sse(Vec<u8>);
 
 impl Sse {
+    fn send(&mut self, event: &SseEvent) {
+        let SseEvent { data, event, id } = event;
+        for (field, value) in
+            [("id", id.as_deref()), ("event", event.as_deref()), ("data", Some(data.as_str()))]
+        {
+            let Some(value) = value else { continue };
+            for part in [field, ": ", value, "\n"] {
+                self.0.extend_from_slice(part.as_bytes());
+            }
+        }
+        self.0.push(b'\n');
+    }
+
     /// One event whose data is a JSON object.
     pub(crate) fn data(&mut self, value: &impl Serialize) {
-        self.0.extend_from_slice(b"data: ");
-        if let Err(error) = serde_json::to_writer(&mut self.0, value) {
-            tracing::error!(%error, "a chunk could not be written");
-        }
-        self.0.extend_from_slice(b"\n\n");
+        self.send(&SseEvent { data: written(value), ..SseEvent::default() });
     }
 
     /// An event with an id and a name.
     pub(crate) fn event(&mut self, id: u64, name: &str, value: &impl Serialize) {
-        self.0.extend_from_slice(format!("id: {id}\nevent: {name}\n").as_bytes());
-        self.data(value);
+        let (id, event) = (Some(id.to_string()), Some(name.to_owned()));
+        self.send(&SseEvent { data: written(value), event, id });
     }
 
     /// An event with a name.
     pub(crate) fn named(&mut self, name: &str, value: &impl Serialize) {
-        self.0.extend_from_slice(format!("event: {name}\n").as_bytes());
-        self.data(value);
+        let event = Some(name.to_owned());
+        self.send(&SseEvent { data: written(value), event, id: None });
     }
 
     /// A comment, which clients skip.
@@ -56,7 +77,7 @@ impl Sse {
 
     /// The end of OpenAI's streams.
     fn done(&mut self) {
-        self.0.extend_from_slice(b"data: [DONE]\n\n");
+        self.send(&SseEvent { data: "[DONE]".to_owned(), ..SseEvent::default() });
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
@@ -68,16 +89,12 @@ impl Sse {
     }
 }
 
-/// One server-sent event, for the API's description.
-#[derive(utoipa::ToSchema)]
-#[allow(dead_code)] // only described
-pub(crate) struct SseEvent {
-    /// JSON, or `[DONE]`.
-    data: String,
-    /// Only for cycles: the event's kind.
-    event: Option<String>,
-    /// Only for cycles: for `Last-Event-ID`.
-    id: Option<String>,
+/// JSON on one line.
+fn written(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| {
+        tracing::error!(%error, "a chunk could not be written");
+        String::new()
+    })
 }
 
 /// How an endpoint words its chunks.
@@ -119,23 +136,25 @@ struct Live<F> {
     out: Sse,
     silence: tokio::time::Interval,
     cut: CancellationToken,
+    deadline: Deadline,
 }
 
 /// Answers with a stream of server-sent events. It begins with the answer, so that a request that gives its place in
 /// the queue up is told so by its status; after a while without either it begins all the same.
 ///
 /// # Errors
-/// 429: the place was given up. 503: the daemon's drain time is over.
+/// 429: the place was given up. 503: the daemon's drain time is over. 504: the client's time is.
 pub(crate) async fn respond<F: Frames + 'static>(
     run: Run,
     frames: F,
     include_usage: bool,
 ) -> Result<HttpResponse, ApiError> {
     let Run { head, mut events, mut recorder } = run;
-    let cut = recorder.state.gate.cut.clone();
+    let (cut, deadline) = (recorder.state.gate.cut.clone(), recorder.ask.deadline);
     let first = tokio::select! {
         biased;
         () = cut.cancelled() => return Err(ApiError::shutting_down()),
+        () = deadline.passed() => return Err(recorder.overdue()),
         first = tokio::time::timeout(KEEP_ALIVE, events.next()) => first.ok().flatten(),
     };
     if let Some((_, Event::Displaced { retry_after })) = first {
@@ -151,6 +170,7 @@ pub(crate) async fn respond<F: Frames + 'static>(
         out: Sse::default(),
         silence: silence(),
         cut,
+        deadline,
     };
     let mut response = event_stream();
     set_headers(&mut response, &head);
@@ -211,6 +231,7 @@ impl<F: Frames> Live<F> {
             tokio::select! {
                 biased;
                 () = self.cut.cancelled() => self.fail(&ApiError::shutting_down()),
+                () = self.deadline.passed() => self.give_up(),
                 next = self.events.next() => self.take(next),
                 _ = self.silence.tick() => self.out.comment(),
             }
@@ -249,6 +270,13 @@ impl<F: Frames> Live<F> {
                 self.fail(&error);
             }
             event => self.frames.event(&mut self.out, index, &event),
+        }
+    }
+
+    /// The client has no use for what would still come.
+    fn give_up(&mut self) {
+        if let Some(error) = self.recorder.as_mut().map(Recorder::overdue) {
+            self.fail(&error);
         }
     }
 

@@ -5,16 +5,15 @@ use std::collections::BTreeMap;
 use actix_web::{HttpRequest, HttpResponse, web};
 use hone_api::error::ErrorBody;
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::fields::Fields;
 use hone_api::waiting::WaitingView;
 use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use hone_store::NewFeedback;
 
 use crate::body::OptionalJson;
 use crate::caller::{May, to};
-use crate::cycles::Nothing;
 use crate::error::ApiError;
 use crate::feedback::{self, FeedbackResponse};
+use crate::nothing::Nothing;
 use crate::query::{List, Query, path_id};
 use crate::state::AppState;
 
@@ -31,7 +30,7 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let after: Option<InteractionId> = query.take("after", "an answer's id")?;
+    let after: Option<InteractionId> = query.after("an answer's id")?;
     let limit = query.limit()?;
     query.finish()?;
     let all = state.control.waiting(&caller).await?.into_iter();
@@ -56,7 +55,7 @@ pub(crate) async fn discard(
     id: web::Path<String>,
     body: OptionalJson,
 ) -> Result<HttpResponse, ApiError> {
-    Fields::new(body.0)?.finish()?;
+    Nothing::from_json(body.value)?;
     let feedback = Feedback {
         id: FeedbackId::new(),
         inference_id: path_id(&id)?,

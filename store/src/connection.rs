@@ -26,6 +26,7 @@ pub(crate) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
         M::up(include_str!("../migrations/006_tools.sql")),
         M::up(include_str!("../migrations/007_replay.sql")),
         M::up(include_str!("../migrations/008_responses.sql")),
+        M::up(include_str!("../migrations/009_cached_tokens.sql")),
     ])
 });
 

@@ -151,9 +151,9 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             "INSERT INTO interactions (id, created_at, endpoint, model, adapter_id, base_digest,
                  template_digest, messages, sampling, prompt_tokens, queue_ms, ttft_ms, total_ms,
                  key_id, end_user, metadata, stored, trainable, source, conversation, tools,
-                 adapter_digest, grammar, computed_by, response)
+                 adapter_digest, grammar, computed_by, response, cached_tokens)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-                 ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
+                 ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26)",
         )?
         .execute(params![
             key,
@@ -181,6 +181,7 @@ pub(crate) fn insert(connection: &Connection, interaction: &Interaction) -> Resu
             interaction.grammar,
             interaction.computed_by,
             interaction.response.as_ref().map(|echo| column::to_json("response", echo)).transpose()?,
+            interaction.cached_tokens,
         ])
         .map_err(|error| {
             if is_taken(&error) { Error::Duplicate(interaction.id.to_string()) } else { error.into() }
@@ -382,6 +383,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<Interaction> {
             "prompt_tokens",
             &row.get::<_, Vec<u8>>("prompt_tokens")?,
         )?,
+        cached_tokens: row.get("cached_tokens")?,
         answers: answers(connection, id)?,
         timings: Timings {
             queue_ms: row.get("queue_ms")?,

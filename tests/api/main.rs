@@ -3,6 +3,7 @@
 mod chat;
 mod commands;
 mod completions;
+mod deadlines;
 mod feedback;
 mod hub;
 mod keys;
@@ -10,6 +11,7 @@ mod models;
 mod positions;
 mod prefix;
 mod replay;
+mod schemas;
 mod service;
 mod stream;
 mod systemd;

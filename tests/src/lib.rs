@@ -19,6 +19,7 @@ mod client;
 mod daemon;
 pub mod files;
 pub mod hub;
+pub mod node;
 pub mod python;
 pub mod workload;
 

@@ -1,7 +1,5 @@
 //! `POST /v1/chat/completions`: what a client may ask.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -11,6 +9,7 @@ use super::{Message, Role, ToolOptions};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
 use crate::foreign::refuse_in_chat;
+use crate::keeping::Keeping;
 use crate::parts;
 use crate::sampling::{Limits, SamplingOptions};
 use crate::structured::Form;
@@ -59,16 +58,9 @@ pub struct ChatRequest {
     /// Only with `stream`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_options: Option<StreamOptions>,
-    /// The end user; kept with the interaction.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// `true`: list it as a stored completion; `false`: keep no text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub store: Option<bool>,
-    /// Up to 16 pairs, kept with the interaction.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    pub metadata: BTreeMap<String, String>,
+    /// Whose it is, and what is kept of it.
+    #[serde(flatten)]
+    pub keeping: Keeping,
     /// Add token ids to the answer (as vLLM does).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub return_token_ids: Option<bool>,
@@ -122,9 +114,7 @@ impl ChatRequest {
             top_logprobs: top_logprobs(&mut fields, "top_logprobs")?,
             stream: fields.take("stream")?,
             stream_options: stream_options(&mut fields, &mut ignored)?,
-            user: user(&mut fields)?,
-            store: fields.take("store")?,
-            metadata: metadata(&mut fields)?.unwrap_or_default(),
+            keeping: Keeping::take(&mut fields)?,
             return_token_ids: fields.take("return_token_ids")?,
             add_generation_prompt: fields.take("add_generation_prompt")?,
             continue_final_message: fields.take("continue_final_message")?,
@@ -259,15 +249,6 @@ pub(crate) fn model(fields: &mut Fields) -> Result<String, Invalid> {
     Ok(model)
 }
 
-/// Takes the end user out: `user`, or else `safety_identifier`.
-///
-/// # Errors
-/// One of them is no string.
-pub fn user(fields: &mut Fields) -> Result<Option<String>, Invalid> {
-    let user = fields.take("user")?;
-    Ok(user.or(fields.take("safety_identifier")?))
-}
-
 pub(crate) fn count(fields: &mut Fields, name: &str, low: i64) -> Result<Option<u32>, Invalid> {
     let number = fields.whole(name, low, i64::from(i32::MAX))?;
     Ok(number.and_then(|number| u32::try_from(number).ok()))
@@ -297,31 +278,6 @@ pub(crate) fn stream_options(
     let include_usage = inner.take("include_usage")?.unwrap_or(false);
     ignored.extend(inner.unknown());
     Ok(Some(StreamOptions { include_usage }))
-}
-
-/// Pairs that `metadata` may have.
-pub const METADATA_PAIRS: usize = 16;
-
-/// Takes `metadata` out: at most 16 pairs of strings, keys up to 64 characters, values up to 512.
-///
-/// # Errors
-/// It is something else.
-pub fn metadata(fields: &mut Fields) -> Result<Option<BTreeMap<String, String>>, Invalid> {
-    let Some(metadata) = fields.texts("metadata")? else { return Ok(None) };
-    let wrong = |message: String| Err(Invalid::field("metadata", message));
-    if metadata.len() > METADATA_PAIRS {
-        let count = metadata.len();
-        return wrong(format!("`metadata` has {count} pairs; at most {METADATA_PAIRS}"));
-    }
-    for (key, value) in &metadata {
-        if key.is_empty() || key.chars().count() > 64 {
-            return wrong(format!("the `metadata` key `{key:.80}` must have 1 to 64 characters"));
-        }
-        if value.chars().count() > 512 {
-            return wrong(format!("the `metadata` value of `{key}` has more than 512 characters"));
-        }
-    }
-    Ok(Some(metadata))
 }
 
 pub(crate) fn check_answers(n: Option<u32>, limits: &Limits) -> Result<(), Invalid> {

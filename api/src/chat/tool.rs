@@ -29,6 +29,7 @@ pub enum ToolKind {
 pub struct Tool {
     /// `function`.
     #[serde(rename = "type", default)]
+    #[schema(value_type = Option<ToolKind>)]
     pub kind: ToolKind,
     /// The function.
     pub function: Function,
@@ -58,9 +59,11 @@ pub struct Function {
 pub struct ToolCall {
     /// Names the call to the message with its result.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub id: String,
     /// `function`.
     #[serde(rename = "type", default)]
+    #[schema(value_type = Option<ToolKind>)]
     pub kind: ToolKind,
     /// What is to be called.
     pub function: FunctionCall,
@@ -70,6 +73,7 @@ pub struct ToolCall {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct FunctionCall {
     /// The function.
+    #[schema(pattern = "^[a-zA-Z0-9_.-]{1,64}$")]
     pub name: String,
     /// Its arguments: the text of a JSON object.
     #[serde(deserialize_with = "text_or_object")]
@@ -167,6 +171,7 @@ pub enum ToolChoiceWord {
 pub struct NamedTool {
     /// `function`.
     #[serde(rename = "type")]
+    #[schema(value_type = Option<ToolKind>)]
     pub kind: ToolKind,
     /// Which.
     pub function: NamedFunction,
@@ -307,7 +312,8 @@ fn is_function(fields: &mut Fields) -> Result<(), Invalid> {
     }
 }
 
-fn name(fields: &mut Fields) -> Result<String, Invalid> {
+/// Takes a function's `name` out.
+pub(crate) fn name(fields: &mut Fields) -> Result<String, Invalid> {
     let name: String = fields.required("name")?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if (1..=64).contains(&name.len()) && name.chars().all(is_plain) {

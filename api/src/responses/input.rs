@@ -3,6 +3,7 @@
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::chat::tool::name;
 use crate::chat::{FunctionCall, Message, Role, ToolCall, ToolKind};
 use crate::error::Invalid;
 use crate::fields::{Fields, kind};
@@ -31,14 +32,18 @@ pub enum InputItem {
     Call(InputCall),
     /// What came of it.
     CallOutput(InputCallOutput),
+    /// A model's thoughts, which are left out.
+    Reasoning(InputReasoning),
 }
 
 /// A turn; for the API's description.
 #[derive(Debug, ToSchema)]
 pub struct InputMessage {
     /// `message`, if it is there.
+    #[schema(pattern = "^message$")]
     pub r#type: Option<String>,
     /// `user`, `assistant`, `system` or `developer`.
+    #[schema(pattern = "^(user|assistant|system|developer)$")]
     pub role: String,
     /// A text, or parts of the types `input_text` and `output_text`, which are joined.
     pub content: InputContent,
@@ -57,7 +62,8 @@ pub enum InputContent {
 /// A part of a text; for the API's description.
 #[derive(Debug, ToSchema)]
 pub struct InputPart {
-    /// `input_text` or `output_text`.
+    /// `input_text` or `output_text`; also `text`.
+    #[schema(pattern = "^(input_|output_)?text$")]
     pub r#type: String,
     /// The text.
     pub text: String,
@@ -67,10 +73,12 @@ pub struct InputPart {
 #[derive(Debug, ToSchema)]
 pub struct InputCall {
     /// `function_call`.
+    #[schema(pattern = "^function_call$")]
     pub r#type: String,
     /// Names the call to its result.
     pub call_id: String,
     /// The function.
+    #[schema(pattern = "^[a-zA-Z0-9_.-]{1,64}$")]
     pub name: String,
     /// The text of a JSON object.
     pub arguments: String,
@@ -80,11 +88,20 @@ pub struct InputCall {
 #[derive(Debug, ToSchema)]
 pub struct InputCallOutput {
     /// `function_call_output`.
+    #[schema(pattern = "^function_call_output$")]
     pub r#type: String,
     /// The call.
     pub call_id: String,
     /// A text, or parts of the type `input_text`.
     pub output: InputContent,
+}
+
+/// A model's thoughts; for the API's description.
+#[derive(Debug, ToSchema)]
+pub struct InputReasoning {
+    /// `reasoning`.
+    #[schema(pattern = "^reasoning$")]
+    pub r#type: String,
 }
 
 /// Takes `input` out. Calls belong to the assistant's turn before them.
@@ -172,10 +189,7 @@ fn call(fields: &mut Fields, turns: &mut Vec<Message>) -> Result<(), Invalid> {
     let call = ToolCall {
         id: fields.required("call_id")?,
         kind: ToolKind::Function,
-        function: FunctionCall {
-            name: fields.required("name")?,
-            arguments: fields.required("arguments")?,
-        },
+        function: FunctionCall { name: name(fields)?, arguments: fields.required("arguments")? },
     };
     match turns.last_mut() {
         Some(turn) if turn.role == Role::Assistant => turn.tool_calls.push(call),

@@ -1,69 +1,54 @@
-//! The body of `POST /v1/feedback`, field by field.
+//! What a request of `POST /v1/feedback` says, and whether it may.
 
 use std::collections::BTreeMap;
 
-use hone_api::chat::request::user;
 use hone_api::check::Check;
 use hone_api::error::Invalid;
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::fields::Fields;
-use hone_api::{FeedbackId, InteractionId, UnixMillis};
-use serde_json::Value;
+use hone_api::{FeedbackId, UnixMillis};
 
+use super::request::{FeedbackRequest, ValueForms};
 use crate::control::FeedbackLimits;
 
-/// What a body says.
+/// What a request says.
 #[derive(Debug)]
 pub(super) struct Said {
     /// The item; its source is not known yet.
     pub(super) feedback: Feedback,
-    /// The end user whom the body names.
+    /// The end user whom it names.
     pub(super) user: Option<String>,
     /// Only check, store nothing.
     pub(super) dryrun: bool,
 }
 
-/// Reads a body.
+/// What a request says, if it may.
 ///
 /// # Errors
 /// The first field that is wrong, by name.
-pub(super) fn said(body: Value, limits: &FeedbackLimits) -> Result<Said, Invalid> {
-    let mut fields = Fields::new(body)?;
-    if fields.value("episode_id").is_some() {
-        let message = "`episode_id` is not supported; name one answer with `inference_id`";
-        return Err(Invalid::field("episode_id", message).code("unsupported_parameter"));
-    }
-    let inference_id: String = fields.required("inference_id")?;
-    let inference_id: InteractionId = inference_id
-        .parse()
-        .map_err(|error| Invalid::field("inference_id", format!("`inference_id`: {error}")))?;
-    let metric: String = fields.required("metric_name")?;
-    let value: Value = fields.required("value")?;
-    let tags = fields.texts("tags")?.unwrap_or_default();
-    let user = user(&mut fields)?;
-    let dryrun = fields.take("dryrun")?.unwrap_or(false);
-    let _: Option<bool> = fields.take("internal")?;
-    fields.finish()?;
-    check_sizes(&value, &tags, limits)?;
+pub(super) fn said(request: FeedbackRequest, limits: &FeedbackLimits) -> Result<Said, Invalid> {
+    let tags = request.tags.unwrap_or_default();
+    check_sizes(&request.value, &tags, limits)?;
     check_tags(&tags)?;
     let feedback = Feedback {
         id: FeedbackId::new(),
-        inference_id,
-        signal: signal(&metric, value)?,
+        inference_id: request.inference_id,
+        signal: signal(&request.metric_name, request.value)?,
         tags,
         source: None,
         created_at: UnixMillis::now(),
     };
-    Ok(Said { feedback, user, dryrun })
+    let user = request.user.or(request.safety_identifier);
+    Ok(Said { feedback, user, dryrun: request.dryrun.unwrap_or(false) })
 }
 
 /// What is kept for years, and read as a whole by each cycle, must not be of any size.
 fn check_sizes(
-    value: &Value,
+    value: &ValueForms,
     tags: &BTreeMap<String, String>,
     limits: &FeedbackLimits,
 ) -> Result<(), Invalid> {
-    let (text, most) = (value.as_str().map_or(0, str::len), limits.text);
+    let text = if let ValueForms::Text(text) = value { text.len() } else { 0 };
+    let most = limits.text;
     if text > most {
         let message =
             format!("`value` has {text} bytes; at most {most} are taken (feedback.max_text)");
@@ -84,23 +69,26 @@ fn check_sizes(
     Ok(())
 }
 
-fn signal(metric: &str, value: Value) -> Result<Signal, Invalid> {
+fn signal(metric: &str, value: ValueForms) -> Result<Signal, Invalid> {
     let wrong = |wants: &str| {
         Invalid::field("value", format!("`value` of the metric `{metric}` must be {wants}"))
     };
-    let text = |value: Value| match value {
-        Value::String(text) if !text.trim().is_empty() => Ok(text),
+    let text = |value: ValueForms| match value {
+        ValueForms::Text(text) if !text.trim().is_empty() => Ok(text),
         _ => Err(wrong("a string that is not empty")),
     };
     match metric {
-        "thumbs" => value.as_bool().map(Signal::Thumbs).ok_or_else(|| wrong("true or false")),
-        "score" => match value.as_f64() {
-            Some(score) if (0.0..=1.0).contains(&score) => Ok(Signal::Score(score)),
+        "thumbs" => match value {
+            ValueForms::Boolean(up) => Ok(Signal::Thumbs(up)),
+            _ => Err(wrong("true or false")),
+        },
+        "score" => match value {
+            ValueForms::Number(score) if (0.0..=1.0).contains(&score) => Ok(Signal::Score(score)),
             _ => Err(wrong("a number from 0 to 1")),
         },
         "demonstration" => text(value).map(Signal::Demonstration),
         "comment" => text(value).map(Signal::Comment),
-        "discard" if value == Value::Bool(true) => Ok(Signal::Discard),
+        "discard" if value == ValueForms::Boolean(true) => Ok(Signal::Discard),
         "discard" => Err(wrong("true")),
         other => Err(Invalid::field(
             "metric_name",
@@ -122,14 +110,15 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use hone_api::InteractionId;
+    use serde_json::{Value, json};
 
     use super::*;
 
     const LIMITS: FeedbackLimits = FeedbackLimits { text: 1000, tags: 4, tag_text: 200 };
 
     fn said(body: Value) -> Result<Said, Invalid> {
-        super::said(body, &LIMITS)
+        super::said(FeedbackRequest::from_json(body)?, &LIMITS)
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What the types of requests do not say by themselves: which fields belong together, and how long names and texts may be.
+//! What the types of requests do not say by themselves: how long names and texts may be, and what a daemon reads beyond what it
+//! writes.
 
 use serde_json::{Map, Value, json};
 
@@ -9,22 +10,31 @@ pub(super) fn add(document: &mut Value) {
         metadata_is_short(schema);
         choices_are_not_empty(schema);
         empty_is_no_place(schema);
+        keys_have_names(schema);
+        none_is_no_length(schema);
     });
     let schemas = &mut document["components"]["schemas"];
     // The older name of the same is read, and never written.
     if let Some(roles) = schemas["Role"]["enum"].as_array_mut() {
         roles.push(json!("developer"));
     }
-    if let Some(message) = schemas["Message"].as_object_mut() {
-        message.insert("allOf".to_owned(), turns());
+    if let Some(items) = schemas["InputForms"]["oneOf"][1].as_object_mut() {
+        items.insert("minItems".to_owned(), json!(1));
     }
-    if let Some(feedback) = schemas["FeedbackRequest"].as_object_mut() {
-        feedback.insert("allOf".to_owned(), values());
+    new_keys_are_closed(schemas);
+}
+
+/// Neither of the two parts of a key's description could say by itself that there are no other fields.
+fn new_keys_are_closed(schemas: &mut Value) {
+    let limits = schemas["KeyLimits"]["properties"].clone();
+    let parts = schemas["NewKey"]["allOf"].as_array_mut();
+    let Some(mut key) = parts.and_then(Vec::pop) else { return };
+    if let (Some(own), Value::Object(limits)) = (key["properties"].as_object_mut(), limits) {
+        own.extend(limits);
     }
-    if let Some(load) = schemas["LoadRequest"]["properties"]["lora_path"].as_object_mut() {
-        let pattern = "^(.*/)?[A-Za-z0-9][A-Za-z0-9._-]{0,63}/?$";
-        load.insert("pattern".to_owned(), json!(pattern));
-    }
+    key["description"] = schemas["NewKey"]["description"].take();
+    key["additionalProperties"] = json!(false);
+    schemas["NewKey"] = key;
 }
 
 /// Visits each object of a document.
@@ -80,46 +90,25 @@ fn empty_is_no_place(parameter: &mut Map<String, Value>) {
         return;
     }
     let Some(schema) = parameter.get_mut("schema") else { return };
-    if schema["type"] != "integer" {
-        *schema = json!({ "anyOf": [{ "const": "" }, schema.take()] });
+    *schema = json!({ "anyOf": [{ "const": "" }, schema.take()] });
+}
+
+/// `metadata[key]=value` filters by a key that has a name.
+fn keys_have_names(parameter: &mut Map<String, Value>) {
+    if parameter.get("name") == Some(&json!("metadata"))
+        && let Some(schema) = parameter.get_mut("schema").and_then(Value::as_object_mut)
+    {
+        schema.insert(
+            "propertyNames".to_owned(),
+            json!({ "type": "string", "pattern": r"^[^\[\]]+$" }),
+        );
     }
 }
 
-/// What a turn needs, by who speaks.
-fn turns() -> Value {
-    let text = json!({
-        "required": ["content"],
-        "properties": {"content": {"not": {"type": "null"}}, "tool_calls": {"maxItems": 0}},
-    });
-    let called = json!({"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}});
-    let spoke =
-        json!({"required": ["content"], "properties": {"content": {"not": {"type": "null"}}}});
-    let by = |role: &str| json!({"properties": {"role": {"const": role}}});
-    json!([
-        {"if": by("system"), "then": text},
-        {"if": by("developer"), "then": text},
-        {"if": by("user"), "then": text},
-        {"if": by("tool"), "then": {"allOf": [text, {
-            "required": ["tool_call_id"], "properties": {"tool_call_id": {"type": "string"}},
-        }]}},
-        {"if": by("assistant"), "then": {"anyOf": [called, spoke]}},
-    ])
-}
-
-/// What a feedback's value is, by its metric.
-fn values() -> Value {
-    let by = |metric: &str, value: Value| {
-        json!({
-            "if": {"properties": {"metric_name": {"const": metric}}},
-            "then": {"properties": {"value": value}},
-        })
-    };
-    json!([
-        {"properties": {"metric_name": {"enum": ["thumbs", "score", "demonstration", "comment", "discard"]}}},
-        by("thumbs", json!({"type": "boolean"})),
-        by("score", json!({"type": "number", "minimum": 0, "maximum": 1})),
-        by("demonstration", json!({"type": "string", "pattern": r"\S"})),
-        by("comment", json!({"type": "string", "pattern": r"\S"})),
-        by("discard", json!({"const": true})),
-    ])
+/// -1 keeps what there is room for, any other number so many tokens, and none is no prompt.
+fn none_is_no_length(schema: &mut Map<String, Value>) {
+    if let Some(tokens) = property(schema, "truncate_prompt_tokens") {
+        tokens.insert("not".to_owned(), json!({ "const": 0 }));
+        tokens.insert("maximum".to_owned(), json!(i32::MAX));
+    }
 }

@@ -73,7 +73,8 @@ pub(super) fn of_log(kept: Interaction, echo: ResponseEcho) -> ResponseObject {
     let instructions = first.map(|turn| turn.content.clone());
     let tools = kept.tools.into_iter().chain(echo.untold_tools.clone()).map(Into::into).collect();
     let completion = kept.answers.iter().map(|answer| answer.tokens.len()).sum();
-    let usage = Usage::new(small(kept.prompt_tokens.len()), small(completion));
+    let usage = Usage::new(small(kept.prompt_tokens.len()), small(completion))
+        .with_cached(kept.cached_tokens);
     let answer = kept.answers.into_iter().next();
     let reason = answer.as_ref().map_or(FinishReason::Error, |answer| answer.finish_reason);
     let failed = reason == FinishReason::Error;

@@ -131,6 +131,16 @@ async fn the_document_takes_what_is_right_and_nothing_else() {
     let call =
         json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
     let said = |metric: &str, value: Value| json!({"inference_id": id, "metric_name": metric, "value": value});
+    let with = |mut body: Value, more: Value| {
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let chat = |more: Value| {
+        with(json!({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}), more)
+    };
+    let response = |more: Value| with(json!({"model": "m", "input": "Hi"}), more);
+    let flat = json!({"type": "function", "name": "f"});
+    let said_hi = json!([{"role": "user", "content": "Hi"}]);
     for (schema, good) in [
         ("Message", json!({"role": "user", "content": "Hi"})),
         ("Message", json!({"role": "user", "content": [{"type": "text", "text": "Hi"}]})),
@@ -141,10 +151,59 @@ async fn the_document_takes_what_is_right_and_nothing_else() {
         ("FeedbackRequest", said("score", json!(0.5))),
         ("FeedbackRequest", said("comment", json!("Hm."))),
         ("Update", json!({"metadata": {"a": "b"}})),
+        ("ChatRequest", chat(json!({"top_logprobs": 2, "logprobs": true}))),
+        ("ChatRequest", chat(json!({"top_logprobs": null, "logprobs": false}))),
+        ("ChatRequest", chat(json!({"response_format": {"type": "text"}, "guided_regex": "a+"}))),
+        ("ChatRequest", chat(json!({"stop": ["a", "b"], "logit_bias": {"7": -1.5}}))),
+        ("ResponsesRequest", response(json!({"text": {"format": {"type": "json_object"}}}))),
+        (
+            "ResponsesRequest",
+            response(json!({"tools": [flat], "tool_choice": {"type": "function", "name": "f"}})),
+        ),
+        ("StructuredOutputs", json!({"regex": "a+", "json": null, "json_object": false})),
+        (
+            "CompletionRequest",
+            json!({"model": "m", "prompt": [[1], [2, 3]], "truncate_prompt_tokens": -1}),
+        ),
+        ("DetokenizeRequest", json!({"tokens": [0, 1]})),
+        ("TokenizeRequest", json!({"prompt": "a", "add_special_tokens": false})),
+        ("TokenizeRequest", json!({"messages": said_hi, "continue_final_message": true})),
+        ("NewKey", json!({"name": "app", "scopes": ["chat"], "max_streams": 2})),
+        ("LoadRequest", json!({"lora_name": "a.b", "lora_path": "one/two-3"})),
     ] {
         assert!(takes(schema, &good), "{schema}: {good}");
     }
     for (schema, bad) in [
+        ("ChatRequest", chat(json!({"top_logprobs": 2}))),
+        ("ChatRequest", chat(json!({"stream_options": {}, "stream": false}))),
+        (
+            "ChatRequest",
+            chat(json!({"response_format": {"type": "json_object"}, "guided_regex": "a+"})),
+        ),
+        ("ChatRequest", chat(json!({"guided_choice": ["a"], "guided_regex": "a+"}))),
+        (
+            "TokenizeRequest",
+            json!({"messages": said_hi, "continue_final_message": true, "add_generation_prompt": true}),
+        ),
+        ("ChatRequest", chat(json!({"stop": [""]}))),
+        ("ChatRequest", chat(json!({"stop_token_ids": [99_999_999]}))),
+        ("ChatRequest", chat(json!({"logit_bias": {"99999999": 1}}))),
+        ("ChatRequest", chat(json!({"logit_bias": {"1": 101}}))),
+        ("ResponsesRequest", response(json!({"tool_choice": "required"}))),
+        ("ResponsesRequest", response(json!({"tools": [flat], "guided_grammar": "start: \"a\""}))),
+        ("ResponsesRequest", response(json!({"text": {"format": {"type": "xml"}}}))),
+        ("StructuredOutputs", json!({"regex": "a+", "json_object": true})),
+        ("StructuredOutputs", json!({})),
+        ("CompletionRequest", json!({"model": "m", "prompt": []})),
+        ("CompletionRequest", json!({"model": "m", "prompt": "a", "truncate_prompt_tokens": 0})),
+        ("EmbeddingRequest", json!({"model": "m", "input": [""]})),
+        ("EmbeddingRequest", json!({"model": "m", "input": "a", "dimensions": 1_000_000})),
+        ("DetokenizeRequest", json!({"tokens": [99_999_999]})),
+        ("TokenizeRequest", json!({"prompt": "a", "continue_final_message": true})),
+        ("NewKey", json!({"name": " ", "scopes": ["chat"]})),
+        ("NewKey", json!({"name": "app", "scopes": ["chat"], "colour": "red"})),
+        ("LoadRequest", json!({"lora_name": "a..b", "lora_path": "one"})),
+        ("LoadRequest", json!({"lora_name": "a", "lora_path": "/one"})),
         ("Message", json!({"role": "user"})),
         ("Message", json!({"role": "user", "content": 5})),
         ("Message", json!({"role": "user", "content": "Hi", "tool_calls": call})),

@@ -98,6 +98,7 @@ pub(crate) fn interaction() -> Interaction {
         source: Some("0f".repeat(16)),
         metadata: BTreeMap::from([("a.b\"c".to_owned(), "ü".to_owned())]),
         stored: true,
+        cached_tokens: 3,
         trainable: true,
     }
 }

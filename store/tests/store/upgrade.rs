@@ -5,7 +5,8 @@ use hone_api::interaction::Interaction;
 use crate::fixture::{interaction, open};
 
 /// For each version what the one after it added: tables and columns.
-const ADDED: [(u32, &[(&str, &str)]); 3] = [
+const ADDED: [(u32, &[(&str, &str)]); 4] = [
+    (8, &[("interactions", "cached_tokens")]),
     (7, &[("interactions", "response")]),
     (
         6,
@@ -20,7 +21,10 @@ const ADDED: [(u32, &[(&str, &str)]); 3] = [
 
 /// What is left of an interaction that a version could keep.
 fn as_of(version: u32, mut whole: Interaction) -> Interaction {
-    whole.response = None;
+    whole.cached_tokens = 0;
+    if version < 8 {
+        whole.response = None;
+    }
     if version < 7 {
         (whole.adapter_digest, whole.grammar, whole.computed_by) = (None, None, None);
     }
