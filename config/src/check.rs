@@ -102,6 +102,11 @@ fn model(config: &Config) -> Rule {
         "engine.max_step_tokens",
         "must be at least engine.max_sequences, or some sequence gets no token in a step",
     )?;
+    ensure(
+        engine.speculative_tokens <= 64,
+        "engine.speculative_tokens",
+        "must be at most 64, and is 0 where nothing is to be drafted",
+    )?;
     ensure(engine.kv_memory.0 >= 1 << 20, "engine.kv_memory", "must be at least 1 MiB")?;
     between(engine.prefix_cache_share, 0.0, 1.0, "engine.prefix_cache_share")?;
     ensure(engine.adapter_memory.0 >= 1 << 20, "engine.adapter_memory", "must be at least 1 MiB")?;

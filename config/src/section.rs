@@ -180,6 +180,8 @@ section! {
         max_step_tokens: usize,
         /// How long a step that decodes may take beside a prompt; 0 is no target.
         target_token_gap: Seconds,
+        /// Drafts of a sequence in a step, at most; 0 decodes token by token.
+        speculative_tokens: usize,
         /// Memory for attention's caches.
         kv_memory: Bytes,
         /// Share of it for the prefix cache at most, 0 to 1.

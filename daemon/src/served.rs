@@ -118,6 +118,7 @@ fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
         max_queue: engine.max_queue,
         max_step_tokens: engine.max_step_tokens,
         target_token_gap: engine.target_token_gap.0,
+        speculative_tokens: engine.speculative_tokens,
         kv_bytes: bytes(budget.kv),
         prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
         adapter_bytes: bytes(budget.adapters),

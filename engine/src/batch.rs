@@ -22,6 +22,8 @@ pub(crate) struct Row {
     pub(crate) prompt_left: usize,
     /// Whether each prompt token needs its logits.
     pub(crate) echo: bool,
+    /// Drafts that are computed behind the token of one that decodes.
+    pub(crate) drafts: usize,
 }
 
 /// The share of one sequence in a step.
@@ -29,7 +31,7 @@ pub(crate) struct Row {
 pub(crate) struct Piece {
     /// Index of the sequence.
     pub(crate) row: usize,
-    /// Tokens to compute: 1 for a decoding sequence.
+    /// Tokens to compute: for a decoding sequence 1 and its drafts.
     pub(crate) tokens: usize,
 }
 
@@ -52,8 +54,8 @@ pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
     let mut decoding = 0;
     for (row, tokens) in rows.iter().zip(&mut tokens) {
         if row.prompt_left == 0 {
-            *tokens = 1;
-            decoding += 1;
+            *tokens = 1 + row.drafts;
+            decoding += *tokens;
         }
     }
     // One token even if decoding uses the step up, so that a prompt never stands still.
@@ -104,7 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(adapter: u64, prompt_left: usize) -> Row {
-        Row { adapter, priority: Priority::Interactive, prompt_left, echo: false }
+        Row { adapter, priority: Priority::Interactive, prompt_left, echo: false, drafts: 0 }
     }
 
     fn most(step_tokens: usize) -> Most {
@@ -164,12 +166,13 @@ mod tests {
     }
 
     fn any_row() -> impl Strategy<Value = Row> {
-        (0u64..4, any::<bool>(), 0usize..200, any::<bool>()).prop_map(
-            |(adapter, background, prompt_left, echo)| Row {
+        (0u64..4, any::<bool>(), 0usize..200, any::<bool>(), 0usize..9).prop_map(
+            |(adapter, background, prompt_left, echo, drafts)| Row {
                 adapter,
                 priority: if background { Priority::Background } else { Priority::Interactive },
                 prompt_left,
                 echo,
+                drafts,
             },
         )
     }
@@ -183,9 +186,12 @@ mod tests {
             for piece in &pieces {
                 prop_assert!(seen.insert(piece.row), "row {} twice", piece.row);
                 prop_assert!(piece.tokens >= 1);
-                prop_assert!(piece.tokens <= rows[piece.row].prompt_left.max(1));
+                let row = rows[piece.row];
+                let most = if row.prompt_left == 0 { 1 + row.drafts } else { row.prompt_left };
+                prop_assert!(piece.tokens <= most);
             }
-            let decoding = rows.iter().filter(|r| r.prompt_left == 0).count();
+            let decoding: usize =
+                rows.iter().filter(|r| r.prompt_left == 0).map(|r| 1 + r.drafts).sum();
             for (index, row) in rows.iter().enumerate() {
                 prop_assert!(row.prompt_left > 0 || seen.contains(&index), "decode {} skipped", index);
             }

@@ -17,6 +17,8 @@ pub struct EngineConfig {
     /// How long a step that decodes may take: prompts have what decoding leaves of it, and four fifths of the step at least. Zero is
     /// no target.
     pub target_token_gap: Duration,
+    /// Drafts of a sequence in a step, at most; 0 decodes token by token. See [`crate::lookup`].
+    pub speculative_tokens: usize,
     /// Bytes for the caches of all running sequences, and for the prefix cache in what they leave.
     pub kv_bytes: usize,
     /// Bytes of them for the prefix cache, at most; 0 turns it off.
@@ -34,6 +36,7 @@ impl Default for EngineConfig {
             max_queue: 256,
             max_step_tokens: 512,
             target_token_gap: Duration::from_millis(20),
+            speculative_tokens: 8,
             kv_bytes: 1 << 30,
             prefix_cache_bytes: 1 << 29,
             adapter_bytes: 1 << 30,

@@ -301,6 +301,8 @@ impl Generate for Engine {
             prefix_hits: counters.prefix_hits.load(Ordering::Relaxed),
             prefix_bytes: counters.prefix_bytes.load(Ordering::Relaxed),
             generated_tokens: counters.generated_tokens.load(Ordering::Relaxed),
+            draft_tokens: counters.draft_tokens.load(Ordering::Relaxed),
+            accepted_tokens: counters.accepted_tokens.load(Ordering::Relaxed),
             finished_stop: counters.finished_stop.load(Ordering::Relaxed),
             finished_length: counters.finished_length.load(Ordering::Relaxed),
             cancelled: counters.cancelled.load(Ordering::Relaxed),

@@ -40,6 +40,10 @@ pub struct Health {
     pub prefix_bytes: usize,
     /// Tokens drawn.
     pub generated_tokens: u64,
+    /// Drafts that were computed.
+    pub draft_tokens: u64,
+    /// Those of them that were drawn.
+    pub accepted_tokens: u64,
     /// Requests that ended with an end token or a stop string.
     pub finished_stop: u64,
     /// Requests that ended at their limit.
@@ -101,6 +105,8 @@ pub(crate) struct Counters {
     pub(crate) prefix_hits: AtomicU64,
     pub(crate) prefix_bytes: AtomicUsize,
     pub(crate) generated_tokens: AtomicU64,
+    pub(crate) draft_tokens: AtomicU64,
+    pub(crate) accepted_tokens: AtomicU64,
     pub(crate) finished_stop: AtomicU64,
     pub(crate) finished_length: AtomicU64,
     pub(crate) cancelled: AtomicU64,
@@ -126,6 +132,8 @@ impl Counters {
             prefix_hits: AtomicU64::new(0),
             prefix_bytes: AtomicUsize::new(0),
             generated_tokens: AtomicU64::new(0),
+            draft_tokens: AtomicU64::new(0),
+            accepted_tokens: AtomicU64::new(0),
             finished_stop: AtomicU64::new(0),
             finished_length: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),

@@ -32,6 +32,7 @@ mod engine;
 mod error;
 mod generation;
 mod health;
+mod lookup;
 mod pace;
 mod prefix;
 pub mod pressure;

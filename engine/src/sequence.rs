@@ -10,6 +10,7 @@ use hone_model::{KvCache, Logits, LogitsFor, Model, Segment};
 
 use crate::batch::{Piece, Row, completes};
 use crate::generation::EventSender;
+use crate::lookup::{Lookup, Text};
 use crate::prefix::{Namespace, PrefixCache};
 use crate::slots::Slot;
 use crate::{Answer, Error, Event, PromptLogprob, Request};
@@ -43,6 +44,9 @@ pub(crate) struct Sequence {
     /// The prefix cache's version when it was asked last.
     looked_at: Option<u64>,
     prompt_logprobs: Vec<PromptLogprob>,
+    lookup: Lookup,
+    /// Of one that decodes: the last token of the answer, and the drafts behind it. All of them are computed next.
+    next: Vec<u32>,
     started: Instant,
     first_token: Option<Instant>,
     pub(crate) end: Option<End>,
@@ -85,6 +89,8 @@ impl Sequence {
             namespace,
             looked_at: None,
             prompt_logprobs: Vec::new(),
+            lookup: Lookup::default(),
+            next: Vec::new(),
             started,
             first_token: None,
             end: None,
@@ -145,6 +151,25 @@ impl Sequence {
         self.looked_at.map(|_| (self.submitted.request.prompt.len(), self.cached))
     }
 
+    /// Whether the prompt is computed.
+    pub(crate) fn decodes(&self) -> bool {
+        self.computed == self.submitted.request.prompt.len()
+    }
+
+    /// Makes ready what it decodes next, with at most so many drafts.
+    pub(crate) fn look_ahead(&mut self, most: usize) {
+        self.next.clear();
+        let answer = self.submitted.answer.tokens();
+        let Some(last) = answer.last().filter(|_| self.decodes()) else { return };
+        self.next.push(*last);
+        // The token that is drawn in any case is none of them.
+        let most = most.min(self.submitted.answer.max_new().saturating_sub(answer.len() + 1));
+        if most > 0 {
+            let text = Text { prompt: &self.submitted.request.prompt, answer };
+            self.next.extend(self.lookup.drafts(text, most));
+        }
+    }
+
     /// What planning needs to know.
     pub(crate) fn row(&self) -> Row {
         Row {
@@ -152,19 +177,21 @@ impl Sequence {
             priority: self.submitted.request.priority,
             prompt_left: self.submitted.request.prompt.len() - self.computed,
             echo: self.submitted.request.echo_logprobs,
+            drafts: self.next.len().saturating_sub(1),
         }
     }
 
     /// The model's view of this sequence's share of a step.
     pub(crate) fn segment(&mut self, piece: &Piece) -> Segment<'_> {
         let row = self.row();
-        let logits = match (row.prompt_left > 0 && row.echo, completes(&row, piece)) {
+        let all = row.prompt_left == 0 || row.echo;
+        let logits = match (all, completes(&row, piece)) {
             (true, _) => LogitsFor::All,
             (false, true) => LogitsFor::Last,
             (false, false) => LogitsFor::None,
         };
         let tokens = match row.prompt_left {
-            0 => self.submitted.answer.tokens().last().map_or(&[][..], std::slice::from_ref),
+            0 => &self.next[..],
             _ => &self.submitted.request.prompt[self.computed..self.computed + piece.tokens],
         };
         let adapter = self.submitted.slot.as_ref().map(|slot| slot.adapter.as_ref());
@@ -174,7 +201,7 @@ impl Sequence {
     /// How many rows of logits [`Self::segment`] asks for.
     pub(crate) fn rows(&self, piece: &Piece) -> usize {
         let row = self.row();
-        match (row.prompt_left > 0 && row.echo, completes(&row, piece)) {
+        match (row.prompt_left == 0 || row.echo, completes(&row, piece)) {
             (true, _) => piece.tokens,
             (false, true) => 1,
             (false, false) => 0,
@@ -182,7 +209,7 @@ impl Sequence {
     }
 
     /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Draws a token if
-    /// the prompt is complete. Returns how many tokens were drawn.
+    /// the prompt is complete, and one more for each draft that was right. Returns how many tokens were drawn.
     pub(crate) fn advance(
         &mut self,
         model: &Model,
@@ -225,11 +252,26 @@ impl Sequence {
             self.end = Some(End::Finished(FinishReason::Length));
             return Ok(0);
         }
-        let (event, reason) = self.submitted.answer.draw(model.front_end(), rows.get(last))?;
-        self.first_token.get_or_insert_with(Instant::now);
-        self.send(event);
-        self.end = reason.map(End::Finished);
-        Ok(1)
+        let decodes = row.prompt_left == 0;
+        let first = if decodes { 0 } else { last };
+        let mut drawn = 0;
+        for index in first..=last {
+            let (event, reason) = self.submitted.answer.draw(model.front_end(), rows.get(index))?;
+            drawn += 1;
+            self.first_token.get_or_insert_with(Instant::now);
+            self.send(event);
+            self.end = reason.map(End::Finished);
+            let was_drafted = self.answer().last() == self.next.get(drawn);
+            if self.end.is_some() || !was_drafted {
+                break;
+            }
+        }
+        if decodes {
+            // What was computed of drafts that were wrong is forgotten.
+            self.cache.truncate(self.cache.len() - piece.tokens + drawn);
+            self.lookup.learn(row.drafts, drawn - 1);
+        }
+        Ok(drawn)
     }
 
     /// The row after prompt token `position` gives the log-probability of the one that follows.

@@ -773,3 +773,4 @@ fn who_is_asked_for_stays() {
 }
 
 mod prefix;
+mod speculative;

@@ -27,6 +27,18 @@ use crate::{Error, Priority, probe};
 /// nothing running: however long the answers of the others are, who comes new begins at once.
 const SPARE: usize = 8;
 
+/// Rows of a step in which sequences draft. The weights are read once for all rows, so that few more cost little; of many each
+/// has its price.
+const DRAFTING_ROWS: usize = 16;
+
+/// What a step drew.
+#[derive(Debug, Clone, Copy, Default)]
+struct Drawn {
+    tokens: usize,
+    /// Those of them that had been drafted.
+    drafts: usize,
+}
+
 /// The thread's own state.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
@@ -147,8 +159,11 @@ impl Worker {
         for index in &active {
             self.running[*index].reuse(&mut self.prefixes, &self.shared.model);
         }
+        self.look_ahead(&active);
         let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
-        let decoding = rows.iter().filter(|row| row.prompt_left == 0).count();
+        let decoding = rows.iter().filter(|row| row.prompt_left == 0);
+        let decoding: usize = decoding.map(|row| 1 + row.drafts).sum();
+        let drafted: usize = rows.iter().map(|row| row.drafts).sum();
         let most = self.most(decoding);
         let mut pieces = batch::plan(&rows, most);
         let of_prompts = pieces.iter().filter(|piece| rows[piece.row].prompt_left > 0);
@@ -172,7 +187,9 @@ impl Worker {
                     self.prompt_ended(index);
                 }
                 add(&self.shared.counters.prompt_tokens, load.prompt_tokens as u64);
-                add(&self.shared.counters.generated_tokens, drawn as u64);
+                add(&self.shared.counters.generated_tokens, drawn.tokens as u64);
+                add(&self.shared.counters.draft_tokens, drafted as u64);
+                add(&self.shared.counters.accepted_tokens, drawn.drafts as u64);
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, sequences = pieces.len(), "a step failed");
@@ -189,6 +206,16 @@ impl Worker {
         self.shared.counters.step_done(took);
         self.embeddings.answers_had(took);
         self.charge(took, &pieces);
+    }
+
+    /// Lets sequences draft, where all of those that are computed decode and are few: then a step has time for more rows.
+    fn look_ahead(&mut self, active: &[usize]) {
+        let alone = active.iter().all(|index| self.running[*index].decodes());
+        let each = if alone { (DRAFTING_ROWS / active.len()).saturating_sub(1) } else { 0 };
+        let most = each.min(self.shared.config.speculative_tokens);
+        for index in active {
+            self.running[*index].look_ahead(most);
+        }
     }
 
     /// Tokens for a step beside so many decoding rows.
@@ -238,14 +265,16 @@ impl Worker {
         Ok(self.shared.model.forward(&mut segments, &mut self.scratch)?)
     }
 
-    /// Hands each sequence its rows of logits. Returns the number of tokens drawn.
-    fn draw(&mut self, pieces: &[Piece], mut logits: Logits) -> usize {
+    /// Hands each sequence its rows of logits.
+    fn draw(&mut self, pieces: &[Piece], mut logits: Logits) -> Drawn {
         let spans = batch::spans(pieces.iter().map(|p| self.running[p.row].rows(p)));
-        let mut drawn = 0;
+        let mut drawn = Drawn::default();
         for (piece, span) in pieces.iter().zip(spans) {
             let sequence = &mut self.running[piece.row];
             let mut rows = LogitRows { logits: &mut logits, first: span.start };
-            drawn += sequence.advance(&self.shared.model, piece, &mut rows);
+            let tokens = sequence.advance(&self.shared.model, piece, &mut rows);
+            drawn.tokens += tokens;
+            drawn.drafts += tokens.saturating_sub(1);
         }
         drawn
     }

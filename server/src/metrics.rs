@@ -102,6 +102,8 @@ pub struct Metrics {
     prefix_bytes: IntGauge,
     prefix_queries: IntCounter,
     prefix_hits: IntCounter,
+    draft_tokens: IntCounter,
+    accepted_tokens: IntCounter,
     steps: IntGauge,
     adapters: IntGaugeVec,
     live_epoch: IntGauge,
@@ -154,6 +156,20 @@ impl Metrics {
                 IntCounter::new(
                     "hone_prefix_cache_hits_total",
                     "Prompt tokens that the prefix cache had",
+                )?,
+            )?,
+            draft_tokens: register(
+                r,
+                IntCounter::new(
+                    "hone_speculative_draft_tokens_total",
+                    "Tokens that were computed because the text went on so before",
+                )?,
+            )?,
+            accepted_tokens: register(
+                r,
+                IntCounter::new(
+                    "hone_speculative_accepted_tokens_total",
+                    "Those of them that were drawn",
                 )?,
             )?,
             steps: gauge(r, "engine_steps", "Steps since the start")?,
@@ -252,9 +268,12 @@ impl Metrics {
         self.running.set(count(health.running));
         self.kv_bytes.set(count(health.kv_bytes));
         self.prefix_bytes.set(count(health.prefix_bytes));
-        for (counter, total) in
-            [(&self.prefix_queries, health.prefix_queries), (&self.prefix_hits, health.prefix_hits)]
-        {
+        for (counter, total) in [
+            (&self.prefix_queries, health.prefix_queries),
+            (&self.prefix_hits, health.prefix_hits),
+            (&self.draft_tokens, health.draft_tokens),
+            (&self.accepted_tokens, health.accepted_tokens),
+        ] {
             counter.inc_by(total.saturating_sub(counter.get()));
         }
         self.steps.set(i64::try_from(health.steps).unwrap_or(i64::MAX));

@@ -60,6 +60,8 @@ fn serve(context: &Context, load: &ServeLoad) -> Outcome {
         max_queue: most.max(base.config.engine.max_queue),
         max_step_tokens: base.config.engine.max_step_tokens,
         target_token_gap: base.config.engine.target_token_gap.0,
+        // Random prompts make answers that repeat themselves, as real ones do not.
+        speculative_tokens: 0,
         kv_bytes: usize::try_from(budget.kv).unwrap_or(usize::MAX),
         // Whole prompts are measured.
         prefix_cache_bytes: 0,

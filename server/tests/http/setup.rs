@@ -41,6 +41,7 @@ pub(crate) fn engine() -> Arc<Engine> {
         max_queue: 8,
         max_step_tokens: 256,
         target_token_gap: Duration::ZERO,
+        speculative_tokens: 4,
         kv_bytes: 64 << 20,
         prefix_cache_bytes: 32 << 20,
         adapter_bytes: 64 << 20,
