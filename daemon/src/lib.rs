@@ -30,7 +30,6 @@ mod expiry;
 pub mod exposure;
 pub mod fault;
 pub mod files;
-pub mod hyper;
 mod import;
 mod journal;
 mod judge;
@@ -57,5 +56,6 @@ mod systemd;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod training_config;
 mod trigger;
 mod waiting;

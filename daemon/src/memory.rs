@@ -5,11 +5,11 @@ use hone_config::{Config, Engine, Loaded};
 use hone_machine::{Need, Room, available, limit};
 use hone_model::train::LoraLayout;
 use hone_model::{KvCache, ModelConfig, WeightFormat, packed_bytes};
-use hone_trainer::Hyper;
+use hone_trainer::TrainingConfig;
 use hone_trainer::probe::Work;
 
 use crate::base_model::BaseModel;
-use crate::hyper;
+use crate::training_config;
 
 /// The key of the memory for attention's caches.
 const KV: &str = "engine.kv_memory";
@@ -156,14 +156,16 @@ fn training(
     (base, format): (&ModelConfig, WeightFormat),
     room: &Room,
 ) -> Result<u64, hone_trainer::Error> {
-    let hyper = hyper::of(&config.training);
-    let length = match hyper.max_length {
+    let training = training_config::of(&config.training);
+    let length = match training.max_length {
         0 => base.max_positions,
         length => length,
     };
-    let layout = LoraLayout::new(base, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
-    let tokens = (length * hyper.batch_size).min(hyper.batch_tokens).max(length);
-    let work = Work { config: base, format, layout: &layout, tokens, recompute: hyper.recompute };
+    let layout =
+        LoraLayout::new(base, training.rank, training.alpha as f32, &training.target_modules)?;
+    let tokens = (length * training.batch_size).min(training.batch_tokens).max(length);
+    let work =
+        Work { config: base, format, layout: &layout, tokens, recompute: training.recompute };
     Ok(work.plan(room)?.bytes)
 }
 
@@ -171,10 +173,11 @@ fn training(
 ///
 /// # Errors
 /// With the figures.
-pub fn admit_training(hyper: &Hyper, found: &BaseModel) -> anyhow::Result<()> {
+pub fn admit_training(training: &TrainingConfig, found: &BaseModel) -> anyhow::Result<()> {
     let (config, format) = (&found.config, found.format);
-    let layout = LoraLayout::new(config, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
-    let work = Work { config, format, layout: &layout, tokens: 1, recompute: hyper.recompute };
+    let layout =
+        LoraLayout::new(config, training.rank, training.alpha as f32, &training.target_modules)?;
+    let work = Work { config, format, layout: &layout, tokens: 1, recompute: training.recompute };
     work.plan(&available())?;
     Ok(())
 }
