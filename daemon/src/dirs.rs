@@ -93,7 +93,7 @@ impl Dirs {
     }
 
     /// Where the engine tells the trainer how busy it is.
-    pub fn pressure(&self) -> PathBuf {
+    pub fn load_signal(&self) -> PathBuf {
         self.root.join("pressure")
     }
 }

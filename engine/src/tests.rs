@@ -573,10 +573,10 @@ fn an_idle_engine_is_not_a_stuck_one() {
 }
 
 #[test]
-fn the_pressure_page_follows() {
+fn the_load_signal_follows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pressure");
-    let config = EngineConfig { pressure: Some(path.clone()), ..EngineConfig::default() };
+    let config = EngineConfig { load_signal: Some(path.clone()), ..EngineConfig::default() };
     let engine = start(config);
     let busy = || fs_err::read(&path).unwrap()[8..16] != [0; 8];
     assert!(!busy());

@@ -297,7 +297,7 @@ impl Worker {
     /// Publishes how busy serving is.
     fn report(&self, inbox: &MutexGuard<'_, Inbox>) {
         self.count_running();
-        self.shared.publish_pressure(inbox);
+        self.shared.publish_load(inbox);
     }
 
     fn fail_everything(&mut self, inbox: &mut Inbox) {

@@ -55,9 +55,9 @@ pub struct Job {
     /// Compute threads; 0 means all cores.
     #[serde(default)]
     pub threads: usize,
-    /// The engine's pressure page; without one the job never stands aside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pressure: Option<PathBuf>,
+    /// The engine's load signal; without one the job never yields.
+    #[serde(rename = "pressure", default, skip_serializing_if = "Option::is_none")]
+    pub load_signal: Option<PathBuf>,
 }
 
 fn default_out() -> PathBuf {
@@ -76,7 +76,7 @@ impl Job {
             out: default_out(),
             training: TrainingConfig::default(),
             threads: 0,
-            pressure: None,
+            load_signal: None,
         }
     }
 
@@ -91,7 +91,7 @@ impl Job {
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
         }
-        for path in [&mut job.pressure, &mut job.start].into_iter().flatten() {
+        for path in [&mut job.load_signal, &mut job.start].into_iter().flatten() {
             *path = job_dir.join(&*path);
         }
         Ok(job)

@@ -16,7 +16,6 @@ pub mod job;
 mod json;
 pub mod optim;
 mod outcome;
-pub mod pressure;
 pub mod probe;
 pub mod rows;
 mod run;
@@ -24,6 +23,7 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod tfevents;
+pub mod throttle;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -46,6 +46,7 @@ pub use unfinished::sweep;
 use checkpoint::Identity;
 use rows::{Lesson, Renderer, Rows};
 use run::{Setting, Trained};
+use throttle::Throttle;
 
 /// Trains the job of a directory: reads the rows, plans the memory, trains, exports, verifies.
 ///
@@ -113,7 +114,7 @@ pub fn run_until(
     let layers = model.config().num_layers;
     let start = job.start.as_deref();
     let start = start.map(|dir| export::read(dir, trainable.layout(), layers)).transpose()?;
-    let courtesy = Arc::new(pressure::Courtesy::new(job.pressure.as_deref()));
+    let throttle = Arc::new(Throttle::new(job.load_signal.as_deref()));
     let setting = Setting {
         trainable: &trainable,
         rows: &rows,
@@ -122,7 +123,7 @@ pub fn run_until(
         start,
         identity: identity(&job, &model, &rows)?,
         checkpoints: run::checkpoints(job_dir),
-        courtesy: Arc::clone(&courtesy),
+        throttle: Arc::clone(&throttle),
         started,
         stop,
     };
@@ -239,7 +240,7 @@ fn outcome(
         tokens: counters.tokens,
         supervised_tokens: counters.supervised_tokens,
         seconds: setting.started.elapsed().as_secs_f64(),
-        waited_seconds: setting.courtesy.waited().as_secs_f64(),
+        waited_seconds: setting.throttle.waited().as_secs_f64(),
         tokens_per_second: trained.tokens_per_second,
         resumed_at: trained.resumed_at,
         planned_bytes: setting.plan.bytes,

@@ -15,10 +15,10 @@ use crate::checkpoint::{Checkpoint, Counters, Identity};
 use crate::focus;
 use crate::job::{Phase, Progress, TrainingConfig};
 use crate::optim::AdamW;
-use crate::pressure::Courtesy;
 use crate::probe::Plan;
 use crate::rows::{FEWEST_TO_MEASURE, Lesson, Rows};
 use crate::schedule::{EarlyStop, learning_rate};
+use crate::throttle::Throttle;
 
 /// Everything that stays the same during a run.
 pub(crate) struct Setting<'a> {
@@ -30,7 +30,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) start: Option<Vec<Vec<f32>>>,
     pub(crate) identity: Identity,
     pub(crate) checkpoints: PathBuf,
-    pub(crate) courtesy: Arc<Courtesy>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) started: Instant,
     /// Set when the run shall end with a checkpoint.
     pub(crate) stop: &'a AtomicBool,
@@ -341,8 +341,8 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 
     fn pass(&self) -> Pass {
-        let courtesy = Arc::clone(&self.setting.courtesy);
-        Pass { between: Some(Arc::new(move || courtesy.stand_aside())), ..Pass::default() }
+        let throttle = Arc::clone(&self.setting.throttle);
+        Pass { between: Some(Arc::new(move || throttle.yield_to_serving())), ..Pass::default() }
     }
 
     fn loss<'s>(
@@ -392,7 +392,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 0.0
             },
             seconds,
-            waited_seconds: self.setting.courtesy.waited().as_secs_f64(),
+            waited_seconds: self.setting.throttle.waited().as_secs_f64(),
             message,
         }
     }

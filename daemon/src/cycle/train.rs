@@ -123,7 +123,7 @@ async fn one(
             }
             job.training = training;
             job.threads = training_config::threads(&config);
-            job.pressure = Some(work.parts.dirs.pressure());
+            job.load_signal = Some(work.parts.dirs.load_signal());
             job.write(&dir)?;
             job
         }
