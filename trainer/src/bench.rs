@@ -161,7 +161,7 @@ fn random_batch(model: &Model, shape: BenchShape) -> Result<TrainBatch, Error> {
                 .map(|at| at as f64 > shape.length as f64 * (1.0 - shape.supervised))
                 .collect(),
             imitated: true,
-            anchored: Vec::new(),
+            kl_to_base: Vec::new(),
         })
         .collect();
     Ok(TrainBatch::new(model.config(), &sequences)?)

@@ -97,7 +97,7 @@ impl Row {
         self.kind != Some(Kind::Rehearsal)
     }
 
-    fn is_anchored(&self) -> bool {
+    fn has_kl_to_base(&self) -> bool {
         matches!(self.kind, Some(Kind::Replay | Kind::Rehearsal))
     }
 }
@@ -163,7 +163,7 @@ impl Lesson {
 
     /// Whether it teaches its answer and nothing else.
     pub fn is_taught(&self) -> bool {
-        self.itself().imitated && !self.itself().is_anchored()
+        self.itself().imitated && !self.itself().has_kl_to_base()
     }
 }
 
@@ -193,10 +193,10 @@ pub struct Renderer<'a> {
 
 impl Renderer<'_> {
     /// A row in all its wordings. One that cannot be rendered is left out, but not the row itself.
-    fn lesson(&self, row: &Row, longest: usize, anchor: bool) -> Result<Lesson, String> {
+    fn lesson(&self, row: &Row, longest: usize, wants_kl: bool) -> Result<Lesson, String> {
         let tools = row.tools.as_deref().unwrap_or_default();
         let shown = |messages: &[Turn], tools: &[Tool]| {
-            self.sequence(row, Shown { turns: messages, tools }, longest, anchor)
+            self.sequence(row, Shown { turns: messages, tools }, longest, wants_kl)
         };
         let mut wordings = vec![shown(&row.messages, tools)?];
         let question = row.messages.iter().rposition(|turn| turn.message.role == Role::User);
@@ -217,7 +217,7 @@ impl Renderer<'_> {
         row: &Row,
         shown: Shown<'_>,
         longest: usize,
-        anchor: bool,
+        wants_kl: bool,
     ) -> Result<TrainSequence, String> {
         let Shown { turns, tools } = shown;
         let messages: Vec<Message> = turns.iter().map(|turn| turn.message.clone()).collect();
@@ -230,13 +230,13 @@ impl Renderer<'_> {
             return Err(format!("longer than {longest} tokens"));
         }
         self.check_ends(&tokens, &supervised)?;
-        let anchored = match anchor && row.is_anchored() {
-            true => anchored(turns, &supervised)?,
+        let kl_to_base = match wants_kl && row.has_kl_to_base() {
+            true => kl_targets(turns, &supervised)?,
             false => Vec::new(),
         };
         mask(row, turns, &mut supervised)?;
         let imitated = row.is_imitated();
-        let sequence = TrainSequence { tokens, supervised, imitated, anchored };
+        let sequence = TrainSequence { tokens, supervised, imitated, kl_to_base };
         match sequence.supervised_tokens() {
             0 => Err("no supervised token".to_owned()),
             _ => Ok(sequence),
@@ -272,12 +272,12 @@ fn mask(row: &Row, turns: &[Turn], supervised: &mut [bool]) -> Result<(), String
 
 /// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
 /// called bad is nothing to keep.
-fn anchored(turns: &[Turn], supervised: &[bool]) -> Result<Vec<bool>, String> {
-    let mut anchored = vec![true; supervised.len()];
+fn kl_targets(turns: &[Turn], supervised: &[bool]) -> Result<Vec<bool>, String> {
+    let mut kl_to_base = vec![true; supervised.len()];
     for turn in unweighted(turns, supervised)? {
-        anchored[turn].fill(false);
+        kl_to_base[turn].fill(false);
     }
-    Ok(anchored)
+    Ok(kl_to_base)
 }
 
 /// The tokens of each turn with weight 0. The runs of supervised tokens are the assistant's turns in
@@ -374,7 +374,7 @@ impl Rows {
             rows.train = std::mem::take(&mut rows.validation).into_iter().map(once).collect();
         }
         // Early stopping looks at the task: how likely the right answers are.
-        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = Vec::new());
+        rows.validation.iter_mut().for_each(|sequence| sequence.kl_to_base = Vec::new());
         rows.check(count, training)?;
         Ok(rows)
     }
@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn replay_rows_are_anchored_where_they_train() {
+    fn replay_rows_have_kl_to_base_where_they_train() {
         let kind = |kind: &str| ROW.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""));
         let (replay, supervised) = (kind("replay"), kind("supervised"));
         let rehearsal = kind("rehearsal");
@@ -542,7 +542,7 @@ mod tests {
         let roles = |training: &TrainingConfig| -> Vec<(bool, bool)> {
             let rows = read(&lines, training).unwrap();
             let rows = rows.train.iter().map(Lesson::itself).chain(&rows.validation);
-            rows.map(|row| (row.imitated, row.is_anchored())).collect()
+            rows.map(|row| (row.imitated, row.has_kl_to_base())).collect()
         };
         let (taught, both, kept) = ((true, false), (true, true), (false, true));
         assert_eq!(roles(&TrainingConfig::default()), [taught, both, taught, kept, taught]);
@@ -564,12 +564,12 @@ mod tests {
         let taught = one(talk("supervised", ""));
         assert_eq!(taught.supervised_tokens(), 2, "e and the end");
         let kept = one(talk("replay", ""));
-        assert_eq!((kept.supervised_tokens(), kept.anchored.contains(&false)), (2, false));
+        assert_eq!((kept.supervised_tokens(), kept.kl_to_base.contains(&false)), (2, false));
         // Nobody is held to what was called bad.
         let called_bad = one(talk("rehearsal", r#","weight":0"#));
-        let free = called_bad.anchored.iter().filter(|anchored| !**anchored).count();
+        let free = called_bad.kl_to_base.iter().filter(|kl_to_base| !**kl_to_base).count();
         assert_eq!(free, 3, "b, c and the end");
-        assert!(called_bad.anchored.ends_with(&[true, true]));
+        assert!(called_bad.kl_to_base.ends_with(&[true, true]));
     }
 
     #[test]
@@ -597,7 +597,7 @@ mod tests {
         assert_eq!(lesson.shown_in(2, 0), lesson.itself());
         let alternate = lesson.shown_in(1, 0);
         assert_ne!(alternate.tokens, lesson.itself().tokens);
-        let free = alternate.anchored.iter().filter(|anchored| !**anchored).count();
+        let free = alternate.kl_to_base.iter().filter(|kl_to_base| !**kl_to_base).count();
         assert_eq!(
             (free, alternate.imitated),
             (3, false),
