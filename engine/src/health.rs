@@ -38,7 +38,7 @@ pub struct Health {
     pub prefix_hits: u64,
     /// Bytes that it holds.
     pub prefix_bytes: usize,
-    /// Tokens drawn.
+    /// Tokens sampled.
     pub generated_tokens: u64,
     /// Requests that ended with an end token or a stop string.
     pub finished_stop: u64,

@@ -20,7 +20,7 @@ pub(crate) struct Submitted {
     pub(crate) request: Request,
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
-    /// What is drawn; its limit is `max_tokens`, or what the context leaves.
+    /// What is sampled; its limit is `max_tokens`, or what the context leaves.
     pub(crate) answer: Answer,
     pub(crate) events: EventSender,
     pub(crate) cancelled: Arc<AtomicBool>,
@@ -97,7 +97,7 @@ impl Sequence {
         sequence
     }
 
-    /// Tokens drawn; the next step computes the last one, once the prompt is done.
+    /// Tokens sampled; the next step computes the last one, once the prompt is done.
     fn answer(&self) -> &[u32] {
         self.submitted.answer.tokens()
     }
@@ -181,8 +181,8 @@ impl Sequence {
         }
     }
 
-    /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Draws a token if
-    /// the prompt is complete. Returns how many tokens were drawn.
+    /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Samples a token if
+    /// the prompt is complete. Returns how many tokens were sampled.
     pub(crate) fn advance(
         &mut self,
         model: &Model,
@@ -190,7 +190,7 @@ impl Sequence {
         rows: &mut LogitRows<'_>,
     ) -> usize {
         match self.try_advance(model, piece, rows) {
-            Ok(drawn) => drawn,
+            Ok(sampled) => sampled,
             Err(error) => {
                 self.end = Some(End::Failed(error.to_string()));
                 0
@@ -225,7 +225,7 @@ impl Sequence {
             self.end = Some(End::Finished(FinishReason::Length));
             return Ok(0);
         }
-        let (event, reason) = self.submitted.answer.draw(model.front_end(), rows.get(last))?;
+        let (event, reason) = self.submitted.answer.sample(model.front_end(), rows.get(last))?;
         self.first_token.get_or_insert_with(Instant::now);
         self.send(event);
         self.end = reason.map(End::Finished);

@@ -164,15 +164,15 @@ impl Worker {
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let logits = self.forward(&pieces)?;
-            Ok::<_, Error>(self.draw(&pieces, logits))
+            Ok::<_, Error>(self.sample(&pieces, logits))
         }));
         match outcome {
-            Ok(Ok(drawn)) => {
+            Ok(Ok(sampled)) => {
                 for index in prompts_ended {
                     self.prompt_ended(index);
                 }
                 add(&self.shared.counters.prompt_tokens, load.prompt_tokens as u64);
-                add(&self.shared.counters.generated_tokens, drawn as u64);
+                add(&self.shared.counters.generated_tokens, sampled as u64);
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, sequences = pieces.len(), "a step failed");
@@ -238,16 +238,16 @@ impl Worker {
         Ok(self.shared.model.forward(&mut segments, &mut self.scratch)?)
     }
 
-    /// Hands each sequence its rows of logits. Returns the number of tokens drawn.
-    fn draw(&mut self, pieces: &[Piece], mut logits: Logits) -> usize {
+    /// Hands each sequence its rows of logits. Returns the number of tokens sampled.
+    fn sample(&mut self, pieces: &[Piece], mut logits: Logits) -> usize {
         let spans = batch::spans(pieces.iter().map(|p| self.running[p.row].rows(p)));
-        let mut drawn = 0;
+        let mut sampled = 0;
         for (piece, span) in pieces.iter().zip(spans) {
             let sequence = &mut self.running[piece.row];
             let mut rows = LogitRows { logits: &mut logits, first: span.start };
-            drawn += sequence.advance(&self.shared.model, piece, &mut rows);
+            sampled += sequence.advance(&self.shared.model, piece, &mut rows);
         }
-        drawn
+        sampled
     }
 
     fn fail(&mut self, pieces: &[Piece], reason: &str) {

@@ -229,8 +229,8 @@ fn append_prompt(
     *offset += width;
 }
 
-/// Adds one drawn token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
-/// off as many as were drawn.
+/// Adds one generated token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
+/// off as many as were generated.
 fn append(
     words: &Words,
     list: &mut LegacyLogProbs,
@@ -256,7 +256,7 @@ fn push(
     let top = known.map(|(logprob, top)| {
         let mut map: BTreeMap<String, f32> =
             top.iter().map(|(token, logprob)| (words.of_token(*token).0, *logprob)).collect();
-        // As OpenAI does: the drawn token is there even if it is none of the likeliest.
+        // As OpenAI does: the generated token is there even if it is none of the likeliest.
         map.entry(text.clone()).or_insert(logprob);
         map
     });
@@ -272,7 +272,7 @@ struct TextFrames {
     words: Words,
     style: Style,
     logprobs: bool,
-    /// `max_tokens` is 0: what is drawn is not shown.
+    /// `max_tokens` is 0: what is generated is not shown.
     silent: bool,
     /// By index: the prompt's text and ids, and where the next token begins.
     prompts: Vec<(String, Vec<u32>)>,

@@ -37,7 +37,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Without a seed in the request one is drawn and logged, so that every answer can be computed again. Each prompt
+    /// Without a seed in the request one is chosen and logged, so that every answer can be computed again. Each prompt
     /// has its own: two that are equal are answered independently.
     fn new(asked: &SamplingParams) -> Self {
         Self { id: InteractionId::new(), seed: asked.seed.unwrap_or_else(drawn_seed) }

@@ -117,7 +117,7 @@ impl Recorder {
                     }
                 }
                 if self.ask.sampling.max_tokens == 0 {
-                    return; // drawn because the engine draws at least one
+                    return; // generated because the engine generates at least one
                 }
                 draft.text.push_str(text);
                 draft.tokens.push(*token);
