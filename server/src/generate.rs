@@ -135,8 +135,8 @@ impl Run {
         })?;
         let (arrived, created) = (Instant::now(), UnixMillis::now());
         let begun: Vec<_> = ask.prompts.iter().map(|_| Begun::new(&ask.sampling)).collect();
-        let announce = |begun: &Begun| state.store.announce(begun.id, ask.keep.text);
-        let announced = begun.iter().map(announce).collect();
+        let register = |begun: &Begun| state.store.register_pending(begun.id, ask.keep.text);
+        let pending = begun.iter().map(register).collect();
         let (events, pinned) = submit(state, &ask, &begun)?;
         let head = Head {
             id: begun.first().map_or_else(InteractionId::new, |begun| begun.id),
@@ -151,7 +151,7 @@ impl Run {
             ask,
             crate::record::Began {
                 begun,
-                announced,
+                pending,
                 permit,
                 allowance,
                 arrived,
