@@ -33,9 +33,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::erase;
+use crate::error_chain;
 use crate::journal::{is_over, no_data};
 use crate::parts::Parts;
-use crate::sentence;
 
 pub use ask::StartError;
 pub use select::{policy, teaching};
@@ -276,7 +276,9 @@ impl Cycles {
                 Ok(End::Halted) | Err(_) if halt.is_a_pause(stop) => return Ok(()),
                 Ok(End::Halted) => return self.close(&mut cycle, Close::Cancelled).await,
                 Err(error) => {
-                    return self.close(&mut cycle, Close::Failed(sentence::of(&error))).await;
+                    return self
+                        .close(&mut cycle, Close::Failed(error_chain::describe(&error)))
+                        .await;
                 }
             }
         }
@@ -323,12 +325,18 @@ impl Cycles {
             Ok(Some(taken_back)) => format!("{reason}; {taken_back}"),
             Ok(None) => reason,
             Err(error) => {
-                tracing::error!("what was erased is still served: {}", sentence::of(&error));
+                tracing::error!(
+                    "what was erased is still served: {}",
+                    error_chain::describe(&error)
+                );
                 reason
             }
         };
         if let Err(error) = erase::sweep(&self.parts).await {
-            tracing::error!("what was trained on erased rows stays: {}", sentence::of(&error));
+            tracing::error!(
+                "what was trained on erased rows stays: {}",
+                error_chain::describe(&error)
+            );
         }
         reason
     }

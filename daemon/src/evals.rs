@@ -81,7 +81,7 @@ impl Evals {
                     }
                     Err(error) => {
                         view.status = EvalStatus::Failed;
-                        view.error = Some(crate::sentence::of(&error));
+                        view.error = Some(crate::error_chain::describe(&error));
                     }
                 }
             });

@@ -237,14 +237,15 @@ mod tests {
         assert_eq!((roomy.kv, roomy.adapters), (1 << 30, 1 << 30));
         let tight = budget(&plain, 256).unwrap();
         assert!(tight.kv < 100 << 20 && tight.adapters < 60 << 20, "{tight:?}");
-        let nothing = crate::sentence::of(&budget(&plain, 40).unwrap_err());
+        let nothing = crate::error_chain::describe(&budget(&plain, 40).unwrap_err());
         assert!(
             nothing.contains("40 MiB (the test)") && nothing.contains("smaller model"),
             "{nothing}"
         );
         for (key, name) in [("KV_MEMORY", KV), ("ADAPTER_MEMORY", ADAPTERS)] {
             assert!(budget(&with(key, "300 MiB"), 1024).is_ok());
-            let error = crate::sentence::of(&budget(&with(key, "3000 MiB"), 1024).unwrap_err());
+            let error =
+                crate::error_chain::describe(&budget(&with(key, "3000 MiB"), 1024).unwrap_err());
             assert!(
                 error.contains(&format!("lower {name}")) && error.contains("3000 for"),
                 "{error}"
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!((roomy.weights, roomy.kv, roomy.adapters), (100 << 20, 1 << 30, 0));
         let tight = budget(256).unwrap();
         assert!(tight.kv < 30 << 20, "a copy with an adapter shall have room as well: {tight:?}");
-        let nothing = crate::sentence::of(&budget(120).unwrap_err());
+        let nothing = crate::error_chain::describe(&budget(120).unwrap_err());
         assert!(
             nothing.contains("100 for weights") && nothing.contains("--weights q4"),
             "{nothing}"

@@ -15,7 +15,7 @@ use crate::parts::Parts;
 /// Deletes what the settings do not keep.
 pub async fn tidy(parts: &Parts) {
     if let Err(error) = try_tidy(parts).await {
-        tracing::warn!("old files stay: {}", crate::sentence::of(&error));
+        tracing::warn!("old files stay: {}", crate::error_chain::describe(&error));
     }
 }
 

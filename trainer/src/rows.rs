@@ -84,12 +84,12 @@ fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>,
 impl Row {
     /// Reads a line, of any format that is known.
     fn parse(line: &str) -> Result<Self, String> {
-        let mut row: Value = serde_json::from_str(line).map_err(|error| in_words(&error))?;
+        let mut row: Value = serde_json::from_str(line).map_err(|error| describe(&error))?;
         if row.is_array() {
             return Err("it is a list; write one object a line".to_owned());
         }
         to_messages(&mut row)?;
-        serde_json::from_value(row).map_err(|error| in_words(&error))
+        serde_json::from_value(row).map_err(|error| describe(&error))
     }
 
     /// Whether its answer is a target, or only what the base makes of it.
@@ -402,7 +402,7 @@ impl Rows {
 }
 
 /// What is wrong with a line, without the parser's own count of lines: it sees one at a time.
-fn in_words(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
     if error.is_data() {
