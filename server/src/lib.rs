@@ -76,6 +76,7 @@ pub mod state;
 mod stored;
 mod stream;
 pub mod tls;
+mod token_text;
 mod tokenising;
 mod tokenize;
 mod tokenizer_info;
@@ -83,7 +84,6 @@ mod too_long;
 mod tools;
 mod visitors;
 mod waiting;
-mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
