@@ -57,7 +57,7 @@ fn fold_dir(run: &Path, fold: usize) -> PathBuf {
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let attempt = Attempts::of(work.cycle).attempt;
     let folder = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
-    let folder = work.parts.dirs.snapshots().join(folder);
+    let folder = work.services.dirs.snapshots().join(folder);
     let snapshot = Arc::new(tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await??);
     let run = work.run_dir();
     // First the ones that judge: all rows but a fold's, by the same recipe.
@@ -89,9 +89,9 @@ async fn one(
     snapshot: &Arc<Snapshot>,
     plan: Plan,
 ) -> anyhow::Result<Option<Outcome>> {
-    let config = work.parts.settings.now();
+    let config = work.services.settings.now();
     let Plan { dir, mix, attempt } = plan;
-    let base = &work.parts.trainable()?.folder;
+    let base = &work.services.trainable()?.folder;
     let found = {
         let (dir, base) = (dir.clone(), base.clone());
         tokio::task::spawn_blocking(move || begun(&dir, &base)).await??
@@ -123,7 +123,7 @@ async fn one(
             }
             job.training = training;
             job.threads = training_config::threads(&config);
-            job.load_signal = Some(work.parts.dirs.load_signal());
+            job.load_signal = Some(work.services.dirs.load_signal());
             job.write(&dir)?;
             job
         }
@@ -243,7 +243,7 @@ async fn attempt(work: &Work<'_>, dir: &Path, limits: Limits) -> anyhow::Result<
             ended = &mut train => break ended?,
             Some(one) = lines.recv() => {
                 if let Some(loss) = one.loss {
-                    work.parts.metrics.training_loss(loss);
+                    work.services.metrics.training_loss(loss);
                 }
                 let due = last.is_none_or(|last| last.elapsed() >= BEAT);
                 if due || one.validation_loss.is_some() {
