@@ -15,7 +15,7 @@ use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
+    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
 use hone_server::metrics::Outcome;
 use serde_json::json;
@@ -29,7 +29,7 @@ use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
 use crate::next::{self, Count};
-use crate::promote::{Change, Error, Order};
+use crate::promote::{Change, Error, PromotionRequest};
 use crate::services::Services;
 use crate::waiting;
 use refusal::unfinished;
@@ -90,20 +90,20 @@ impl Operator {
         &self,
         caller: &Caller,
         change: Change,
-        wanted: Move,
+        wanted: LiveChange,
     ) -> ControlResult<LiveView> {
         let default = match change {
             Change::Promote(_) => "promoted by hand",
             Change::RollBack(_) => "rolled back by hand",
         };
-        let order = Order {
+        let request = PromotionRequest {
             change,
             expected_live: wanted.expected_live,
             actor: caller.actor(),
             reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
         };
         let before = self.services.registry.live().epoch;
-        let pointer = self.services.promoter.carry_out(order).await?;
+        let pointer = self.services.promoter.execute(request).await?;
         if let Change::Promote(Some(id)) = change {
             let registry = self.services.registry.clone();
             let chosen = tokio::task::spawn_blocking(move || registry.choose(id)).await;
@@ -303,7 +303,11 @@ impl Control for Operator {
         .boxed()
     }
 
-    fn promote(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn promote(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>> {
         self.to_the_end(caller, |this, caller| async move {
             let to = change.to.clone().ok_or_else(|| ControlError::Invalid {
                 message: "which adapter shall go live?".to_owned(),
@@ -314,7 +318,11 @@ impl Control for Operator {
         })
     }
 
-    fn rollback(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn rollback(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>> {
         self.to_the_end(caller, |this, caller| async move {
             let to = change.to.as_ref().map(|to| this.resolve(to)).transpose()?;
             this.change(&caller, Change::RollBack(to), change).await
@@ -437,7 +445,7 @@ mod tests {
         drop(Control::promote(
             &operator,
             &Caller::operator(),
-            Move { to, expected_live: None, reason: None },
+            LiveChange { to, expected_live: None, reason: None },
         ));
         operator.tasks.close();
         operator.tasks.wait().await;
@@ -456,7 +464,7 @@ mod tests {
         assert_eq!(rig.services.registry.list().len(), 1, "what did not serve is replaced");
         let second = rig.services.registry.list()[0].id;
         let mine = Some(AdapterRef::Name("mine".into()));
-        let change = Move { to: mine, expected_live: None, reason: None };
+        let change = LiveChange { to: mine, expected_live: None, reason: None };
         Control::promote(&operator, &Caller::operator(), change).await.unwrap();
         let error = operator.load_lora(&Caller::operator(), load("first", true)).await.unwrap_err();
         assert!(

@@ -83,7 +83,7 @@ impl Work<'_> {
             match registry.reject(id, &why, UnixMillis::now()) {
                 Ok(_) => Ok(true),
                 // Repeated after a kill, or a person was faster.
-                Err(hone_adapters::Error::Move { .. }) => {
+                Err(hone_adapters::Error::Transition { .. }) => {
                     let view = registry.get(&AdapterRef::Id(id))?;
                     Ok(view.state == AdapterState::Rejected)
                 }
@@ -361,7 +361,8 @@ impl Cycles {
                 }
             }
             // Rejected already, or a person made it live; or it was deleted.
-            Ok(Err(hone_adapters::Error::Move { .. } | hone_adapters::Error::Unknown(_))) => {}
+            Ok(Err(hone_adapters::Error::Transition { .. } | hone_adapters::Error::Unknown(_))) => {
+            }
             Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
             Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{End, Work};
 use crate::erase;
-use crate::promote::{Change, Error, Order};
+use crate::promote::{Change, Error, PromotionRequest};
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let Work { services, cycle, .. } = work;
@@ -31,13 +31,13 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         return Ok(End::CompareAgain);
     }
     let told = erase::without_labels(cycle, json!(reason));
-    let order = Order {
+    let request = PromotionRequest {
         change: Change::Promote(Some(id)),
         expected_live: Some(champion.serves),
         actor: cycle.id.to_string(),
         reason: told.as_str().unwrap_or_default().to_owned(),
     };
-    match services.promoter.carry_out(order).await {
+    match services.promoter.execute(request).await {
         Ok(pointer) => Ok(promoted(pointer.epoch, reason)),
         Err(Error::Registry(hone_adapters::Error::Conflict { .. })) => Ok(End::CompareAgain),
         Err(error) => Err(error.into()),

@@ -8,7 +8,7 @@ use hone_api::{AdapterId, AdapterRef};
 use serde_json::json;
 
 use crate::journal::Decision;
-use crate::promote::{Change, Order};
+use crate::promote::{Change, PromotionRequest};
 use crate::services::Services;
 
 /// Who a cycle's candidate has to beat.
@@ -54,13 +54,13 @@ pub async fn take_back(services: &Services, actor: String) -> anyhow::Result<Opt
     let Some(stained) = champion.serves.filter(|_| champion.must_go()) else { return Ok(None) };
     let to = champion.compared.map_or_else(|| "the base".to_owned(), |id| id.to_string());
     let reason = format!("{stained} was trained on what was erased; {to} serves again");
-    let order = Order {
+    let request = PromotionRequest {
         change: Change::RollBack(Some(champion.compared)),
         expected_live: Some(champion.serves),
         actor,
         reason: reason.clone(),
     };
-    services.promoter.carry_out(order).await?;
+    services.promoter.execute(request).await?;
     Ok(Some(reason))
 }
 

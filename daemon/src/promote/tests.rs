@@ -31,8 +31,8 @@ async fn actions(services: &Services) -> Vec<String> {
     actions.filter(|action| action != "adapter.imported").collect()
 }
 
-fn order(change: Change, expected_live: Option<Option<AdapterId>>) -> Order {
-    Order { change, expected_live, actor: "operator".into(), reason: "a test".into() }
+fn request(change: Change, expected_live: Option<Option<AdapterId>>) -> PromotionRequest {
+    PromotionRequest { change, expected_live, actor: "operator".into(), reason: "a test".into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,10 +41,10 @@ async fn promotion_and_going_back_take_the_engine_along() {
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
     let promoter = &rig.services.promoter;
 
-    promoter.carry_out(order(Change::Promote(Some(first)), Some(None))).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(first)), Some(None))).await.unwrap();
     assert_eq!(rig.services.engine.live(), Some(first));
-    promoter.carry_out(order(Change::Promote(Some(second)), Some(Some(first)))).await.unwrap();
-    let back = promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(second)), Some(Some(first)))).await.unwrap();
+    let back = promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
     assert_eq!((back.live, back.previous, back.epoch), (Some(first), Some(second), 3));
     assert_eq!(rig.services.engine.live(), Some(first));
     assert!(rig.services.engine.is_loaded(second), "going back once more reads nothing from disk");
@@ -63,13 +63,13 @@ async fn promotion_and_going_back_take_the_engine_along() {
 async fn who_compares_with_the_past_changes_nothing() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
-    let stale = order(Change::Promote(Some(first)), Some(Some(AdapterId::new())));
-    let error = rig.services.promoter.carry_out(stale).await.unwrap_err();
+    let stale = request(Change::Promote(Some(first)), Some(Some(AdapterId::new())));
+    let error = rig.services.promoter.execute(stale).await.unwrap_err();
     assert!(matches!(error, Error::Registry(hone_adapters::Error::Conflict { .. })), "{error}");
     assert_eq!((rig.services.engine.live(), rig.services.registry.live().epoch), (None, 0));
     assert_eq!(actions(&rig.services).await, [""; 0]);
-    let unknown = order(Change::Promote(Some(AdapterId::new())), None);
-    let error = rig.services.promoter.carry_out(unknown).await.unwrap_err();
+    let unknown = request(Change::Promote(Some(AdapterId::new())), None);
+    let error = rig.services.promoter.execute(unknown).await.unwrap_err();
     assert!(matches!(error, Error::Registry(hone_adapters::Error::Unknown(_))), "{error}");
 }
 
@@ -77,16 +77,16 @@ async fn who_compares_with_the_past_changes_nothing() {
 async fn what_is_so_already_leaves_no_trace() {
     let rig = Rig::new().await;
     let promoter = &rig.services.promoter;
-    promoter.carry_out(order(Change::Promote(None), Some(None))).await.unwrap();
-    promoter.carry_out(order(Change::RollBack(Some(None)), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(None), Some(None))).await.unwrap();
+    promoter.execute(request(Change::RollBack(Some(None)), None)).await.unwrap();
     assert_eq!(actions(&rig.services).await, [""; 0]);
     let first = rig.adapter(1).await;
-    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
-    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
     assert_eq!(actions(&rig.services).await, [INTENDED, "adapter.promoted"]);
     // who expects something else is told
-    let stale = order(Change::Promote(Some(first)), Some(None));
-    promoter.carry_out(stale).await.unwrap_err();
+    let stale = request(Change::Promote(Some(first)), Some(None));
+    promoter.execute(stale).await.unwrap_err();
 }
 
 /// Has the store's database refuse or take audit rows, as another program would.
@@ -107,11 +107,11 @@ async fn going_back_waits_for_no_database_and_is_written_down_later() {
     let rig = Rig::new().await;
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
     let services = &rig.services;
-    services.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    services.promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
     audit_rows_are(services, true);
-    services.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap_err();
+    services.promoter.execute(request(Change::Promote(Some(second)), None)).await.unwrap_err();
     assert_eq!(services.engine.live(), Some(first), "what may wait is refused");
-    let back = services.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    let back = services.promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
     assert_eq!((back.live, services.engine.live()), (None, None));
     assert_eq!(actions(services).await, [INTENDED, "adapter.promoted"]);
 
@@ -119,7 +119,7 @@ async fn going_back_waits_for_no_database_and_is_written_down_later() {
     let settled = tokio_util::task::TaskTracker::new();
     settled.spawn(services.journal.clone().settle(stop.clone()));
     audit_rows_are(services, false);
-    services.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap();
+    services.promoter.execute(request(Change::Promote(Some(second)), None)).await.unwrap();
     stop.cancel();
     settled.close();
     settled.wait().await;
@@ -132,7 +132,7 @@ async fn a_move_that_the_database_never_heard_of_is_told_at_the_next_start() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
     let services = &rig.services;
-    services.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
+    services.promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
     services.registry.rollback(None, None, UnixMillis::now(), &|_| true).unwrap();
     services.promoter.recover(&services.store).await.unwrap();
     assert_eq!(actions(services).await, [INTENDED, "adapter.promoted", "adapter.rolled_back"]);
@@ -146,10 +146,10 @@ async fn going_back_needs_no_files_of_what_is_in_memory() {
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
     let services = &rig.services;
     for id in [first, second] {
-        services.promoter.carry_out(order(Change::Promote(Some(id)), None)).await.unwrap();
+        services.promoter.execute(request(Change::Promote(Some(id)), None)).await.unwrap();
     }
     fs_err::remove_dir_all(services.registry.dir(first)).unwrap();
-    let back = services.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    let back = services.promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
     assert_eq!((back.live, services.engine.live()), (Some(first), Some(first)));
 }
 
@@ -173,7 +173,7 @@ async fn what_a_kill_left_half_done_is_completed() {
     let first = rig.adapter(1).await;
     let services = &rig.services;
     // Killed between the pointer's move and the engine's.
-    let half = order(Change::Promote(Some(first)), None);
+    let half = request(Change::Promote(Some(first)), None);
     services.promoter.note(INTENDED, &half, Some(first), 0).await.unwrap();
     services.registry.promote(Some(first), None, UnixMillis::now()).unwrap();
     services.promoter.recover(&services.store).await.unwrap();
