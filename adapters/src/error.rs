@@ -68,7 +68,7 @@ pub enum Error {
     Exists(AdapterId),
     /// A move that the life of an adapter does not know.
     #[error("{id} is {from} and cannot become {to}")]
-    Move {
+    Transition {
         /// The adapter.
         id: AdapterId,
         /// Where it stands.

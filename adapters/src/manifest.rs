@@ -150,7 +150,7 @@ impl Manifest {
     /// Adds a step to its life.
     ///
     /// # Errors
-    /// [`Error::Move`] when there is no such step.
+    /// [`Error::Transition`] when there is no such step.
     pub fn step(&mut self, to: AdapterState, at: UnixMillis, reason: &str) -> Result<()> {
         state::check(self.id, self.state(), to)?;
         self.push(to, at, reason, None);

@@ -198,7 +198,7 @@ impl Registry {
     /// now. Durable when it returns. To what serves already: nothing changes, not even the epoch.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Move`] (e.g. it was rejected),
+    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Transition`] (e.g. it was rejected),
     /// [`Error::Damaged`], [`Error::OtherBase`]; the disk's. The old pointer then stays.
     pub fn promote(
         &self,
@@ -206,8 +206,13 @@ impl Registry {
         expected_live: Option<Option<AdapterId>>,
         now: UnixMillis,
     ) -> Result<LivePointer> {
-        let move_to =
-            Move { expected_live, now, reason: "promoted", urgent: false, is_held: &|_| false };
+        let move_to = PointerMove {
+            expected_live,
+            now,
+            reason: "promoted",
+            urgent: false,
+            is_held: &|_| false,
+        };
         self.point_to(|_| Ok(to), move_to)
     }
 
@@ -229,14 +234,15 @@ impl Registry {
             None if pointer.live == pointer.previous => Err(Error::NothingToRollBack),
             None => Ok(pointer.previous),
         };
-        let back = Move { expected_live, now, reason: "rolled back to", urgent: true, is_held };
+        let back =
+            PointerMove { expected_live, now, reason: "rolled back to", urgent: true, is_held };
         self.point_to(choose, back)
     }
 
     fn point_to(
         &self,
         choose: impl Fn(&LivePointer) -> Result<Option<AdapterId>>,
-        Move { expected_live, now, reason, urgent, is_held }: Move<'_>,
+        PointerMove { expected_live, now, reason, urgent, is_held }: PointerMove<'_>,
     ) -> Result<LivePointer> {
         let _one_at_a_time = self.changing();
         let old = self.live();
@@ -275,7 +281,7 @@ impl Registry {
     /// Notes that the gate, or a person, refused a candidate.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Move`]; the disk's.
+    /// [`Error::Unknown`], [`Error::Transition`]; the disk's.
     pub fn reject(&self, id: AdapterId, reason: &str, now: UnixMillis) -> Result<AdapterView> {
         self.change(id, |manifest| manifest.step(AdapterState::Rejected, now, reason))
     }
@@ -283,7 +289,7 @@ impl Registry {
     /// Makes a rejected adapter a candidate again: a person overrules the gate.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::Move`]; the disk's.
+    /// [`Error::Unknown`], [`Error::Transition`]; the disk's.
     pub fn reinstate(&self, id: AdapterId, reason: &str, now: UnixMillis) -> Result<AdapterView> {
         self.change(id, |manifest| manifest.step(AdapterState::Candidate, now, reason))
     }
@@ -416,7 +422,7 @@ impl Registry {
 }
 
 /// How the pointer is moved.
-struct Move<'a> {
+struct PointerMove<'a> {
     /// What must serve now, if given.
     expected_live: Option<Option<AdapterId>>,
     now: UnixMillis,

@@ -17,7 +17,7 @@ impl Registry {
     /// read or written for them.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Move`].
+    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Transition`].
     pub fn check_move(
         &self,
         to: Option<AdapterId>,

@@ -32,12 +32,12 @@ pub const fn is_legal(from: AdapterState, to: AdapterState) -> bool {
 /// Checks a move.
 ///
 /// # Errors
-/// [`Error::Move`], naming both states.
+/// [`Error::Transition`], naming both states.
 pub fn check(id: AdapterId, from: AdapterState, to: AdapterState) -> Result<()> {
     if is_legal(from, to) {
         return Ok(());
     }
-    Err(Error::Move { id, from: word(from), to: word(to) })
+    Err(Error::Transition { id, from: word(from), to: word(to) })
 }
 
 /// The state as people read it.

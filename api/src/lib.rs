@@ -10,6 +10,7 @@
 //! | [`responses`] | `/v1/responses` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
 //! | [`keeping`] | whose a request is, and what is kept of it |
+//! | [`load_signal`] | how busy serving is, from the engine to the trainer |
 //! | [`structured`] | what an answer must look like |
 //! | [`fields`] | reading JSON objects field by field |
 //! | [`model_card`] | `/v1/models` |
@@ -42,6 +43,7 @@ pub mod id;
 pub mod interaction;
 pub mod keeping;
 pub mod key;
+pub mod load_signal;
 pub mod model_card;
 mod parts;
 pub mod replay;

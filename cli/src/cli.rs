@@ -8,9 +8,9 @@ mod local;
 mod remote;
 
 pub use local::{
-    BackupArgs, BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, HyperArgs, ModelArgs,
+    BackupArgs, BenchCommand, ConfigCommand, DemoArgs, EvalArgs, GateLoad, ModelArgs,
     ModelsCommand, RecomputeArg, RestoreArgs, SchedulerArg, ServeArgs, ServeLoad, TrainArgs,
-    TrainLoad,
+    TrainLoad, TrainingArgs,
 };
 pub use remote::{
     AdaptersCommand, AuditCommand, ChatArgs, CycleCommand, FeedbackAdd, FeedbackCommand,

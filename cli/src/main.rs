@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use command::Failure;
-use hone_daemon::{program, sentence};
+use hone_daemon::{error_chain, program};
 
 fn main() -> ExitCode {
     program::take_name();
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         Err(Failure::Failed(error)) => {
-            output::complain(sentence::of(&error));
+            output::complain(error_chain::describe(&error));
             ExitCode::FAILURE
         }
         // It has been told already, in the command's own way.

@@ -134,7 +134,7 @@ fn curation(config: &Config) -> Rule {
 
 fn training(config: &Config) -> Rule {
     let training = &config.training;
-    // What is trained must be what the registry takes: see the test of `daemon/src/hyper.rs`.
+    // What is trained must be what the registry takes: see the test of `daemon/src/training_config.rs`.
     ensure((1..=256).contains(&training.rank), "training.rank", "must be between 1 and 256")?;
     between(training.alpha, 0.01, 64.0 * training.rank as f64, "training.alpha")?;
     between(training.dropout, 0.0, 0.9, "training.dropout")?;

@@ -245,11 +245,11 @@ fn value_error(error: &figment::Error, layer_of: &dyn Fn(&str) -> String) -> Err
     // An element of a list has no layer of its own (`feedback.endpoints.1`): the list has.
     let list = error.path.iter().take_while(|part| part.parse::<usize>().is_err());
     let list = list.map(String::as_str).collect::<Vec<_>>().join(".");
-    Error::Value { layer: layer_of(&list), key, message: in_words(&error.kind) }
+    Error::Value { layer: layer_of(&list), key, message: describe(&error.kind) }
 }
 
 /// What is wrong with a value, without the names of Rust's types.
-fn in_words(kind: &figment::error::Kind) -> String {
+fn describe(kind: &figment::error::Kind) -> String {
     use figment::error::Kind::{InvalidType, InvalidValue};
     let (InvalidType(found, expected) | InvalidValue(found, expected)) = kind else {
         return kind.to_string();

@@ -7,8 +7,8 @@ use hone_api::{AdapterId, AdapterRef};
 use hone_engine::Target;
 use hone_eval::{Answers, Options, RowResult, Suite, answer_suites};
 
-use crate::parts::Parts;
 use crate::promote::Error as PromoteError;
+use crate::services::Services;
 
 /// An adapter, or the base, that answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +24,13 @@ impl Side {
     ///
     /// # Errors
     /// It is unknown, or does not load.
-    pub async fn load(parts: &Parts, adapter: Option<AdapterId>) -> Result<Self, PromoteError> {
+    pub async fn load(
+        services: &Services,
+        adapter: Option<AdapterId>,
+    ) -> Result<Self, PromoteError> {
         let Some(id) = adapter else { return Ok(Self { adapter, digest: None }) };
-        let view = parts.registry.get(&AdapterRef::Id(id))?;
-        parts.promoter.load(id).await?;
+        let view = services.registry.get(&AdapterRef::Id(id))?;
+        services.promoter.load(id).await?;
         Ok(Self { adapter, digest: Some(view.digest) })
     }
 
@@ -53,13 +56,13 @@ impl Side {
 /// # Errors
 /// The engine's or the disk's. Dropping the future stops the work; what was answered is kept.
 pub async fn answer(
-    parts: &Parts,
+    services: &Services,
     side: &Side,
     suites: &[Suite],
     progress: &(dyn Fn(usize, usize) + Send + Sync),
 ) -> anyhow::Result<Vec<RowResult>> {
-    let config = parts.settings.now();
-    let path = parts.dirs.answers().join(format!("{}.jsonl", side.name()));
+    let config = services.settings.now();
+    let path = services.dirs.answers().join(format!("{}.jsonl", side.name()));
     let answers = tokio::task::spawn_blocking(move || Answers::open(&path)).await??;
     let options = Options {
         max_tokens: config.evaluation.max_tokens,
@@ -69,5 +72,5 @@ pub async fn answer(
         progress: Some(progress),
     };
     let target = side.adapter.map_or(Target::Base, Target::Exact);
-    Ok(answer_suites(parts.engine.as_ref(), target, suites, &options).await?)
+    Ok(answer_suites(services.engine.as_ref(), target, suites, &options).await?)
 }

@@ -15,7 +15,7 @@ use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
+    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
 use hone_server::metrics::Outcome;
 use serde_json::json;
@@ -29,8 +29,8 @@ use crate::evals::Evals;
 use crate::import;
 use crate::journal::Decision;
 use crate::next::{self, Count};
-use crate::parts::Parts;
-use crate::promote::{Change, Error, Order};
+use crate::promote::{Change, Error, PromotionRequest};
+use crate::services::Services;
 use crate::waiting;
 use refusal::unfinished;
 
@@ -40,7 +40,7 @@ const UNKNOWN: &str = "`hone status` says what comes next";
 /// The daemon behind the API.
 #[derive(Debug, Clone)]
 pub struct Operator {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     cycles: Arc<Cycles>,
     eraser: Eraser,
     evals: Evals,
@@ -54,14 +54,14 @@ impl Operator {
     /// `feedback` rings the schedule; what is asked for becomes one of `tasks`. Call it on the
     /// runtime that shall carry it out.
     pub fn new(
-        parts: Arc<Parts>,
+        services: Arc<Services>,
         cycles: Arc<Cycles>,
         evals: Evals,
         feedback: Arc<Notify>,
         tasks: TaskTracker,
     ) -> Self {
-        let eraser = Eraser::new(Arc::clone(&parts), Arc::clone(&cycles));
-        Self { parts, cycles, eraser, evals, feedback, tasks, runtime: Handle::current() }
+        let eraser = Eraser::new(Arc::clone(&services), Arc::clone(&cycles));
+        Self { services, cycles, eraser, evals, feedback, tasks, runtime: Handle::current() }
     }
 
     /// Ends what a kill has cut off. Before any cycle runs.
@@ -90,29 +90,29 @@ impl Operator {
         &self,
         caller: &Caller,
         change: Change,
-        wanted: Move,
+        wanted: LiveChange,
     ) -> ControlResult<LiveView> {
         let default = match change {
             Change::Promote(_) => "promoted by hand",
             Change::RollBack(_) => "rolled back by hand",
         };
-        let order = Order {
+        let request = PromotionRequest {
             change,
             expected_live: wanted.expected_live,
             actor: caller.actor(),
             reason: wanted.reason.unwrap_or_else(|| default.to_owned()),
         };
-        let before = self.parts.registry.live().epoch;
-        let pointer = self.parts.promoter.carry_out(order).await?;
+        let before = self.services.registry.live().epoch;
+        let pointer = self.services.promoter.execute(request).await?;
         if let Change::Promote(Some(id)) = change {
-            let registry = self.parts.registry.clone();
+            let registry = self.services.registry.clone();
             let chosen = tokio::task::spawn_blocking(move || registry.choose(id)).await;
             if let Err(error) = chosen.map_err(Error::from)? {
                 tracing::warn!(adapter = %id, %error, "retention may take it once it is replaced");
             }
         }
         if pointer.epoch != before {
-            self.parts.metrics.promotion(match change {
+            self.services.metrics.promotion(match change {
                 Change::Promote(_) => Outcome::Manual,
                 Change::RollBack(_) => Outcome::RolledBack,
             });
@@ -121,7 +121,7 @@ impl Operator {
     }
 
     fn resolve(&self, reference: &AdapterRef) -> ControlResult<Option<AdapterId>> {
-        Ok(self.parts.registry.resolve(reference).map_err(Error::from)?)
+        Ok(self.services.registry.resolve(reference).map_err(Error::from)?)
     }
 
     async fn import(
@@ -130,16 +130,16 @@ impl Operator {
         folder: &str,
         name: Option<String>,
     ) -> ControlResult<AdapterView> {
-        let source = self.parts.registry.drop_path(folder).map_err(Error::from)?;
+        let source = self.services.registry.drop_path(folder).map_err(Error::from)?;
         let request = import::Request { source, name, actor: caller.actor() };
-        Ok(import::run(&self.parts, request).await?)
+        Ok(import::run(&self.services, request).await?)
     }
 
     async fn delete(&self, caller: &Caller, id: AdapterId) -> ControlResult<()> {
-        let registry = self.parts.registry.clone();
+        let registry = self.services.registry.clone();
         let deleted = tokio::task::spawn_blocking(move || registry.delete(id)).await;
         deleted.map_err(Error::from)?.map_err(Error::from)?;
-        self.parts.promoter.unload(id).await?;
+        self.services.promoter.unload(id).await?;
         let decision = Decision {
             actor: caller.actor(),
             action: "adapter.deleted",
@@ -147,12 +147,12 @@ impl Operator {
             reason: "deleted by hand".to_owned(),
             data: json!({}),
         };
-        self.parts.journal.audit_or_owe(decision).await;
+        self.services.journal.audit_or_owe(decision).await;
         Ok(())
     }
 
     async fn load_lora(&self, caller: &Caller, load: LoadLora) -> ControlResult<()> {
-        let holder = self.parts.registry.get(&AdapterRef::Name(load.name.clone())).ok();
+        let holder = self.services.registry.get(&AdapterRef::Name(load.name.clone())).ok();
         let Some(old) = holder else {
             self.import(caller, &load.path, Some(load.name)).await?;
             return Ok(());
@@ -164,7 +164,7 @@ impl Operator {
             );
             return Err(ControlError::Conflict(text));
         }
-        if self.parts.registry.live().live == Some(old.id) {
+        if self.services.registry.live().live == Some(old.id) {
             let text = format!(
                 "The lora adapter '{}' is live, and what is live changes by promotion only: load the \
                  new one under another name and promote it with POST /v1/adapters/<name>/promote.",
@@ -174,7 +174,7 @@ impl Operator {
         }
         // The new one first, nameless: if it is refused, the old one keeps its name and serves on.
         let new = self.import(caller, &load.path, None).await?;
-        let registry = self.parts.registry.clone();
+        let registry = self.services.registry.clone();
         let name = load.name.clone();
         let renamed = tokio::task::spawn_blocking(move || {
             registry.set_name(old.id, None)?;
@@ -188,7 +188,7 @@ impl Operator {
             reason: format!("takes the name `{}` over", load.name),
             data: json!({ "from": old.id }),
         };
-        self.parts.journal.audit_or_owe(decision).await;
+        self.services.journal.audit_or_owe(decision).await;
         match self.delete(caller, old.id).await {
             // It is the one to go back to: it stays, without the name.
             Err(ControlError::Conflict(_)) => Ok(()),
@@ -211,7 +211,7 @@ impl Control for Operator {
 
     fn next_cycle(&self, _: &Caller) -> BoxFuture<'_, NextCycle> {
         async move {
-            next::look(&self.parts, Count::All).await.unwrap_or_else(|error| {
+            next::look(&self.services, Count::All).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "what comes next cannot be told");
                 NextCycle { message: UNKNOWN.to_owned(), ..NextCycle::default() }
             })
@@ -221,7 +221,7 @@ impl Control for Operator {
 
     fn after_feedback(&self) -> BoxFuture<'_, String> {
         async move {
-            match next::look(&self.parts, Count::Enough).await {
+            match next::look(&self.services, Count::Enough).await {
                 Ok(next) => next.message,
                 Err(error) => {
                     tracing::warn!(%error, "what comes next cannot be told");
@@ -233,15 +233,15 @@ impl Control for Operator {
     }
 
     fn training_max_length(&self) -> usize {
-        self.parts.settings.now().training.max_length
+        self.services.settings.now().training.max_length
     }
 
     fn evaluation_max_tokens(&self) -> usize {
-        self.parts.settings.now().evaluation.max_tokens as usize
+        self.services.settings.now().evaluation.max_tokens as usize
     }
 
     fn feedback_limits(&self) -> FeedbackLimits {
-        let settings = self.parts.settings.now();
+        let settings = self.services.settings.now();
         let feedback = &settings.feedback;
         FeedbackLimits {
             text: feedback.max_text.len(),
@@ -251,11 +251,11 @@ impl Control for Operator {
     }
 
     fn redacts_the_log(&self) -> bool {
-        self.parts.settings.now().retention.redact
+        self.services.settings.now().retention.redact
     }
 
     fn waiting(&self, _: &Caller) -> BoxFuture<'_, ControlResult<Vec<WaitingView>>> {
-        async move { Ok(waiting::list(&self.parts).await?) }.boxed()
+        async move { Ok(waiting::list(&self.services).await?) }.boxed()
     }
 
     fn cancel_cycle(
@@ -277,7 +277,7 @@ impl Control for Operator {
                 reason: "by hand".to_owned(),
                 data: json!({}),
             };
-            this.parts.journal.audit_or_owe(decision).await;
+            this.services.journal.audit_or_owe(decision).await;
             Ok(stopping)
         })
     }
@@ -289,11 +289,11 @@ impl Control for Operator {
         after: u64,
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>> {
         async move {
-            let cycle = self.parts.store.cycle(id).await.map_err(Error::from)?;
+            let cycle = self.services.store.cycle(id).await.map_err(Error::from)?;
             if cycle.is_none() {
                 return Err(ControlError::NotFound(CancelError::Unknown(id).to_string()));
             }
-            let events = self.parts.journal.follow(id, after);
+            let events = self.services.journal.follow(id, after);
             // A store that fails ends the stream; the client comes back with `Last-Event-ID`.
             let events = events.map(|event| {
                 event.inspect_err(|error| tracing::warn!(%error, "a stream of events ends early"))
@@ -303,7 +303,11 @@ impl Control for Operator {
         .boxed()
     }
 
-    fn promote(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn promote(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>> {
         self.to_the_end(caller, |this, caller| async move {
             let to = change.to.clone().ok_or_else(|| ControlError::Invalid {
                 message: "which adapter shall go live?".to_owned(),
@@ -314,7 +318,11 @@ impl Control for Operator {
         })
     }
 
-    fn rollback(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn rollback(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>> {
         self.to_the_end(caller, |this, caller| async move {
             let to = change.to.as_ref().map(|to| this.resolve(to)).transpose()?;
             this.change(&caller, Change::RollBack(to), change).await
@@ -327,10 +335,10 @@ impl Control for Operator {
         wanted: ImportAdapter,
     ) -> BoxFuture<'_, ControlResult<AdapterView>> {
         self.to_the_end(caller, |this, caller| async move {
-            let source = this.parts.registry.drop_path(&wanted.folder).map_err(Error::from)?;
+            let source = this.services.registry.drop_path(&wanted.folder).map_err(Error::from)?;
             let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
             let request = import::Request { source, name: Some(name), actor: caller.actor() };
-            Ok(import::run(&this.parts, request).await?)
+            Ok(import::run(&this.services, request).await?)
         })
     }
 
@@ -356,7 +364,7 @@ impl Control for Operator {
 
     fn unload_lora(&self, caller: &Caller, name: String) -> BoxFuture<'_, ControlResult<()>> {
         self.to_the_end(caller, |this, caller| async move {
-            let found = this.parts.registry.get(&AdapterRef::Name(name));
+            let found = this.services.registry.get(&AdapterRef::Name(name));
             let view = found.map_err(Error::from)?;
             if matches!(view.provenance, Provenance::Cycle { .. }) {
                 let text = format!("{} came from a cycle; delete it as an adapter", view.id);
@@ -417,11 +425,11 @@ mod tests {
     use crate::testing::Rig;
 
     fn operator(rig: &Rig) -> Operator {
-        let parts = &rig.parts;
+        let services = &rig.services;
         let tasks = TaskTracker::new();
-        let evals = Evals::new(parts.clone(), tasks.clone(), CancellationToken::new());
-        let cycles = Arc::new(Cycles::new(parts.clone()));
-        Operator::new(parts.clone(), cycles, evals, Arc::default(), tasks)
+        let evals = Evals::new(services.clone(), tasks.clone(), CancellationToken::new());
+        let cycles = Arc::new(Cycles::new(services.clone()));
+        Operator::new(services.clone(), cycles, evals, Arc::default(), tasks)
     }
 
     fn load(folder: &str, in_place: bool) -> LoadLora {
@@ -437,12 +445,12 @@ mod tests {
         drop(Control::promote(
             &operator,
             &Caller::operator(),
-            Move { to, expected_live: None, reason: None },
+            LiveChange { to, expected_live: None, reason: None },
         ));
         operator.tasks.close();
         operator.tasks.wait().await;
-        assert_eq!(rig.parts.registry.live().live, Some(id));
-        assert_eq!(rig.parts.engine.live(), Some(id), "the engine follows the pointer");
+        assert_eq!(rig.services.registry.live().live, Some(id));
+        assert_eq!(rig.services.engine.live(), Some(id), "the engine follows the pointer");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -453,18 +461,18 @@ mod tests {
         rig.drop_adapter("second", 1.0, 2);
         operator.load_lora(&Caller::operator(), load("first", false)).await.unwrap();
         operator.load_lora(&Caller::operator(), load("second", true)).await.unwrap();
-        assert_eq!(rig.parts.registry.list().len(), 1, "what did not serve is replaced");
-        let second = rig.parts.registry.list()[0].id;
+        assert_eq!(rig.services.registry.list().len(), 1, "what did not serve is replaced");
+        let second = rig.services.registry.list()[0].id;
         let mine = Some(AdapterRef::Name("mine".into()));
-        let change = Move { to: mine, expected_live: None, reason: None };
+        let change = LiveChange { to: mine, expected_live: None, reason: None };
         Control::promote(&operator, &Caller::operator(), change).await.unwrap();
         let error = operator.load_lora(&Caller::operator(), load("first", true)).await.unwrap_err();
         assert!(
             matches!(&error, ControlError::Conflict(text) if text.contains("promote")),
             "{error}"
         );
-        let live = rig.parts.registry.get(&AdapterRef::Live).unwrap();
+        let live = rig.services.registry.get(&AdapterRef::Live).unwrap();
         assert_eq!((live.id, live.name.as_deref()), (second, Some("mine")));
-        assert_eq!(rig.parts.registry.list().len(), 1);
+        assert_eq!(rig.services.registry.list().len(), 1);
     }
 }

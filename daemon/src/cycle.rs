@@ -33,9 +33,9 @@ use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
 use crate::erase;
+use crate::error_chain;
 use crate::journal::{is_over, no_data};
-use crate::parts::Parts;
-use crate::sentence;
+use crate::services::Services;
 
 pub use ask::StartError;
 pub use select::{policy, teaching};
@@ -65,7 +65,7 @@ enum End {
 
 /// What a step works on.
 struct Work<'a> {
-    parts: &'a Parts,
+    services: &'a Services,
     cycle: &'a mut CycleView,
     halt: &'a CancellationToken,
 }
@@ -73,17 +73,17 @@ struct Work<'a> {
 impl Work<'_> {
     async fn progress(&self, message: String, data: Value) -> anyhow::Result<()> {
         let at = (self.cycle.id, self.cycle.step);
-        Ok(self.parts.journal.tell(at, "progress", message, data).await?)
+        Ok(self.services.journal.tell(at, "progress", message, data).await?)
     }
 
     /// Notes that a candidate is refused.
     async fn reject(&self, id: AdapterId, reason: &str) -> anyhow::Result<()> {
-        let (registry, why) = (Arc::clone(&self.parts.registry), reason.to_owned());
+        let (registry, why) = (Arc::clone(&self.services.registry), reason.to_owned());
         let rejected = tokio::task::spawn_blocking(move || {
             match registry.reject(id, &why, UnixMillis::now()) {
                 Ok(_) => Ok(true),
                 // Repeated after a kill, or a person was faster.
-                Err(hone_adapters::Error::Move { .. }) => {
+                Err(hone_adapters::Error::Transition { .. }) => {
                     let view = registry.get(&AdapterRef::Id(id))?;
                     Ok(view.state == AdapterState::Rejected)
                 }
@@ -92,14 +92,14 @@ impl Work<'_> {
         })
         .await??;
         if rejected {
-            self.parts.journal.audit_once(told::refusal(self.cycle, id, reason)).await?;
+            self.services.journal.audit_once(told::refusal(self.cycle, id, reason)).await?;
         }
         Ok(())
     }
 
     /// The candidate's folder of work.
     fn run_dir(&self) -> std::path::PathBuf {
-        self.parts.dirs.run(self.cycle.id)
+        self.services.dirs.run(self.cycle.id)
     }
 }
 
@@ -120,7 +120,7 @@ pub enum CancelError {
 /// The queue of cycles and the one that runs.
 #[derive(Debug)]
 pub struct Cycles {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     current: Mutex<Option<(CycleId, Halt)>>,
     /// Held while one is put into the queue.
     queueing: Mutex<()>,
@@ -134,9 +134,9 @@ pub struct Cycles {
 
 impl Cycles {
     /// An empty queue; what waits in the store is found by [`Cycles::run`].
-    pub fn new(parts: Arc<Parts>) -> Self {
+    pub fn new(services: Arc<Services>) -> Self {
         Self {
-            parts,
+            services,
             current: Mutex::default(),
             queueing: Mutex::default(),
             turn: Arc::default(),
@@ -156,7 +156,7 @@ impl Cycles {
     /// [`CancelError`]
     pub async fn cancel(&self, id: CycleId) -> Result<CycleView, CancelError> {
         let current = self.current.lock().await;
-        let mut cycle = self.parts.store.cycle(id).await?.ok_or(CancelError::Unknown(id))?;
+        let mut cycle = self.services.store.cycle(id).await?.ok_or(CancelError::Unknown(id))?;
         if is_over(&cycle) {
             return Err(CancelError::Over(id));
         }
@@ -178,7 +178,7 @@ impl Cycles {
                     match self.run_one(cycle, &halt, &stop).await {
                         Ok(()) if stop.is_cancelled() => {}
                         // Here, where no cycle is making what nothing names yet.
-                        Ok(()) => crate::retention::tidy(&self.parts).await,
+                        Ok(()) => crate::retention::tidy(&self.services).await,
                         Err(error) => {
                             tracing::error!(cycle = %id, %error, "the store refuses; the cycle waits");
                             pause(&stop).await;
@@ -208,7 +208,7 @@ impl Cycles {
         stop: &CancellationToken,
     ) -> hone_store::Result<Option<(CycleView, Halt)>> {
         let mut current = self.current.lock().await;
-        let next = first(self.parts.store.unfinished_cycles().await?);
+        let next = first(self.services.store.unfinished_cycles().await?);
         Ok(next.map(|cycle| {
             let halt = Halt::with(stop);
             *current = Some((cycle.id, halt.clone()));
@@ -223,7 +223,7 @@ impl Cycles {
         halt: &Halt,
         stop: &CancellationToken,
     ) -> hone_store::Result<()> {
-        let journal = &self.parts.journal;
+        let journal = &self.services.journal;
         if cycle.status == CycleStatus::Queued {
             journal.audit_once(told::cycle(&cycle, "cycle.started", "")).await?;
             cycle.status = CycleStatus::Running;
@@ -237,11 +237,12 @@ impl Cycles {
             journal.tell((cycle.id, step), "step_started", "", no_data()).await?;
             let began = std::time::Instant::now();
             let end =
-                run_step(Work { parts: &self.parts, cycle: &mut cycle, halt: &halt.now }).await;
+                run_step(Work { services: &self.services, cycle: &mut cycle, halt: &halt.now })
+                    .await;
             let took = began.elapsed();
             let seconds = took.as_secs_f64();
             if let Ok(End::Next { .. } | End::Over { .. }) = &end {
-                self.parts.metrics.cycle_step(step, took);
+                self.services.metrics.cycle_step(step, took);
             }
             match end {
                 Ok(End::Next { outcome, message }) => {
@@ -276,7 +277,9 @@ impl Cycles {
                 Ok(End::Halted) | Err(_) if halt.is_a_pause(stop) => return Ok(()),
                 Ok(End::Halted) => return self.close(&mut cycle, Close::Cancelled).await,
                 Err(error) => {
-                    return self.close(&mut cycle, Close::Failed(sentence::of(&error))).await;
+                    return self
+                        .close(&mut cycle, Close::Failed(error_chain::describe(&error)))
+                        .await;
                 }
             }
         }
@@ -307,28 +310,34 @@ impl Cycles {
         cycle.finished_at = Some(UnixMillis::now());
         // Whoever has read the last event finds it counted.
         match (verdict, status) {
-            (Some(verdict), _) => self.parts.metrics.promotion(Outcome::Verdict(verdict)),
-            (None, CycleStatus::Failed) => self.parts.metrics.promotion(Outcome::Failed),
+            (Some(verdict), _) => self.services.metrics.promotion(Outcome::Verdict(verdict)),
+            (None, CycleStatus::Failed) => self.services.metrics.promotion(Outcome::Failed),
             (None, _) => {}
         }
         let data = json!({ "verdict": verdict });
         let decision = told::cycle(cycle, action, &reason);
-        self.parts.journal.end(cycle, kind, reason, data, decision).await
+        self.services.journal.end(cycle, kind, reason, data, decision).await
     }
 
     /// Whatever the verdict: what was trained on what a person had erased serves no longer, and is deleted before
     /// the cycle reads as finished, so that a kill after its end leaves nothing.
     async fn without_the_erased(&self, cycle: &CycleView, reason: String) -> String {
-        let reason = match erase::take_back(&self.parts, cycle.id.to_string()).await {
+        let reason = match erase::take_back(&self.services, cycle.id.to_string()).await {
             Ok(Some(taken_back)) => format!("{reason}; {taken_back}"),
             Ok(None) => reason,
             Err(error) => {
-                tracing::error!("what was erased is still served: {}", sentence::of(&error));
+                tracing::error!(
+                    "what was erased is still served: {}",
+                    error_chain::describe(&error)
+                );
                 reason
             }
         };
-        if let Err(error) = erase::sweep(&self.parts).await {
-            tracing::error!("what was trained on erased rows stays: {}", sentence::of(&error));
+        if let Err(error) = erase::sweep(&self.services).await {
+            tracing::error!(
+                "what was trained on erased rows stays: {}",
+                error_chain::describe(&error)
+            );
         }
         reason
     }
@@ -338,7 +347,7 @@ impl Cycles {
     async fn give_up_candidate(&self, cycle: &CycleView, reason: &str) {
         let Some(id) = cycle.candidate else { return };
         let why = format!("its cycle ended without a verdict: {reason}");
-        let registry = Arc::clone(&self.parts.registry);
+        let registry = Arc::clone(&self.services.registry);
         let rejected = tokio::task::spawn_blocking({
             let why = why.clone();
             move || registry.reject(id, &why, UnixMillis::now())
@@ -346,13 +355,14 @@ impl Cycles {
         let rejected = rejected.await;
         match rejected {
             Ok(Ok(_)) => {
-                self.parts.journal.audit_or_owe(told::refusal(cycle, id, &why)).await;
-                if let Err(error) = self.parts.promoter.unload(id).await {
+                self.services.journal.audit_or_owe(told::refusal(cycle, id, &why)).await;
+                if let Err(error) = self.services.promoter.unload(id).await {
                     tracing::warn!(adapter = %id, %error, "a given-up candidate stays in memory");
                 }
             }
             // Rejected already, or a person made it live; or it was deleted.
-            Ok(Err(hone_adapters::Error::Move { .. } | hone_adapters::Error::Unknown(_))) => {}
+            Ok(Err(hone_adapters::Error::Transition { .. } | hone_adapters::Error::Unknown(_))) => {
+            }
             Ok(Err(error)) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
             Err(error) => tracing::error!(adapter = %id, %error, "a candidate stays unjudged"),
         }
@@ -434,38 +444,38 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_cycle_that_ends_without_a_verdict_takes_its_candidate_along() {
         let rig = crate::testing::Rig::new().await;
-        let cycles = Cycles::new(rig.parts.clone());
+        let cycles = Cycles::new(rig.services.clone());
         let ends = [(1, Close::Failed("the disk is gone".into())), (2, Close::Cancelled)];
         for (seed, end) in ends {
             let id = rig.adapter(seed).await;
             let mut broken = CycleView { candidate: Some(id), ..cycle(CycleStatus::Running) };
-            rig.parts.store.insert_cycle(broken.clone()).await.unwrap();
+            rig.services.store.insert_cycle(broken.clone()).await.unwrap();
             cycles.close(&mut broken, end).await.unwrap();
-            let view = rig.parts.registry.get(&AdapterRef::Id(id)).unwrap();
+            let view = rig.services.registry.get(&AdapterRef::Id(id)).unwrap();
             assert_eq!(view.state, AdapterState::Rejected);
-            let why = rig.parts.registry.manifest(&AdapterRef::Id(id)).unwrap();
+            let why = rig.services.registry.manifest(&AdapterRef::Id(id)).unwrap();
             let why = serde_json::to_string(&why).unwrap();
             assert!(why.contains("without a verdict: "), "{why}");
-            assert!(!rig.parts.engine.is_loaded(id));
-            assert!(rig.parts.registry.get(&AdapterRef::Candidate).is_err());
+            assert!(!rig.services.engine.is_loaded(id));
+            assert!(rig.services.registry.get(&AdapterRef::Candidate).is_err());
         }
         // What a person made live meanwhile serves on.
         let live = rig.adapter(3).await;
-        rig.parts.registry.promote(Some(live), None, UnixMillis::now()).unwrap();
+        rig.services.registry.promote(Some(live), None, UnixMillis::now()).unwrap();
         let mut late = CycleView { candidate: Some(live), ..cycle(CycleStatus::Running) };
-        rig.parts.store.insert_cycle(late.clone()).await.unwrap();
+        rig.services.store.insert_cycle(late.clone()).await.unwrap();
         cycles.close(&mut late, Close::Cancelled).await.unwrap();
-        assert_eq!(rig.parts.registry.live().live, Some(live));
-        assert!(rig.parts.engine.is_loaded(live));
+        assert_eq!(rig.services.registry.live().live, Some(live));
+        assert!(rig.services.engine.is_loaded(live));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_cancelled_does_not_go_on_after_a_stop() {
         let rig = crate::testing::Rig::new().await;
-        let cycles = Cycles::new(rig.parts.clone());
+        let cycles = Cycles::new(rig.services.clone());
         for (cancelled, status) in [(true, CycleStatus::Cancelled), (false, CycleStatus::Running)] {
             let running = cycle(CycleStatus::Running);
-            rig.parts.store.insert_cycle(running.clone()).await.unwrap();
+            rig.services.store.insert_cycle(running.clone()).await.unwrap();
             let stop = CancellationToken::new();
             let halt = Halt::with(&stop);
             if cancelled {
@@ -473,7 +483,7 @@ mod tests {
             }
             stop.cancel();
             cycles.run_one(running.clone(), &halt, &stop).await.unwrap();
-            let left = rig.parts.store.cycle(running.id).await.unwrap().unwrap();
+            let left = rig.services.store.cycle(running.id).await.unwrap().unwrap();
             assert_eq!(left.status, status);
         }
     }
@@ -481,7 +491,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn at_most_one_waits() {
         let rig = crate::testing::Rig::new().await;
-        let cycles = Cycles::new(rig.parts.clone());
+        let cycles = Cycles::new(rig.services.clone());
         let first = cycles.start(Trigger::Manual).await.unwrap();
         let second = cycles.start(Trigger::Manual).await.unwrap();
         let third = cycles.start(Trigger::Manual).await.unwrap_err();

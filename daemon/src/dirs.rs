@@ -93,7 +93,7 @@ impl Dirs {
     }
 
     /// Where the engine tells the trainer how busy it is.
-    pub fn pressure(&self) -> PathBuf {
+    pub fn load_signal(&self) -> PathBuf {
         self.root.join("pressure")
     }
 }
@@ -109,7 +109,7 @@ mod tests {
         fs_err::write(&file, "").unwrap();
         let error = make(&file).unwrap_err().to_string();
         assert!(error.contains("file is not a folder") && error.contains("--data-dir"), "{error}");
-        let below = crate::sentence::of(&make(&file.join("below")).unwrap_err());
+        let below = crate::error_chain::describe(&make(&file.join("below")).unwrap_err());
         assert!(below.contains("below cannot be made; choose another --data-dir"), "{below}");
         make(&dir.path().join("a/b")).unwrap();
     }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::import;
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// How long a folder must not have changed.
 const QUIET: Duration = Duration::from_secs(1);
@@ -23,9 +23,9 @@ const QUIET: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The folder cannot be watched.
-pub async fn run(parts: Arc<Parts>, stop: CancellationToken) -> hone_adapters::Result<()> {
+pub async fn run(services: Arc<Services>, stop: CancellationToken) -> hone_adapters::Result<()> {
     let (send, mut folders) = mpsc::unbounded_channel();
-    let watching = DropFolder::watch(parts.registry.drop_dir(), QUIET, move |folder| {
+    let watching = DropFolder::watch(services.registry.drop_dir(), QUIET, move |folder| {
         let _ = send.send(folder); // nobody listens when the daemon stops
     })?;
     loop {
@@ -35,7 +35,7 @@ pub async fn run(parts: Arc<Parts>, stop: CancellationToken) -> hone_adapters::R
         };
         let Some(folder) = folder else { break };
         if !is_dealt_with(&folder) {
-            take(&parts, &folder).await;
+            take(&services, &folder).await;
         }
     }
     // Its end waits for a thread.
@@ -43,14 +43,14 @@ pub async fn run(parts: Arc<Parts>, stop: CancellationToken) -> hone_adapters::R
     Ok(())
 }
 
-async fn take(parts: &Parts, folder: &Path) {
+async fn take(services: &Services, folder: &Path) {
     let name = import::folder_name(folder);
     // The path is confined again: the folder may have become a link since it was seen.
-    let imported = match parts.registry.drop_path(&name) {
+    let imported = match services.registry.drop_path(&name) {
         Ok(source) => {
             let request =
                 import::Request { source, name: Some(name), actor: "drop folder".to_owned() };
-            import::run(parts, request).await.map_err(|error| error.to_string())
+            import::run(services, request).await.map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),
     };
@@ -114,7 +114,7 @@ mod tests {
         fs_err::write(&weights, &bytes[..bytes.len() / 2]).unwrap();
         let good = rig.drop_adapter("good", 1.0, 2);
         let stop = CancellationToken::new();
-        let drop_dir = rig.parts.registry.drop_dir().to_owned();
+        let drop_dir = rig.services.registry.drop_dir().to_owned();
         let wait = async {
             let noted = |name: &str| drop_dir.join(name).exists();
             for _ in 0..1200 {
@@ -125,11 +125,11 @@ mod tests {
             }
             stop.cancel();
         };
-        let (ended, ()) = tokio::join!(run(rig.parts.clone(), stop.clone()), wait);
+        let (ended, ()) = tokio::join!(run(rig.services.clone(), stop.clone()), wait);
         ended.unwrap();
         let reason = fs_err::read_to_string(drop_dir.join("bad.rejected")).unwrap();
         assert!(reason.contains("`bad` is refused"), "{reason}");
-        let imported = rig.parts.registry.list();
+        let imported = rig.services.registry.list();
         assert_eq!(imported.len(), 1);
         assert_eq!(imported[0].name.as_deref(), Some("good"));
         assert!(is_dealt_with(&good) && is_dealt_with(&bad));

@@ -24,7 +24,7 @@ use serde_json::json;
 
 use crate::cycle::Cycles;
 use crate::journal::{Decision, is_over};
-use crate::parts::Parts;
+use crate::services::Services;
 pub use labels::without_labels;
 use lineage::Lineage;
 pub use stained::{champion, sweep, take_back};
@@ -32,15 +32,15 @@ pub use stained::{champion, sweep, take_back};
 /// Removes people's traces; one order at a time.
 #[derive(Debug, Clone)]
 pub struct Eraser {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     cycles: Arc<Cycles>,
     one_at_a_time: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Eraser {
-    /// For a daemon's parts.
-    pub fn new(parts: Arc<Parts>, cycles: Arc<Cycles>) -> Self {
-        Self { parts, cycles, one_at_a_time: Arc::default() }
+    /// For a daemon's services.
+    pub fn new(services: Arc<Services>, cycles: Arc<Cycles>) -> Self {
+        Self { services, cycles, one_at_a_time: Arc::default() }
     }
 
     /// Removes everything of a subject. `None`: there was nothing.
@@ -54,7 +54,7 @@ impl Eraser {
     ) -> anyhow::Result<Option<ErasureView>> {
         let _turn = self.one_at_a_time.lock().await;
         let wanted = Erasure::of(subject, UnixMillis::now());
-        match self.parts.store.begin_erasure(wanted).await? {
+        match self.services.store.begin_erasure(wanted).await? {
             Some(begun) => Ok(Some(self.complete(begun, actor).await?)),
             None => Ok(None),
         }
@@ -66,7 +66,7 @@ impl Eraser {
     /// The disk's.
     pub async fn resume(&self) -> anyhow::Result<()> {
         let _turn = self.one_at_a_time.lock().await;
-        for begun in self.parts.store.erasures().await? {
+        for begun in self.services.store.erasures().await? {
             if begun.receipt.is_none() {
                 self.complete(begun, "daemon".to_owned()).await?;
             }
@@ -79,32 +79,32 @@ impl Eraser {
     /// # Errors
     /// The disk's.
     pub async fn recall(&self, subject: Subject) -> anyhow::Result<RecallView> {
-        let mut traces = self.parts.store.traces(subject.clone()).await?;
+        let mut traces = self.services.store.traces(subject.clone()).await?;
         // What was erased before is in no log any more, and was seen all the same.
-        for earlier in self.parts.store.erasures().await? {
+        for earlier in self.services.store.erasures().await? {
             if earlier.subject == subject {
                 traces.touched.extend(earlier.touched);
             }
         }
-        let lineage = Lineage::of(&self.parts, &traces.touched).await?;
+        let lineage = Lineage::of(&self.services, &traces.touched).await?;
         Ok(RecallView {
             object: "recall".to_owned(),
             subject,
             interactions: traces.interactions,
             feedback: traces.feedback,
-            adapters: lineage.taught(&self.parts),
+            adapters: lineage.taught(&self.services),
             snapshots: lineage.snapshots,
         })
     }
 
     async fn complete(&self, begun: Erasure, actor: String) -> anyhow::Result<ErasureView> {
-        let parts = &self.parts;
+        let services = &self.services;
         // Blocks of keys and values do not tell whose words they were computed from.
-        parts.engine.forget_prefixes();
-        let lineage = Lineage::of(parts, &begun.touched).await?;
+        services.engine.forget_prefixes();
+        let lineage = Lineage::of(services, &begun.touched).await?;
         let _way = self.cycles.make_way(|cycle| lineage.concerns(cycle)).await?;
         let held: BTreeSet<String> = lineage.snapshots.iter().map(|it| it.hash.clone()).collect();
-        let concerned: Vec<CycleView> = all_cycles(parts)
+        let concerned: Vec<CycleView> = all_cycles(services)
             .await?
             .into_iter()
             .filter(|cycle| cycle.snapshot.as_ref().is_some_and(|hash| held.contains(hash)))
@@ -112,19 +112,19 @@ impl Eraser {
         for cycle in &concerned {
             self.forget_labels(cycle).await?;
         }
-        let adapters = lineage.taught(parts);
+        let adapters = lineage.taught(services);
         let files = Files {
-            snapshots: held.iter().map(|hash| parts.dirs.snapshots().join(hash)).collect(),
+            snapshots: held.iter().map(|hash| services.dirs.snapshots().join(hash)).collect(),
             runs: concerned
                 .iter()
                 .filter(|it| is_over(it))
-                .map(|it| parts.dirs.run(it.id))
+                .map(|it| services.dirs.run(it.id))
                 .collect(),
-            answers: parts.dirs.answers(),
+            answers: services.dirs.answers(),
             ids: begun.touched.clone(),
         };
         let removed = tokio::task::spawn_blocking(move || files.remove()).await??;
-        let next = next(parts, &adapters);
+        let next = next(services, &adapters);
         let receipt = ErasureView {
             id: begun.id,
             object: "erasure".to_owned(),
@@ -140,7 +140,7 @@ impl Eraser {
             next,
         };
         fail_point!("erase.receipt");
-        parts.journal.end_erasure(receipt.clone(), decision(&receipt, actor)).await?;
+        services.journal.end_erasure(receipt.clone(), decision(&receipt, actor)).await?;
         Ok(receipt)
     }
 
@@ -150,7 +150,7 @@ impl Eraser {
         if names.is_empty() {
             return Ok(());
         }
-        let (registry, id) = (Arc::clone(&self.parts.registry), cycle.id);
+        let (registry, id) = (Arc::clone(&self.services.registry), cycle.id);
         let reword = labels::Reword::of(names);
         let reword = tokio::task::spawn_blocking(move || -> hone_adapters::Result<_> {
             for view in registry.list().into_iter().filter(|view| lineage::is_of(view, id)) {
@@ -160,7 +160,7 @@ impl Eraser {
         })
         .await??;
         // Last, since a repetition after a kill reads the names there.
-        Ok(self.parts.store.reword_cycle(id, move |text| reword.text(text)).await?)
+        Ok(self.services.store.reword_cycle(id, move |text| reword.text(text)).await?)
     }
 }
 
@@ -225,10 +225,10 @@ fn gone(folder: &Path) -> std::io::Result<bool> {
     }
 }
 
-async fn all_cycles(parts: &Parts) -> anyhow::Result<Vec<CycleView>> {
+async fn all_cycles(services: &Services) -> anyhow::Result<Vec<CycleView>> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = parts.store.cycles(after, 200, hone_store::Order::Ascending).await?;
+        let page = services.store.cycles(after, 200, hone_store::Order::Ascending).await?;
         after = page.items.last().map(|cycle| cycle.id);
         all.extend(page.items);
         if !page.has_more {
@@ -237,8 +237,8 @@ async fn all_cycles(parts: &Parts) -> anyhow::Result<Vec<CycleView>> {
     }
 }
 
-fn next(parts: &Parts, adapters: &[TaughtAdapter]) -> String {
-    let live = parts.registry.live().live;
+fn next(services: &Services, adapters: &[TaughtAdapter]) -> String {
+    let live = services.registry.live().live;
     match (adapters.len(), live.filter(|live| adapters.iter().any(|one| one.id == *live))) {
         (0, _) => "no adapter was trained on it".to_owned(),
         (_, Some(live)) => format!(

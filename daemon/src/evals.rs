@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::compare::{Side, answer};
-use crate::parts::Parts;
 use crate::promote::Error;
+use crate::services::Services;
 
 /// How many ended evaluations are remembered.
 const REMEMBERED: usize = 100;
@@ -24,7 +24,7 @@ const REMEMBERED: usize = 100;
 /// The evaluations of this run of the daemon.
 #[derive(Debug, Clone)]
 pub struct Evals {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     tasks: TaskTracker,
     stop: CancellationToken,
     views: Arc<Mutex<BTreeMap<RunId, EvalView>>>,
@@ -32,8 +32,8 @@ pub struct Evals {
 
 impl Evals {
     /// None yet. Their work is one of `tasks` and ends with `stop`.
-    pub fn new(parts: Arc<Parts>, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { parts, tasks, stop, views: Arc::default() }
+    pub fn new(services: Arc<Services>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { services, tasks, stop, views: Arc::default() }
     }
 
     /// Starts one. What cannot be asked is refused here, not later.
@@ -81,7 +81,7 @@ impl Evals {
                     }
                     Err(error) => {
                         view.status = EvalStatus::Failed;
-                        view.error = Some(crate::sentence::of(&error));
+                        view.error = Some(crate::error_chain::describe(&error));
                     }
                 }
             });
@@ -91,7 +91,7 @@ impl Evals {
 
     /// Whether one more may run beside those that do.
     fn admit(&self, questions: usize) -> ControlResult<()> {
-        let settings = self.parts.settings.now();
+        let settings = self.services.settings.now();
         let limits = &settings.evaluation;
         let views = self.views.lock().unwrap_or_else(PoisonError::into_inner);
         let running = views.values().filter(|view| view.status == EvalStatus::Running);
@@ -139,12 +139,12 @@ impl Evals {
         before: usize,
     ) -> anyhow::Result<Vec<RowResult>> {
         let progress = |done, _| self.change(id, |view| view.done = before + done);
-        answer(&self.parts, side, suites, &progress).await
+        answer(&self.services, side, suites, &progress).await
     }
 
     async fn side(&self, reference: &AdapterRef) -> ControlResult<Side> {
-        let adapter = self.parts.registry.resolve(reference).map_err(Error::from)?;
-        Ok(Side::load(&self.parts, adapter).await?)
+        let adapter = self.services.registry.resolve(reference).map_err(Error::from)?;
+        Ok(Side::load(&self.services, adapter).await?)
     }
 
     async fn suite(&self, request: &EvalRequest) -> ControlResult<Suite> {
@@ -160,7 +160,7 @@ impl Evals {
             return Suite::builtin(&name, limit)
                 .map_err(|error| ControlError::Refused(error.to_string()));
         }
-        let root = self.parts.dirs.root().to_owned();
+        let root = self.services.dirs.root().to_owned();
         let read = tokio::task::spawn_blocking(move || {
             let path = confined(&root, &name).map_err(ControlError::NotFound)?;
             Suite::load(&path, Part::HeldOut, limit)

@@ -10,24 +10,24 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::Decision;
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// How often the log is looked through.
 const EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// Looks through the log at the start and then each hour, until `stop`.
-pub async fn run(parts: Arc<Parts>, stop: CancellationToken) {
+pub async fn run(services: Arc<Services>, stop: CancellationToken) {
     let mut beat = tokio::time::interval(EVERY);
     while stop.run_until_cancelled(beat.tick()).await.is_some() {
-        let expiry = of(&parts.settings.now(), UnixMillis::now());
-        match parts.store.expire(expiry).await {
-            Ok(gone) => tell(&parts, gone).await,
+        let expiry = of(&services.settings.now(), UnixMillis::now());
+        match services.store.expire(expiry).await {
+            Ok(gone) => tell(&services, gone).await,
             Err(error) => tracing::error!(%error, "what is too old stays in the log"),
         }
     }
 }
 
-async fn tell(parts: &Parts, gone: Expired) {
+async fn tell(services: &Services, gone: Expired) {
     if gone.too_large {
         tracing::warn!(
             "the log is larger than retention.log, and people spoke of all that is in it; raise it, or let \
@@ -46,7 +46,7 @@ async fn tell(parts: &Parts, gone: Expired) {
             "interactions": gone.interactions, "feedback": gone.feedback, "events": gone.events,
         }),
     };
-    parts.journal.audit_or_owe(decision).await;
+    services.journal.audit_or_owe(decision).await;
 }
 
 fn of(config: &Config, now: UnixMillis) -> Expiry {

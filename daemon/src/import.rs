@@ -11,8 +11,8 @@ use hone_store::Store;
 use serde_json::{Value, json};
 
 use crate::journal::{Decision, Journal};
-use crate::parts::Parts;
 use crate::promote::Error;
+use crate::services::Services;
 
 /// What to import, and who wants it.
 #[derive(Debug, Clone)]
@@ -29,9 +29,9 @@ pub struct Request {
 ///
 /// # Errors
 /// It is refused, or cannot be loaded, or changes nothing; nothing is left of it then.
-pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> {
+pub async fn run(services: &Services, request: Request) -> Result<AdapterView, Error> {
     let folder = folder_name(&request.source);
-    let imported = import(parts, &request, &folder).await;
+    let imported = import(services, &request, &folder).await;
     let (action, subject, reason, data) = match &imported {
         // It was here already.
         Ok((view, false)) => return Ok(view.clone()),
@@ -44,7 +44,7 @@ pub async fn run(parts: &Parts, request: Request) -> Result<AdapterView, Error> 
         Err(error) => ("adapter.refused", folder.clone(), error.to_string(), json!({})),
     };
     let actor = request.actor.clone();
-    parts.journal.audit_or_owe(Decision { actor, action, subject, reason, data }).await;
+    services.journal.audit_or_owe(Decision { actor, action, subject, reason, data }).await;
     imported.map(|(view, _)| view)
 }
 
@@ -80,16 +80,16 @@ pub async fn tell_of_strangers(
 
 /// The adapter, and whether it is new here.
 async fn import(
-    parts: &Parts,
+    services: &Services,
     request: &Request,
     folder: &str,
 ) -> Result<(AdapterView, bool), Error> {
-    let kept = parts.registry.list().len();
-    if kept >= parts.settings.now().retention.adapters {
+    let kept = services.registry.list().len();
+    if kept >= services.settings.now().retention.adapters {
         return Err(Error::TooMany(kept));
     }
     if let Some(name) = &request.name {
-        check_not_served(&parts.settings.now().model.name(), name)?;
+        check_not_served(&services.settings.now().model.name(), name)?;
     }
     let id = AdapterId::new();
     let import = Import {
@@ -99,13 +99,13 @@ async fn import(
         provenance: Provenance::Import { folder: folder.to_owned() },
         now: UnixMillis::now(),
     };
-    let registry = parts.registry.clone();
+    let registry = services.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
-    warn_of_another_base(parts, view.id);
-    if let Err(error) = parts.promoter.load(view.id).await {
+    warn_of_another_base(services, view.id);
+    if let Err(error) = services.promoter.load(view.id).await {
         // The same weights may have been here before: those stay.
         if view.id == id {
-            let registry = parts.registry.clone();
+            let registry = services.registry.clone();
             tokio::task::spawn_blocking(move || registry.delete(id)).await??;
         }
         return Err(error);
@@ -125,11 +125,11 @@ fn check_not_served(served: &str, name: &str) -> hone_adapters::Result<()> {
 
 /// The shapes fit, or the adapter would have been refused; but equal shapes are no equal base. The
 /// same base has many names (a path, a hub id), so another name is no reason to refuse.
-fn warn_of_another_base(parts: &Parts, id: AdapterId) {
-    let path = parts.registry.dir(id).join("adapter_config.json");
+fn warn_of_another_base(services: &Services, id: AdapterId) {
+    let path = services.registry.dir(id).join("adapter_config.json");
     let Ok(bytes) = fs_err::read(path) else { return };
     let config: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let here = &parts.settings.now().model;
+    let here = &services.settings.now().model;
     if let Some(made_for) = config["base_model_name_or_path"].as_str()
         && ![here.name(), here.source.clone()]
             .iter()
@@ -161,16 +161,16 @@ mod tests {
         let rig = Rig::new().await;
         let source = rig.drop_adapter("zero", 1e-20, 1);
         let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
-        let error = run(&rig.parts, request).await.unwrap_err();
+        let error = run(&rig.services, request).await.unwrap_err();
         assert!(matches!(error, Error::Engine(hone_engine::Error::NoEffect(_))), "{error}");
-        assert!(rig.parts.registry.list().is_empty());
-        let trail = rig.parts.store.audit(1).await.unwrap();
+        assert!(rig.services.registry.list().is_empty());
+        let trail = rig.services.store.audit(1).await.unwrap();
         assert_eq!((&*trail[0].action, &*trail[0].subject), ("adapter.refused", "zero"));
         // Repaired, the same name is free.
         let source = rig.drop_adapter("zero", 1.0, 1);
         let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
-        let view = run(&rig.parts, request).await.unwrap();
-        assert!(rig.parts.engine.is_loaded(view.id));
+        let view = run(&rig.services, request).await.unwrap();
+        assert!(rig.services.engine.is_loaded(view.id));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -182,14 +182,15 @@ mod tests {
             name: Some("mine".into()),
             actor: "operator".into(),
         };
-        let first = run(&rig.parts, request()).await.unwrap();
-        assert_eq!(run(&rig.parts, request()).await.unwrap().id, first.id);
-        assert_eq!(rig.parts.store.audit(9).await.unwrap().len(), 1, "that changed nothing");
+        let first = run(&rig.services, request()).await.unwrap();
+        assert_eq!(run(&rig.services, request()).await.unwrap().id, first.id);
+        assert_eq!(rig.services.store.audit(9).await.unwrap().len(), 1, "that changed nothing");
         // It is in the registry, but the engine cannot load it.
-        rig.parts.engine.unload(first.id);
-        fs_err::write(rig.parts.registry.dir(first.id).join(hone_adapters::WEIGHTS), "x").unwrap();
-        run(&rig.parts, request()).await.unwrap_err();
-        assert_eq!(rig.parts.registry.list().len(), 1, "it was there before");
+        rig.services.engine.unload(first.id);
+        fs_err::write(rig.services.registry.dir(first.id).join(hone_adapters::WEIGHTS), "x")
+            .unwrap();
+        run(&rig.services, request()).await.unwrap_err();
+        assert_eq!(rig.services.registry.list().len(), 1, "it was there before");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -203,12 +204,14 @@ mod tests {
             provenance: Provenance::Import { folder: "stranger".to_owned() },
             now: UnixMillis::now(),
         };
-        let stranger = rig.parts.registry.import(import).unwrap().id.to_string();
+        let stranger = rig.services.registry.import(import).unwrap().id.to_string();
         for _ in 0..2 {
-            let parts = &rig.parts;
-            tell_of_strangers(&parts.registry, &parts.store, &parts.journal).await.unwrap();
+            let services = &rig.services;
+            tell_of_strangers(&services.registry, &services.store, &services.journal)
+                .await
+                .unwrap();
         }
-        let trail = rig.parts.store.audit(9).await.unwrap();
+        let trail = rig.services.store.audit(9).await.unwrap();
         assert_eq!(
             (trail.len(), &*trail[0].action, &*trail[0].subject),
             (2, "adapter.found", &*stranger)
@@ -225,13 +228,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn an_adapter_cannot_take_the_served_models_name() {
         let rig = Rig::new().await;
-        let served = rig.parts.settings.now().model.name();
+        let served = rig.services.settings.now().model.name();
         for name in [&served, "Tiny", "hone", "Hone"] {
             let source = rig.drop_adapter("good", 1.0, 1);
             let request = Request { source, name: Some(name.into()), actor: "operator".into() };
-            let error = run(&rig.parts, request).await.unwrap_err();
+            let error = run(&rig.services, request).await.unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }
-        assert!(rig.parts.registry.list().is_empty());
+        assert!(rig.services.registry.list().is_empty());
     }
 }

@@ -17,7 +17,10 @@ pub fn sweep(dirs: &Dirs) {
         source_key::sweep(dirs.root()).map_err(anyhow::Error::from),
     ];
     for error in swept.into_iter().filter_map(Result::err) {
-        tracing::warn!("what was left half written stays: {}", crate::sentence::of(&error));
+        tracing::warn!(
+            "what was left half written stays: {}",
+            crate::error_chain::describe(&error)
+        );
     }
 }
 

@@ -1,10 +1,10 @@
-//! Everything that a running daemon does: it puts the parts together, decides when a cycle runs and whether its candidate
+//! Everything that a running daemon does: it opens the services, decides when a cycle runs and whether its candidate
 //! serves, and keeps the promises about what is kept and erased.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`serve`] | from settings to a daemon that listens, until it is told to stop |
-//! | [`assemble`] | from settings to [`parts`] |
+//! | [`startup`] | from settings to [`services`] |
 //! | [`served`] | which engine serves the model |
 //! | `cycle` | select, train, register, evaluate, decide, promote |
 //! | [`child`] | the training process |
@@ -12,7 +12,6 @@
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub)] // `pub` marks what other modules may use; what is `pub` here, other crates
 
-pub mod assemble;
 pub mod backup;
 pub mod base_model;
 pub mod child;
@@ -25,12 +24,12 @@ pub mod database;
 pub mod dirs;
 mod drop_folder;
 mod erase;
+pub mod error_chain;
 pub mod evals;
 mod expiry;
 pub mod exposure;
 pub mod fault;
 pub mod files;
-pub mod hyper;
 mod import;
 mod journal;
 mod judge;
@@ -41,21 +40,22 @@ pub mod lock;
 pub mod memory;
 pub mod mistral;
 mod next;
-pub mod parts;
 pub mod preparing;
 pub mod program;
 mod promote;
 mod reload;
 mod retention;
 mod schedule;
-pub mod sentence;
 pub mod serve;
 pub mod served;
+pub mod services;
 mod settings;
 pub mod source_key;
+pub mod startup;
 mod systemd;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod training_config;
 mod trigger;
 mod waiting;

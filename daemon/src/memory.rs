@@ -5,11 +5,11 @@ use hone_config::{Config, Engine, Loaded};
 use hone_machine::{Need, Room, available, limit};
 use hone_model::train::LoraLayout;
 use hone_model::{KvCache, ModelConfig, WeightFormat, packed_bytes};
-use hone_trainer::Hyper;
+use hone_trainer::TrainingConfig;
 use hone_trainer::probe::Work;
 
 use crate::base_model::BaseModel;
-use crate::hyper;
+use crate::training_config;
 
 /// The key of the memory for attention's caches.
 const KV: &str = "engine.kv_memory";
@@ -156,14 +156,16 @@ fn training(
     (base, format): (&ModelConfig, WeightFormat),
     room: &Room,
 ) -> Result<u64, hone_trainer::Error> {
-    let hyper = hyper::of(&config.training);
-    let length = match hyper.max_length {
+    let training = training_config::of(&config.training);
+    let length = match training.max_length {
         0 => base.max_positions,
         length => length,
     };
-    let layout = LoraLayout::new(base, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
-    let tokens = (length * hyper.batch_size).min(hyper.batch_tokens).max(length);
-    let work = Work { config: base, format, layout: &layout, tokens, recompute: hyper.recompute };
+    let layout =
+        LoraLayout::new(base, training.rank, training.alpha as f32, &training.target_modules)?;
+    let tokens = (length * training.batch_size).min(training.batch_tokens).max(length);
+    let work =
+        Work { config: base, format, layout: &layout, tokens, recompute: training.recompute };
     Ok(work.plan(room)?.bytes)
 }
 
@@ -171,10 +173,11 @@ fn training(
 ///
 /// # Errors
 /// With the figures.
-pub fn admit_training(hyper: &Hyper, found: &BaseModel) -> anyhow::Result<()> {
+pub fn admit_training(training: &TrainingConfig, found: &BaseModel) -> anyhow::Result<()> {
     let (config, format) = (&found.config, found.format);
-    let layout = LoraLayout::new(config, hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
-    let work = Work { config, format, layout: &layout, tokens: 1, recompute: hyper.recompute };
+    let layout =
+        LoraLayout::new(config, training.rank, training.alpha as f32, &training.target_modules)?;
+    let work = Work { config, format, layout: &layout, tokens: 1, recompute: training.recompute };
     work.plan(&available())?;
     Ok(())
 }
@@ -234,14 +237,15 @@ mod tests {
         assert_eq!((roomy.kv, roomy.adapters), (1 << 30, 1 << 30));
         let tight = budget(&plain, 256).unwrap();
         assert!(tight.kv < 100 << 20 && tight.adapters < 60 << 20, "{tight:?}");
-        let nothing = crate::sentence::of(&budget(&plain, 40).unwrap_err());
+        let nothing = crate::error_chain::describe(&budget(&plain, 40).unwrap_err());
         assert!(
             nothing.contains("40 MiB (the test)") && nothing.contains("smaller model"),
             "{nothing}"
         );
         for (key, name) in [("KV_MEMORY", KV), ("ADAPTER_MEMORY", ADAPTERS)] {
             assert!(budget(&with(key, "300 MiB"), 1024).is_ok());
-            let error = crate::sentence::of(&budget(&with(key, "3000 MiB"), 1024).unwrap_err());
+            let error =
+                crate::error_chain::describe(&budget(&with(key, "3000 MiB"), 1024).unwrap_err());
             assert!(
                 error.contains(&format!("lower {name}")) && error.contains("3000 for"),
                 "{error}"
@@ -261,7 +265,7 @@ mod tests {
         assert_eq!((roomy.weights, roomy.kv, roomy.adapters), (100 << 20, 1 << 30, 0));
         let tight = budget(256).unwrap();
         assert!(tight.kv < 30 << 20, "a copy with an adapter shall have room as well: {tight:?}");
-        let nothing = crate::sentence::of(&budget(120).unwrap_err());
+        let nothing = crate::error_chain::describe(&budget(120).unwrap_err());
         assert!(
             nothing.contains("100 for weights") && nothing.contains("--weights q4"),
             "{nothing}"

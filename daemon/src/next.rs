@@ -7,8 +7,8 @@ use hone_api::{AdapterRef, UnixMillis};
 use hone_config::{Config, Zone};
 use hone_store::Order;
 
-use crate::parts::Parts;
 use crate::schedule;
+use crate::services::Services;
 
 /// How far failures are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +42,8 @@ enum Cycle {
 ///
 /// # Errors
 /// The store's.
-pub async fn look(parts: &Parts, count: Count) -> hone_store::Result<NextCycle> {
-    let (config, store) = (parts.settings.now(), &parts.store);
+pub async fn look(services: &Services, count: Count) -> hone_store::Result<NextCycle> {
+    let (config, store) = (services.settings.now(), &services.store);
     let last = store.cycles(None, 1, Order::Descending).await?.items.into_iter().next();
     let cycle = match store.unfinished_cycles().await?.as_slice() {
         [] => Cycle::None,
@@ -56,10 +56,10 @@ pub async fn look(parts: &Parts, count: Count) -> hone_store::Result<NextCycle> 
         Count::Enough => config.schedule.failures,
     };
     let came = store.failures_since_up_to(since, most).await?;
-    let taught = taught_at(parts).await?;
+    let taught = taught_at(services).await?;
     let corrected = store.corrected_since_up_to(taught, least(&config)).await?;
     let situation = Situation { now: UnixMillis::now(), cycle, came, corrected };
-    match parts.trainable() {
+    match services.trainable() {
         Ok(_) => Ok(tell(&config, &situation)),
         Err(why) => Ok(NextCycle { came, message: why.to_string(), ..NextCycle::default() }),
     }
@@ -67,13 +67,13 @@ pub async fn look(parts: &Parts, count: Count) -> hone_store::Result<NextCycle> 
 
 /// When the corrections were looked through that the serving adapter was taught; the beginning of time for the
 /// base and for an import, to whom all are new.
-async fn taught_at(parts: &Parts) -> hone_store::Result<UnixMillis> {
-    let live = parts.registry.live().live;
-    let view = live.and_then(|id| parts.registry.get(&AdapterRef::Id(id)).ok());
+async fn taught_at(services: &Services) -> hone_store::Result<UnixMillis> {
+    let live = services.registry.live().live;
+    let view = live.and_then(|id| services.registry.get(&AdapterRef::Id(id)).ok());
     let Some(Provenance::Cycle { cycle_id, .. }) = view.map(|view| view.provenance) else {
         return Ok(UnixMillis(0));
     };
-    let cycle = parts.store.cycle(cycle_id).await?;
+    let cycle = services.store.cycle(cycle_id).await?;
     Ok(cycle.map_or(UnixMillis(0), |cycle| cycle.created_at))
 }
 
@@ -241,8 +241,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn the_store_is_asked_for_as_little_as_possible() {
         let rig = crate::testing::Rig::new().await;
-        let next = look(&rig.parts, Count::Enough).await.unwrap();
+        let next = look(&rig.services, Count::Enough).await.unwrap();
         assert_eq!((next.came, next.enabled), (0, true));
-        assert_eq!(next, look(&rig.parts, Count::All).await.unwrap());
+        assert_eq!(next, look(&rig.services, Count::All).await.unwrap());
     }
 }

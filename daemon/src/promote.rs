@@ -55,9 +55,9 @@ pub enum Change {
     RollBack(Option<Option<AdapterId>>),
 }
 
-/// An order to move the pointer.
+/// A request to move the pointer.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct PromotionRequest {
     /// Where to.
     pub change: Change,
     /// What must be live now, if given.
@@ -68,7 +68,7 @@ pub struct Order {
     pub reason: String,
 }
 
-impl Order {
+impl PromotionRequest {
     /// Whether it asks for what is so already: that is no event, and leaves no trace.
     fn changes_nothing(&self, now: &LivePointer) -> bool {
         let is_expected = self.expected_live.is_none_or(|expected| expected == now.live);
@@ -80,7 +80,7 @@ impl Order {
     }
 }
 
-/// Moves the pointer and takes the engine along; one order at a time.
+/// Moves the pointer and takes the engine along; one request at a time.
 pub struct Promoter {
     registry: Arc<Registry>,
     engine: Arc<dyn Generate>,
@@ -100,50 +100,50 @@ impl Promoter {
         Self { registry, engine, journal, one_at_a_time: tokio::sync::Mutex::new(()) }
     }
 
-    /// Carries an order out. What it asks for and already is costs nothing and changes nothing.
+    /// Executes a request. What it asks for and already is costs nothing and changes nothing.
     ///
     /// # Errors
     /// [`Error`]; requests go on being answered by what was live.
-    pub async fn carry_out(&self, order: Order) -> Result<LivePointer, Error> {
+    pub async fn execute(&self, request: PromotionRequest) -> Result<LivePointer, Error> {
         let _turn = self.one_at_a_time.lock().await;
         let old = self.registry.live();
-        let to = match order.change {
+        let to = match request.change {
             Change::Promote(to) | Change::RollBack(Some(to)) => to,
             Change::RollBack(None) => old.previous,
         };
-        if order.changes_nothing(&old) {
+        if request.changes_nothing(&old) {
             return Ok(old);
         }
         // What is refused before anything moves is no event either.
-        if order.change == Change::RollBack(None) && old.live == old.previous {
+        if request.change == Change::RollBack(None) && old.live == old.previous {
             return Err(hone_adapters::Error::NothingToRollBack.into());
         }
-        self.registry.check_move(to, order.expected_live)?;
+        self.registry.check_move(to, request.expected_live)?;
         match to {
             Some(id) => {
                 self.load(id).await?;
             }
             None => self.load_base().await?,
         }
-        let intended = Self::decision(INTENDED, &order, to, old.epoch);
-        match order.change {
+        let intended = Self::decision(INTENDED, &request, to, old.epoch);
+        match request.change {
             Change::Promote(_) => self.journal.audit(intended).await?,
             // Going back cannot wait until the disk has room.
             Change::RollBack(_) => self.journal.audit_or_owe(intended).await,
         }
         fail_point!("audit.intend");
-        let moved = self.move_pointer(&order).await;
+        let moved = self.move_pointer(&request).await;
         let now = self.registry.live();
         let end = match &moved {
-            Ok(new) => Self::decision(done(order.change), &order, new.live, new.epoch),
+            Ok(new) => Self::decision(done(request.change), &request, new.live, new.epoch),
             Err(error) if now.epoch > old.epoch => {
-                let reason = format!("{}; the engine does not follow: {error}", order.reason);
-                let order = Order { reason, ..order.clone() };
-                Self::decision(done(order.change), &order, now.live, now.epoch)
+                let reason = format!("{}; the engine does not follow: {error}", request.reason);
+                let request = PromotionRequest { reason, ..request.clone() };
+                Self::decision(done(request.change), &request, now.live, now.epoch)
             }
             Err(error) => {
-                let order = Order { reason: error.to_string(), ..order.clone() };
-                Self::decision(ABANDONED, &order, to, old.epoch)
+                let request = PromotionRequest { reason: error.to_string(), ..request.clone() };
+                Self::decision(ABANDONED, &request, to, old.epoch)
             }
         };
         self.journal.audit_or_owe(end).await;
@@ -151,9 +151,9 @@ impl Promoter {
         moved
     }
 
-    async fn move_pointer(&self, order: &Order) -> Result<LivePointer, Error> {
+    async fn move_pointer(&self, request: &PromotionRequest) -> Result<LivePointer, Error> {
         let (registry, engine) = (self.registry.clone(), self.engine.clone());
-        let (expected, change) = (order.expected_live, order.change);
+        let (expected, change) = (request.expected_live, request.change);
         let moved = blocking(move || match change {
             Change::Promote(to) => registry.promote(to, expected, UnixMillis::now()),
             Change::RollBack(to) => {
@@ -162,7 +162,7 @@ impl Promoter {
             }
         });
         let new = moved.await??;
-        self.follow(new).await?;
+        self.sync_engine(new).await?;
         fail_point!("slots.swapped");
         Ok(new)
     }
@@ -188,7 +188,7 @@ impl Promoter {
         Ok(blocking(move || engine.load_base()).await??)
     }
 
-    async fn follow(&self, pointer: LivePointer) -> Result<(), Error> {
+    async fn sync_engine(&self, pointer: LivePointer) -> Result<(), Error> {
         let engine = self.engine.clone();
         let set = blocking(move || engine.set_live(pointer.live, pointer.epoch)).await?;
         self.keep(pointer);
@@ -223,15 +223,15 @@ impl Promoter {
             let back =
                 blocking(move || registry.promote(previous, Some(Some(id)), UnixMillis::now()));
             pointer = back.await??;
-            let order = Order {
+            let request = PromotionRequest {
                 change: Change::RollBack(Some(previous)),
                 expected_live: None,
                 actor: "daemon".to_owned(),
                 reason: format!("{id} does not load any more"),
             };
-            self.note(done(order.change), &order, pointer.live, pointer.epoch).await?;
+            self.note(done(request.change), &request, pointer.live, pointer.epoch).await?;
         }
-        self.follow(pointer).await?;
+        self.sync_engine(pointer).await?;
         Ok(pointer)
     }
 
@@ -244,42 +244,42 @@ impl Promoter {
         let change =
             if open.rollback { Change::RollBack(None) } else { Change::Promote(pointer.live) };
         let action = if moved { done(change) } else { ABANDONED };
-        let order = Order {
+        let request = PromotionRequest {
             change,
             expected_live: None,
             actor: "daemon".to_owned(),
             reason: "completed at the start: the daemon ended before it was written down"
                 .to_owned(),
         };
-        self.note(action, &order, pointer.live, pointer.epoch).await
+        self.note(action, &request, pointer.live, pointer.epoch).await
     }
 
     async fn note(
         &self,
         action: &'static str,
-        order: &Order,
+        request: &PromotionRequest,
         to: Option<AdapterId>,
         epoch: u64,
     ) -> Result<(), Error> {
-        Ok(self.journal.audit(Self::decision(action, order, to, epoch)).await?)
+        Ok(self.journal.audit(Self::decision(action, request, to, epoch)).await?)
     }
 
     fn decision(
         action: &'static str,
-        order: &Order,
+        request: &PromotionRequest,
         to: Option<AdapterId>,
         epoch: u64,
     ) -> Decision {
         let name =
             |id: Option<AdapterId>| id.map_or_else(|| "base".to_owned(), |id| id.to_string());
-        let rollback = matches!(order.change, Change::RollBack(_));
+        let rollback = matches!(request.change, Change::RollBack(_));
         Decision {
-            actor: order.actor.clone(),
+            actor: request.actor.clone(),
             action,
             subject: name(to),
-            reason: order.reason.clone(),
+            reason: request.reason.clone(),
             data: json!({ "epoch": epoch, "to": name(to), "rollback": rollback,
-                "expected_live": order.expected_live.map(name) }),
+                "expected_live": request.expected_live.map(name) }),
         }
     }
 
@@ -318,7 +318,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await
 }
 
-/// An order of which the audit trail does not say how it ended.
+/// A request of which the audit trail does not say how it ended.
 #[derive(Debug, PartialEq, Eq)]
 struct Open {
     /// The pointer's epoch before it.

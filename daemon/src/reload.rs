@@ -42,7 +42,7 @@ impl Reload {
         let watcher = settings.file().and_then(|file| match watch(file, send) {
             Ok(watcher) => Some(watcher),
             Err(error) => {
-                let why = crate::sentence::of(&error);
+                let why = crate::error_chain::describe(&error);
                 tracing::warn!("{} is not watched ({why}); use SIGHUP", file.display());
                 None
             }

@@ -10,34 +10,36 @@ use hone_store::Order;
 use serde_json::json;
 
 use crate::journal::{Decision, is_over};
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// Deletes what the settings do not keep.
-pub async fn tidy(parts: &Parts) {
-    if let Err(error) = try_tidy(parts).await {
-        tracing::warn!("old files stay: {}", crate::sentence::of(&error));
+pub async fn tidy(services: &Services) {
+    if let Err(error) = try_tidy(services).await {
+        tracing::warn!("old files stay: {}", crate::error_chain::describe(&error));
     }
 }
 
-async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
-    crate::erase::sweep(parts).await?;
-    let config = parts.settings.now();
-    let registry = parts.registry.clone();
+async fn try_tidy(services: &Services) -> anyhow::Result<()> {
+    crate::erase::sweep(services).await?;
+    let config = services.settings.now();
+    let registry = services.registry.clone();
     let keep = config.promotion.keep;
     let deleted = tokio::task::spawn_blocking(move || registry.gc(keep)).await??;
     for id in deleted {
-        note(parts, "adapter.deleted", id.to_string()).await;
-        parts.promoter.unload(id).await?;
+        note(services, "adapter.deleted", id.to_string()).await;
+        services.promoter.unload(id).await?;
     }
     // What is used: by cycles that are not over, and by adapters that are still there.
-    let unfinished = parts.store.unfinished_cycles().await?;
-    let cycles = parts.store.cycles(None, 1000, Order::Descending).await?.items;
+    let unfinished = services.store.unfinished_cycles().await?;
+    let cycles = services.store.cycles(None, 1000, Order::Descending).await?.items;
     let mut snapshots: BTreeSet<String> =
         unfinished.iter().filter_map(|cycle| cycle.snapshot.clone()).collect();
-    snapshots.extend(parts.registry.list().into_iter().filter_map(|view| match view.provenance {
-        Provenance::Cycle { snapshot, .. } => Some(snapshot),
-        Provenance::Import { .. } => None,
-    }));
+    snapshots.extend(services.registry.list().into_iter().filter_map(
+        |view| match view.provenance {
+            Provenance::Cycle { snapshot, .. } => Some(snapshot),
+            Provenance::Import { .. } => None,
+        },
+    ));
     let over = cycles.iter().filter(|cycle| is_over(cycle));
     snapshots
         .extend(over.take(config.retention.snapshots).filter_map(|cycle| cycle.snapshot.clone()));
@@ -46,12 +48,12 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
         .iter()
         .filter(|cycle| is_over(cycle))
         .skip(config.retention.runs)
-        .map(|cycle| parts.dirs.run(cycle.id))
+        .map(|cycle| services.dirs.run(cycle.id))
         .collect();
     let mut answers = BTreeSet::from(["base.jsonl".to_owned()]);
-    answers.extend(parts.registry.list().into_iter().map(|view| format!("{}.jsonl", view.id)));
-    let answers_dir = parts.dirs.answers();
-    let snapshot_dir = parts.dirs.snapshots();
+    answers.extend(services.registry.list().into_iter().map(|view| format!("{}.jsonl", view.id)));
+    let answers_dir = services.dirs.answers();
+    let snapshot_dir = services.dirs.snapshots();
     let old = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
         let snapshots = doomed(&snapshot_dir, &snapshots)?;
         let runs: Vec<PathBuf> = runs.into_iter().filter(|run| run.exists()).collect();
@@ -63,7 +65,7 @@ async fn try_tidy(parts: &Parts) -> anyhow::Result<()> {
         for path in paths {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             tokio::task::spawn_blocking(move || remove(&path)).await??;
-            note(parts, action, name).await;
+            note(services, action, name).await;
         }
     }
     Ok(())
@@ -74,7 +76,7 @@ fn remove(path: &Path) -> std::io::Result<()> {
 }
 
 /// What is gone is gone, so its row does not wait for a disk that refuses it.
-async fn note(parts: &Parts, action: &'static str, subject: String) {
+async fn note(services: &Services, action: &'static str, subject: String) {
     let decision = Decision {
         actor: "retention".to_owned(),
         action,
@@ -82,7 +84,7 @@ async fn note(parts: &Parts, action: &'static str, subject: String) {
         reason: "the settings keep no more".to_owned(),
         data: json!({}),
     };
-    parts.journal.audit_or_owe(decision).await;
+    services.journal.audit_or_owe(decision).await;
 }
 
 /// What is not among what is kept. Hidden things are being written.
@@ -109,11 +111,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn each_thing_that_goes_leaves_a_row() {
         let rig = Rig::new().await;
-        fs_err::create_dir(rig.parts.dirs.snapshots().join("old")).unwrap();
+        fs_err::create_dir(rig.services.dirs.snapshots().join("old")).unwrap();
         for _ in 0..2 {
-            tidy(&rig.parts).await;
+            tidy(&rig.services).await;
         }
-        let trail = rig.parts.store.audit(9).await.unwrap();
+        let trail = rig.services.store.audit(9).await.unwrap();
         let rows: Vec<_> =
             trail.iter().map(|row| (&*row.actor, &*row.action, &*row.subject)).collect();
         assert_eq!(rows, [("retention", "snapshot.deleted", "old")]);

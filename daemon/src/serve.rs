@@ -16,15 +16,15 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::assemble::assemble;
 use crate::control::Operator;
 use crate::cycle::Cycles;
 use crate::dirs::Dirs;
 use crate::evals::Evals;
 use crate::lock::DataLock;
-use crate::parts::Parts;
 use crate::reload::Reload;
+use crate::services::Services;
 use crate::settings::Settings;
+use crate::startup::open_services;
 use crate::{drop_folder, expiry, files, key_expiry, leftovers, memory, systemd, trigger};
 
 /// SIGTERM and SIGINT, caught from the moment that this is made: one that comes while the daemon is
@@ -105,13 +105,14 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     leftovers::sweep(&dirs);
     let settings = Arc::new(Settings::new(loaded, sources));
     let reload = Reload::watch(Arc::clone(&settings))?;
-    let parts = assemble(settings, dirs).await?;
+    let services = open_services(settings, dirs).await?;
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (cycles, feedback) = (Arc::new(Cycles::new(Arc::clone(&parts))), Arc::new(Notify::new()));
-    let evals = Evals::new(Arc::clone(&parts), tasks.clone(), stop.clone());
+    let (cycles, feedback) =
+        (Arc::new(Cycles::new(Arc::clone(&services))), Arc::new(Notify::new()));
+    let evals = Evals::new(Arc::clone(&services), tasks.clone(), stop.clone());
     let operator = Operator::new(
-        Arc::clone(&parts),
+        Arc::clone(&services),
         Arc::clone(&cycles),
         evals,
         Arc::clone(&feedback),
@@ -119,21 +120,21 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     );
     operator.resume().await?;
     // The address first: a daemon that cannot listen starts nothing.
-    let http = hone_server::run(http_parts(&parts, operator), &http_options(&config))?;
+    let http = hone_server::run(http_dependencies(&services, operator), &http_options(&config))?;
     let (address, url) = (http.address(), http.url());
     tasks.spawn({
         let (cycles, stop) = (Arc::clone(&cycles), stop.clone());
         async move { cycles.run(stop).await }
     });
-    tasks.spawn(trigger::run(Arc::clone(&parts), cycles, feedback, stop.clone()));
-    tasks.spawn(reload.run(parts.journal.clone(), stop.clone()));
-    tasks.spawn(expiry::run(Arc::clone(&parts), stop.clone()));
-    tasks.spawn(key_expiry::run(parts.store.clone(), stop.clone()));
-    tasks.spawn(parts.journal.clone().settle(stop.clone()));
+    tasks.spawn(trigger::run(Arc::clone(&services), cycles, feedback, stop.clone()));
+    tasks.spawn(reload.run(services.journal.clone(), stop.clone()));
+    tasks.spawn(expiry::run(Arc::clone(&services), stop.clone()));
+    tasks.spawn(key_expiry::run(services.store.clone(), stop.clone()));
+    tasks.spawn(services.journal.clone().settle(stop.clone()));
     tasks.spawn({
-        let (parts, stop) = (Arc::clone(&parts), stop.clone());
+        let (services, stop) = (Arc::clone(&services), stop.clone());
         async move {
-            if let Err(error) = drop_folder::run(parts, stop).await {
+            if let Err(error) = drop_folder::run(services, stop).await {
                 tracing::error!(%error, "adapters in the drop folder are not noticed");
             }
         }
@@ -145,25 +146,25 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     // Two that are not among the tasks: one goes on while these end, the other waits for them.
     let apart = TaskTracker::new();
     apart.spawn(systemd::accompany(
-        Arc::clone(&parts.engine),
+        Arc::clone(&services.engine),
         format!("{} answers at {url}/v1", config.model.name()),
         stop.clone(),
     ));
-    let end = End { http, parts, tasks: tasks.clone(), _lock: lock };
+    let end = End { http, services, tasks: tasks.clone(), _lock: lock };
     let ended = apart.spawn(end.when(stop.clone()));
     Ok(Running { url, stop, tasks, ended })
 }
 
-fn http_parts(parts: &Parts, operator: Operator) -> hone_server::state::Parts {
-    hone_server::state::Parts {
-        engine: Arc::clone(&parts.engine),
-        registry: Arc::clone(&parts.registry),
-        store: parts.store.clone(),
+fn http_dependencies(services: &Services, operator: Operator) -> hone_server::state::Dependencies {
+    hone_server::state::Dependencies {
+        engine: Arc::clone(&services.engine),
+        registry: Arc::clone(&services.registry),
+        store: services.store.clone(),
         control: Arc::new(operator),
-        metrics: Arc::clone(&parts.metrics),
-        served_name: parts.settings.now().model.name(),
-        sources: parts.sources.clone(),
-        keys: Arc::clone(&parts.keys),
+        metrics: Arc::clone(&services.metrics),
+        served_name: services.settings.now().model.name(),
+        sources: services.sources.clone(),
+        keys: Arc::clone(&services.keys),
     }
 }
 
@@ -197,7 +198,7 @@ fn http_options(config: &Config) -> hone_server::Options {
 /// What has to end, in its order.
 struct End {
     http: hone_server::Running,
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     tasks: TaskTracker,
     _lock: DataLock,
 }
@@ -208,13 +209,13 @@ impl End {
         self.tasks.close();
         // While streams drain, the training process writes its checkpoint.
         tokio::join!(self.http.stop(), self.tasks.wait());
-        let engine = Arc::clone(&self.parts.engine);
+        let engine = Arc::clone(&self.services.engine);
         // Nobody is left who could wait for an answer.
         let failed = tokio::task::spawn_blocking(move || engine.shutdown(Duration::ZERO)).await?;
         if failed > 0 {
             tracing::warn!(failed, "requests were cut off");
         }
-        self.parts.store.close().await;
+        self.services.store.close().await;
         tracing::info!("stopped");
         Ok(())
     }

@@ -122,6 +122,6 @@ fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
         kv_bytes: bytes(budget.kv),
         prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
         adapter_bytes: bytes(budget.adapters),
-        pressure: Some(dirs.pressure()),
+        load_signal: Some(dirs.load_signal()),
     }
 }

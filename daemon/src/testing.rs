@@ -1,4 +1,4 @@
-//! A daemon's parts over a tiny random model, without HTTP: for tests.
+//! A daemon's services over a tiny random model, without HTTP: for tests.
 #![allow(clippy::unwrap_used)] // a test whose daemon cannot be made has failed
 
 use std::path::Path;
@@ -8,11 +8,11 @@ use hone_api::AdapterId;
 use hone_config::{Flag, Loaded, Sources};
 use hone_engine::testing::{random_adapter, tiny_model};
 
-use crate::assemble::assemble;
 use crate::dirs::Dirs;
 use crate::import;
-use crate::parts::Parts;
+use crate::services::Services;
 use crate::settings::Settings;
+use crate::startup::open_services;
 
 /// The defaults, but for a tiny model in `dir/tiny`, data in `dir/data`, and a free port.
 pub fn settings_of_tiny(dir: &Path) -> (Loaded, Sources) {
@@ -32,8 +32,8 @@ pub fn settings_of_tiny(dir: &Path) -> (Loaded, Sources) {
 
 /// Everything, in a folder of its own.
 pub struct Rig {
-    /// The parts.
-    pub parts: Arc<Parts>,
+    /// The services.
+    pub services: Arc<Services>,
     _dir: tempfile::TempDir,
 }
 
@@ -44,14 +44,14 @@ impl Rig {
         let (loaded, sources) = settings_of_tiny(dir.path());
         let settings = Arc::new(Settings::new(loaded, sources));
         let dirs = Dirs::open(&settings.now().server.data_dir).unwrap();
-        let parts = assemble(settings, dirs).await.unwrap();
-        Self { parts, _dir: dir }
+        let services = open_services(settings, dirs).await.unwrap();
+        Self { services, _dir: dir }
     }
 
     /// A folder with a random adapter in the drop folder.
     pub fn drop_adapter(&self, name: &str, strength: f32, seed: u64) -> std::path::PathBuf {
-        let folder = self.parts.registry.drop_dir().join(name);
-        let config = &self.parts.trainable().unwrap().config;
+        let folder = self.services.registry.drop_dir().join(name);
+        let config = &self.services.trainable().unwrap().config;
         random_adapter(&folder, config, 4, strength, seed).unwrap();
         folder
     }
@@ -60,6 +60,6 @@ impl Rig {
     pub async fn adapter(&self, seed: u64) -> AdapterId {
         let source = self.drop_adapter(&format!("random-{seed}"), 1.0, seed);
         let request = import::Request { source, name: None, actor: "operator".to_owned() };
-        import::run(&self.parts, request).await.unwrap().id
+        import::run(&self.services, request).await.unwrap().id
     }
 }

@@ -11,29 +11,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cycle::Cycles;
 use crate::journal::is_over;
-use crate::parts::Parts;
 use crate::schedule::{self, Due, Situation};
+use crate::services::Services;
 
 /// Feedback comes in bursts; it is counted once per burst.
 const BURST: Duration = Duration::from_secs(1);
 
 /// Starts cycles until `stop`. `feedback` rings when an item was stored.
 pub async fn run(
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     cycles: Arc<Cycles>,
     feedback: Arc<Notify>,
     stop: CancellationToken,
 ) {
     // What cannot be trained needs no clock.
-    if parts.trainable().is_err() {
+    if services.trainable().is_err() {
         return;
     }
-    let mut settings = parts.settings.subscribe();
+    let mut settings = services.settings.subscribe();
     let ended = cycles.ended();
     let mut cron_from = UnixMillis::now();
     while !stop.is_cancelled() {
-        let wait = match look(&parts, cron_from).await {
-            Ok(situation) => match schedule::due(&parts.settings.now().schedule, &situation) {
+        let wait = match look(&services, cron_from).await {
+            Ok(situation) => match schedule::due(&services.settings.now().schedule, &situation) {
                 Due::Now(trigger) => {
                     if let Err(error) = cycles.start(trigger).await {
                         tracing::error!(%error, "a cycle is due but does not start");
@@ -63,12 +63,12 @@ const fn continue_after_error() -> Duration {
     Duration::from_secs(1)
 }
 
-async fn look(parts: &Parts, cron_from: UnixMillis) -> hone_store::Result<Situation> {
-    let last = parts.store.cycles(None, 1, Order::Descending).await?.items.into_iter().next();
+async fn look(services: &Services, cron_from: UnixMillis) -> hone_store::Result<Situation> {
+    let last = services.store.cycles(None, 1, Order::Descending).await?.items.into_iter().next();
     let last_cycle = last.as_ref().map(|cycle| cycle.created_at);
     let busy = last.is_some_and(|cycle| !is_over(&cycle))
-        || !parts.store.unfinished_cycles().await?.is_empty();
-    let failures = parts.store.failures_since(last_cycle.unwrap_or(UnixMillis(0))).await?;
+        || !services.store.unfinished_cycles().await?.is_empty();
+    let failures = services.store.failures_since(last_cycle.unwrap_or(UnixMillis(0))).await?;
     let cron_from = last_cycle.map_or(cron_from, |last| cron_from.max(last));
     Ok(Situation { now: UnixMillis::now(), cron_from, last_cycle, failures, busy })
 }

@@ -9,16 +9,16 @@ use hone_dataset::{Known, Labelled, Policy};
 
 use crate::controls::Controls;
 use crate::cycle::{policy, teaching};
-use crate::parts::Parts;
 use crate::promote::Error;
+use crate::services::Services;
 
 /// All of them, the newest first.
 ///
 /// # Errors
 /// The store's.
-pub async fn list(parts: &Parts) -> Result<Vec<WaitingView>, Error> {
-    let config = parts.settings.now();
-    let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
+pub async fn list(services: &Services) -> Result<Vec<WaitingView>, Error> {
+    let config = services.settings.now();
+    let rows = teaching(services.store.labelled().await?, &config.feedback.endpoints);
     let policy = policy(&config);
     Ok(tokio::task::spawn_blocking(move || views(&policy, &rows, &Controls::of(&config))).await?)
 }

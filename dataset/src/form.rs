@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::derive::{check_for, is_result};
+use crate::infer_check::{infer_check, is_result};
 
 /// From this share of corrections on all of them are about form.
 const MOST: f64 = 0.7;
@@ -20,7 +20,7 @@ pub(crate) fn is_about_form<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>)
 
 /// Whether a correction says what was served: with something around it, in another tone, or in short.
 fn keeps_content(served: &str, correction: &str) -> bool {
-    let (before, after) = (check_for(served), check_for(correction));
+    let (before, after) = (infer_check(served), infer_check(correction));
     if is_result(&before) && is_result(&after) {
         return before == after;
     }

@@ -5,7 +5,7 @@
 //! | `select` | what the sources say of an answer: corrections, good answers, what waits |
 //! | `conversation` | which earlier turns were called bad |
 //! | `redact` | personal data out, placeholders in |
-//! | `derive` | how an answer is tested |
+//! | `infer_check` | how an answer is tested |
 //! | `dedup` | same and similar prompts |
 //! | `known` | what is right though nobody said so |
 //! | `trust` | whose corrections may teach by themselves |
@@ -23,12 +23,12 @@
 
 mod conversation;
 mod dedup;
-mod derive;
 pub mod erase;
 mod error;
 mod example;
 mod fold;
 mod form;
+mod infer_check;
 mod known;
 pub mod lines;
 pub mod mix;
@@ -47,9 +47,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use conversation::BadTurns;
 pub use dedup::prompt_key;
-pub use derive::{check_for, is_result};
 pub use error::{Error, Result};
 pub use example::{Example, Kind};
+pub use infer_check::{infer_check, is_result};
 pub use known::{Known, Nothing};
 pub use mix::Mix;
 pub use policy::Policy;
@@ -210,7 +210,7 @@ impl Draft {
                 }
                 *text = clean.text;
             }
-            row.check = row.check.and_then(derive::redacted);
+            row.check = row.check.and_then(infer_check::redacted);
         }
         let same = prompt_key(&row.prompt);
         let fingerprint = Fingerprint::of(&row.prompt);
@@ -223,7 +223,7 @@ impl Draft {
         let Row { rejected, check, source, of_base, .. } = self.row;
         let check = check.unwrap_or_else(|| match calls.first() {
             Some(call) => Check::Contains(call.function.name.clone()),
-            None => check_for(&answer),
+            None => infer_check(&answer),
         });
         prompt.push(Message { tool_calls: calls, ..Message::new(Role::Assistant, answer) });
         let mut example = Example {

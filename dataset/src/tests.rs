@@ -18,7 +18,7 @@ use proptest::prelude::*;
 use crate::dedup::Fingerprint;
 use crate::{
     Curated, Example, Inputs, Kind, Labelled, Mix, Nothing, Policy, Reason, Rehearsal, Snapshot,
-    Sources, WaitingReason, check_for, curate,
+    Sources, WaitingReason, curate, infer_check,
 };
 
 /// An interaction whose id, and so its age, follows from `number`.
@@ -366,7 +366,7 @@ fn checks_derived_from_the_starters_references_accept_them() {
     // answer tells it.
     for (name, kind) in [("averages", 0), ("discounts", 0), ("triage", 1), ("house_format", 2)] {
         for row in workload(name) {
-            match (check_for(&row.reference), kind) {
+            match (infer_check(&row.reference), kind) {
                 (Check::FinalNumber(number), 0) => {
                     assert_eq!(Check::FinalNumber(number), row.check)
                 }

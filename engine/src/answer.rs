@@ -1,4 +1,4 @@
-//! An answer as it grows: tokens drawn from logits, the text that may be shown, and the end. Whatever engine computes the
+//! An answer as it grows: tokens sampled from logits, the text that may be shown, and the end. Whatever engine computes the
 //! logits, this is the same.
 
 use hone_api::chat::FinishReason;
@@ -38,7 +38,7 @@ impl Answer {
         })
     }
 
-    /// What was drawn.
+    /// What was sampled.
     #[must_use]
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
@@ -50,12 +50,12 @@ impl Answer {
         self.max_new
     }
 
-    /// Draws the next token from a row of logits, which are put back as [`Sampler::sample`] says. The token's event, and why
+    /// Samples the next token from a row of logits, which are put back as [`Sampler::sample`] says. The token's event, and why
     /// the answer ends with it if it does.
     ///
     /// # Errors
     /// The logits are not finite, or the grammar cannot go on.
-    pub fn draw(
+    pub fn sample(
         &mut self,
         front_end: &FrontEnd,
         logits: &mut [f32],
@@ -71,7 +71,7 @@ impl Answer {
         Ok(self.take(front_end, sampled))
     }
 
-    /// Takes a drawn token: text out, end or not.
+    /// Takes a sampled token: text out, end or not.
     fn take(&mut self, front_end: &FrontEnd, sampled: Sampled) -> (Event, Option<FinishReason>) {
         let Sampled { token, logprob, top } = sampled;
         self.tokens.push(token);

@@ -83,7 +83,7 @@ pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
     pieces
 }
 
-/// Whether a piece ends its prompt, or decodes: then its last logits are drawn from.
+/// Whether a piece ends its prompt, or decodes: then its last logits are sampled from.
 pub(crate) fn completes(row: &Row, piece: &Piece) -> bool {
     row.prompt_left == 0 || piece.tokens == row.prompt_left
 }

@@ -25,8 +25,8 @@ pub struct EngineConfig {
     pub prefix_cache_bytes: usize,
     /// Bytes for all resident adapters.
     pub adapter_bytes: usize,
-    /// Where to publish how busy serving is; see [`crate::pressure`].
-    pub pressure: Option<PathBuf>,
+    /// Where to publish how busy serving is; see [`crate::load_signal`].
+    pub load_signal: Option<PathBuf>,
 }
 
 impl Default for EngineConfig {
@@ -40,7 +40,7 @@ impl Default for EngineConfig {
             kv_bytes: 1 << 30,
             prefix_cache_bytes: 1 << 29,
             adapter_bytes: 1 << 30,
-            pressure: None,
+            load_signal: None,
         }
     }
 }

@@ -7,13 +7,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hone_api::AdapterId;
+use hone_api::load_signal::LoadSignal;
 use hone_model::{Adapter, KvCache, Model};
 use hone_text::FrontEnd;
 use tokio::sync::oneshot;
 
 use crate::embed::{self, Job};
 use crate::health::add;
-use crate::pressure::Pressure;
 use crate::probe::Probe;
 use crate::sequence::Submitted;
 use crate::shared::Shared;
@@ -33,7 +33,7 @@ impl Engine {
     /// Starts the device thread.
     ///
     /// # Errors
-    /// A setting that cannot work; the pressure page or the thread cannot be made.
+    /// A setting that cannot work; the load signal or the thread cannot be made.
     pub fn start(model: Arc<Model>, config: EngineConfig) -> Result<Arc<Self>, Error> {
         config.check()?;
         let shared = Arc::new(Shared::new(model, config)?);
@@ -103,7 +103,7 @@ impl Engine {
             tracing::error!("the device thread panicked");
         }
         if let Some(publisher) = &self.shared.publisher {
-            publisher.publish(Pressure::default());
+            publisher.publish(LoadSignal::default());
         }
     }
 
@@ -189,7 +189,7 @@ impl Generate for Engine {
             let retry_after = self.shared.counters.retry_after(waiting, places);
             let _gone = displaced.events.send(Event::Displaced { retry_after });
         }
-        self.shared.publish_pressure(&inbox);
+        self.shared.publish_load(&inbox);
         drop(inbox);
         self.shared.wake();
         Ok(generation)
@@ -215,7 +215,7 @@ impl Generate for Engine {
         }
         shared.embeddings.fetch_add(1, Ordering::Relaxed);
         inbox.embeddings.push(Job::new(request, slot, reply));
-        shared.publish_pressure(&inbox);
+        shared.publish_load(&inbox);
         drop(inbox);
         shared.wake();
         Ok(embedding)

@@ -103,7 +103,7 @@ pub enum Error {
     /// The decoder refused: mostly an adapter's files.
     #[error(transparent)]
     Model(#[from] hone_model::Error),
-    /// The pressure page or the device thread could not be made.
+    /// The load signal or the device thread could not be made.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -38,11 +38,11 @@ pub struct Health {
     pub prefix_hits: u64,
     /// Bytes that it holds.
     pub prefix_bytes: usize,
-    /// Tokens drawn.
+    /// Tokens sampled.
     pub generated_tokens: u64,
     /// Drafts that were computed.
     pub draft_tokens: u64,
-    /// Those of them that were drawn.
+    /// Those of them that were sampled.
     pub accepted_tokens: u64,
     /// Requests that ended with an end token or a stop string.
     pub finished_stop: u64,

@@ -17,7 +17,7 @@
 //! | `shared` | what callers and the worker share |
 //! | `embed` | embeddings, between two steps |
 //! | `probe` | does an adapter do anything |
-//! | [`pressure`] | tells the trainer how busy serving is |
+//! | [`load_signal`] | tells the trainer how busy serving is |
 //! | [`Health`] | counters for metrics and probes |
 //!
 //! [`Generate`] is the seam: Hone's own decoder is behind it in [`Engine`], other engines can be.
@@ -32,10 +32,10 @@ mod engine;
 mod error;
 mod generation;
 mod health;
+pub mod load_signal;
 mod lookup;
 mod pace;
 mod prefix;
-pub mod pressure;
 mod probe;
 mod queue;
 mod request;

@@ -2,7 +2,7 @@
 //!
 //! An answer that quotes, edits or continues a list repeats its conversation. Where its last tokens stood there before, those that
 //! followed are drafts for the next ones (prompt lookup decoding, Saxena 2023), and all of them are computed in one step, which costs
-//! little more than one token: the weights are read once. Each token is then drawn from its own row of logits as it would have been
+//! little more than one token: the weights are read once. Each token is then sampled from its own row of logits as it would have been
 //! without drafts, and the first that is not the draft ends the step's harvest. So answers are the same, to the last bit and at any
 //! temperature; a draft only decides what is computed together.
 

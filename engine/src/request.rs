@@ -45,7 +45,7 @@ pub struct Request {
     pub id: InteractionId,
     /// The prompt's token ids.
     pub prompt: Vec<u32>,
-    /// How tokens are drawn, and when to stop.
+    /// How tokens are sampled, and when to stop.
     pub sampling: SamplingParams,
     /// Which weights answer.
     pub target: Target,
@@ -104,7 +104,7 @@ pub enum Event {
         prompt_tokens: u32,
         /// Those of them that the prefix cache had, so that they were not computed again.
         cached_tokens: u32,
-        /// Tokens drawn, the end token included.
+        /// Tokens sampled, the end token included.
         completion_tokens: u32,
         /// Where the time went.
         timings: Timings,

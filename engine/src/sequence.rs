@@ -21,7 +21,7 @@ pub(crate) struct Submitted {
     pub(crate) request: Request,
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
-    /// What is drawn; its limit is `max_tokens`, or what the context leaves.
+    /// What is sampled; its limit is `max_tokens`, or what the context leaves.
     pub(crate) answer: Answer,
     pub(crate) events: EventSender,
     pub(crate) cancelled: Arc<AtomicBool>,
@@ -103,7 +103,7 @@ impl Sequence {
         sequence
     }
 
-    /// Tokens drawn; the next step computes the last one, once the prompt is done.
+    /// Tokens sampled; the next step computes the last one, once the prompt is done.
     fn answer(&self) -> &[u32] {
         self.submitted.answer.tokens()
     }
@@ -162,7 +162,7 @@ impl Sequence {
         let answer = self.submitted.answer.tokens();
         let Some(last) = answer.last().filter(|_| self.decodes()) else { return };
         self.next.push(*last);
-        // The token that is drawn in any case is none of them.
+        // The token that is sampled in any case is none of them.
         let most = most.min(self.submitted.answer.max_new().saturating_sub(answer.len() + 1));
         if most > 0 {
             let text = Text { prompt: &self.submitted.request.prompt, answer };
@@ -208,8 +208,8 @@ impl Sequence {
         }
     }
 
-    /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Draws a token if
-    /// the prompt is complete, and one more for each draft that was right. Returns how many tokens were drawn.
+    /// Takes a step's results: `rows` of logits, as many as [`Self::rows`] said. Samples a token if
+    /// the prompt is complete, and one more for each draft that was right. Returns how many tokens were sampled.
     pub(crate) fn advance(
         &mut self,
         model: &Model,
@@ -217,7 +217,7 @@ impl Sequence {
         rows: &mut LogitRows<'_>,
     ) -> usize {
         match self.try_advance(model, piece, rows) {
-            Ok(drawn) => drawn,
+            Ok(sampled) => sampled,
             Err(error) => {
                 self.end = Some(End::Failed(error.to_string()));
                 0
@@ -254,24 +254,25 @@ impl Sequence {
         }
         let decodes = row.prompt_left == 0;
         let first = if decodes { 0 } else { last };
-        let mut drawn = 0;
+        let mut sampled = 0;
         for index in first..=last {
-            let (event, reason) = self.submitted.answer.draw(model.front_end(), rows.get(index))?;
-            drawn += 1;
+            let (event, reason) =
+                self.submitted.answer.sample(model.front_end(), rows.get(index))?;
+            sampled += 1;
             self.first_token.get_or_insert_with(Instant::now);
             self.send(event);
             self.end = reason.map(End::Finished);
-            let was_drafted = self.answer().last() == self.next.get(drawn);
+            let was_drafted = self.answer().last() == self.next.get(sampled);
             if self.end.is_some() || !was_drafted {
                 break;
             }
         }
         if decodes {
             // What was computed of drafts that were wrong is forgotten.
-            self.cache.truncate(self.cache.len() - piece.tokens + drawn);
-            self.lookup.learn(row.drafts, drawn - 1);
+            self.cache.truncate(self.cache.len() - piece.tokens + sampled);
+            self.lookup.learn(row.drafts, sampled - 1);
         }
-        Ok(drawn)
+        Ok(sampled)
     }
 
     /// The row after prompt token `position` gives the log-probability of the one that follows.

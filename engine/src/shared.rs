@@ -3,11 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use hone_api::load_signal::LoadSignal;
 use hone_model::Model;
 
 use crate::embed::Job;
 use crate::health::{Counters, add};
-use crate::pressure::{Pressure, Publisher};
+use crate::load_signal::Publisher;
 use crate::probe::Probe;
 use crate::queue::Queue;
 use crate::sequence::Submitted;
@@ -57,7 +58,7 @@ impl Inbox {
 impl Shared {
     /// Nothing loaded, nothing waiting.
     pub(crate) fn new(model: Arc<Model>, config: EngineConfig) -> Result<Self, Error> {
-        let publisher = config.pressure.as_deref().map(Publisher::create).transpose()?;
+        let publisher = config.load_signal.as_deref().map(Publisher::create).transpose()?;
         let inbox = Inbox {
             queue: Queue::new(config.max_queue),
             probes: Vec::new(),
@@ -102,13 +103,13 @@ impl Shared {
         self.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn publish_pressure(&self, inbox: &Inbox) {
+    pub(crate) fn publish_load(&self, inbox: &Inbox) {
         if let Some(publisher) = &self.publisher {
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
             let step_us = self.counters.last_step_us.load(Ordering::Relaxed);
             let running = self.counters.running_interactive.load(Ordering::Relaxed)
                 + self.embeddings.load(Ordering::Relaxed);
-            publisher.publish(Pressure {
+            publisher.publish(LoadSignal {
                 running: count(running),
                 waiting: count(inbox.queue.waiting(Priority::Interactive)),
                 step_us: u32::try_from(step_us).unwrap_or(u32::MAX),
@@ -135,7 +136,7 @@ impl Shared {
         let mut inbox = self.inbox();
         if inbox.queue.remove(ticket).is_some() {
             add(&self.counters.cancelled, 1);
-            self.publish_pressure(&inbox);
+            self.publish_load(&inbox);
         }
     }
 }

@@ -434,13 +434,13 @@ fn a_panic_ends_the_batch_and_not_the_engine() {
 #[test]
 fn seeds_repeat_answers() {
     let engine = start(EngineConfig::default());
-    let drawn = |seed| {
+    let sampled = |seed| {
         let mut request = request("Once", 24);
         request.sampling.temperature = 1.0;
         request.sampling.seed = seed;
         engine.submit(request).unwrap()
     };
-    let together = [Some(1), Some(1), Some(2), None, None].map(drawn).map(|g| collect(g).tokens);
+    let together = [Some(1), Some(1), Some(2), None, None].map(sampled).map(|g| collect(g).tokens);
     assert_eq!(together[0], together[1]);
     assert_ne!(together[0], together[2]);
     assert_ne!(together[3], together[4], "requests without a seed must differ");
@@ -573,10 +573,10 @@ fn an_idle_engine_is_not_a_stuck_one() {
 }
 
 #[test]
-fn the_pressure_page_follows() {
+fn the_load_signal_follows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pressure");
-    let config = EngineConfig { pressure: Some(path.clone()), ..EngineConfig::default() };
+    let config = EngineConfig { load_signal: Some(path.clone()), ..EngineConfig::default() };
     let engine = start(config);
     let busy = || fs_err::read(&path).unwrap()[8..16] != [0; 8];
     assert!(!busy());

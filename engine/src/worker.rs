@@ -31,11 +31,11 @@ const SPARE: usize = 8;
 /// has its price.
 const DRAFTING_ROWS: usize = 16;
 
-/// What a step drew.
+/// What a step sampled.
 #[derive(Debug, Clone, Copy, Default)]
-struct Drawn {
+struct Generated {
     tokens: usize,
-    /// Those of them that had been drafted.
+    /// Those of them that had been drafts.
     drafts: usize,
 }
 
@@ -179,17 +179,17 @@ impl Worker {
         let began = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let logits = self.forward(&pieces)?;
-            Ok::<_, Error>(self.draw(&pieces, logits))
+            Ok::<_, Error>(self.sample(&pieces, logits))
         }));
         match outcome {
-            Ok(Ok(drawn)) => {
+            Ok(Ok(sampled)) => {
                 for index in prompts_ended {
                     self.prompt_ended(index);
                 }
                 add(&self.shared.counters.prompt_tokens, load.prompt_tokens as u64);
-                add(&self.shared.counters.generated_tokens, drawn.tokens as u64);
+                add(&self.shared.counters.generated_tokens, sampled.tokens as u64);
                 add(&self.shared.counters.draft_tokens, drafted as u64);
-                add(&self.shared.counters.accepted_tokens, drawn.drafts as u64);
+                add(&self.shared.counters.accepted_tokens, sampled.drafts as u64);
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, sequences = pieces.len(), "a step failed");
@@ -266,17 +266,17 @@ impl Worker {
     }
 
     /// Hands each sequence its rows of logits.
-    fn draw(&mut self, pieces: &[Piece], mut logits: Logits) -> Drawn {
+    fn sample(&mut self, pieces: &[Piece], mut logits: Logits) -> Generated {
         let spans = batch::spans(pieces.iter().map(|p| self.running[p.row].rows(p)));
-        let mut drawn = Drawn::default();
+        let mut sampled = Generated::default();
         for (piece, span) in pieces.iter().zip(spans) {
             let sequence = &mut self.running[piece.row];
             let mut rows = LogitRows { logits: &mut logits, first: span.start };
             let tokens = sequence.advance(&self.shared.model, piece, &mut rows);
-            drawn.tokens += tokens;
-            drawn.drafts += tokens.saturating_sub(1);
+            sampled.tokens += tokens;
+            sampled.drafts += tokens.saturating_sub(1);
         }
-        drawn
+        sampled
     }
 
     fn fail(&mut self, pieces: &[Piece], reason: &str) {
@@ -326,7 +326,7 @@ impl Worker {
     /// Publishes how busy serving is.
     fn report(&self, inbox: &MutexGuard<'_, Inbox>) {
         self.count_running();
-        self.shared.publish_pressure(inbox);
+        self.shared.publish_load(inbox);
     }
 
     fn fail_everything(&mut self, inbox: &mut Inbox) {

@@ -94,13 +94,13 @@ impl Instance {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Computes what follows a prompt, at most `max_new` tokens. `draws` is shown the logits of each and says which token it
+    /// Computes what follows a prompt, at most `max_new` tokens. `samples` is shown the logits of each and says which token it
     /// is, by leaving no other. What comes back is of interest only for its end.
     pub(crate) fn compute(
         &self,
         prompt: Vec<u32>,
         max_new: usize,
-        draws: Arc<dyn CustomLogitsProcessor>,
+        samples: Arc<dyn CustomLogitsProcessor>,
     ) -> Option<mpsc::Receiver<Response>> {
         let (response, responses) = mpsc::channel(CHUNKS);
         let mut request = NormalRequest::new_simple(
@@ -113,7 +113,7 @@ impl Instance {
         );
         request.is_streaming = true;
         request.constraint = Constraint::None;
-        request.logits_processors = Some(vec![draws]);
+        request.logits_processors = Some(vec![samples]);
         self.sender.try_send(Request::Normal(Box::new(request))).ok()?;
         Some(responses)
     }
@@ -128,7 +128,7 @@ impl Instance {
             let seen = Arc::clone(&seen);
             move |logits: &Tensor, _: &[u32]| {
                 *seen.lock().unwrap_or_else(PoisonError::into_inner) = logits.to_vec1()?;
-                // What is drawn from them does not matter, and broken ones must not end mistralrs.
+                // What is sampled from them does not matter, and broken ones must not end mistralrs.
                 logits.zeros_like()
             }
         };

@@ -8,7 +8,7 @@
 //! | `instance` | one loaded model: the base, or the base with an adapter merged |
 //! | `instances` | which of them are loaded, and which one is live |
 //! | `trial` | what each of them is tried out with |
-//! | `seat` | where mistralrs would draw a token, Hone does |
+//! | `seat` | where mistralrs would sample a token, Hone does |
 //! | `engine` | [`hone_engine::Generate`] over all of it |
 //!
 //! mistralrs computes logits and nothing else here. Templates, tokens, sampling, grammars, stop strings and ends are Hone's,

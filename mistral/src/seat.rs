@@ -1,6 +1,6 @@
-//! Where mistralrs would draw a token, Hone does: its sampler, grammar, stop strings and ends, and its events.
+//! Where mistralrs would sample a token, Hone does: its sampler, grammar, stop strings and ends, and its events.
 //!
-//! mistralrs asks a logits processor before it draws. This one draws itself, tells the client, and leaves mistralrs a row in
+//! mistralrs asks a logits processor before it samples. This one samples itself, tells the client, and leaves mistralrs a row in
 //! which only that token is possible. When an answer is over it closes the channel of mistralrs' own answer, on which
 //! mistralrs gives the sequence up.
 
@@ -58,7 +58,7 @@ pub(crate) enum Ending {
     Cancelled,
 }
 
-/// What is told when a request is over: how it ended, and how many tokens were drawn.
+/// What is told when a request is over: how it ended, and how many tokens were sampled.
 pub(crate) type Told = Box<dyn FnOnce(Ending, usize) + Send>;
 /// What is done when mistralrs has let go of it, so that it can begin with another.
 pub(crate) type Freed = Box<dyn FnOnce() + Send>;
@@ -103,7 +103,7 @@ impl Seat {
             seat.state().finish(FinishReason::Length);
             return freed();
         }
-        // Held, so that no token is drawn before the channel is in its place.
+        // Held, so that no token is sampled before the channel is in its place.
         let mut state = seat.state();
         let Some(responses) = instance.compute(prompt, max_new, Arc::clone(&seat) as _) else {
             state.fail("the mistralrs engine has ended; the daemon's log says why");
@@ -126,7 +126,7 @@ impl Seat {
     }
 
     /// The token with which mistralrs shall go on.
-    fn draw(&self, logits: &Tensor) -> candle_core::Result<u32> {
+    fn sample(&self, logits: &Tensor) -> candle_core::Result<u32> {
         let mut state = self.state();
         if state.told.is_none() {
             return Ok(self.plain);
@@ -137,7 +137,7 @@ impl Seat {
             state.end(Ending::Cancelled);
         } else {
             let mut row: Vec<f32> = logits.to_vec1()?;
-            match state.answer.draw(&self.front_end, &mut row) {
+            match state.answer.sample(&self.front_end, &mut row) {
                 Ok((event, end)) => {
                     state.first_token.get_or_insert_with(Instant::now);
                     let Event::Token { token, .. } = event else { return Ok(self.plain) };
@@ -156,7 +156,7 @@ impl Seat {
 
 impl CustomLogitsProcessor for Seat {
     fn apply(&self, logits: &Tensor, _context: &[u32]) -> candle_core::Result<Tensor> {
-        let token = self.draw(logits)?;
+        let token = self.sample(logits)?;
         let mut only = vec![f32::NEG_INFINITY; logits.elem_count()];
         if let Some(logit) = only.get_mut(token as usize) {
             *logit = 0.0;

@@ -209,7 +209,7 @@ fn loss_and_gradients_equal_those_of_pytorch() {
             tokens: family.ids.clone(),
             supervised,
             imitated: true,
-            anchored: Vec::new(),
+            kl_to_base: Vec::new(),
         };
         let batch = Arc::new(TrainBatch::new(&config, [&sequence]).unwrap());
         let wanted = floats(&family.golden["loss"])[0];

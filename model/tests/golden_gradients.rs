@@ -62,7 +62,7 @@ fn world() -> World {
             let tokens = integers(&format!("ids.{i}"));
             let prompt = integers(&format!("prompt_length.{i}"))[0] as usize;
             let supervised = (0..tokens.len()).map(|at| at >= prompt).collect();
-            TrainSequence { tokens, supervised, imitated: true, anchored: Vec::new() }
+            TrainSequence { tokens, supervised, imitated: true, kl_to_base: Vec::new() }
         })
         .collect();
     World { model, trainable, tensors, sequences }
@@ -110,7 +110,7 @@ fn loss_and_gradients_agree_with_peft() {
 fn loss_and_gradients_with_the_divergence_from_the_base_agree_with_peft() {
     let mut world = world();
     for sequence in &mut world.sequences {
-        sequence.anchored = vec![true; sequence.tokens.len()];
+        sequence.kl_to_base = vec![true; sequence.tokens.len()];
     }
     let pass = Pass { kl_weight: 0.5, ..Pass::default() };
     check(&world, &pass, "anchored.safetensors", &[3]);

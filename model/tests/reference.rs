@@ -93,7 +93,7 @@ fn step(model: &Arc<Model>) -> (f32, Vec<f32>) {
         tokens: ids(model, length),
         supervised: (0..length).map(|at| at >= length / 3).collect(),
         imitated: true,
-        anchored: vec![kept; length],
+        kl_to_base: vec![kept; length],
     };
     let sequences = [sequence(12, true), sequence(5, false), sequence(17, true)];
     let batch = Arc::new(TrainBatch::new(model.config(), &sequences).unwrap());

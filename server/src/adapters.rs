@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::body::{Json, OptionalJson};
 use crate::caller::{May, to};
-use crate::control::{ImportAdapter, Move};
+use crate::control::{ImportAdapter, LiveChange};
 use crate::error::ApiError;
 use crate::query::{List, OrderWord, Query};
 use crate::route;
@@ -149,7 +149,7 @@ pub(crate) async fn promote(
 ) -> Result<HttpResponse, ApiError> {
     let PromoteRequest { expected_live, reason } = PromoteRequest::from_json(body.value)?;
     let expected_live = expected_live.map(|text| serves(&state, text)).transpose()?;
-    let change = Move { to: Some(route::parse(&reference)), expected_live, reason };
+    let change = LiveChange { to: Some(route::parse(&reference)), expected_live, reason };
     Ok(HttpResponse::Ok().json(state.control.promote(&caller, change).await?))
 }
 
@@ -170,7 +170,7 @@ pub(crate) async fn rollback(
 ) -> Result<HttpResponse, ApiError> {
     let RollbackRequest { to, expected_live, reason } = RollbackRequest::from_json(body.value)?;
     let expected_live = expected_live.map(|text| serves(&state, text)).transpose()?;
-    let change = Move { to: to.map(|to| route::parse(&to)), expected_live, reason };
+    let change = LiveChange { to: to.map(|to| route::parse(&to)), expected_live, reason };
     Ok(HttpResponse::Ok().json(state.control.rollback(&caller, change).await?))
 }
 

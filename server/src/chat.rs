@@ -20,9 +20,9 @@ use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
 use crate::stream::SseEvent;
+use crate::token_text::TokenText;
 use crate::tokenising::Refused;
 use crate::tools::{ToolSource, ToolUse};
-use crate::words::Words;
 use crate::{bad_words, collect, limits, route, stream, tokenising};
 
 mod frames;
@@ -185,7 +185,7 @@ pub(crate) async fn encode(
 }
 
 fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {
-    let words = Words::of(recorder);
+    let token_text = TokenText::of(recorder);
     let choices = recorder.drafts.iter().zip(0..).map(|(draft, index)| {
         let said = recorder.said(head.id, index as usize);
         let finish = draft.finish.unwrap_or(FinishReason::Error);
@@ -193,7 +193,7 @@ fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {
             index,
             finish_reason: finish.with_calls(!said.calls.is_empty()),
             message: AnswerMessage::new(said.text, said.calls),
-            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, draft)),
+            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&token_text, draft)),
             token_ids: ids.then(|| draft.tokens.clone()),
         }
     });
@@ -210,9 +210,10 @@ fn whole(head: &Head, recorder: &Recorder, ids: bool) -> ChatResponse {
     }
 }
 
-fn logprobs(words: &Words, draft: &Draft) -> LogProbs {
+fn logprobs(token_text: &TokenText, draft: &Draft) -> LogProbs {
     let tokens = draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops);
-    let entries = tokens.filter_map(|((token, logprob), top)| entry(words, *token, *logprob, top));
+    let entries =
+        tokens.filter_map(|((token, logprob), top)| entry(token_text, *token, *logprob, top));
     LogProbs { content: entries.collect(), refusal: None }
 }
 
@@ -221,15 +222,20 @@ fn prompt_ids(recorder: &Recorder) -> Vec<u32> {
 }
 
 /// One token of `logprobs.content`; the end token is not part of the text.
-fn entry(words: &Words, token: u32, logprob: f32, top: &[(u32, f32)]) -> Option<TokenLogProb> {
-    if words.ends(token) {
+fn entry(
+    token_text: &TokenText,
+    token: u32,
+    logprob: f32,
+    top: &[(u32, f32)],
+) -> Option<TokenLogProb> {
+    if token_text.ends(token) {
         return None;
     }
-    let (text, bytes) = words.of_token(token);
+    let (text, bytes) = token_text.of_token(token);
     let top_logprobs = top
         .iter()
         .map(|(token, logprob)| {
-            let (text, bytes) = words.of_token(*token);
+            let (text, bytes) = token_text.of_token(*token);
             TopLogProb { token: text, logprob: *logprob, bytes: Some(bytes) }
         })
         .collect();

@@ -21,7 +21,7 @@ use crate::generate::{Ask, Head, PromptIn, Run};
 use crate::record::{Draft, Keep, Recorder};
 use crate::state::AppState;
 use crate::stream::{Frames, Sse, SseEvent};
-use crate::words::Words;
+use crate::token_text::TokenText;
 use crate::{bad_words, collect, limits, route, stream, tokenising};
 
 /// Continues a text.
@@ -165,14 +165,14 @@ fn max_tokens(
 
 fn whole(head: &Head, recorder: &Recorder, style: Style) -> CompletionResponse {
     let mut response = skeleton(head);
-    let words = Words::of(recorder);
+    let token_text = TokenText::of(recorder);
     for (index, draft) in recorder.drafts.iter().enumerate() {
         let prompt = prompt_of(recorder, index);
         let echoed = prompt.filter(|_| style.echo).map_or("", |prompt| text_of(prompt));
         response.choices.push(CompletionChoice {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             text: format!("{echoed}{}", draft.text),
-            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&words, echoed, draft)),
+            logprobs: recorder.ask.sampling.logprobs.map(|_| logprobs(&token_text, echoed, draft)),
             finish_reason: Some(draft.finish.unwrap_or(FinishReason::Error)),
             prompt_token_ids: prompt.filter(|_| style.ids).map(|prompt| prompt.tokens.clone()),
             token_ids: style.ids.then(|| draft.tokens.clone()),
@@ -202,61 +202,61 @@ fn text_of(prompt: &PromptIn) -> &str {
     prompt.messages.first().map_or("", |message| message.content.as_str())
 }
 
-fn logprobs(words: &Words, echoed: &str, draft: &Draft) -> LegacyLogProbs {
+fn logprobs(token_text: &TokenText, echoed: &str, draft: &Draft) -> LegacyLogProbs {
     let mut list = LegacyLogProbs::default();
     let mut offset = 0;
     for entry in &draft.prompt {
-        append_prompt(words, &mut list, &mut offset, (echoed, entry));
+        append_prompt(token_text, &mut list, &mut offset, (echoed, entry));
     }
     for ((token, logprob), top) in draft.tokens.iter().zip(&draft.logprobs).zip(&draft.tops) {
-        append(words, &mut list, &mut offset, *token, Some((*logprob, top)));
+        append(token_text, &mut list, &mut offset, *token, Some((*logprob, top)));
     }
     list
 }
 
 fn append_prompt(
-    words: &Words,
+    token_text: &TokenText,
     list: &mut LegacyLogProbs,
     offset: &mut usize,
     (echoed, entry): (&str, &PromptLogprob),
 ) {
     let known = entry.logprob.map(|logprob| (logprob, entry.top.as_slice()));
     let width = match *offset {
-        0 => words.characters_at_start(entry.token, echoed),
-        _ => words.characters(entry.token),
+        0 => token_text.characters_at_start(entry.token, echoed),
+        _ => token_text.characters(entry.token),
     };
-    push(words, list, entry.token, known, *offset);
+    push(token_text, list, entry.token, known, *offset);
     *offset += width;
 }
 
-/// Adds one drawn token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
-/// off as many as were drawn.
+/// Adds one generated token. The end token is one of them, though it takes no room in the text: who scores an echoed prompt takes
+/// off as many as were generated.
 fn append(
-    words: &Words,
+    token_text: &TokenText,
     list: &mut LegacyLogProbs,
     offset: &mut usize,
     token: u32,
     known: Option<(f32, &Vec<(u32, f32)>)>,
 ) {
     let known = known.map(|(logprob, top)| (logprob, top.as_slice()));
-    push(words, list, token, known, *offset);
-    if !words.ends(token) {
-        *offset += words.characters(token);
+    push(token_text, list, token, known, *offset);
+    if !token_text.ends(token) {
+        *offset += token_text.characters(token);
     }
 }
 
 fn push(
-    words: &Words,
+    token_text: &TokenText,
     list: &mut LegacyLogProbs,
     token: u32,
     known: Option<(f32, &[(u32, f32)])>,
     offset: usize,
 ) {
-    let text = words.of_token(token).0;
+    let text = token_text.of_token(token).0;
     let top = known.map(|(logprob, top)| {
         let mut map: BTreeMap<String, f32> =
-            top.iter().map(|(token, logprob)| (words.of_token(*token).0, *logprob)).collect();
-        // As OpenAI does: the drawn token is there even if it is none of the likeliest.
+            top.iter().map(|(token, logprob)| (token_text.of_token(*token).0, *logprob)).collect();
+        // As OpenAI does: the generated token is there even if it is none of the likeliest.
         map.entry(text.clone()).or_insert(logprob);
         map
     });
@@ -269,10 +269,10 @@ fn push(
 /// Chunks of a streamed completion.
 struct TextFrames {
     response: CompletionResponse,
-    words: Words,
+    token_text: TokenText,
     style: Style,
     logprobs: bool,
-    /// `max_tokens` is 0: what is drawn is not shown.
+    /// `max_tokens` is 0: what is generated is not shown.
     silent: bool,
     /// By index: the prompt's text and ids, and where the next token begins.
     prompts: Vec<(String, Vec<u32>)>,
@@ -290,7 +290,7 @@ impl TextFrames {
             .collect();
         Self {
             response,
-            words: Words::of(recorder),
+            token_text: TokenText::of(recorder),
             style,
             logprobs: recorder.ask.sampling.logprobs.is_some(),
             silent: recorder.ask.sampling.max_tokens == 0,
@@ -333,14 +333,14 @@ impl Frames for TextFrames {
             Event::PromptLogprobs(prompt) => {
                 let text = self.prompts.get(index).map_or("", |prompt| prompt.0.as_str());
                 for entry in prompt {
-                    append_prompt(&self.words, &mut list, offset, (text, entry));
+                    append_prompt(&self.token_text, &mut list, offset, (text, entry));
                 }
                 let choice = CompletionChoice { logprobs: Some(list), ..piece(index, text) };
                 self.send(out, choice);
             }
             Event::Token { token, text, logprob, top } if !self.silent => {
                 if self.logprobs {
-                    append(&self.words, &mut list, offset, *token, Some((*logprob, top)));
+                    append(&self.token_text, &mut list, offset, *token, Some((*logprob, top)));
                 }
                 let logprobs = Some(list).filter(|list| !list.tokens.is_empty());
                 if text.is_empty() && logprobs.is_none() && !self.style.ids {

@@ -69,7 +69,7 @@ pub type ControlResult<T> = Result<T, ControlError>;
 
 /// Moves the live pointer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
+pub struct LiveChange {
     /// Where to. For a rollback `None` means: to what served before.
     pub to: Option<AdapterRef>,
     /// Only if this serves now (`Some(None)`: the base); else a conflict.
@@ -138,10 +138,18 @@ pub trait Control: Send + Sync {
     ) -> BoxFuture<'_, ControlResult<BoxStream<'static, CycleEvent>>>;
 
     /// Makes an adapter live: loads it, moves the pointer, swaps.
-    fn promote(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+    fn promote(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>>;
 
     /// Returns to an earlier adapter.
-    fn rollback(&self, caller: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>>;
+    fn rollback(
+        &self,
+        caller: &Caller,
+        change: LiveChange,
+    ) -> BoxFuture<'_, ControlResult<LiveView>>;
 
     /// Imports, verifies and loads an adapter from the drop folder.
     fn import_adapter(

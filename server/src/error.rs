@@ -365,7 +365,7 @@ impl From<hone_adapters::Error> for ControlError {
             E::Conflict { .. }
             | E::NameTaken { .. }
             | E::Exists(_)
-            | E::Move { .. }
+            | E::Transition { .. }
             | E::InUse(_)
             | E::NothingToRollBack => Self::Conflict(message),
             E::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {

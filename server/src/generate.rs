@@ -37,7 +37,7 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    /// Without a seed in the request one is drawn and logged, so that every answer can be computed again. Each prompt
+    /// Without a seed in the request one is chosen and logged, so that every answer can be computed again. Each prompt
     /// has its own: two that are equal are answered independently.
     fn new(asked: &SamplingParams) -> Self {
         Self { id: InteractionId::new(), seed: asked.seed.unwrap_or_else(drawn_seed) }
@@ -135,8 +135,8 @@ impl Run {
         })?;
         let (arrived, created) = (Instant::now(), UnixMillis::now());
         let begun: Vec<_> = ask.prompts.iter().map(|_| Begun::new(&ask.sampling)).collect();
-        let announce = |begun: &Begun| state.store.announce(begun.id, ask.keep.text);
-        let announced = begun.iter().map(announce).collect();
+        let register = |begun: &Begun| state.store.register_pending(begun.id, ask.keep.text);
+        let pending = begun.iter().map(register).collect();
         let (events, pinned) = submit(state, &ask, &begun)?;
         let head = Head {
             id: begun.first().map_or_else(InteractionId::new, |begun| begun.id),
@@ -151,7 +151,7 @@ impl Run {
             ask,
             crate::record::Began {
                 begun,
-                announced,
+                pending,
                 permit,
                 allowance,
                 arrived,

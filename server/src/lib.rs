@@ -76,6 +76,7 @@ pub mod state;
 mod stored;
 mod stream;
 pub mod tls;
+mod token_text;
 mod tokenising;
 mod tokenize;
 mod tokenizer_info;
@@ -83,7 +84,6 @@ mod too_long;
 mod tools;
 mod visitors;
 mod waiting;
-mod words;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ use address::Proxies;
 use door::Door;
 use error::ApiError;
 pub use error::Error;
-use state::{AppState, Entry, Parts};
+use state::{AppState, Dependencies, Entry};
 use tls::{Certificate, TlsFiles};
 
 /// How the server listens.
@@ -155,7 +155,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 ///
 /// # Errors
 /// [`Error::Bind`], [`Error::BindMetrics`]: an address is taken, or is none of this machine. [`Error::Tls`].
-pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
+pub fn run(dependencies: Dependencies, options: &Options) -> Result<Running, Error> {
     let door = |address: SocketAddr, origins: &[String]| {
         Door::new(address.ip().is_loopback(), &options.hosts, origins)
     };
@@ -168,7 +168,7 @@ pub fn run(parts: Parts, options: &Options) -> Result<Running, Error> {
         embeddings: options.embeddings,
         metrics: options.metrics.is_none(),
     };
-    let state = Arc::new(AppState::new(parts, entry));
+    let state = Arc::new(AppState::new(dependencies, entry));
     let bind = |source| Error::Bind { address: options.listen, source };
     let certificate = options.tls.clone().map(Certificate::open).transpose()?;
     let tls = certificate.as_ref().map(Certificate::config).transpose()?;

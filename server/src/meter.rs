@@ -1,7 +1,7 @@
 //! How much a key, or an address while there are no keys, may do: requests and tokens a minute, and answers under way at once.
 //!
 //! A bound of N a minute lets N pass at once and N a minute in the long run. A request for an answer is let
-//! in with the tokens of its prompt; what it draws is known at its end, and is made up for before the
+//! in with the tokens of its prompt; what it generates is known at its end, and is made up for before the
 //! next one is let in.
 
 use std::num::NonZeroU32;
@@ -92,7 +92,7 @@ impl<C: Clock + Clone> Meter<C> {
     }
 }
 
-/// Tokens that may still be used. What an answer draws is known when it has been drawn, so the level may fall
+/// Tokens that may still be used. What an answer generates is known when it has been generated, so the level may fall
 /// below zero; governor's limiters know no debts.
 struct Tokens<C: Clock> {
     who: &'static str,
@@ -144,8 +144,8 @@ impl<C: Clock> Tokens<C> {
         self.change(-f64::from(prompt), Some(prompt), now)
     }
 
-    fn used(&self, drawn: u32, now: C::Instant) {
-        let _ = self.change(-f64::from(drawn), None, now); // nothing is asked for, nothing refused
+    fn used(&self, generated: u32, now: C::Instant) {
+        let _ = self.change(-f64::from(generated), None, now); // nothing is asked for, nothing refused
     }
 
     fn give_back(&self, prompt: u32, now: C::Instant) {
@@ -161,11 +161,11 @@ pub(crate) struct Allowance<C: Clock = DefaultClock> {
 }
 
 impl<C: Clock> Allowance<C> {
-    /// It is over, and so many tokens were drawn.
-    pub(crate) fn used(&mut self, drawn: u32) {
+    /// It is over, and so many tokens were generated.
+    pub(crate) fn used(&mut self, generated: u32) {
         self.paid = 0;
         if let Some(tokens) = &self.meter.tokens {
-            tokens.used(drawn, self.meter.clock.now());
+            tokens.used(generated, self.meter.clock.now());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writes what was answered, on a tracked task: whether the client waits for it or has left.
 //!
-//! The interaction's id takes feedback from the start of the request (it is announced) until it is
+//! The interaction's id takes feedback from the start of the request (it is pending) until it is
 //! committed. A [`Recorder`] that is dropped early writes what there is, as cancelled.
 
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use hone_api::chat::{FinishReason, Usage};
 use hone_api::interaction::{Answer, Interaction, SamplingParams, Timings};
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, PromptLogprob};
-use hone_store::Announced;
+use hone_store::PendingAnswer;
 use tokio::task::JoinHandle;
 
 use crate::deadline::Phase;
@@ -69,7 +69,7 @@ pub(crate) struct Draft {
 pub(crate) struct Began {
     /// One per prompt; the first one's id is the response's.
     pub(crate) begun: Vec<Begun>,
-    pub(crate) announced: Vec<Announced>,
+    pub(crate) pending: Vec<PendingAnswer>,
     pub(crate) permit: Permit,
     /// What the caller's key lets it do.
     pub(crate) allowance: Option<Allowance>,
@@ -117,7 +117,7 @@ impl Recorder {
                     }
                 }
                 if self.ask.sampling.max_tokens == 0 {
-                    return; // drawn because the engine draws at least one
+                    return; // generated because the engine generates at least one
                 }
                 draft.text.push_str(text);
                 draft.tokens.push(*token);
@@ -203,9 +203,9 @@ impl Recorder {
                     tracing::error!(%id, %error, "an interaction could not be stored");
                 }
             }
-            // Only now the ids need no announcement any more, and the daemon may stop.
-            let Began { announced, permit, allowance, .. } = began;
-            drop((announced, permit, allowance));
+            // Only now the ids need not be pending any more, and the daemon may stop.
+            let Began { pending, permit, allowance, .. } = began;
+            drop((pending, permit, allowance));
         };
         Some(self.state.tasks.spawn_on(task, &self.state.runtime))
     }

@@ -134,10 +134,10 @@ async fn again(
         None => None,
     };
     let party = caller.party(&state.sources, None);
-    let mut drawings = Vec::with_capacity(logged.answers.len());
+    let mut generations = Vec::with_capacity(logged.answers.len());
     for (answer, index) in logged.answers.iter().zip(0..) {
         if answer.tokens.is_empty() {
-            drawings.push(None);
+            generations.push(None);
             continue;
         }
         let request = Request {
@@ -152,27 +152,27 @@ async fn again(
             party,
         };
         let generation = state.engine.submit(request);
-        drawings
+        generations
             .push(Some(generation.map_err(|error| ApiError::from_engine(error, logged.endpoint))?));
     }
     let cut = state.gate.cut.clone();
-    let drawn = tokio::select! {
+    let generated = tokio::select! {
         biased;
         () = cut.cancelled() => return Err(ApiError::shutting_down()),
-        drawn = try_join_all(drawings.into_iter().map(drawn)) => drawn?,
+        generated = try_join_all(generations.into_iter().map(generated)) => generated?,
     };
     if let Some(allowance) = &mut allowance {
-        let tokens = drawn.iter().map(|drawn| drawn.tokens.len()).sum::<usize>();
+        let tokens = generated.iter().map(|generated| generated.tokens.len()).sum::<usize>();
         allowance.used(u32::try_from(tokens).unwrap_or(u32::MAX));
     }
     let answers: Vec<_> = logged
         .answers
         .iter()
-        .zip(drawn)
+        .zip(generated)
         .enumerate()
-        .map(|(index, (answer, drawn))| {
+        .map(|(index, (answer, generated))| {
             let ids = CallIds { interaction: logged.id, index };
-            compared(tools.as_ref(), ids, answer, drawn)
+            compared(tools.as_ref(), ids, answer, generated)
         })
         .collect();
     let same = answers.iter().all(|answer| answer.same);
@@ -189,7 +189,7 @@ async fn again(
     })
 }
 
-/// The logged parameters of one answer. One that was cut off from outside is drawn as far as it had come.
+/// The logged parameters of one answer. One that was cut off from outside is generated as far as it had come.
 fn sampling(logged: &SamplingParams, answer: &Answer, index: u32) -> SamplingParams {
     let mut sampling = logged.of_answer(index);
     if matches!(answer.finish_reason, FinishReason::Cancelled | FinishReason::Error) {
@@ -211,50 +211,50 @@ async fn compiled(state: &web::Data<AppState>, lark: String) -> Result<Grammar, 
 
 /// What an answer came to.
 #[derive(Default)]
-struct Drawn {
+struct Generated {
     tokens: Vec<u32>,
     text: String,
     finish: Option<FinishReason>,
 }
 
-async fn drawn(generation: Option<Generation>) -> Result<Drawn, ApiError> {
-    let mut drawn = Drawn::default();
-    let Some(mut events) = generation else { return Ok(drawn) };
+async fn generated(generation: Option<Generation>) -> Result<Generated, ApiError> {
+    let mut generated = Generated::default();
+    let Some(mut events) = generation else { return Ok(generated) };
     while let Some(event) = events.next().await {
         match event {
             Event::Token { token, text, .. } => {
-                drawn.tokens.push(token);
-                drawn.text.push_str(&text);
+                generated.tokens.push(token);
+                generated.text.push_str(&text);
             }
-            Event::Finished { reason, .. } => drawn.finish = Some(reason),
+            Event::Finished { reason, .. } => generated.finish = Some(reason),
             Event::Failed(message) => return Err(ApiError::failed(&message)),
             Event::Displaced { retry_after } => return Err(ApiError::displaced(retry_after)),
             Event::Started { .. } | Event::PromptLogprobs(_) => {}
         }
     }
-    Ok(drawn)
+    Ok(generated)
 }
 
 fn compared(
     tools: Option<&ToolUse>,
     ids: CallIds,
     logged: &Answer,
-    drawn: Drawn,
+    generated: Generated,
 ) -> ReplayedAnswer {
-    let first_difference = ReplayedAnswer::first_difference(&logged.tokens, &drawn.tokens);
+    let first_difference = ReplayedAnswer::first_difference(&logged.tokens, &generated.tokens);
     let (text, tool_calls) = match tools {
         Some(tools) => {
-            let said = tools.read(&drawn.text, ids);
+            let said = tools.read(&generated.text, ids);
             (said.text, said.calls)
         }
-        None => (drawn.text, Vec::new()),
+        None => (generated.text, Vec::new()),
     };
-    let finish = drawn.finish.map(|finish| finish.with_calls(!tool_calls.is_empty()));
+    let finish = generated.finish.map(|finish| finish.with_calls(!tool_calls.is_empty()));
     ReplayedAnswer {
         index: u32::try_from(ids.index).unwrap_or(u32::MAX),
         same: first_difference.is_none(),
         first_difference,
-        tokens: drawn.tokens,
+        tokens: generated.tokens,
         text,
         tool_calls,
         finish_reason: finish.unwrap_or(logged.finish_reason),

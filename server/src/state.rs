@@ -25,7 +25,7 @@ use crate::visitors::Visitors;
 
 /// What the daemon gives to the server.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Dependencies {
     /// Answers requests.
     pub engine: Arc<dyn Generate>,
     /// The adapters.
@@ -116,21 +116,21 @@ pub struct AppState {
 impl AppState {
     /// State for a server. Call it on the runtime that shall write interactions.
     #[must_use]
-    pub fn new(parts: Parts, entry: Entry) -> Self {
-        let front_end = parts.engine.front_end();
+    pub fn new(dependencies: Dependencies, entry: Entry) -> Self {
+        let front_end = dependencies.engine.front_end();
         let small = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
         let limits = Limits::of_model(small(front_end.vocab_size), small(front_end.context));
         Self {
             limits,
             defaults: front_end.sampling,
-            engine: parts.engine,
-            registry: parts.registry,
-            store: parts.store,
-            control: parts.control,
-            metrics: parts.metrics,
-            served_name: parts.served_name,
-            sources: parts.sources,
-            keys: parts.keys,
+            engine: dependencies.engine,
+            registry: dependencies.registry,
+            store: dependencies.store,
+            control: dependencies.control,
+            metrics: dependencies.metrics,
+            served_name: dependencies.served_name,
+            sources: dependencies.sources,
+            keys: dependencies.keys,
             visitors: Visitors::new(entry.per_address),
             bodies: Arc::new(Room::new(entry.body_memory)),
             entry,

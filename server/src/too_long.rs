@@ -33,10 +33,10 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
     let context = context as usize;
     match counted.await {
         Ok((whole, answer)) => {
-            in_words(whole, max_length, context).or_else(|| is_not_compared(answer, compared))
+            describe(whole, max_length, context).or_else(|| is_not_compared(answer, compared))
         }
         Err(Refused::Failed(Error::TooManyTokens { at_least, .. })) => {
-            in_words(at_least, max_length, context)
+            describe(at_least, max_length, context)
         }
         Err(Refused::Failed(error)) => Some(format!("this demonstration will not teach: {error}")),
         // Its length is not known, which is no reason to warn.
@@ -45,7 +45,7 @@ pub(crate) async fn warning(state: &AppState, feedback: &Feedback) -> Option<Str
 }
 
 /// `max_length` 0 is the whole context.
-fn in_words(tokens: usize, max_length: usize, context: usize) -> Option<String> {
+fn describe(tokens: usize, max_length: usize, context: usize) -> Option<String> {
     let (most, bound) = match max_length {
         set if (1..context).contains(&set) => (set, "training.max_length"),
         _ => (context, "the model's context"),
@@ -81,7 +81,7 @@ mod tests {
             (513, 1024, Some("at most 512 (the model's context)")),
             (512, 0, None),
         ] {
-            let words = in_words(tokens, max_length, 512);
+            let words = describe(tokens, max_length, 512);
             assert_eq!(words.is_some(), said.is_some(), "{tokens} {max_length}");
             if let (Some(words), Some(said)) = (words, said) {
                 assert!(words.contains(said) && words.contains(&tokens.to_string()), "{words}");

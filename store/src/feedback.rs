@@ -33,12 +33,12 @@ pub struct Appended {
     pub duplicate: bool,
 }
 
-/// `announced`: the interaction was being answered when the item arrived, and whether it will have
+/// `pending`: the interaction was being answered when the item arrived, and whether it will have
 /// its text.
 pub(crate) fn append(
     connection: &Connection,
     new: &NewFeedback,
-    announced: Option<bool>,
+    pending: Option<bool>,
 ) -> Result<Appended> {
     let feedback = &new.feedback;
     let body_hash = body_hash(feedback)?;
@@ -61,7 +61,7 @@ pub(crate) fn append(
         };
     }
     let id = feedback.inference_id;
-    let keeps_text = match announced {
+    let keeps_text = match pending {
         Some(keeps_text) => keeps_text,
         None => interactions::keeps_text(connection, id)?.ok_or(Error::UnknownInteraction(id))?,
     };

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `connection` | opening, durability, migrations, the readers |
 //! | `writer` | the one writer, group commit |
-//! | `announce` | ids that are valid before they are stored |
+//! | `pending` | ids that are valid before they are stored |
 //! | `interactions` `feedback` `cycles` `audit` `keys` `ledger` `erasures` | one table each |
 //! | `chain` `head` | what binds the rows of the audit trail; how far it has come |
 //! | `inspect` | a copy and a check beside the daemon |
@@ -20,7 +20,6 @@
 
 #![forbid(unsafe_code)]
 
-mod announce;
 mod audit;
 mod chain;
 mod column;
@@ -36,6 +35,7 @@ mod inspect;
 mod interactions;
 mod keys;
 mod ledger;
+mod pending;
 mod presence;
 mod reword;
 mod writer;
@@ -49,7 +49,6 @@ use hone_api::feedback::Feedback;
 use hone_api::interaction::Interaction;
 use hone_api::{CycleId, FeedbackId, InteractionId, UnixMillis};
 
-pub use announce::Announced;
 pub use audit::{AuditEntry, FollowedTrail, follow_trail};
 pub use chain::Chain;
 pub use erasures::Erasure;
@@ -60,10 +59,11 @@ pub use inspect::{copy, inspect};
 pub use interactions::{InteractionFilter, Order, Page};
 pub use keys::StoredKey;
 pub use ledger::GateTest;
+pub use pending::PendingAnswer;
 
-use announce::Announcements;
 use connection::Readers;
 use head::Noted;
+use pending::PendingIds;
 use presence::Presence;
 use writer::{Around, Writer};
 
@@ -75,7 +75,7 @@ const READERS: u32 = 4;
 pub struct Store {
     writer: Arc<Writer>,
     readers: Arc<Readers>,
-    announcements: Arc<Announcements>,
+    pending: Arc<PendingIds>,
     presence: Arc<Presence>,
 }
 
@@ -103,7 +103,7 @@ impl Store {
         Ok(Self {
             writer: Arc::new(writer),
             readers: Readers::new(path, READERS, Arc::clone(&presence)),
-            announcements: Arc::default(),
+            pending: Arc::default(),
             presence,
         })
     }
@@ -117,11 +117,11 @@ impl Store {
         self.presence.check()
     }
 
-    /// Makes `id` valid for feedback from now on, until the guard is dropped. Announce before the
+    /// Makes `id` valid for feedback from now on, until the guard is dropped. Register before the
     /// first byte of the answer, drop after [`Store::append_interaction`] has returned. `keeps_text`:
     /// whether the interaction will have its text; what is said of one without is kept without, too.
-    pub fn announce(&self, id: InteractionId, keeps_text: bool) -> Announced {
-        self.announcements.announce(id, keeps_text)
+    pub fn register_pending(&self, id: InteractionId, keeps_text: bool) -> PendingAnswer {
+        self.pending.register_pending(id, keeps_text)
     }
 
     /// Stores an answered request. It is on disk when this returns.
@@ -132,7 +132,7 @@ impl Store {
         let id = interaction.id;
         let written = self.writer.write(move |c| interactions::insert(c, &interaction)).await;
         if written.as_ref().is_err_and(|error| !matches!(error, Error::Duplicate(_))) {
-            self.announcements.lose(id);
+            self.pending.lose(id);
         }
         written
     }
@@ -140,28 +140,28 @@ impl Store {
     /// Stores a feedback item, once per `Idempotency-Key`. It is on disk when this returns.
     ///
     /// # Errors
-    /// [`Error::UnknownInteraction`] if the id is neither announced nor stored, [`Error::Lost`] if
+    /// [`Error::UnknownInteraction`] if the id is neither pending nor stored, [`Error::Lost`] if
     /// its answer could not be stored,
     /// [`Error::IdempotencyMismatch`] if the key came before with another body, and those of the
     /// disk.
     pub async fn append_feedback(&self, new: NewFeedback) -> Result<Appended> {
-        // The announcement is looked up before the row: an announcement that ended before this
+        // What is pending is looked up before the row: an id that stopped being pending before this
         // line ended after its row was committed, so one of the two looks finds it.
-        let announced = self.announcements.keeps_text(new.feedback.inference_id);
-        let appended = self.writer.write(move |c| feedback::append(c, &new, announced)).await;
+        let pending = self.pending.keeps_text(new.feedback.inference_id);
+        let appended = self.writer.write(move |c| feedback::append(c, &new, pending)).await;
         appended.map_err(|error| match error {
-            Error::UnknownInteraction(id) if self.announcements.is_lost(id) => Error::Lost(id),
+            Error::UnknownInteraction(id) if self.pending.is_lost(id) => Error::Lost(id),
             error => error,
         })
     }
 
-    /// Whether feedback for an answer would be accepted: it is announced or stored.
+    /// Whether feedback for an answer would be accepted: it is pending or stored.
     ///
     /// # Errors
     /// Those of the disk.
     pub async fn takes_feedback(&self, id: InteractionId) -> Result<bool> {
         // In this order for the reason that `append_feedback` gives.
-        if self.announcements.keeps_text(id).is_some() {
+        if self.pending.keeps_text(id).is_some() {
             return Ok(true);
         }
         Ok(self.readers.read(move |c| interactions::keeps_text(c, id)).await?.is_some())

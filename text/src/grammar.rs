@@ -135,7 +135,7 @@ impl Grammar {
         }
     }
 
-    /// Takes the token that was drawn.
+    /// Takes the token that was sampled.
     ///
     /// # Errors
     /// [`Error::Grammar`]: it was not allowed.

@@ -4,10 +4,10 @@
 
 pub mod calls;
 pub mod detokenize;
-mod draw;
 mod error;
 mod front_end;
 pub mod grammar;
+mod sample;
 pub mod sampler;
 mod softmax;
 pub mod stop;

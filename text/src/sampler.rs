@@ -11,14 +11,14 @@ use hone_api::interaction::SamplingParams;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use crate::draw::draw;
+use crate::sample::sample;
 use crate::softmax::{Candidate, argmax, log_sum_exp, top_logits};
 use crate::{Error, Grammar};
 
-/// Below this, drawing is greedy.
+/// Below this, sampling is greedy.
 const GREEDY: f32 = 1e-5;
 
-/// Draws the tokens of one sequence. Equal parameters, seed, prompt and logits give equal tokens;
+/// Samples the tokens of one sequence. Equal parameters, seed, prompt and logits give equal tokens;
 /// one random number is used per token, whatever the parameters.
 #[derive(Debug, Clone)]
 pub struct Sampler {
@@ -27,17 +27,17 @@ pub struct Sampler {
     /// How often each token was generated; tokens of the prompt are here with 0. Empty if no
     /// penalty needs it.
     seen: BTreeMap<u32, u32>,
-    /// Raw values of the logits that were changed, put back after the draw.
+    /// Raw values of the logits that were changed, put back after the sampling.
     changed: Vec<(u32, f32)>,
-    /// Working memory of draws from very flat distributions.
+    /// Working memory for samples of very flat distributions.
     candidates: Vec<Candidate>,
     /// What the tokens must follow.
     grammar: Option<Box<Grammar>>,
-    /// What was drawn, where words are forbidden.
-    drawn: Vec<u32>,
+    /// What was sampled, where words are forbidden.
+    sampled: Vec<u32>,
 }
 
-/// A drawn token.
+/// A sampled token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sampled {
     /// Its id.
@@ -67,7 +67,7 @@ impl Sampler {
             changed: Vec::new(),
             candidates: Vec::new(),
             grammar: None,
-            drawn: Vec::new(),
+            sampled: Vec::new(),
         })
     }
 
@@ -84,8 +84,8 @@ impl Sampler {
         self.grammar.is_some()
     }
 
-    /// Draws the next token. `forbidden` tokens are never drawn (end tokens before `min_tokens`).
-    /// `logits`: one raw value per entry of the vocabulary; they are changed while drawing and
+    /// Samples the next token. `forbidden` tokens are never sampled (end tokens before `min_tokens`).
+    /// `logits`: one raw value per entry of the vocabulary; they are changed while sampling and
     /// back to what they were on return, but for those that a grammar forbids.
     ///
     /// # Errors
@@ -123,7 +123,7 @@ impl Sampler {
         let token = if self.params.temperature < GREEDY {
             argmax(logits)
         } else {
-            draw(&self.params, logits, uniform, &mut self.candidates)
+            sample(&self.params, logits, uniform, &mut self.candidates)
         };
         for &(token, raw) in self.changed.iter().rev() {
             logits[token as usize] = raw;
@@ -132,7 +132,7 @@ impl Sampler {
             logits.copy_from_slice(&whole);
         }
         if !self.params.bad_words.is_empty() {
-            self.drawn.push(token);
+            self.sampled.push(token);
         }
         if let Some(grammar) = &mut self.grammar {
             grammar.accept(token)?;
@@ -184,7 +184,7 @@ impl Sampler {
             }
         }
         let ends_word = |word: &&Vec<u32>| match word.split_last() {
-            Some((_, before)) => self.drawn.ends_with(before),
+            Some((_, before)) => self.sampled.ends_with(before),
             None => false,
         };
         let words = p.bad_words.iter().filter(ends_word).filter_map(|word| word.last());
@@ -241,7 +241,7 @@ mod tests {
         SamplingParams { temperature: 0.0, ..SamplingParams::default() }
     }
 
-    fn draw(params: &SamplingParams, logits: &[f32], times: usize) -> Vec<u32> {
+    fn sample(params: &SamplingParams, logits: &[f32], times: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(params, 7, &[]).unwrap();
         (0..times).map(|_| sampler.sample(&mut logits.to_vec(), &[]).unwrap().token).collect()
     }
@@ -254,17 +254,17 @@ mod tests {
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
-        assert_eq!(draw(&greedy(), &[0.0, 3.0, 3.0, 1.0], 2), [1, 1]);
+        assert_eq!(sample(&greedy(), &[0.0, 3.0, 3.0, 1.0], 2), [1, 1]);
     }
 
     #[test]
     fn the_draws_have_the_distribution() {
         let logits = [1.0, 0.0, -1.0, 2.0, f32::NEG_INFINITY];
         let params = SamplingParams { temperature: 0.7, ..SamplingParams::default() };
-        let drawn = draw(&params, &logits, 40_000);
+        let sampled = sample(&params, &logits, 40_000);
         let expected = softmax(&logits.map(|l| l / 0.7));
         for (token, p) in (0u32..).zip(expected) {
-            let share = drawn.iter().filter(|t| **t == token).count() as f64 / 40_000.0;
+            let share = sampled.iter().filter(|t| **t == token).count() as f64 / 40_000.0;
             assert!((share - p).abs() < 0.01, "token {token}: {share} instead of {p}");
         }
     }
@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn truncations_cut_what_they_should() {
         let logits: Vec<f32> = (0..300).map(|i| -(i as f32) * 0.05).collect();
-        let max = |params: SamplingParams| draw(&params, &logits, 2000).into_iter().max().unwrap();
+        let max =
+            |params: SamplingParams| sample(&params, &logits, 2000).into_iter().max().unwrap();
         let all = SamplingParams::default();
         assert_eq!(max(SamplingParams { top_k: 3, ..all.clone() }), 2);
         // exp(-0.05 i) >= 0.5 up to i = 13
@@ -283,7 +284,7 @@ mod tests {
             sum += x;
             sum >= 0.9
         });
-        let cut = draw(&SamplingParams { top_p: 0.9, ..all.clone() }, &logits, 20_000);
+        let cut = sample(&SamplingParams { top_p: 0.9, ..all.clone() }, &logits, 20_000);
         assert!(cut.iter().all(|t| *t as usize <= nucleus.unwrap()));
         assert!(cut.iter().any(|t| *t as usize + 4 >= nucleus.unwrap()));
         assert_eq!(max(SamplingParams { top_p: 0.0, ..all }), 0);
@@ -293,18 +294,18 @@ mod tests {
     fn seeds_repeat() {
         let logits = [0.1, 0.2, 0.3, 0.4, 0.0];
         let params = |seed| SamplingParams { seed, ..SamplingParams::default() };
-        assert_eq!(draw(&params(Some(1)), &logits, 50), draw(&params(Some(1)), &logits, 50));
-        assert_ne!(draw(&params(Some(1)), &logits, 50), draw(&params(Some(2)), &logits, 50));
-        assert_eq!(draw(&params(Some(7)), &logits, 50), draw(&params(None), &logits, 50));
+        assert_eq!(sample(&params(Some(1)), &logits, 50), sample(&params(Some(1)), &logits, 50));
+        assert_ne!(sample(&params(Some(1)), &logits, 50), sample(&params(Some(2)), &logits, 50));
+        assert_eq!(sample(&params(Some(7)), &logits, 50), sample(&params(None), &logits, 50));
     }
 
     #[test]
     fn penalties_push_tokens_away() {
         let logits = [1.0, 0.9, 0.8, -5.0];
         let frequency = SamplingParams { frequency_penalty: 0.15, ..greedy() };
-        assert_eq!(draw(&frequency, &logits, 4), [0, 1, 0, 2]);
+        assert_eq!(sample(&frequency, &logits, 4), [0, 1, 0, 2]);
         let presence = SamplingParams { presence_penalty: 0.5, ..greedy() };
-        assert_eq!(draw(&presence, &logits, 4), [0, 1, 2, 0]);
+        assert_eq!(sample(&presence, &logits, 4), [0, 1, 2, 0]);
         let repetition = SamplingParams { repetition_penalty: 2.0, ..greedy() };
         let mut sampler = Sampler::new(&repetition, 0, &[0]).unwrap();
         assert_eq!(sampler.sample(&mut logits.to_vec(), &[]).unwrap().token, 1);
@@ -338,7 +339,7 @@ mod tests {
         assert!(none.is_err(), "nothing is left");
         // 0 alone never, 1 after 1 not.
         let words = SamplingParams { bad_words: vec![vec![0], vec![1, 1]], ..greedy() };
-        assert_eq!(draw(&words, &logits, 5), [1, 2, 1, 2, 1]);
+        assert_eq!(sample(&words, &logits, 5), [1, 2, 1, 2, 1]);
     }
 
     #[test]
@@ -376,14 +377,14 @@ mod tests {
             }
         }
 
-        /// A truncated draw stays within the set that a full sort gives.
+        /// A truncated sample stays within the set that a full sort gives.
         #[test]
         fn draws_stay_in_the_sorted_set(
             logits in prop::collection::vec(-8f32..8.0, 1..400),
             top_k in 0u32..50, top_p in 0.05f32..1.0, seed: u64,
         ) {
             let params = SamplingParams { top_k, top_p, seed: Some(seed), ..SamplingParams::default() };
-            let token = draw(&params, &logits, 1)[0] as usize;
+            let token = sample(&params, &logits, 1)[0] as usize;
             let mut order: Vec<usize> = (0..logits.len()).collect();
             order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
             if top_k > 0 { order.truncate(top_k as usize); }

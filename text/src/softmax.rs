@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 /// Values that one instruction may treat together.
 const LANES: usize = 16;
 
-/// A token that may be drawn.
+/// A token that may be sampled.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Candidate {
     pub(crate) token: u32,
@@ -16,7 +16,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Likelier first; of equal ones the smaller id, so that a draw never depends on the order.
+    /// Likelier first; of equal ones the smaller id, so that a sample never depends on the order.
     pub(crate) fn before(&self, other: &Self) -> Ordering {
         other.logit.total_cmp(&self.logit).then(self.token.cmp(&other.token))
     }

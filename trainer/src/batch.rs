@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::job::Hyper;
+use crate::job::TrainingConfig;
 
 /// A row in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,23 +18,28 @@ pub struct Showing {
 /// The rows of each optimizer step of an epoch: a new order for every epoch, the same for the same
 /// seed. `usual` is how often each row is shown in an epoch, each time by the same numbers; `extra` is
 /// how often beyond that in this one, by numbers of its own; empty is not at all.
-pub fn steps(usual: &[usize], extra: &[usize], hyper: &Hyper, epoch: usize) -> Vec<Vec<Showing>> {
-    let mut random = ChaCha8Rng::seed_from_u64(hyper.seed);
+pub fn steps(
+    usual: &[usize],
+    extra: &[usize],
+    training: &TrainingConfig,
+    epoch: usize,
+) -> Vec<Vec<Showing>> {
+    let mut random = ChaCha8Rng::seed_from_u64(training.seed);
     random.set_stream(1 << 32 | epoch as u64);
     let mut order: Vec<Showing> = Vec::new();
     for (row, usual) in usual.iter().enumerate() {
         let extra = extra.get(row).copied().unwrap_or(0);
-        let more = usual + epoch.saturating_sub(1) * hyper.focus..;
+        let more = usual + epoch.saturating_sub(1) * training.focus..;
         order.extend((0..*usual).chain(more.take(extra)).map(|number| Showing { row, number }));
     }
     order.shuffle(&mut random);
-    order.chunks(hyper.batch_size * hyper.accumulation).map(<[Showing]>::to_vec).collect()
+    order.chunks(training.batch_size * training.accumulation).map(<[Showing]>::to_vec).collect()
 }
 
 /// Cuts the rows of one step, sorted by length, into batches of at most `batch_tokens` tokens (or
 /// one row, if that is longer) and `batch_size` rows, by index. Rows lie one after the other without
 /// padding.
-pub fn pack(lengths: &[usize], hyper: &Hyper) -> Vec<Vec<usize>> {
+pub fn pack(lengths: &[usize], training: &TrainingConfig) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|row| (lengths[*row], *row));
     let mut batches: Vec<Vec<usize>> = Vec::new();
@@ -43,7 +48,8 @@ pub fn pack(lengths: &[usize], hyper: &Hyper) -> Vec<Vec<usize>> {
         let length = lengths[row];
         match batches.last_mut() {
             Some(batch)
-                if tokens + length <= hyper.batch_tokens && batch.len() < hyper.batch_size =>
+                if tokens + length <= training.batch_tokens
+                    && batch.len() < training.batch_size =>
             {
                 tokens += length;
                 batch.push(row);
@@ -80,17 +86,17 @@ mod tests {
             batch_tokens in 1_usize..500,
             epoch in 0_usize..3,
         ) {
-            let hyper =
-                Hyper { batch_size, accumulation, batch_tokens, focus: 3, ..Hyper::default() };
+            let training =
+                TrainingConfig { batch_size, accumulation, batch_tokens, focus: 3, ..TrainingConfig::default() };
             let extra = vec![2];
             let usual: Vec<usize> = lengths.iter().map(|length| 1 + length % 3).collect();
-            let steps = steps(&usual, &extra, &hyper, epoch);
+            let steps = steps(&usual, &extra, &training, epoch);
             let showings = 2 + usual.iter().sum::<usize>();
             prop_assert_eq!(steps.len(), showings.div_ceil(batch_size * accumulation));
             let mut seen = Vec::new();
             for step in &steps {
                 let lengths: Vec<usize> = step.iter().map(|showing| lengths[showing.row]).collect();
-                for batch in pack(&lengths, &hyper) {
+                for batch in pack(&lengths, &training) {
                     let tokens: usize = batch.iter().map(|row| lengths[*row]).sum();
                     prop_assert!(batch.len() <= batch_size);
                     prop_assert!(tokens <= batch_tokens || batch.len() == 1);
@@ -110,8 +116,10 @@ mod tests {
 
     #[test]
     fn orders_differ_between_epochs_and_repeat() {
-        let hyper = Hyper::default();
-        let order = |seed, epoch| steps(&[1; 100], &[], &Hyper { seed, ..hyper.clone() }, epoch);
+        let training = TrainingConfig::default();
+        let order = |seed, epoch| {
+            steps(&[1; 100], &[], &TrainingConfig { seed, ..training.clone() }, epoch)
+        };
         let rows = |steps: Vec<Vec<Showing>>| -> Vec<usize> {
             steps.into_iter().flatten().map(|showing| showing.row).collect()
         };

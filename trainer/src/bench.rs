@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::job::{Hyper, Recompute};
+use crate::job::{Recompute, TrainingConfig};
 use crate::optim::AdamW;
 use crate::probe::{Plan, Work};
 
@@ -47,8 +47,8 @@ impl BenchShape {
     }
 
     fn layout(&self, config: &ModelConfig) -> Result<LoraLayout, Error> {
-        let hyper = Hyper::default();
-        Ok(LoraLayout::new(config, self.rank, hyper.alpha as f32, &hyper.target_modules)?)
+        let training = TrainingConfig::default();
+        Ok(LoraLayout::new(config, self.rank, training.alpha as f32, &training.target_modules)?)
     }
 
     fn work<'a>(
@@ -95,7 +95,7 @@ pub struct BenchFigures {
 /// # Errors
 /// [`Error::Memory`]: the shape needs more than there is. The shape does not fit the model, or autograd fails.
 pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<BenchFigures, Error> {
-    let hyper = Hyper { rank: shape.rank, ..Hyper::default() };
+    let training = TrainingConfig { rank: shape.rank, ..TrainingConfig::default() };
     let trainable = Trainable::new(Arc::clone(model), shape.layout(model.config())?);
     shape.work(model.config(), model.format(), trainable.layout()).plan(&available())?;
     let parameters = trainable.layout().len();
@@ -134,7 +134,7 @@ pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<Benc
                 None => vec![0.0; parameters],
             });
         }
-        optimizer.update(&variables, &mut gradients, &hyper, hyper.learning_rate)?;
+        optimizer.update(&variables, &mut gradients, &training, training.learning_rate)?;
         if step == 0 {
             continue; // page faults and thread starts
         }
@@ -161,7 +161,7 @@ fn random_batch(model: &Model, shape: BenchShape) -> Result<TrainBatch, Error> {
                 .map(|at| at as f64 > shape.length as f64 * (1.0 - shape.supervised))
                 .collect(),
             imitated: true,
-            anchored: Vec::new(),
+            kl_to_base: Vec::new(),
         })
         .collect();
     Ok(TrainBatch::new(model.config(), &sequences)?)

@@ -27,7 +27,8 @@ pub struct Identity {
     /// Digest of the rows' file.
     pub data: String,
     /// Digest of the hyper-parameters that change the result.
-    pub hyper: String,
+    #[serde(rename = "hyper")]
+    pub training: String,
 }
 
 /// Counters of a run.
@@ -226,7 +227,7 @@ mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        Identity { base: "b".into(), data: "d".into(), hyper: "h".into() }
+        Identity { base: "b".into(), data: "d".into(), training: "h".into() }
     }
 
     fn sample(step: usize) -> Checkpoint {
@@ -277,7 +278,7 @@ mod tests {
         bytes[tokens] ^= 1;
         fs_err::write(&newest, &bytes).unwrap();
         assert_eq!(Checkpoint::newest(dir.path(), &identity()).unwrap(), Some(sample(1)));
-        let other = Identity { hyper: "other".into(), ..identity() };
+        let other = Identity { training: "other".into(), ..identity() };
         assert!(matches!(Checkpoint::newest(dir.path(), &other), Err(Error::Checkpoint { .. })));
     }
 }

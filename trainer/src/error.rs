@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// A hyper-parameter is out of range.
     #[error("hyper-parameter `{name}` must be {range}")]
-    Hyper {
+    TrainingConfig {
         /// Its name.
         name: &'static str,
         /// What it may be.

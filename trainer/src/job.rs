@@ -50,14 +50,14 @@ pub struct Job {
     #[serde(default = "default_out")]
     pub out: PathBuf,
     /// How to train.
-    #[serde(default)]
-    pub hyper: Hyper,
+    #[serde(default, rename = "hyper")]
+    pub training: TrainingConfig,
     /// Compute threads; 0 means all cores.
     #[serde(default)]
     pub threads: usize,
-    /// The engine's pressure page; without one the job never stands aside.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pressure: Option<PathBuf>,
+    /// The engine's load signal; without one the job never yields.
+    #[serde(rename = "pressure", default, skip_serializing_if = "Option::is_none")]
+    pub load_signal: Option<PathBuf>,
 }
 
 fn default_out() -> PathBuf {
@@ -74,9 +74,9 @@ impl Job {
             data_digest: None,
             start: None,
             out: default_out(),
-            hyper: Hyper::default(),
+            training: TrainingConfig::default(),
             threads: 0,
-            pressure: None,
+            load_signal: None,
         }
     }
 
@@ -87,11 +87,11 @@ impl Job {
     pub fn read(job_dir: &Path) -> Result<Self, Error> {
         let path = job_dir.join("job.json");
         let mut job: Self = read_json(&path)?;
-        job.hyper.check()?;
+        job.training.check()?;
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
         }
-        for path in [&mut job.pressure, &mut job.start].into_iter().flatten() {
+        for path in [&mut job.load_signal, &mut job.start].into_iter().flatten() {
             *path = job_dir.join(&*path);
         }
         Ok(job)
@@ -102,7 +102,7 @@ impl Job {
     /// # Errors
     /// The hyper-parameters are out of range, or the disk refuses.
     pub fn write(&self, job_dir: &Path) -> Result<(), Error> {
-        self.hyper.check()?;
+        self.training.check()?;
         fs_err::create_dir_all(job_dir)?;
         write_json(&job_dir.join("job.json"), self)
     }
@@ -155,10 +155,10 @@ pub enum Recompute {
     Never,
 }
 
-/// Hyper-parameters, each with a default that fine-tunes the starter model well.
+/// The training configuration: hyper-parameters, each with a default that fine-tunes the starter model well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Hyper {
+pub struct TrainingConfig {
     /// Rank of the update.
     pub rank: usize,
     /// The update is scaled by `alpha / rank`.
@@ -177,7 +177,7 @@ pub struct Hyper {
     /// Passes over the rows in one run of the learning rate's schedule.
     pub epochs: usize,
     /// Runs of the schedule at most: another one follows while the mean loss of the taught rows is
-    /// above [`Hyper::learned_loss`].
+    /// above [`TrainingConfig::learned_loss`].
     pub rounds: usize,
     /// Mean loss by token at which what is taught counts as learned.
     pub learned_loss: f64,
@@ -218,7 +218,7 @@ pub struct Hyper {
     pub checkpoint_every: usize,
 }
 
-impl Default for Hyper {
+impl Default for TrainingConfig {
     fn default() -> Self {
         Self {
             rank: 16,
@@ -252,7 +252,7 @@ impl Default for Hyper {
     }
 }
 
-impl Hyper {
+impl TrainingConfig {
     /// Passes over the rows at most.
     pub(crate) fn most_epochs(&self) -> usize {
         self.epochs * self.rounds
@@ -261,9 +261,9 @@ impl Hyper {
     /// Refuses values that cannot train.
     ///
     /// # Errors
-    /// [`Error::Hyper`] with the name of the field and its range.
+    /// [`Error::TrainingConfig`] with the name of the field and its range.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |name, range| Err(Error::Hyper { name, range });
+        let refuse = |name, range| Err(Error::TrainingConfig { name, range });
         if self.rank == 0 || self.rank > 1024 {
             return refuse("rank", "between 1 and 1024");
         }
@@ -384,21 +384,21 @@ mod tests {
     fn a_job_survives_the_disk_and_resolves_its_paths() {
         let dir = tempfile::tempdir().unwrap();
         let mut job = Job::new("/base", "rows.jsonl");
-        job.hyper.rank = 4;
+        job.training.rank = 4;
         job.write(dir.path()).unwrap();
         let read = Job::read(dir.path()).unwrap();
         assert_eq!(read.base, PathBuf::from("/base"));
         assert_eq!(read.data, dir.path().join("rows.jsonl"));
         assert_eq!(read.out, dir.path().join("adapter"));
-        assert_eq!(read.hyper, job.hyper);
+        assert_eq!(read.training, job.training);
     }
 
     #[test]
     fn impossible_values_are_refused_by_name() {
-        let refused = |change: fn(&mut Hyper)| {
-            let mut hyper = Hyper::default();
-            change(&mut hyper);
-            hyper.check().unwrap_err().to_string()
+        let refused = |change: fn(&mut TrainingConfig)| {
+            let mut training = TrainingConfig::default();
+            change(&mut training);
+            training.check().unwrap_err().to_string()
         };
         assert!(refused(|h| h.rank = 0).contains("rank"));
         assert!(refused(|h| h.dropout = 1.0).contains("dropout"));

@@ -16,7 +16,6 @@ pub mod job;
 mod json;
 pub mod optim;
 mod outcome;
-pub mod pressure;
 pub mod probe;
 pub mod rows;
 mod run;
@@ -24,6 +23,7 @@ pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod tfevents;
+pub mod throttle;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -39,13 +39,14 @@ use hone_model::{Adapter, Model};
 
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
-pub use job::{Hyper, Job, Phase, Progress, Recompute, Scheduler};
+pub use job::{Job, Phase, Progress, Recompute, Scheduler, TrainingConfig};
 pub use outcome::Outcome;
 pub use unfinished::sweep;
 
 use checkpoint::Identity;
 use rows::{Lesson, Renderer, Rows};
 use run::{Setting, Trained};
+use throttle::Throttle;
 
 /// Trains the job of a directory: reads the rows, plans the memory, trains, exports, verifies.
 ///
@@ -92,16 +93,20 @@ pub fn run_until(
     let model = Arc::new(Model::open(&job.base, threads(job.threads))?);
     let rows = read_rows(&job, &model)?;
     job.check_digest(&rows.digest)?;
-    let hyper = &job.hyper;
-    let layout =
-        LoraLayout::new(model.config(), hyper.rank, hyper.alpha as f32, &hyper.target_modules)?;
+    let training = &job.training;
+    let layout = LoraLayout::new(
+        model.config(),
+        training.rank,
+        training.alpha as f32,
+        &training.target_modules,
+    )?;
     let trainable = Trainable::new(Arc::clone(&model), layout);
     let work = probe::Work {
         config: model.config(),
         format: model.format(),
         layout: trainable.layout(),
-        tokens: largest_batch(&rows, hyper),
-        recompute: hyper.recompute,
+        tokens: largest_batch(&rows, training),
+        recompute: training.recompute,
     };
     let plan = work.plan(&hone_machine::available())?;
     report(prepared(&rows, plan))?;
@@ -109,23 +114,23 @@ pub fn run_until(
     let layers = model.config().num_layers;
     let start = job.start.as_deref();
     let start = start.map(|dir| export::read(dir, trainable.layout(), layers)).transpose()?;
-    let courtesy = Arc::new(pressure::Courtesy::new(job.pressure.as_deref()));
+    let throttle = Arc::new(Throttle::new(job.load_signal.as_deref()));
     let setting = Setting {
         trainable: &trainable,
         rows: &rows,
-        hyper,
+        training,
         plan,
         start,
         identity: identity(&job, &model, &rows)?,
         checkpoints: run::checkpoints(job_dir),
-        courtesy: Arc::clone(&courtesy),
+        throttle: Arc::clone(&throttle),
         started,
         stop,
     };
     let trained = run::train(&setting, &mut report)?;
 
     let name = job.base_name.as_deref();
-    export::write(&job.out, name, trainable.layout(), hyper.alpha, &trained.weights)?;
+    export::write(&job.out, name, trainable.layout(), training.alpha, &trained.weights)?;
     fail_point!("train.export");
     // What cannot be loaded must not count as a success.
     let adapter = Adapter::load(&job.out, model.config(), model.device())?;
@@ -150,28 +155,28 @@ fn read_rows(job: &Job, model: &Model) -> Result<Rows, Error> {
         template: &model.front_end().template,
         config: model.config(),
     };
-    Rows::read(&job.data, renderer, &job.hyper)
+    Rows::read(&job.data, renderer, &job.training)
 }
 
 /// Tokens of the largest batch that can occur: the longest row, or a full batch of long ones.
-fn largest_batch(rows: &Rows, hyper: &Hyper) -> usize {
+fn largest_batch(rows: &Rows, training: &TrainingConfig) -> usize {
     let wordings = rows.train.iter().flat_map(Lesson::wordings);
     let mut lengths: Vec<usize> =
         wordings.chain(&rows.validation).map(TrainSequence::rows).collect();
     lengths.sort_unstable_by(|a, b| b.cmp(a));
     let longest = lengths.first().copied().unwrap_or(0);
-    lengths.iter().take(hyper.batch_size).sum::<usize>().min(hyper.batch_tokens).max(longest)
+    lengths.iter().take(training.batch_size).sum::<usize>().min(training.batch_tokens).max(longest)
 }
 
 /// What a checkpoint must belong to. The thread count is left out: it changes no result.
 fn identity(job: &Job, model: &Model, rows: &Rows) -> Result<Identity, Error> {
-    let hyper = Hyper { recompute: Recompute::Auto, ..job.hyper.clone() };
-    let text = serde_json::to_vec(&hyper)
+    let training = TrainingConfig { recompute: Recompute::Auto, ..job.training.clone() };
+    let text = serde_json::to_vec(&training)
         .map_err(|error| Error::Json { path: job.data.clone(), error: error.to_string() })?;
     Ok(Identity {
         base: model.digest().to_owned(),
         data: rows.digest.clone(),
-        hyper: blake3::hash(&text).to_hex().to_string(),
+        training: blake3::hash(&text).to_hex().to_string(),
     })
 }
 
@@ -235,11 +240,11 @@ fn outcome(
         tokens: counters.tokens,
         supervised_tokens: counters.supervised_tokens,
         seconds: setting.started.elapsed().as_secs_f64(),
-        waited_seconds: setting.courtesy.waited().as_secs_f64(),
+        waited_seconds: setting.throttle.waited().as_secs_f64(),
         tokens_per_second: trained.tokens_per_second,
         resumed_at: trained.resumed_at,
         planned_bytes: setting.plan.bytes,
-        hyper: job.hyper.clone(),
+        training: job.training.clone(),
     }
 }
 

@@ -6,7 +6,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::Error;
-use crate::job::Hyper;
+use crate::job::TrainingConfig;
 
 /// Moments of every parameter; one vector per layer, in the order of the variables.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ impl AdamW {
     }
 
     /// One step. `gradients` belong to `variables` in order and are scaled in place when their
-    /// global norm exceeds `hyper.clip`. Returns the norm before that.
+    /// global norm exceeds `training.clip`. Returns the norm before that.
     ///
     /// # Errors
     /// [`Error::NonFinite`], before anything is changed if a gradient is not finite.
@@ -35,22 +35,22 @@ impl AdamW {
         &mut self,
         variables: &[Var],
         gradients: &mut [Vec<f32>],
-        hyper: &Hyper,
+        training: &TrainingConfig,
         rate: f64,
     ) -> Result<f64, Error> {
-        let norm = clip(gradients, hyper.clip);
+        let norm = clip(gradients, training.clip);
         if !norm.is_finite() {
             return Err(Error::NonFinite { step: self.step + 1, what: "gradient" });
         }
         self.step += 1;
         let power = i32::try_from(self.step).unwrap_or(i32::MAX);
-        let (beta1, beta2) = (hyper.beta1 as f32, hyper.beta2 as f32);
-        let correct1 = 1.0 - hyper.beta1.powi(power);
-        let correct2 = 1.0 - hyper.beta2.powi(power);
+        let (beta1, beta2) = (training.beta1 as f32, training.beta2 as f32);
+        let correct1 = 1.0 - training.beta1.powi(power);
+        let correct2 = 1.0 - training.beta2.powi(power);
         let scale = (rate / correct1) as f32;
         let inverse = (1.0 / correct2.sqrt()) as f32;
-        let keep = (1.0 - rate * hyper.weight_decay) as f32;
-        let epsilon = hyper.epsilon as f32;
+        let keep = (1.0 - rate * training.weight_decay) as f32;
+        let epsilon = training.epsilon as f32;
         for (index, variable) in variables.iter().enumerate() {
             let mut weights = variable.as_tensor().to_vec1::<f32>()?;
             let moments = self.first[index].iter_mut().zip(&mut self.second[index]);
@@ -104,14 +104,15 @@ mod tests {
     /// Figures of `torch.optim.AdamW(lr=0.1, weight_decay=0.01)` on the same two gradients.
     #[test]
     fn agrees_with_pytorch() {
-        let hyper = Hyper { weight_decay: 0.01, clip: 1e9, ..Hyper::default() };
+        let training =
+            TrainingConfig { weight_decay: 0.01, clip: 1e9, ..TrainingConfig::default() };
         let variables = [variable(&[1.0, -2.0])];
         let mut adam = AdamW::new(&[2]);
-        adam.update(&variables, &mut [vec![0.5, -0.25]], &hyper, 0.1).unwrap();
+        adam.update(&variables, &mut [vec![0.5, -0.25]], &training, 0.1).unwrap();
         for (got, want) in values(&variables[0]).iter().zip([0.899, -1.898]) {
             assert!((got - want).abs() < 1e-5, "{got} {want}");
         }
-        adam.update(&variables, &mut [vec![-0.5, 0.75]], &hyper, 0.1).unwrap();
+        adam.update(&variables, &mut [vec![-0.5, 0.75]], &training, 0.1).unwrap();
         // m = (-0.005, 0.0525)/0.19, v = (5.0e-4 - 2.5e-7, ...)/0.001999
         let m = [(0.9 * 0.05 - 0.05) / 0.19, (0.9 * -0.025 + 0.075) / 0.19];
         let v = [
@@ -140,10 +141,10 @@ mod tests {
     fn a_nan_names_the_step_and_changes_nothing() {
         let variables = [variable(&[1.0])];
         let mut adam = AdamW::new(&[1]);
-        let hyper = Hyper::default();
-        adam.update(&variables, &mut [vec![0.1]], &hyper, 0.1).unwrap();
+        let training = TrainingConfig::default();
+        adam.update(&variables, &mut [vec![0.1]], &training, 0.1).unwrap();
         let before = (values(&variables[0]), adam.clone());
-        let error = adam.update(&variables, &mut [vec![f32::NAN]], &hyper, 0.1).unwrap_err();
+        let error = adam.update(&variables, &mut [vec![f32::NAN]], &training, 0.1).unwrap_err();
         assert!(error.to_string().starts_with("step 2: the gradient"), "{error}");
         assert_eq!((values(&variables[0]), adam), before);
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::json::read_json;
-use crate::{Error, Hyper, export};
+use crate::{Error, TrainingConfig, export};
 
 /// `outcome.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,8 @@ pub struct Outcome {
     /// The planner's estimate of the peak, beside the mapped base.
     pub planned_bytes: u64,
     /// The hyper-parameters.
-    pub hyper: Hyper,
+    #[serde(rename = "hyper")]
+    pub training: TrainingConfig,
 }
 
 impl Outcome {

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::formats::to_messages;
-use crate::job::Hyper;
+use crate::job::TrainingConfig;
 
 /// Fewer validation rows than this stop nothing early: their loss is mostly chance.
 pub const FEWEST_TO_MEASURE: usize = 20;
@@ -37,7 +37,7 @@ struct Row {
     reference: String,
     split: Option<String>,
     /// Of a snapshot's rows: only the last turn is what the row is about. Replay and rehearsal rows
-    /// keep what the base can do: see [`Hyper::kl_weight`].
+    /// keep what the base can do: see [`TrainingConfig::kl_weight`].
     kind: Option<Kind>,
     /// How often it is shown in a pass.
     showings: Option<NonZeroU8>,
@@ -84,12 +84,12 @@ fn zero_or_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>,
 impl Row {
     /// Reads a line, of any format that is known.
     fn parse(line: &str) -> Result<Self, String> {
-        let mut row: Value = serde_json::from_str(line).map_err(|error| in_words(&error))?;
+        let mut row: Value = serde_json::from_str(line).map_err(|error| describe(&error))?;
         if row.is_array() {
             return Err("it is a list; write one object a line".to_owned());
         }
         to_messages(&mut row)?;
-        serde_json::from_value(row).map_err(|error| in_words(&error))
+        serde_json::from_value(row).map_err(|error| describe(&error))
     }
 
     /// Whether its answer is a target, or only what the base makes of it.
@@ -97,7 +97,7 @@ impl Row {
         self.kind != Some(Kind::Rehearsal)
     }
 
-    fn is_anchored(&self) -> bool {
+    fn has_kl_to_base(&self) -> bool {
         matches!(self.kind, Some(Kind::Replay | Kind::Rehearsal))
     }
 }
@@ -163,7 +163,7 @@ impl Lesson {
 
     /// Whether it teaches its answer and nothing else.
     pub fn is_taught(&self) -> bool {
-        self.itself().imitated && !self.itself().is_anchored()
+        self.itself().imitated && !self.itself().has_kl_to_base()
     }
 }
 
@@ -193,10 +193,10 @@ pub struct Renderer<'a> {
 
 impl Renderer<'_> {
     /// A row in all its wordings. One that cannot be rendered is left out, but not the row itself.
-    fn lesson(&self, row: &Row, longest: usize, anchor: bool) -> Result<Lesson, String> {
+    fn lesson(&self, row: &Row, longest: usize, wants_kl: bool) -> Result<Lesson, String> {
         let tools = row.tools.as_deref().unwrap_or_default();
         let shown = |messages: &[Turn], tools: &[Tool]| {
-            self.sequence(row, Shown { turns: messages, tools }, longest, anchor)
+            self.sequence(row, Shown { turns: messages, tools }, longest, wants_kl)
         };
         let mut wordings = vec![shown(&row.messages, tools)?];
         let question = row.messages.iter().rposition(|turn| turn.message.role == Role::User);
@@ -217,7 +217,7 @@ impl Renderer<'_> {
         row: &Row,
         shown: Shown<'_>,
         longest: usize,
-        anchor: bool,
+        wants_kl: bool,
     ) -> Result<TrainSequence, String> {
         let Shown { turns, tools } = shown;
         let messages: Vec<Message> = turns.iter().map(|turn| turn.message.clone()).collect();
@@ -230,13 +230,13 @@ impl Renderer<'_> {
             return Err(format!("longer than {longest} tokens"));
         }
         self.check_ends(&tokens, &supervised)?;
-        let anchored = match anchor && row.is_anchored() {
-            true => anchored(turns, &supervised)?,
+        let kl_to_base = match wants_kl && row.has_kl_to_base() {
+            true => kl_targets(turns, &supervised)?,
             false => Vec::new(),
         };
         mask(row, turns, &mut supervised)?;
         let imitated = row.is_imitated();
-        let sequence = TrainSequence { tokens, supervised, imitated, anchored };
+        let sequence = TrainSequence { tokens, supervised, imitated, kl_to_base };
         match sequence.supervised_tokens() {
             0 => Err("no supervised token".to_owned()),
             _ => Ok(sequence),
@@ -272,12 +272,12 @@ fn mask(row: &Row, turns: &[Turn], supervised: &mut [bool]) -> Result<(), String
 
 /// Where the base's distribution is a target: everywhere but in turns with weight 0. What somebody
 /// called bad is nothing to keep.
-fn anchored(turns: &[Turn], supervised: &[bool]) -> Result<Vec<bool>, String> {
-    let mut anchored = vec![true; supervised.len()];
+fn kl_targets(turns: &[Turn], supervised: &[bool]) -> Result<Vec<bool>, String> {
+    let mut kl_to_base = vec![true; supervised.len()];
     for turn in unweighted(turns, supervised)? {
-        anchored[turn].fill(false);
+        kl_to_base[turn].fill(false);
     }
-    Ok(anchored)
+    Ok(kl_to_base)
 }
 
 /// The tokens of each turn with weight 0. The runs of supervised tokens are the assistant's turns in
@@ -310,14 +310,18 @@ impl Rows {
     ///
     /// # Errors
     /// A line is not a row; too many rows are refused; none is left to train on.
-    pub fn read(path: &Path, renderer: Renderer<'_>, hyper: &Hyper) -> Result<Self, Error> {
+    pub fn read(
+        path: &Path,
+        renderer: Renderer<'_>,
+        training: &TrainingConfig,
+    ) -> Result<Self, Error> {
         let text = lines::read(path).map_err(|error| match error {
             Unreadable::Io(error) => error.into(),
             Unreadable::NotUtf8(line) => {
                 Error::Row { path: path.to_owned(), line, error: "it is not UTF-8".to_owned() }
             }
         })?;
-        let longest = match hyper.max_length {
+        let longest = match training.max_length {
             0 => renderer.config.max_positions,
             length => length.min(renderer.config.max_positions),
         };
@@ -339,10 +343,10 @@ impl Rows {
                 let message = Message::new(Role::Assistant, row.reference.clone());
                 row.messages.push(Turn { message, weight: None });
             }
-            if hyper.kl_weight <= 0.0 && !row.is_imitated() {
+            if training.kl_weight <= 0.0 && !row.is_imitated() {
                 continue; // It would keep nothing and teach nothing.
             }
-            match renderer.lesson(&row, longest, hyper.kl_weight > 0.0) {
+            match renderer.lesson(&row, longest, training.kl_weight > 0.0) {
                 Ok(lesson) => match split {
                     Some(Split::Validation) => rows.validation.push(lesson.into_itself()),
                     Some(_) => rows.train.push(lesson),
@@ -355,8 +359,9 @@ impl Rows {
             }
         }
         // So few rows would say little, and be missed in training.
-        let enough = unmarked.len() as f64 * hyper.validation_share >= FEWEST_TO_MEASURE as f64;
-        let held = if rows.validation.is_empty() && enough { hyper.validation_share } else { 0.0 };
+        let enough = unmarked.len() as f64 * training.validation_share >= FEWEST_TO_MEASURE as f64;
+        let held =
+            if rows.validation.is_empty() && enough { training.validation_share } else { 0.0 };
         for (share, lesson) in unmarked {
             match share < held {
                 true => rows.validation.push(lesson.into_itself()),
@@ -369,12 +374,12 @@ impl Rows {
             rows.train = std::mem::take(&mut rows.validation).into_iter().map(once).collect();
         }
         // Early stopping looks at the task: how likely the right answers are.
-        rows.validation.iter_mut().for_each(|sequence| sequence.anchored = Vec::new());
-        rows.check(count, hyper)?;
+        rows.validation.iter_mut().for_each(|sequence| sequence.kl_to_base = Vec::new());
+        rows.check(count, training)?;
         Ok(rows)
     }
 
-    fn check(&self, count: usize, hyper: &Hyper) -> Result<(), Error> {
+    fn check(&self, count: usize, training: &TrainingConfig) -> Result<(), Error> {
         let refused: usize = self.refused.values().sum();
         let reasons: Vec<String> =
             self.refused.iter().map(|(reason, count)| format!("{count}: {reason}")).collect();
@@ -385,7 +390,7 @@ impl Rows {
             };
             return Err(Error::NoRows { refused });
         }
-        if refused as f64 > hyper.max_refused_share * count as f64 {
+        if refused as f64 > training.max_refused_share * count as f64 {
             return Err(Error::TooManyRefused {
                 refused,
                 rows: count,
@@ -397,7 +402,7 @@ impl Rows {
 }
 
 /// What is wrong with a line, without the parser's own count of lines: it sees one at a time.
-fn in_words(error: &serde_json::Error) -> String {
+fn describe(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
     if error.is_data() {
@@ -432,19 +437,19 @@ mod tests {
         )
     }
 
-    fn read(lines: &[&str], hyper: &Hyper) -> Result<Rows, Error> {
+    fn read(lines: &[&str], training: &TrainingConfig) -> Result<Rows, Error> {
         let (tokenizer, template, config) = starter();
         let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), lines.join("\n")).unwrap();
-        Rows::read(file.path(), renderer, hyper)
+        Rows::read(file.path(), renderer, training)
     }
 
     const ROW: &str = r#"{"messages":[{"role":"user","content":"2+2?"},{"role":"assistant","content":"4"}],"split":"train"}"#;
 
     #[test]
     fn the_answer_and_its_end_are_supervised_and_nothing_else() {
-        let rows = read(&[ROW], &Hyper::default()).unwrap();
+        let rows = read(&[ROW], &TrainingConfig::default()).unwrap();
         let row = rows.train[0].itself();
         // "4" and <|im_end|>
         assert_eq!(row.supervised_tokens(), 2);
@@ -458,12 +463,13 @@ mod tests {
         for (name, taught) in
             [("Training", 2), ("val", 1), ("dev", 1), ("test", 1), ("held-out", 1)]
         {
-            let rows = read(&[ROW, &named(name)], &Hyper::default()).unwrap();
+            let rows = read(&[ROW, &named(name)], &TrainingConfig::default()).unwrap();
             assert_eq!(rows.train.len(), taught, "{name}");
             let measured = usize::from(matches!(name, "val" | "dev"));
             assert_eq!(rows.validation.len(), measured, "{name}");
         }
-        let error = read(&[ROW, &named("spare")], &Hyper::default()).unwrap_err().to_string();
+        let error =
+            read(&[ROW, &named("spare")], &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("\"spare\"") && error.contains('2'), "{error}");
     }
 
@@ -473,7 +479,7 @@ mod tests {
             let turn = format!(r#"{{"role":"assistant","content":"bad","weight":{weight}}}"#);
             let first = r#"{"role":"user","content":"a"}"#;
             let rest = &ROW[r#"{"messages":["#.len()..];
-            read(&[&format!(r#"{{"messages":[{first},{turn},{rest}"#)], &Hyper::default())
+            read(&[&format!(r#"{{"messages":[{first},{turn},{rest}"#)], &TrainingConfig::default())
         };
         let supervised = |weight| row(weight).unwrap().train[0].itself().supervised_tokens();
         assert_eq!(supervised("0.0"), supervised("0"));
@@ -487,10 +493,11 @@ mod tests {
         let share =
             r#"{"conversations":[{"from":"human","value":"2+2?"},{"from":"gpt","value":"4"}]}"#;
         let alpaca = r#"{"instruction":"2+2?","input":"","output":"4"}"#;
-        let rows = read(&[ROW, share, alpaca], &Hyper::default()).unwrap();
+        let rows = read(&[ROW, share, alpaca], &TrainingConfig::default()).unwrap();
         assert_eq!(rows.train.len(), 3);
         assert!(rows.train.iter().all(|lesson| lesson.itself() == rows.train[0].itself()));
-        let error = read(&[r#"{"text":"2+2=4"}"#], &Hyper::default()).unwrap_err().to_string();
+        let error =
+            read(&[r#"{"text":"2+2=4"}"#], &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("ShareGPT") && error.contains("text"), "{error}");
     }
 
@@ -505,7 +512,7 @@ mod tests {
         let result = r#"{"role":"tool","tool_call_id":"c1","content":"8"}"#;
         let end = r#"{"role":"assistant","content":"It is 8."}"#;
         let whole = row.replace(call, &format!("{call},{result},{end}"));
-        let rows = read(&[&row, &null, &object, &whole], &Hyper::default()).unwrap();
+        let rows = read(&[&row, &null, &object, &whole], &TrainingConfig::default()).unwrap();
         assert_eq!(rows.refused.len(), 0);
         let (tokenizer, _, _) = starter();
         let taught = |at: usize| {
@@ -522,24 +529,24 @@ mod tests {
         assert_eq!(taught(3).0, format!("{written}It is 8.<|im_end|>"));
         assert!(taught(3).1.contains("<tool_response>\n8\n</tool_response>"));
         let neither = row.replace("tool_calls", "calls").replace(r#""content":"","#, "");
-        assert!(read(&[&neither], &Hyper::default()).is_err());
+        assert!(read(&[&neither], &TrainingConfig::default()).is_err());
     }
 
     #[test]
-    fn replay_rows_are_anchored_where_they_train() {
+    fn replay_rows_have_kl_to_base_where_they_train() {
         let kind = |kind: &str| ROW.replace("\"split\"", &format!("\"kind\":\"{kind}\",\"split\""));
         let (replay, supervised) = (kind("replay"), kind("supervised"));
         let rehearsal = kind("rehearsal");
         let measured = replay.replace("\"train\"", "\"validation\"");
         let lines = [ROW, &replay, &supervised, &rehearsal, &measured];
-        let roles = |hyper: &Hyper| -> Vec<(bool, bool)> {
-            let rows = read(&lines, hyper).unwrap();
+        let roles = |training: &TrainingConfig| -> Vec<(bool, bool)> {
+            let rows = read(&lines, training).unwrap();
             let rows = rows.train.iter().map(Lesson::itself).chain(&rows.validation);
-            rows.map(|row| (row.imitated, row.is_anchored())).collect()
+            rows.map(|row| (row.imitated, row.has_kl_to_base())).collect()
         };
         let (taught, both, kept) = ((true, false), (true, true), (false, true));
-        assert_eq!(roles(&Hyper::default()), [taught, both, taught, kept, taught]);
-        let without = Hyper { kl_weight: 0.0, ..Hyper::default() };
+        assert_eq!(roles(&TrainingConfig::default()), [taught, both, taught, kept, taught]);
+        let without = TrainingConfig { kl_weight: 0.0, ..TrainingConfig::default() };
         assert_eq!(roles(&without), [taught; 4]);
         assert!(read(&[&kind("other")], &without).is_err());
     }
@@ -551,32 +558,33 @@ mod tests {
                 r#"{{"kind":"{kind}","split":"train","messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
             )
         };
-        let one =
-            |line: String| read(&[&line], &Hyper::default()).unwrap().train[0].itself().clone();
+        let one = |line: String| {
+            read(&[&line], &TrainingConfig::default()).unwrap().train[0].itself().clone()
+        };
         let taught = one(talk("supervised", ""));
         assert_eq!(taught.supervised_tokens(), 2, "e and the end");
         let kept = one(talk("replay", ""));
-        assert_eq!((kept.supervised_tokens(), kept.anchored.contains(&false)), (2, false));
+        assert_eq!((kept.supervised_tokens(), kept.kl_to_base.contains(&false)), (2, false));
         // Nobody is held to what was called bad.
         let called_bad = one(talk("rehearsal", r#","weight":0"#));
-        let free = called_bad.anchored.iter().filter(|anchored| !**anchored).count();
+        let free = called_bad.kl_to_base.iter().filter(|kl_to_base| !**kl_to_base).count();
         assert_eq!(free, 3, "b, c and the end");
-        assert!(called_bad.anchored.ends_with(&[true, true]));
+        assert!(called_bad.kl_to_base.ends_with(&[true, true]));
     }
 
     #[test]
     fn a_row_is_shown_in_all_its_wordings_in_turn() {
         let row = ROW.replace("\"split\"", r#""showings":2,"wordings":["1+3?","4+0?"],"split""#);
-        let lesson = read(&[&row], &Hyper::default()).unwrap().train.remove(0);
+        let lesson = read(&[&row], &TrainingConfig::default()).unwrap().train.remove(0);
         assert_eq!((lesson.showings, lesson.wordings().len()), (2, 3));
         assert_eq!(lesson.shown(0), lesson.itself());
         assert_eq!(lesson.shown(3), lesson.itself());
         assert_eq!(Some(lesson.shown(2)), lesson.in_other_words());
         assert_ne!(lesson.shown(1).tokens, lesson.shown(2).tokens);
         assert!(lesson.wordings().iter().all(|it| it.supervised_tokens() == 2), "the answer stays");
-        assert!(read(&[&row.replace(":2,", ":0,")], &Hyper::default()).is_err());
-        assert!(read(&[&row.replace(":2,", ":300,")], &Hyper::default()).is_err());
-        let plain = read(&[ROW], &Hyper::default()).unwrap().train.remove(0);
+        assert!(read(&[&row.replace(":2,", ":0,")], &TrainingConfig::default()).is_err());
+        assert!(read(&[&row.replace(":2,", ":300,")], &TrainingConfig::default()).is_err());
+        let plain = read(&[ROW], &TrainingConfig::default()).unwrap().train.remove(0);
         assert!(plain.in_other_words().is_none());
     }
 
@@ -584,19 +592,19 @@ mod tests {
     fn what_is_rehearsed_goes_through_its_conversations() {
         let other = r#""alternates":[[{"role":"user","content":"a"},{"role":"assistant","content":"b c","weight":0},{"role":"user","content":"d"},{"role":"assistant","content":"e"}]],"split""#;
         let row = ROW.replace("\"split\"", &format!(r#""kind":"rehearsal",{other}"#));
-        let lesson = read(&[&row], &Hyper::default()).unwrap().train.remove(0);
+        let lesson = read(&[&row], &TrainingConfig::default()).unwrap().train.remove(0);
         assert_eq!(lesson.shown_in(0, 0), lesson.itself());
         assert_eq!(lesson.shown_in(2, 0), lesson.itself());
         let alternate = lesson.shown_in(1, 0);
         assert_ne!(alternate.tokens, lesson.itself().tokens);
-        let free = alternate.anchored.iter().filter(|anchored| !**anchored).count();
+        let free = alternate.kl_to_base.iter().filter(|kl_to_base| !**kl_to_base).count();
         assert_eq!(
             (free, alternate.imitated),
             (3, false),
             "its own turns count, not the first one's"
         );
         let taught = ROW.replace("\"split\"", r#""wordings":["1+3?"],"split""#);
-        let lesson = read(&[&taught], &Hyper::default()).unwrap().train.remove(0);
+        let lesson = read(&[&taught], &TrainingConfig::default()).unwrap().train.remove(0);
         assert_eq!(lesson.shown_in(1, 0), lesson.itself(), "each pass begins with its own words");
     }
 
@@ -607,13 +615,13 @@ mod tests {
                 r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
             )
         };
-        let hyper = Hyper { validation_share: 0.0, ..Hyper::default() };
-        let whole = read(&[&talk("")], &hyper).unwrap().train[0].itself().clone();
-        let masked = read(&[&talk(r#","weight":0"#)], &hyper).unwrap().train[0].itself().clone();
+        let training = TrainingConfig { validation_share: 0.0, ..TrainingConfig::default() };
+        let whole = read(&[&talk("")], &training).unwrap().train[0].itself().clone();
+        let masked = read(&[&talk(r#","weight":0"#)], &training).unwrap().train[0].itself().clone();
         assert_eq!(masked.tokens, whole.tokens);
         assert_eq!(masked.supervised_tokens(), 2);
         assert!(whole.supervised_tokens() > 3);
-        let error = read(&[&talk(r#","weight":2"#)], &hyper).unwrap_err().to_string();
+        let error = read(&[&talk(r#","weight":2"#)], &training).unwrap_err().to_string();
         assert!(error.contains("weight"), "{error}");
     }
 
@@ -621,25 +629,27 @@ mod tests {
     fn rows_that_teach_nothing_are_refused_by_name() {
         let silent = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]}"#;
         let unanswered = r#"{"messages":[{"role":"user","content":"a"}]}"#;
-        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &Hyper::default()).unwrap();
+        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &TrainingConfig::default()).unwrap();
         assert_eq!(rows.train.len(), 3);
         assert_eq!(rows.refused.values().sum::<usize>(), 2);
         assert_eq!(rows.refused["no supervised token"], 1);
 
-        let error = read(&[silent, unanswered], &Hyper::default()).unwrap_err().to_string();
+        let error =
+            read(&[silent, unanswered], &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("1: no supervised token"), "{error}");
-        let few = Hyper { max_refused_share: 0.1, ..Hyper::default() };
+        let few = TrainingConfig { max_refused_share: 0.1, ..TrainingConfig::default() };
         assert!(matches!(
             read(&[ROW, silent], &few),
             Err(Error::TooManyRefused { refused: 1, rows: 2, .. })
         ));
-        let short = Hyper { max_length: 5, ..Hyper::default() };
+        let short = TrainingConfig { max_length: 5, ..TrainingConfig::default() };
         assert!(read(&[ROW], &short).unwrap_err().to_string().contains("longer than 5"));
-        let marked = read(&[&format!("\u{feff}{ROW}")], &Hyper::default()).unwrap();
+        let marked = read(&[&format!("\u{feff}{ROW}")], &TrainingConfig::default()).unwrap();
         assert_eq!(marked.train.len(), 1, "a mark of the encoding is no part of a row");
-        let error = read(&[ROW, "{"], &Hyper::default()).unwrap_err().to_string();
+        let error = read(&[ROW, "{"], &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("line 2 of ") && error.contains("not JSON"), "{error}");
-        let error = read(&[&format!("[{ROW}]")], &Hyper::default()).unwrap_err().to_string();
+        let error =
+            read(&[&format!("[{ROW}]")], &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("one object a line"), "{error}");
     }
 
@@ -649,7 +659,8 @@ mod tests {
         let renderer = Renderer { tokenizer: &tokenizer, template: &template, config: &config };
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), [ROW.as_bytes(), b"\n\n\xe9\n"].concat()).unwrap();
-        let error = Rows::read(file.path(), renderer, &Hyper::default()).unwrap_err().to_string();
+        let error =
+            Rows::read(file.path(), renderer, &TrainingConfig::default()).unwrap_err().to_string();
         assert!(error.contains("line 3 of ") && error.contains("UTF-8"), "{error}");
     }
 
@@ -658,7 +669,7 @@ mod tests {
         let held = ROW.replace("\"train\"", "\"held_out\"");
         let suite = r#"{"family":"f","split":"feedback","messages":[{"role":"user","content":"a"}],"reference":"b","check":{"type":"exact","value":"b"}}"#;
         let marked = ROW.replace("\"train\"", "\"validation\"");
-        let rows = read(&[&held, suite, &marked], &Hyper::default()).unwrap();
+        let rows = read(&[&held, suite, &marked], &TrainingConfig::default()).unwrap();
         assert_eq!((rows.train.len(), rows.validation.len()), (1, 1));
     }
 }

@@ -13,24 +13,24 @@ use crate::Error;
 use crate::batch::{self, Showing};
 use crate::checkpoint::{Checkpoint, Counters, Identity};
 use crate::focus;
-use crate::job::{Hyper, Phase, Progress};
+use crate::job::{Phase, Progress, TrainingConfig};
 use crate::optim::AdamW;
-use crate::pressure::Courtesy;
 use crate::probe::Plan;
 use crate::rows::{FEWEST_TO_MEASURE, Lesson, Rows};
 use crate::schedule::{EarlyStop, learning_rate};
+use crate::throttle::Throttle;
 
 /// Everything that stays the same during a run.
 pub(crate) struct Setting<'a> {
     pub(crate) trainable: &'a Trainable,
     pub(crate) rows: &'a Rows,
-    pub(crate) hyper: &'a Hyper,
+    pub(crate) training: &'a TrainingConfig,
     pub(crate) plan: Plan,
     /// The parameters to begin with, layer by layer; new ones without.
     pub(crate) start: Option<Vec<Vec<f32>>>,
     pub(crate) identity: Identity,
     pub(crate) checkpoints: PathBuf,
-    pub(crate) courtesy: Arc<Courtesy>,
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) started: Instant,
     /// Set when the run shall end with a checkpoint.
     pub(crate) stop: &'a AtomicBool,
@@ -44,7 +44,7 @@ impl Setting<'_> {
 
     /// Epochs without a better validation loss that end the run; few rows end none.
     fn patience(&self) -> usize {
-        if self.chooses() { self.hyper.early_stop_patience } else { 0 }
+        if self.chooses() { self.training.early_stop_patience } else { 0 }
     }
 }
 
@@ -103,14 +103,14 @@ pub(crate) fn train(setting: &Setting<'_>, report: Report<'_>) -> Result<Trained
             run.counters.epoch_supervised = 0;
         }
         let extra = &run.counters.extra_showings;
-        let order = batch::steps(&run.usual, extra, setting.hyper, run.counters.epoch);
+        let order = batch::steps(&run.usual, extra, setting.training, run.counters.epoch);
         run.steps_now = order.len();
         while run.counters.step_in_epoch < order.len() {
             let step = run.step(&order[run.counters.step_in_epoch])?;
             fail_point!("train.step");
             let message = format!("step {} of {}", run.counters.step, run.steps());
             report(run.progress(Phase::Train, Some(&step), None, message))?;
-            let every = setting.hyper.checkpoint_every;
+            let every = setting.training.checkpoint_every;
             let last = run.counters.step_in_epoch == order.len();
             let stop = setting.stop.load(Ordering::Relaxed);
             if (stop || every > 0 && run.counters.step.is_multiple_of(every)) && !last {
@@ -142,7 +142,7 @@ impl<'a, 'b> Run<'a, 'b> {
         let checkpoint = found.unwrap_or_else(|| Checkpoint {
             counters: Counters::default(),
             weights: setting.start.clone().unwrap_or_else(|| {
-                (0..layers).map(|layer| layout.initial(setting.hyper.seed, layer)).collect()
+                (0..layers).map(|layer| layout.initial(setting.training.seed, layer)).collect()
             }),
             best: None,
             optimizer: AdamW::new(&vec![layout.len(); layers]),
@@ -152,7 +152,7 @@ impl<'a, 'b> Run<'a, 'b> {
             .into_iter()
             .map(|flat| Var::from_vec(flat, layout.len(), &Device::Cpu))
             .collect::<Result<_, _>>()?;
-        let per_step = setting.hyper.batch_size * setting.hyper.accumulation;
+        let per_step = setting.training.batch_size * setting.training.accumulation;
         let usual: Vec<usize> = setting.rows.train.iter().map(|row| row.showings).collect();
         let steps = usual.iter().sum::<usize>().div_ceil(per_step);
         let run = Self {
@@ -173,7 +173,7 @@ impl<'a, 'b> Run<'a, 'b> {
     /// of supervised ones, however the rows are cut into batches.
     fn step(&mut self, showings: &[Showing]) -> Result<Step, Error> {
         let begun = Instant::now();
-        let hyper = self.setting.hyper;
+        let training = self.setting.training;
         let train = &self.setting.rows.train;
         let number = self.counters.step + 1;
         let pass = self.counters.epochs_done;
@@ -184,11 +184,14 @@ impl<'a, 'b> Run<'a, 'b> {
         let mut gradients =
             vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
         let mut loss = 0.0;
-        for (index, members) in batch::pack(&lengths, hyper).iter().enumerate() {
-            let dropout = (hyper.dropout > 0.0).then(|| {
-                (hyper.dropout as f32, batch::dropout_key(hyper.seed, self.counters.step, index))
+        for (index, members) in batch::pack(&lengths, training).iter().enumerate() {
+            let dropout = (training.dropout > 0.0).then(|| {
+                (
+                    training.dropout as f32,
+                    batch::dropout_key(training.seed, self.counters.step, index),
+                )
             });
-            let kl_weight = hyper.kl_weight as f32;
+            let kl_weight = training.kl_weight as f32;
             let pass = Pass { dropout, kl_weight, keep: self.setting.plan.keep, ..self.pass() };
             let sum = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             let value = f64::from(sum.to_scalar::<f32>()?);
@@ -203,8 +206,8 @@ impl<'a, 'b> Run<'a, 'b> {
                 total.iter_mut().zip(gradient).for_each(|(total, gradient)| *total += gradient);
             }
         }
-        let rate = learning_rate(hyper, self.place(), self.steps_usually * hyper.epochs);
-        let norm = self.optimizer.update(&self.variables, &mut gradients, hyper, rate)?;
+        let rate = learning_rate(training, self.place(), self.steps_usually * training.epochs);
+        let norm = self.optimizer.update(&self.variables, &mut gradients, training, rate)?;
         let tokens = lengths.iter().sum::<usize>() as u64;
         let counters = &mut self.counters;
         counters.step = number;
@@ -247,7 +250,7 @@ impl<'a, 'b> Run<'a, 'b> {
         if stop {
             message = format!("{message}: no better than before, training ends");
             // A resume must not train on.
-            self.counters.epoch = self.setting.hyper.most_epochs();
+            self.counters.epoch = self.setting.training.most_epochs();
         }
         let progress = self.progress(Phase::Validate, None, measured, message);
         self.checkpoint()?;
@@ -257,10 +260,10 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// Optimizer steps up to the end of the pass through the schedule that runs.
     fn steps(&self) -> usize {
-        let (hyper, epoch) = (self.setting.hyper, self.counters.epoch);
-        let passes = (epoch / hyper.epochs).min(hyper.rounds.saturating_sub(1)) + 1;
+        let (training, epoch) = (self.setting.training, self.counters.epoch);
+        let passes = (epoch / training.epochs).min(training.rounds.saturating_sub(1)) + 1;
         let before = self.counters.step - self.counters.step_in_epoch;
-        match (passes * hyper.epochs).saturating_sub(epoch) {
+        match (passes * training.epochs).saturating_sub(epoch) {
             0 => before,
             left => before + self.steps_now + (left - 1) * self.steps_usually,
         }
@@ -268,7 +271,7 @@ impl<'a, 'b> Run<'a, 'b> {
 
     /// Where the next step lies in the schedule, which has [`Run::steps_usually`] for each epoch.
     fn place(&self) -> f64 {
-        let epoch = self.counters.epoch % self.setting.hyper.epochs;
+        let epoch = self.counters.epoch % self.setting.training.epochs;
         let share = self.counters.step_in_epoch as f64 / self.steps_now as f64;
         (epoch as f64 + share) * self.steps_usually as f64
     }
@@ -276,16 +279,16 @@ impl<'a, 'b> Run<'a, 'b> {
     /// Whether another epoch follows: until the schedule has come to its end, and then again as long
     /// as what was taught is not learned, up to the ceiling. Decides what it shows more often.
     fn has_more_epochs(&mut self, report: Report<'_>) -> Result<bool, Error> {
-        let (hyper, epoch) = (self.setting.hyper, self.counters.epoch);
-        if self.counters.step_in_epoch > 0 || epoch == 0 || epoch >= hyper.most_epochs() {
-            return Ok(epoch < hyper.most_epochs()); // resumed within an epoch, first, or last
+        let (training, epoch) = (self.setting.training, self.counters.epoch);
+        if self.counters.step_in_epoch > 0 || epoch == 0 || epoch >= training.most_epochs() {
+            return Ok(epoch < training.most_epochs()); // resumed within an epoch, first, or last
         }
-        let has_ended = epoch.is_multiple_of(hyper.epochs);
+        let has_ended = epoch.is_multiple_of(training.epochs);
         if has_ended {
             let train = self.setting.rows.train.iter();
             let taught = train.filter(|row| row.is_taught()).map(Lesson::itself);
             let loss = self.mean_loss(&taught.collect::<Vec<_>>(), "loss of what is taught")?;
-            let more = loss > hyper.learned_loss;
+            let more = loss > training.learned_loss;
             let what = if more { "not learned yet, it goes on" } else { "learned" };
             let message = format!("loss of what is taught: {loss:.4}, {what}");
             report(self.progress(Phase::Validate, None, None, message))?;
@@ -293,11 +296,11 @@ impl<'a, 'b> Run<'a, 'b> {
                 return Ok(false);
             }
         }
-        if hyper.focus == 0 {
+        if training.focus == 0 {
             return Ok(true);
         }
         let losses = self.losses_in_other_words()?;
-        self.counters.extra_showings = focus::extra(&losses, &self.usual, hyper.focus);
+        self.counters.extra_showings = focus::extra(&losses, &self.usual, training.focus);
         Ok(true)
     }
 
@@ -324,7 +327,7 @@ impl<'a, 'b> Run<'a, 'b> {
     fn mean_loss(&self, rows: &[&TrainSequence], what: &'static str) -> Result<f64, Error> {
         let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
         let mut sum = 0.0;
-        for members in batch::pack(&lengths, self.setting.hyper) {
+        for members in batch::pack(&lengths, self.setting.training) {
             let pass = Pass { loss_only: true, ..self.pass() };
             let loss = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             sum += f64::from(loss.to_scalar::<f32>()?);
@@ -338,8 +341,8 @@ impl<'a, 'b> Run<'a, 'b> {
     }
 
     fn pass(&self) -> Pass {
-        let courtesy = Arc::clone(&self.setting.courtesy);
-        Pass { between: Some(Arc::new(move || courtesy.stand_aside())), ..Pass::default() }
+        let throttle = Arc::clone(&self.setting.throttle);
+        Pass { between: Some(Arc::new(move || throttle.yield_to_serving())), ..Pass::default() }
     }
 
     fn loss<'s>(
@@ -389,7 +392,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 0.0
             },
             seconds,
-            waited_seconds: self.setting.courtesy.waited().as_secs_f64(),
+            waited_seconds: self.setting.throttle.waited().as_secs_f64(),
             message,
         }
     }

@@ -1,19 +1,19 @@
 //! The learning rate over the steps, and when to stop.
 
-use crate::job::{Hyper, Scheduler};
+use crate::job::{Scheduler, TrainingConfig};
 
 /// Learning rate of optimizer step `at` (from 0) of `steps`: a linear rise over the warm-up, then the
 /// scheduler's fall, which reaches zero one step after the last. A step may lie between two where an
 /// epoch has more steps than usual.
-pub fn learning_rate(hyper: &Hyper, at: f64, steps: usize) -> f64 {
-    let warmup = (steps as f64 * hyper.warmup_ratio).ceil();
+pub fn learning_rate(training: &TrainingConfig, at: f64, steps: usize) -> f64 {
+    let warmup = (steps as f64 * training.warmup_ratio).ceil();
     if at + 1.0 < warmup {
-        return hyper.learning_rate * (at + 1.0) / warmup;
+        return training.learning_rate * (at + 1.0) / warmup;
     }
     let rest = (steps as f64 - warmup).max(1.0);
     let done = ((at - warmup).max(0.0) / rest).min(1.0);
-    hyper.learning_rate
-        * match hyper.scheduler {
+    training.learning_rate
+        * match training.scheduler {
             Scheduler::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * done).cos()),
             Scheduler::Linear => 1.0 - done,
             Scheduler::Constant => 1.0,
@@ -53,8 +53,9 @@ mod tests {
     use super::*;
 
     fn rates(scheduler: Scheduler, steps: usize) -> Vec<f64> {
-        let hyper = Hyper { scheduler, learning_rate: 1.0, ..Hyper::default() };
-        (0..steps).map(|step| learning_rate(&hyper, step as f64, steps)).collect()
+        let training =
+            TrainingConfig { scheduler, learning_rate: 1.0, ..TrainingConfig::default() };
+        (0..steps).map(|step| learning_rate(&training, step as f64, steps)).collect()
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn of_kind(count: usize, kind: &str) -> String {
 fn job(dir: &Path, count: usize, change: impl FnOnce(&mut Job)) {
     let mut job = Job::new(base(), "rows.jsonl");
     job.threads = 2;
-    job.hyper = Hyper {
+    job.training = TrainingConfig {
         rank: 4,
         alpha: 8.0,
         epochs: 2,
@@ -64,7 +64,7 @@ fn job(dir: &Path, count: usize, change: impl FnOnce(&mut Job)) {
         learning_rate: 2e-3,
         checkpoint_every: 2,
         early_stop_patience: 0,
-        ..Hyper::default()
+        ..TrainingConfig::default()
     };
     change(&mut job);
     fs_err::create_dir_all(dir).unwrap();
@@ -119,7 +119,7 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
     // Another thread count and the other way of keeping intermediates: neither changes a bit.
     job(torn.path(), 24, |job| {
         job.threads = 1;
-        job.hyper.recompute = Recompute::Always;
+        job.training.recompute = Recompute::Always;
     });
     for stop in [3, 7] {
         let stopped = catch_unwind(AssertUnwindSafe(|| {
@@ -140,7 +140,7 @@ fn an_interrupted_job_ends_with_the_same_bytes() {
 #[test]
 fn a_job_that_was_killed_while_it_showed_more_ends_with_the_same_bytes() {
     let focused = |dir: &Path, threads| {
-        job(dir, 24, |job| (job.hyper.focus, job.threads) = (3, threads));
+        job(dir, 24, |job| (job.training.focus, job.threads) = (3, threads));
         let worded = |line: &str| line.replacen('{', r#"{"wordings":["So what?","Tell me."],"#, 1);
         let mut lines: Vec<String> = rows(24).lines().map(worded).collect();
         let kept = |text: &str| {
@@ -176,7 +176,7 @@ fn a_job_goes_on_from_an_adapter() {
     let goes_on = |dir: &Path, rank| {
         job(dir, 24, |job| {
             job.start = Some(first.path().join("adapter"));
-            (job.hyper.learning_rate, job.hyper.epochs, job.hyper.rank) = (1e-5, 1, rank);
+            (job.training.learning_rate, job.training.epochs, job.training.rank) = (1e-5, 1, rank);
         });
         run(dir, &mut |_| {})
     };
@@ -198,13 +198,13 @@ fn figures(of: &Outcome) -> impl PartialEq + std::fmt::Debug + use<> {
 #[test]
 fn a_job_that_was_killed_before_its_outcome_tells_the_same() {
     let stops_early: fn(&mut Job) = |job| {
-        job.hyper.epochs = 12;
-        job.hyper.learning_rate = 2e-2;
-        job.hyper.early_stop_patience = 1;
+        job.training.epochs = 12;
+        job.training.learning_rate = 2e-2;
+        job.training.early_stop_patience = 1;
     };
     let learns: fn(&mut Job) = |job| {
-        job.hyper.rounds = 3;
-        job.hyper.learned_loss = 100.0;
+        job.training.rounds = 3;
+        job.training.learned_loss = 100.0;
     };
     for change in [stops_early, learns] {
         let dir = tempfile::tempdir().unwrap();
@@ -225,13 +225,13 @@ fn a_job_that_is_told_to_stop_loses_no_step() {
     job(whole.path(), 12, |_| {});
     run(whole.path(), &mut |_| {}).unwrap();
     let torn = tempfile::tempdir().unwrap();
-    job(torn.path(), 12, |job| job.hyper.checkpoint_every = 0);
+    job(torn.path(), 12, |job| job.training.checkpoint_every = 0);
     let stop = AtomicBool::new(false);
     let stopped = run_until(torn.path(), &stop, &mut |line| {
         stop.store(line.step == 2, std::sync::atomic::Ordering::Relaxed);
     });
     assert!(matches!(stopped, Err(Error::Stopped { step: 2 })));
-    job(torn.path(), 12, |job| job.hyper.checkpoint_every = 0);
+    job(torn.path(), 12, |job| job.training.checkpoint_every = 0);
     assert_eq!(run(torn.path(), &mut |_| {}).unwrap().resumed_at, Some(2));
     assert_eq!(adapter_bytes(whole.path()), adapter_bytes(torn.path()));
 }
@@ -244,7 +244,7 @@ fn another_job_does_not_resume_from_its_checkpoint() {
         run(dir.path(), &mut |line| assert_ne!(line.step, 3, "killed"))
     }));
     assert!(stopped.is_err());
-    job(dir.path(), 12, |job| job.hyper.learning_rate = 1e-3);
+    job(dir.path(), 12, |job| job.training.learning_rate = 1e-3);
     assert!(matches!(run(dir.path(), &mut |_| {}), Err(Error::Checkpoint { .. })));
 }
 
@@ -253,12 +253,12 @@ fn accumulation_and_cuts_give_the_big_batch() {
     let bytes = |batch_size, accumulation, batch_tokens| {
         let dir = tempfile::tempdir().unwrap();
         job(dir.path(), 12, |job| {
-            job.hyper.dropout = 0.0;
-            job.hyper.epochs = 1;
-            job.hyper.learning_rate = 1e-4;
-            job.hyper.batch_size = batch_size;
-            job.hyper.accumulation = accumulation;
-            job.hyper.batch_tokens = batch_tokens;
+            job.training.dropout = 0.0;
+            job.training.epochs = 1;
+            job.training.learning_rate = 1e-4;
+            job.training.batch_size = batch_size;
+            job.training.accumulation = accumulation;
+            job.training.batch_tokens = batch_tokens;
         });
         let mut norms = Vec::new();
         run(dir.path(), &mut |line| norms.extend(line.gradient_norm.zip(line.loss))).unwrap();
@@ -278,8 +278,8 @@ fn accumulation_and_cuts_give_the_big_batch() {
 fn a_loss_that_breaks_down_names_its_step() {
     let dir = tempfile::tempdir().unwrap();
     job(dir.path(), 12, |job| {
-        job.hyper.learning_rate = 1e30;
-        job.hyper.warmup_ratio = 0.0;
+        job.training.learning_rate = 1e30;
+        job.training.warmup_ratio = 0.0;
     });
     let error = run(dir.path(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::NonFinite { step: 1..=3, .. }), "{error}");
@@ -291,9 +291,9 @@ fn a_loss_that_breaks_down_names_its_step() {
 fn training_ends_when_validation_no_longer_improves() {
     let dir = tempfile::tempdir().unwrap();
     job(dir.path(), 12, |job| {
-        job.hyper.epochs = 12;
-        job.hyper.learning_rate = 2e-2;
-        job.hyper.early_stop_patience = 1;
+        job.training.epochs = 12;
+        job.training.learning_rate = 2e-2;
+        job.training.early_stop_patience = 1;
     });
     fs_err::write(dir.path().join("rows.jsonl"), measured()).unwrap();
     let outcome = run(dir.path(), &mut |_| {}).unwrap();
@@ -305,9 +305,9 @@ fn training_ends_when_validation_no_longer_improves() {
 fn a_few_validation_rows_stop_nothing_and_choose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     job(dir.path(), 12, |job| {
-        job.hyper.epochs = 6;
-        job.hyper.learning_rate = 2e-2;
-        job.hyper.early_stop_patience = 1;
+        job.training.epochs = 6;
+        job.training.learning_rate = 2e-2;
+        job.training.early_stop_patience = 1;
     });
     let mut losses = Vec::new();
     let outcome = run(dir.path(), &mut |line| {
@@ -325,8 +325,8 @@ fn rounds_follow_until_what_is_taught_is_learned() {
     let trained = |learned_loss| {
         let dir = tempfile::tempdir().unwrap();
         job(dir.path(), 12, |job| {
-            (job.hyper.epochs, job.hyper.rounds) = (1, 3);
-            job.hyper.learned_loss = learned_loss;
+            (job.training.epochs, job.training.rounds) = (1, 3);
+            job.training.learned_loss = learned_loss;
         });
         let mut lines = Vec::new();
         let outcome = run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
@@ -355,8 +355,8 @@ fn rounds_follow_until_what_is_taught_is_learned() {
 #[test]
 fn a_job_that_is_killed_between_two_rounds_ends_with_the_same_bytes() {
     let rounds: fn(&mut Job) = |job| {
-        (job.hyper.epochs, job.hyper.rounds) = (1, 3);
-        job.hyper.learned_loss = 0.0;
+        (job.training.epochs, job.training.rounds) = (1, 3);
+        job.training.learned_loss = 0.0;
     };
     let whole = tempfile::tempdir().unwrap();
     job(whole.path(), 12, rounds);
@@ -383,9 +383,9 @@ fn rows_that_only_keep_train_without_breaking_down() {
     for (kl_weight, rounds) in [(1.0, 3), (0.5, 1)] {
         let dir = tempfile::tempdir().unwrap();
         job(dir.path(), 12, |job| {
-            job.hyper.kl_weight = kl_weight;
-            job.hyper.rounds = rounds;
-            job.hyper.learned_loss = 0.0;
+            job.training.kl_weight = kl_weight;
+            job.training.rounds = rounds;
+            job.training.learned_loss = 0.0;
         });
         fs_err::write(dir.path().join("rows.jsonl"), of_kind(12, "rehearsal")).unwrap();
         let mut lines = Vec::new();
@@ -405,7 +405,7 @@ fn rows_that_only_keep_train_without_breaking_down() {
 #[test]
 fn a_scaled_adapter_has_half_of_the_update_and_loads() {
     let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 12, |job| job.hyper.epochs = 1);
+    job(dir.path(), 12, |job| job.training.epochs = 1);
     run(dir.path(), &mut |_| {}).unwrap();
     let whole = dir.path().join("adapter");
     let (half, same) = (dir.path().join("half"), dir.path().join("same"));
@@ -437,7 +437,7 @@ fn floats(tensor: &safetensors::tensor::TensorView<'_>) -> Vec<f32> {
 #[test]
 fn the_exported_adapter_serves_what_was_trained() {
     let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 12, |job| job.hyper.dropout = 0.0);
+    job(dir.path(), 12, |job| job.training.dropout = 0.0);
     run(dir.path(), &mut |_| {}).unwrap();
     let model = Model::open(base(), 2).unwrap();
     let adapter =
@@ -466,7 +466,7 @@ fn the_exported_adapter_serves_what_was_trained() {
         }
     }
     let model = Arc::new(model);
-    let layout = LoraLayout::new(model.config(), 4, 8.0, &job.hyper.target_modules).unwrap();
+    let layout = LoraLayout::new(model.config(), 4, 8.0, &job.training.target_modules).unwrap();
     let file = fs_err::read(dir.path().join("adapter/adapter_model.safetensors")).unwrap();
     let file = safetensors::SafeTensors::deserialize(&file).unwrap();
     let trainable = Trainable::new(Arc::clone(&model), layout);
@@ -496,7 +496,7 @@ fn the_exported_adapter_serves_what_was_trained() {
 #[test]
 fn a_plan_that_does_not_fit_is_refused_and_auto_recomputes_first() {
     let model = Arc::new(Model::open(base(), 1).unwrap());
-    let names = Hyper::default().target_modules;
+    let names = TrainingConfig::default().target_modules;
     let layout = LoraLayout::new(model.config(), 16, 32.0, &names).unwrap();
     let plan = |tokens, bytes| {
         let work = probe::Work {

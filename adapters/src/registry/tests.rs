@@ -149,7 +149,7 @@ fn a_rejected_adapter_comes_back_only_by_hand() {
     let id = place.add(1);
     place.registry.reject(id, "controls fell by 9 points", UnixMillis(2)).unwrap();
     let error = place.registry.promote(Some(id), None, UnixMillis(3)).unwrap_err();
-    assert!(matches!(error, Error::Move { .. }), "{error}");
+    assert!(matches!(error, Error::Transition { .. }), "{error}");
     let manifest = place.registry.manifest(&AdapterRef::Id(id)).unwrap();
     assert_eq!(manifest.reason(), "controls fell by 9 points");
     place.registry.reinstate(id, "looked at by hand", UnixMillis(4)).unwrap();

@@ -82,13 +82,13 @@ pub struct TrainArgs {
     pub model: ModelArgs,
     /// How.
     #[command(flatten)]
-    pub hyper: HyperArgs,
+    pub training: TrainingArgs,
 }
 
 /// Hyper-parameters; what is not given comes from `[training]` of the settings.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Hyper-parameters; [training] of the settings changes the defaults")]
-pub struct HyperArgs {
+pub struct TrainingArgs {
     /// Rank of the update [default: 16]
     #[arg(long)]
     pub rank: Option<usize>,

@@ -67,7 +67,7 @@ fn serve(context: &Context, load: &ServeLoad) -> Outcome {
         prefix_cache_bytes: 0,
         // All that are measured side by side.
         adapter_bytes: usize::MAX,
-        pressure: None,
+        load_signal: None,
     };
     let engine = Engine::start(Arc::clone(&model), config)?;
     let targets = load_adapters(engine.as_ref(), &load.adapters)?;

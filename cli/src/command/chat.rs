@@ -177,7 +177,9 @@ impl Chat<'_> {
         let adapter = self.last.as_ref().map_or("live", |last| &last.adapter).to_owned();
         let told = why::run(self.context, &WhyArgs { adapter }).await;
         if let Err(super::Failure::Failed(error)) = told {
-            self.context.output.say(format_args!("hone: {}", hone_daemon::sentence::of(&error)));
+            self.context
+                .output
+                .say(format_args!("hone: {}", hone_daemon::error_chain::describe(&error)));
         }
         Ok(())
     }

@@ -125,7 +125,9 @@ async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
             }
             // All that follows would fail as well; repeating the import goes on here.
             Err(error) if is_gone(&error) => return Err(error.into()),
-            Err(error) => imported.failed.push((number, hone_daemon::sentence::of(&error))),
+            Err(error) => {
+                imported.failed.push((number, hone_daemon::error_chain::describe(&error)))
+            }
         }
     }
     tell(context, file, &imported)

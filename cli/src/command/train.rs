@@ -4,13 +4,13 @@ use std::path::Path;
 
 use hone_api::RunId;
 use hone_config::Training;
-use hone_trainer::{Hyper, Job, Outcome as Trained, Progress, Recompute, Scheduler};
+use hone_trainer::{Job, Outcome as Trained, Progress, Recompute, Scheduler, TrainingConfig};
 
 use super::base::Base;
 use super::{Context, Failure, Outcome, model_flags, words};
-use crate::cli::{HyperArgs, RecomputeArg, SchedulerArg, TrainArgs};
+use crate::cli::{RecomputeArg, SchedulerArg, TrainArgs, TrainingArgs};
 use crate::output::{Bars, Table};
-use hone_daemon::{child, hyper, memory};
+use hone_daemon::{child, memory, training_config};
 
 /// Trains.
 ///
@@ -28,24 +28,27 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
         return Err(Failure::Usage(text));
     }
     let config = context.config(model_flags(&args.model))?.config;
-    let hyper = hyper(&args.hyper, &config.training);
-    hyper.check().map_err(|error| Failure::Usage(error.to_string()))?;
+    let training = with_flags(&args.training, &config.training);
+    training.check().map_err(|error| Failure::Usage(error.to_string()))?;
     if !data.is_file() {
         let data = data.display();
         return Err(anyhow::anyhow!("there is no file {data}; name JSON lines with --data").into());
     }
     let data = fs_err::canonicalize(data)?;
-    let (base, ()) =
-        Base::prepare_if(context, &args.model, |_, found| memory::admit_training(&hyper, found))?;
+    let (base, ()) = Base::prepare_if(context, &args.model, |_, found| {
+        memory::admit_training(&training, found)
+    })?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
     let mut job = Job::new(base.folder(), data);
     job.out = fs_err::canonicalize(out)?;
     job.base_name = Some(base.config.model.name());
-    job.hyper = hyper;
+    job.training = training;
     // --threads speaks of this run; training.threads of training beside a daemon that serves.
-    job.threads =
-        args.model.threads.map_or_else(|| hyper::threads(&config), |_| config.model.cores());
+    job.threads = args
+        .model
+        .threads
+        .map_or_else(|| training_config::threads(&config), |_| config.model.cores());
     job.write(&dir)?;
 
     let output = context.output;
@@ -160,10 +163,10 @@ fn tell(context: &Context, outcome: &Trained) -> Outcome {
 }
 
 /// The settings' hyper-parameters, but for those that flags name.
-fn hyper(args: &HyperArgs, training: &Training) -> Hyper {
-    let mut hyper = hyper::of(training);
+fn with_flags(args: &TrainingArgs, settings: &Training) -> TrainingConfig {
+    let mut training = training_config::of(settings);
     macro_rules! take {
-        ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { hyper.$name = value; })* };
+        ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { training.$name = value; })* };
     }
     take!(
         rank,
@@ -179,20 +182,20 @@ fn hyper(args: &HyperArgs, training: &Training) -> Hyper {
     take!(batch_tokens, clip, weight_decay, beta1, beta2, epsilon, max_length, target_modules);
     take!(early_stop_patience, validation_share, max_refused_share, seed, checkpoint_every);
     if let Some(scheduler) = args.scheduler {
-        hyper.scheduler = match scheduler {
+        training.scheduler = match scheduler {
             SchedulerArg::Cosine => Scheduler::Cosine,
             SchedulerArg::Linear => Scheduler::Linear,
             SchedulerArg::Constant => Scheduler::Constant,
         };
     }
     if let Some(recompute) = args.recompute {
-        hyper.recompute = match recompute {
+        training.recompute = match recompute {
             RecomputeArg::Auto => Recompute::Auto,
             RecomputeArg::Always => Recompute::Always,
             RecomputeArg::Never => Recompute::Never,
         };
     }
-    hyper
+    training
 }
 
 #[cfg(test)]
@@ -206,10 +209,10 @@ mod tests {
         hone_config::Config::defaults(Path::new("d")).unwrap().training
     }
 
-    fn parsed(words: &[&str], training: &Training) -> Hyper {
+    fn parsed(words: &[&str], training: &Training) -> TrainingConfig {
         let words = ["hone", "train", "--data", "d", "--out", "o"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
-            Some(Command::Train(args)) => hyper(&args.hyper, training),
+            Some(Command::Train(args)) => with_flags(&args.training, training),
             _ => panic!("that is `train`"),
         }
     }
@@ -229,19 +232,19 @@ mod tests {
     #[test]
     fn flags_change_only_what_they_name() {
         let settings = Training { seed: 5, epochs: 9, ..training() };
-        assert_eq!(parsed(&[], &settings), hyper::of(&settings));
-        let hyper = parsed(
+        assert_eq!(parsed(&[], &settings), training_config::of(&settings));
+        let training = parsed(
             &["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"],
             &settings,
         );
-        let expected = Hyper {
+        let expected = TrainingConfig {
             rank: 4,
             target_modules: vec!["q_proj".into(), "v_proj".into()],
             scheduler: Scheduler::Linear,
-            ..hyper::of(&settings)
+            ..training_config::of(&settings)
         };
-        assert_eq!(hyper, expected);
-        assert_eq!((hyper.seed, hyper.epochs), (5, 9), "as the settings say");
+        assert_eq!(training, expected);
+        assert_eq!((training.seed, training.epochs), (5, 9), "as the settings say");
     }
 
     #[test]
@@ -253,28 +256,28 @@ mod tests {
             let arg = train.get_arguments().find(|arg| arg.get_long() == Some(name)).unwrap();
             arg.get_help().unwrap().to_string()
         };
-        let hyper = hyper::of(&training());
+        let training = training_config::of(&training());
         for (name, value) in [
-            ("rank", hyper.rank as f64),
-            ("alpha", hyper.alpha),
-            ("dropout", hyper.dropout),
-            ("kl-weight", hyper.kl_weight),
-            ("learning-rate", hyper.learning_rate),
-            ("warmup-ratio", hyper.warmup_ratio),
-            ("epochs", hyper.epochs as f64),
-            ("batch-size", hyper.batch_size as f64),
-            ("accumulation", hyper.accumulation as f64),
-            ("batch-tokens", hyper.batch_tokens as f64),
-            ("clip", hyper.clip),
-            ("weight-decay", hyper.weight_decay),
-            ("beta1", hyper.beta1),
-            ("beta2", hyper.beta2),
-            ("max-length", hyper.max_length as f64),
-            ("early-stop-patience", hyper.early_stop_patience as f64),
-            ("validation-share", hyper.validation_share),
-            ("max-refused-share", hyper.max_refused_share),
-            ("seed", hyper.seed as f64),
-            ("checkpoint-every", hyper.checkpoint_every as f64),
+            ("rank", training.rank as f64),
+            ("alpha", training.alpha),
+            ("dropout", training.dropout),
+            ("kl-weight", training.kl_weight),
+            ("learning-rate", training.learning_rate),
+            ("warmup-ratio", training.warmup_ratio),
+            ("epochs", training.epochs as f64),
+            ("batch-size", training.batch_size as f64),
+            ("accumulation", training.accumulation as f64),
+            ("batch-tokens", training.batch_tokens as f64),
+            ("clip", training.clip),
+            ("weight-decay", training.weight_decay),
+            ("beta1", training.beta1),
+            ("beta2", training.beta2),
+            ("max-length", training.max_length as f64),
+            ("early-stop-patience", training.early_stop_patience as f64),
+            ("validation-share", training.validation_share),
+            ("max-refused-share", training.max_refused_share),
+            ("seed", training.seed as f64),
+            ("checkpoint-every", training.checkpoint_every as f64),
         ] {
             assert!(help(name).contains(&format!("[default: {value}]")), "{name}: {}", help(name));
         }

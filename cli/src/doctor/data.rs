@@ -153,7 +153,7 @@ pub(super) fn source_key(report: &mut Report, data_dir: &Path) {
         Ok(_) => report.ok("source key", "it is one"),
         Err(error) => report.wrong(
             "source key",
-            hone_daemon::sentence::of(&error),
+            hone_daemon::error_chain::describe(&error),
             "restore it from a backup",
         ),
     }

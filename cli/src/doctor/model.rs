@@ -6,9 +6,9 @@ use hone_model::{Pack, Source, WeightFormat};
 
 use super::Report;
 use hone_daemon::base_model;
+use hone_daemon::error_chain;
 use hone_daemon::memory::{Asked, Budget};
 use hone_daemon::mistral;
-use hone_daemon::sentence;
 
 pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
     let config = &loaded.config;
@@ -28,7 +28,7 @@ pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
             Err(error) => {
                 return report.wrong(
                     "model",
-                    format!("{name}: {}", sentence::of(&error.into())),
+                    format!("{name}: {}", error_chain::describe(&error.into())),
                     wrong,
                 );
             }
@@ -40,7 +40,9 @@ pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
     match fits {
         Ok(budget) => report.ok("model", format!("{found}; {}", budget.need())),
         Err(_) if daemon_runs => report.ok("model", found),
-        Err(error) => report.wrong("model", format!("{found}: {}", sentence::of(&error)), wrong),
+        Err(error) => {
+            report.wrong("model", format!("{found}: {}", error_chain::describe(&error)), wrong)
+        }
     }
 }
 

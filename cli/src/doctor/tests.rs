@@ -13,8 +13,8 @@ async fn each_planted_fault_is_found_and_has_a_remedy() {
 
     let rig = Rig::new().await;
     let id = rig.adapter(1).await;
-    rig.parts.registry.promote(Some(id), None, hone_api::UnixMillis::now()).unwrap();
-    let data = rig.parts.dirs.root();
+    rig.services.registry.promote(Some(id), None, hone_api::UnixMillis::now()).unwrap();
+    let data = rig.services.dirs.root();
     for name in ["", "hone.db", "hone.db-wal", "hone.db-shm", "live.json", "audit.head"] {
         // Tests run with another umask than the daemon.
         let bits = if name.is_empty() { 0o700 } else { 0o600 };

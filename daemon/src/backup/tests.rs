@@ -9,8 +9,8 @@ use crate::testing::Rig;
 async fn serving() -> (Rig, hone_api::AdapterId) {
     let rig = Rig::new().await;
     let id = rig.adapter(1).await;
-    rig.parts.registry.promote(Some(id), None, UnixMillis::now()).unwrap();
-    fs_err::create_dir(rig.parts.dirs.snapshots().join(".snapshot-half")).unwrap();
+    rig.services.registry.promote(Some(id), None, UnixMillis::now()).unwrap();
+    fs_err::create_dir(rig.services.dirs.snapshots().join(".snapshot-half")).unwrap();
     (rig, id)
 }
 
@@ -42,18 +42,18 @@ async fn what_was_copied_beside_a_daemon_is_put_back() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["folder", "archive.tar"] {
         let (to, data) = (dir.path().join(name), dir.path().join(format!("{name}-data")));
-        let made = make(rig.parts.dirs.root(), &to).unwrap();
+        let made = make(rig.services.dirs.root(), &to).unwrap();
         assert_eq!(made.audit.as_ref().unwrap().rows, 1, "{made:?}");
-        assert!(make(rig.parts.dirs.root(), &to).unwrap_err().to_string().contains("already"));
+        assert!(make(rig.services.dirs.root(), &to).unwrap_err().to_string().contains("already"));
         let back = restore(&to, &data).await.unwrap();
         assert_eq!(back.files, made.files);
         for file in ["source.key", "live.json"] {
             let there = fs_err::read(data.join(file)).unwrap();
-            assert_eq!(there, fs_err::read(rig.parts.dirs.root().join(file)).unwrap());
+            assert_eq!(there, fs_err::read(rig.services.dirs.root().join(file)).unwrap());
         }
         let weights = Path::new("adapters").join(id.to_string()).join(hone_adapters::WEIGHTS);
         let there = fs_err::read(data.join(&weights)).unwrap();
-        assert_eq!(there, fs_err::read(rig.parts.dirs.root().join(&weights)).unwrap());
+        assert_eq!(there, fs_err::read(rig.services.dirs.root().join(&weights)).unwrap());
         let trail = hone_store::follow_trail(&data.join("hone.db"), None).unwrap();
         assert_eq!(trail.rows, 2, "that it was restored is told");
         let again = restore(&to, &data).await.unwrap_err().to_string();
@@ -68,7 +68,7 @@ async fn a_backup_that_is_not_what_was_written_is_refused() {
     let (rig, id) = serving().await;
     let dir = tempfile::tempdir().unwrap();
     let good = dir.path().join("good.tar");
-    make(rig.parts.dirs.root(), &good).unwrap();
+    make(rig.services.dirs.root(), &good).unwrap();
     let weights = format!("adapters/{id}/{}", hone_adapters::WEIGHTS);
     type Fault<'a> = (&'a str, Box<dyn Fn(&Path) + 'a>);
     let faults: [Fault<'_>; 5] = [
@@ -96,7 +96,7 @@ async fn a_backup_that_is_not_what_was_written_is_refused() {
     for (at, (says, fault)) in faults.iter().enumerate() {
         let (bad, data) =
             (dir.path().join(format!("bad-{at}")), dir.path().join(format!("to-{at}")));
-        make(rig.parts.dirs.root(), &bad).unwrap();
+        make(rig.services.dirs.root(), &bad).unwrap();
         fault(&bad);
         let error = format!("{:#}", restore(&bad, &data).await.unwrap_err());
         assert!(error.contains(says), "{error}");

@@ -23,7 +23,7 @@ impl From<Error> for ControlError {
 pub(super) fn unfinished(error: &anyhow::Error) -> ControlError {
     match error.downcast_ref::<hone_store::Error>() {
         Some(error) => Error::from(error.clone()).into(),
-        None => ControlError::Internal(crate::sentence::of(error)),
+        None => ControlError::Internal(crate::error_chain::describe(error)),
     }
 }
 

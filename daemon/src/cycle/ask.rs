@@ -5,7 +5,7 @@ use hone_api::{CycleId, UnixMillis};
 
 use super::{Cycles, told};
 use crate::journal::Decision;
-use crate::parts::Untrainable;
+use crate::services::Untrainable;
 
 /// Why a cycle cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +48,14 @@ impl Cycles {
         cycle: CycleView,
         asked: Option<Decision>,
     ) -> Result<CycleView, StartError> {
-        self.parts.trainable()?;
+        self.services.trainable()?;
         let _one_at_a_time = self.queueing.lock().await;
-        if let [_, .., waiting] = self.parts.store.unfinished_cycles().await?.as_slice() {
+        if let [_, .., waiting] = self.services.store.unfinished_cycles().await?.as_slice() {
             return Err(StartError::Waiting(waiting.id));
         }
         match asked {
-            Some(asked) => self.parts.journal.begin(&cycle, asked).await?,
-            None => self.parts.store.insert_cycle(cycle.clone()).await?,
+            Some(asked) => self.services.journal.begin(&cycle, asked).await?,
+            None => self.services.store.insert_cycle(cycle.clone()).await?,
         }
         self.come.notify_one();
         Ok(cycle)

@@ -19,7 +19,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let Ok(report) = serde_json::from_value::<Report>(compared) else {
         return Ok(End::CompareAgain);
     };
-    let config = work.parts.settings.now();
+    let config = work.services.settings.now();
     let level = level(&work, &config.promotion).await?;
     let mut attempts = Attempts::of(work.cycle);
     let later_try = attempts.attempt.is_last_resort();
@@ -28,7 +28,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let next = decision.remedy.and_then(|remedy| attempts.next(remedy));
     if let Some(next) = next {
         work.reject(id, &decision.reason).await?;
-        work.parts.promoter.unload(id).await?;
+        work.services.promoter.unload(id).await?;
         let message = format!("{}; trying again: {}", decision.reason, next.name());
         let attempt = std::mem::replace(&mut attempts.attempt, next);
         attempts.tried.push(Tried { attempt, candidate: id, reason: decision.reason });
@@ -44,7 +44,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
             p: evidence.p(),
             promoted,
         };
-        work.parts.store.record_gate_test(test).await?;
+        work.services.store.record_gate_test(test).await?;
     }
     let mut outcome = serde_json::to_value(&attempts)?;
     outcome["verdict"] = json!(decision.verdict);
@@ -55,7 +55,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         hone_eval::Verdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
         hone_eval::Verdict::Reject => {
             work.reject(id, &reason).await?;
-            work.parts.promoter.unload(id).await?;
+            work.services.promoter.unload(id).await?;
             Ok(End::Over { verdict: Verdict::Rejected, reason, outcome })
         }
     }
@@ -71,7 +71,7 @@ fn with_tries(reason: String, attempts: &Attempts) -> String {
 
 /// What this night may risk. A test of this very cycle, from before a kill, does not count.
 async fn level(work: &Work<'_>, promotion: &Promotion) -> anyhow::Result<f64> {
-    let tests = work.parts.store.gate_tests().await?;
+    let tests = work.services.store.gate_tests().await?;
     let tests: Vec<ledger::Test> = tests
         .into_iter()
         .filter(|test| test.cycle_id != work.cycle.id)

@@ -30,7 +30,7 @@ pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
         () = halt.cancelled() => Ok(End::Halted),
     };
     for fold in 0..MOST_FOLDS {
-        work.parts.engine.unload(judge(work.cycle.id, fold));
+        work.services.engine.unload(judge(work.cycle.id, fold));
     }
     end
 }
@@ -48,20 +48,20 @@ struct Questions {
 }
 
 async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
-    let parts = work.parts;
+    let services = work.services;
     let id = work.cycle.candidate.context("the cycle has no candidate")?;
-    let against = erase::champion(parts).await?;
+    let against = erase::champion(services).await?;
     work.cycle.champion = against.compared;
     if against.serves == Some(id) {
         let reason = "a person promoted it before it was compared".to_owned();
-        let outcome = json!({ "epoch": parts.registry.live().epoch });
+        let outcome = json!({ "epoch": services.registry.live().epoch });
         return Ok(End::Over { verdict: Verdict::Promoted, reason, outcome });
     }
     let (snapshot, questions) = {
-        let config = parts.settings.now();
+        let config = services.settings.now();
         let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
-        let folder = parts.dirs.snapshots().join(snapshot);
-        let front_end = Arc::clone(parts.engine.front_end());
+        let folder = services.dirs.snapshots().join(snapshot);
+        let front_end = Arc::clone(services.engine.front_end());
         tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
             let mut snapshot = Snapshot::read(&folder)?;
             snapshot.examples.retain(|example| fits_whole(&front_end, example));
@@ -74,9 +74,9 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         })
         .await??
     };
-    let champion = Side::load(parts, against.compared).await?;
-    let candidate = Side::load(parts, Some(id)).await?;
-    let base = Side::load(parts, None).await?;
+    let champion = Side::load(services, against.compared).await?;
+    let candidate = Side::load(services, Some(id)).await?;
+    let base = Side::load(services, None).await?;
     let judges = judges(work, snapshot.manifest.folds).await?;
 
     let all: Vec<&Suite> = questions.corrected.iter().chain(&questions.controls).collect();
@@ -85,8 +85,8 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let mut candidate_rows = ask(work, &candidate, &all, &mut total).await?;
     let controls: Vec<&Suite> = questions.controls.iter().collect();
     let mut base_rows = ask(work, &base, &controls, &mut total).await?;
-    if controls.is_empty() && !parts.settings.now().evaluation.suites.is_empty() {
-        let rows = general::agreement(parts, &base, [&champion, &candidate]).await?;
+    if controls.is_empty() && !services.settings.now().evaluation.suites.is_empty() {
+        let rows = general::agreement(services, &base, [&champion, &candidate]).await?;
         let [of_base, of_champion, of_candidate] = rows;
         base_rows = of_base;
         champion_rows.extend(of_champion);
@@ -116,13 +116,13 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;
         let sides = Judges { champion: &champion, candidate: &candidate, folds: &judges };
         let kept = work.run_dir().join("evidence.json");
-        let measured = evidence::measure(parts, &snapshot, sides, &kept).await?;
+        let measured = evidence::measure(services, &snapshot, sides, &kept).await?;
         let evidence = Evidence::of(&measured, SEED)?;
         report.evidence = Some(Evidence { judge: preferences, ..evidence });
     }
 
     let scores = report.scores();
-    let registry = parts.registry.clone();
+    let registry = services.registry.clone();
     tokio::task::spawn_blocking(move || registry.set_scores(id, scores)).await??;
     fail_point!("eval.report");
     let message = message(&report);
@@ -142,7 +142,7 @@ async fn judges(work: &Work<'_>, folds: usize) -> anyhow::Result<Vec<Side>> {
     for fold in 0..folds {
         let id = judge(work.cycle.id, fold);
         let dir = train::judge_of(&work.run_dir(), fold).await?;
-        let engine = Arc::clone(&work.parts.engine);
+        let engine = Arc::clone(&work.services.engine);
         let loaded = tokio::task::spawn_blocking(move || engine.load(id, &dir)).await??;
         judges.push(Side::unregistered(id, loaded.digest));
     }
@@ -178,7 +178,7 @@ async fn ask(
     let tell = move |done: usize, _| {
         let _ = send.send(done); // the receiver lives as long as this future
     };
-    let answers = answer(work.parts, side, &suites, &tell);
+    let answers = answer(work.services, side, &suites, &tell);
     tokio::pin!(answers);
     let mut last: Option<Instant> = None;
     let rows = loop {
@@ -347,7 +347,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_conversation_that_the_context_does_not_hold_is_not_asked() {
         let rig = crate::testing::Rig::new().await;
-        let front_end = rig.parts.engine.front_end();
+        let front_end = rig.services.engine.front_end();
         let ask = |text: String| [Message::new(Role::User, text)];
         assert!(fits(front_end, &ask("How are you?".into())));
         assert!(!fits(front_end, &ask("long ".repeat(front_end.context))));

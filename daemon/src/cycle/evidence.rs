@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::is_new;
 use crate::compare::Side;
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// Answers that are given so many times on average are labels. Of ten small numbers some are equal by
 /// chance.
@@ -41,21 +41,21 @@ struct Kept {
 
 /// Measures; what does not depend on the candidate is kept at `path`.
 pub(super) async fn measure(
-    parts: &Parts,
+    services: &Services,
     snapshot: &Snapshot,
     judges: Judges<'_>,
     path: &Path,
 ) -> anyhow::Result<Measured> {
     let sides = std::iter::once(judges.champion).chain(judges.folds);
     let weighed_by: Vec<_> = sides.map(|side| side.digest().map(str::to_owned)).collect();
-    let base = parts.engine.front_end().base_digest.clone();
+    let base = services.engine.front_end().base_digest.clone();
     // A file that a kill left unfinished, or that a disk did not keep, is written anew.
     let kept = fs_err::read(path).ok().and_then(|bytes| sealed::open::<Kept>(&bytes).ok());
     let kept = kept.filter(|kept| kept.base == base && kept.weighed_by == weighed_by);
     let mut measured = match kept {
         Some(kept) => kept.measured,
         None => {
-            let measured = corrections(parts, snapshot, judges).await?;
+            let measured = corrections(services, snapshot, judges).await?;
             let kept = Kept { base, weighed_by, measured };
             fs_err::write(path, sealed::seal(&kept)?)?;
             kept.measured
@@ -63,15 +63,15 @@ pub(super) async fn measure(
     };
     let liked: Vec<&Example> =
         snapshot.examples.iter().filter(|it| it.kind == Kind::Replay).take(LIKED).collect();
-    let before = weigh(parts, judges.champion, &own(&liked)).await?;
-    let after = weigh(parts, judges.candidate, &own(&liked)).await?;
+    let before = weigh(services, judges.champion, &own(&liked)).await?;
+    let after = weigh(services, judges.candidate, &own(&liked)).await?;
     measured.liked = after.iter().zip(before).map(|(after, before)| after - before).collect();
     Ok(measured)
 }
 
 /// All but the liked answers.
 async fn corrections(
-    parts: &Parts,
+    services: &Services,
     snapshot: &Snapshot,
     judges: Judges<'_>,
 ) -> anyhow::Result<Measured> {
@@ -91,18 +91,22 @@ async fn corrections(
     for (fold, judge) in judges.folds.iter().enumerate() {
         let rows: Vec<&Row<'_>> = rows.iter().filter(|it| it.example.fold == Some(fold)).collect();
         let examples: Vec<&Example> = rows.iter().map(|row| row.example).collect();
-        let champion = weigh(parts, judges.champion, &own(&examples)).await?;
-        let candidate = weigh(parts, judge, &own(&examples)).await?;
+        let champion = weigh(services, judges.champion, &own(&examples)).await?;
+        let candidate = weigh(services, judge, &own(&examples)).await?;
         let figures = champion.into_iter().zip(candidate);
         measured.judged.extend(examples.iter().zip(figures).map(|(row, (champion, candidate))| {
             Judged { cluster: row.cluster, source: row.source.clone(), champion, candidate }
         }));
-        measured.unseen.extend(squares(parts, judge, &rows, block_of(new.len())).await?);
+        measured.unseen.extend(squares(services, judge, &rows, block_of(new.len())).await?);
     }
     if new.len() < MANY {
-        measured.champion =
-            squares(parts, judges.champion, &rows.iter().collect::<Vec<_>>(), block_of(new.len()))
-                .await?;
+        measured.champion = squares(
+            services,
+            judges.champion,
+            &rows.iter().collect::<Vec<_>>(),
+            block_of(new.len()),
+        )
+        .await?;
     }
     Ok(measured)
 }
@@ -177,7 +181,7 @@ fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
 
 /// The questions of some rows with each other's answers, in squares of at most so many of one group.
 async fn squares(
-    parts: &Parts,
+    services: &Services,
     side: &Side,
     rows: &[&Row<'_>],
     most: usize,
@@ -202,7 +206,7 @@ async fn squares(
                 })
                 .collect();
             squares.push(Square {
-                scores: weigh(parts, side, &pairs).await?,
+                scores: weigh(services, side, &pairs).await?,
                 clusters: block.iter().map(|row| row.example.cluster).collect(),
                 sources: block.iter().map(|row| row.example.source.clone()).collect(),
                 alike: block.iter().map(|row| row.alike).collect(),
@@ -214,11 +218,11 @@ async fn squares(
 }
 
 pub(super) async fn weigh(
-    parts: &Parts,
+    services: &Services,
     side: &Side,
     pairs: &[Pair<'_>],
 ) -> anyhow::Result<Vec<f64>> {
-    let concurrency = parts.settings.now().evaluation.concurrency;
+    let concurrency = services.settings.now().evaluation.concurrency;
     let target = side.adapter.map_or(Target::Base, Target::Exact);
-    Ok(likelihoods(parts.engine.as_ref(), target, pairs, concurrency).await?)
+    Ok(likelihoods(services.engine.as_ref(), target, pairs, concurrency).await?)
 }

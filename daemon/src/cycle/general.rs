@@ -6,27 +6,27 @@ use hone_eval::{Pair, RowResult, general};
 
 use super::evidence::weigh;
 use crate::compare::{Side, answer};
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// The rows of the base, of the serving adapter and of the candidate.
 pub(super) async fn agreement(
-    parts: &Parts,
+    services: &Services,
     base: &Side,
     others: [&Side; 2],
 ) -> anyhow::Result<[Vec<RowResult>; 3]> {
     let suite = general::suite()?;
-    let answers = answer(parts, base, std::slice::from_ref(&suite), &|_, _| {}).await?;
+    let answers = answer(services, base, std::slice::from_ref(&suite), &|_, _| {}).await?;
     let whole: Vec<RowResult> = answers.into_iter().filter(|row| row.stopped).collect();
     let pairs: Vec<Pair<'_>> = whole
         .iter()
         .map(|row| Pair { prompt: &suite.rows[row.row].messages, answer: &row.text })
         .collect();
-    let likelihoods = weigh(parts, base, &pairs).await?;
+    let likelihoods = weigh(services, base, &pairs).await?;
     let of_base = BaseAnswers { answers: &whole, likelihoods: &likelihoods };
     let kept = async |side| -> anyhow::Result<_> {
-        let mut own = answer(parts, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
+        let mut own = answer(services, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
         own.retain(|row| whole.iter().any(|answered| answered.row == row.row));
-        Ok(general::kept(of_base, &own, &weigh(parts, side, &pairs).await?))
+        Ok(general::kept(of_base, &own, &weigh(services, side, &pairs).await?))
     };
     let (champion, candidate) = (kept(others[0]).await?, kept(others[1]).await?);
     Ok([whole.clone(), champion, candidate])

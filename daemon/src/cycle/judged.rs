@@ -24,7 +24,7 @@ pub(super) async fn preferences(
     folds: &[(usize, Suite)],
     (champion, candidate): (&[RowResult], &[RowResult]),
 ) -> anyhow::Result<Option<Preferences>> {
-    let config = work.parts.settings.now();
+    let config = work.services.settings.now();
     let Some(judge) = judge::configured(&config.evaluation)? else { return Ok(None) };
     let mut preferences = Preferences { digest: judge.digest(), ..Preferences::default() };
     let rows = folds.iter().flat_map(|(_, suite)| suite.rows.iter());

@@ -22,7 +22,7 @@ impl Cycles {
         loop {
             if let Ok(guard) = Arc::clone(&self.turn).try_lock_owned() {
                 // One that a restart would go on with.
-                for cycle in self.parts.store.unfinished_cycles().await? {
+                for cycle in self.services.store.unfinished_cycles().await? {
                     if concerns(&cycle) && self.cancel(cycle.id).await.is_ok() {
                         stopped = Some(cycle.trigger);
                     }
@@ -36,7 +36,7 @@ impl Cycles {
             }
             let running = self.current.lock().await.as_ref().map(|(id, _)| *id);
             let running = match running {
-                Some(id) => self.parts.store.cycle(id).await?,
+                Some(id) => self.services.store.cycle(id).await?,
                 None => None,
             };
             if let Some(cycle) = running {

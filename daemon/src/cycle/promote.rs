@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{End, Work};
 use crate::erase;
-use crate::promote::{Change, Error, Order};
+use crate::promote::{Change, Error, PromotionRequest};
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
-    let Work { parts, cycle, .. } = work;
+    let Work { services, cycle, .. } = work;
     let id = cycle.candidate.context("the cycle has no candidate")?;
     let reason = cycle.outcomes.get(&Step::Decide).and_then(|outcome| outcome["reason"].as_str());
     let reason = reason.unwrap_or("it passed the gate").to_owned();
@@ -22,22 +22,22 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     };
     // The daemon may have ended between the pointer's move and the row: then it is done. If an
     // operator has gone back since, that stays.
-    let state = parts.registry.get(&AdapterRef::Id(id))?.state;
+    let state = services.registry.get(&AdapterRef::Id(id))?.state;
     if matches!(state, AdapterState::Live | AdapterState::Retired) {
-        return Ok(promoted(parts.registry.live().epoch, reason));
+        return Ok(promoted(services.registry.live().epoch, reason));
     }
-    let champion = erase::champion(parts).await?;
+    let champion = erase::champion(services).await?;
     if champion.compared != cycle.champion {
         return Ok(End::CompareAgain);
     }
     let told = erase::without_labels(cycle, json!(reason));
-    let order = Order {
+    let request = PromotionRequest {
         change: Change::Promote(Some(id)),
         expected_live: Some(champion.serves),
         actor: cycle.id.to_string(),
         reason: told.as_str().unwrap_or_default().to_owned(),
     };
-    match parts.promoter.carry_out(order).await {
+    match services.promoter.execute(request).await {
         Ok(pointer) => Ok(promoted(pointer.epoch, reason)),
         Err(Error::Registry(hone_adapters::Error::Conflict { .. })) => Ok(End::CompareAgain),
         Err(error) => Err(error.into()),

@@ -14,7 +14,7 @@ use crate::journal::Decision;
 use crate::promote;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
-    let (parts, dir) = (work.parts, work.run_dir());
+    let (services, dir) = (work.services, work.run_dir());
     let cycle_id = work.cycle.id;
     let snapshot = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
     let attempt = Attempts::of(work.cycle).attempt;
@@ -34,7 +34,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         provenance: Provenance::Cycle { cycle_id, snapshot },
         now: UnixMillis::now(),
     };
-    let registry = parts.registry.clone();
+    let registry = services.registry.clone();
     let view = tokio::task::spawn_blocking(move || registry.import(import)).await??;
     work.cycle.candidate = Some(id);
     let registered = Decision {
@@ -44,8 +44,8 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         reason: "made by a cycle".to_owned(),
         data: json!({ "digest": view.digest, "rank": view.rank }),
     };
-    parts.journal.audit_once(registered).await?;
-    match parts.promoter.load(id).await {
+    services.journal.audit_once(registered).await?;
+    match services.promoter.load(id).await {
         Ok(loaded) => {
             let effect = loaded.map(|loaded| loaded.effect);
             let outcome = json!({

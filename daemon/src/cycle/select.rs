@@ -22,7 +22,7 @@ use super::{End, Work, start};
 use crate::compare::{self, Side};
 use crate::controls::Controls;
 use crate::erase;
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// Unrated answers to choose rehearsal from.
 const TRAFFIC: usize = 5000;
@@ -36,13 +36,13 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
 }
 
 async fn select(work: Work<'_>) -> anyhow::Result<End> {
-    let Work { parts, cycle, .. } = work;
-    let config = parts.settings.now();
-    let rows = teaching(parts.store.labelled().await?, &config.feedback.endpoints);
+    let Work { services, cycle, .. } = work;
+    let config = services.settings.now();
+    let rows = teaching(services.store.labelled().await?, &config.feedback.endpoints);
     let labelled = rows.len();
-    let unrated = parts.store.unrated(TRAFFIC).await?;
-    let champion = erase::champion(parts).await?;
-    let learned = learned(parts, champion.compared).await;
+    let unrated = services.store.unrated(TRAFFIC).await?;
+    let champion = erase::champion(services).await?;
+    let learned = learned(services, champion.compared).await;
     let lessons_of_live = learned.clone();
     let policy = policy(&config);
     let shipped = shipped(&config)?;
@@ -60,10 +60,10 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let enough = corrections(&curated) >= config.curation.min_examples;
     let mut rehearsal = Vec::new();
     if enough {
-        find_answers_of_the_base(parts, &mut curated.examples).await?;
-        rehearsal = rehearse(parts, curated.questions.clone()).await?;
+        find_answers_of_the_base(services, &mut curated.examples).await?;
+        rehearsal = rehearse(services, curated.questions.clone()).await?;
     }
-    let folder = parts.dirs.snapshots();
+    let folder = services.dirs.snapshots();
     let manifest = tokio::task::spawn_blocking(move || -> anyhow::Result<Manifest> {
         let snapshot = curated.seal(rehearsal)?;
         snapshot.write(&folder)?;
@@ -77,7 +77,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let mut nothing =
         too_little(&manifest, &config, taken_back).or_else(|| all_known(&manifest, taken_back));
     if nothing.is_none() && !champion.must_go() {
-        nothing = decided_before(parts, cycle, &lessons).await?;
+        nothing = decided_before(services, cycle, &lessons).await?;
     }
     if let Some(reason) = nothing {
         return Ok(End::Over { verdict: Verdict::Skipped, reason, outcome });
@@ -92,12 +92,12 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
 }
 
 /// What the serving adapter was trained on, by lesson; nothing for the base and for an import.
-async fn learned(parts: &Parts, live: Option<AdapterId>) -> BTreeSet<String> {
-    let view = live.and_then(|id| parts.registry.get(&AdapterRef::Id(id)).ok());
+async fn learned(services: &Services, live: Option<AdapterId>) -> BTreeSet<String> {
+    let view = live.and_then(|id| services.registry.get(&AdapterRef::Id(id)).ok());
     let Some(Provenance::Cycle { snapshot, .. }) = view.map(|view| view.provenance) else {
         return BTreeSet::new();
     };
-    let folder = parts.dirs.snapshots().join(snapshot);
+    let folder = services.dirs.snapshots().join(snapshot);
     let read = tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await;
     match read {
         Ok(Ok(snapshot)) => snapshot
@@ -131,9 +131,12 @@ fn shipped(config: &Config) -> anyhow::Result<Vec<Vec<Message>>> {
 }
 
 /// Lets the base answer; what it does not bring to an end is left out.
-async fn rehearse(parts: &Parts, questions: Vec<Rehearsal>) -> anyhow::Result<Vec<Rehearsal>> {
+async fn rehearse(
+    services: &Services,
+    questions: Vec<Rehearsal>,
+) -> anyhow::Result<Vec<Rehearsal>> {
     let prompts: Vec<&[Message]> = questions.iter().map(|one| one.messages.as_slice()).collect();
-    let answers = answers_of_the_base(parts, &prompts).await?;
+    let answers = answers_of_the_base(services, &prompts).await?;
     let answered = questions.into_iter().zip(answers).filter_map(|(mut question, answer)| {
         question.messages.push(Message::new(Role::Assistant, answer?));
         Some(question)
@@ -142,11 +145,14 @@ async fn rehearse(parts: &Parts, questions: Vec<Rehearsal>) -> anyhow::Result<Ve
 }
 
 /// Marks the liked answers of adapters that the base gives too: there it is a model to keep to.
-async fn find_answers_of_the_base(parts: &Parts, examples: &mut [Example]) -> anyhow::Result<()> {
+async fn find_answers_of_the_base(
+    services: &Services,
+    examples: &mut [Example],
+) -> anyhow::Result<()> {
     let is_open = |example: &&mut Example| example.kind == Kind::Replay && !example.of_base;
     let open: Vec<&mut Example> = examples.iter_mut().filter(is_open).collect();
     let prompts: Vec<&[Message]> = open.iter().map(|example| example.prompt()).collect();
-    let answers = answers_of_the_base(parts, &prompts).await?;
+    let answers = answers_of_the_base(services, &prompts).await?;
     for (example, answer) in open.into_iter().zip(answers) {
         example.of_base = answer.is_some_and(|answer| answer.trim() == example.reference().trim());
     }
@@ -155,10 +161,10 @@ async fn find_answers_of_the_base(parts: &Parts, examples: &mut [Example]) -> an
 
 /// What the base answers; `None` where it has no room, or does not come to an end.
 async fn answers_of_the_base(
-    parts: &Parts,
+    services: &Services,
     prompts: &[&[Message]],
 ) -> anyhow::Result<Vec<Option<String>>> {
-    let front_end = std::sync::Arc::clone(parts.engine.front_end());
+    let front_end = std::sync::Arc::clone(services.engine.front_end());
     let fits = |messages: &[Message]| {
         let ends_with_a_question = messages.last().is_some_and(|it| it.role != Role::Assistant);
         ends_with_a_question && super::evaluate::fits(&front_end, messages)
@@ -177,8 +183,8 @@ async fn answers_of_the_base(
         check: Check::Contains(String::new()),
     });
     let suite = Suite::new("rehearsal", Part::Control, rows.collect())?;
-    let base = Side::load(parts, None).await?;
-    let given = compare::answer(parts, &base, &[suite], &|_, _| {}).await?;
+    let base = Side::load(services, None).await?;
+    let given = compare::answer(services, &base, &[suite], &|_, _| {}).await?;
     for (at, answer) in asked.into_iter().zip(given) {
         let is_whole = answer.stopped && !answer.text.trim().is_empty();
         answers[at] = is_whole.then_some(answer.text);
@@ -308,13 +314,13 @@ fn nothing_new(cycle: &CycleView, lessons: &str, earlier: &[CycleView]) -> Optio
 
 /// The same, looked up among all earlier cycles: nights that were skipped are many.
 async fn decided_before(
-    parts: &Parts,
+    services: &Services,
     cycle: &CycleView,
     lessons: &str,
 ) -> anyhow::Result<Option<String>> {
     let mut after = None;
     loop {
-        let page = parts.store.cycles(after, 50, Order::Descending).await?.items;
+        let page = services.store.cycles(after, 50, Order::Descending).await?.items;
         let found = nothing_new(cycle, lessons, &page);
         match page.last() {
             Some(last) if found.is_none() => after = Some(last.id),

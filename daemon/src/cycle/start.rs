@@ -11,7 +11,7 @@ use hone_api::cycle::Step;
 use hone_api::{AdapterId, AdapterRef};
 use hone_dataset::{Example, Kind};
 use hone_model::train::LoraLayout;
-use hone_trainer::Hyper;
+use hone_trainer::TrainingConfig;
 
 use super::Work;
 use super::attempt::Attempt;
@@ -36,10 +36,10 @@ pub(super) fn is_worth_keeping(lessons: &BTreeSet<String>, examples: &[Example])
 pub(super) async fn adapter(
     work: &Work<'_>,
     attempt: &Attempt,
-    hyper: &Hyper,
+    training: &TrainingConfig,
 ) -> anyhow::Result<Option<PathBuf>> {
-    let Some(id) = candidate(work, attempt, hyper) else { return Ok(None) };
-    let registry = Arc::clone(&work.parts.registry);
+    let Some(id) = candidate(work, attempt, training) else { return Ok(None) };
+    let registry = Arc::clone(&work.services.registry);
     let verified = tokio::task::spawn_blocking(move || {
         registry.with_verified(id, |dir| Ok::<_, hone_adapters::Error>(dir.to_owned()))
     });
@@ -52,22 +52,22 @@ pub(super) async fn adapter(
     }
 }
 
-fn candidate(work: &Work<'_>, attempt: &Attempt, hyper: &Hyper) -> Option<AdapterId> {
+fn candidate(work: &Work<'_>, attempt: &Attempt, training: &TrainingConfig) -> Option<AdapterId> {
     let selected = work.cycle.outcomes.get(&Step::Select)?;
     let id: AdapterId = serde_json::from_value(selected[GOES_ON_FROM].clone()).ok()?;
-    let view = work.parts.registry.get(&AdapterRef::Id(id)).ok()?;
-    let same_shape = view.rank as usize == hyper.rank
-        && (view.alpha - hyper.alpha).abs() < 1e-9
-        && same_targets(work, &view.target_modules, &hyper.target_modules);
+    let view = work.services.registry.get(&AdapterRef::Id(id)).ok()?;
+    let same_shape = view.rank as usize == training.rank
+        && (view.alpha - training.alpha).abs() < 1e-9
+        && same_targets(work, &view.target_modules, &training.target_modules);
     let same_base =
-        view.base_digest.as_deref() == Some(work.parts.engine.front_end().base_digest.as_str());
+        view.base_digest.as_deref() == Some(work.services.engine.front_end().base_digest.as_str());
     let begins_anew = attempt.rehearsal > 1.0;
     (same_shape && same_base && !begins_anew).then_some(id)
 }
 
 /// Whether an adapter is on all that the settings' names stand for in this model.
 fn same_targets(work: &Work<'_>, of_adapter: &[String], wanted: &[String]) -> bool {
-    let Ok(base) = work.parts.trainable() else { return false };
+    let Ok(base) = work.services.trainable() else { return false };
     let Ok(layout) = LoraLayout::new(&base.config, 1, 1.0, wanted) else { return false };
     let names: BTreeSet<&str> = layout.slots().map(|slot| slot.target.name).collect();
     names == of_adapter.iter().map(String::as_str).collect()

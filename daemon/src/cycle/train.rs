@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hone_dataset::{Mix, Snapshot};
-use hone_trainer::{Hyper, Job, Outcome, Progress};
+use hone_trainer::{Job, Outcome, Progress, TrainingConfig};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::attempt::{Attempt, Attempts};
 use super::{BEAT, End, Work, start};
 use crate::child::{self, Ended, Limits};
-use crate::hyper;
+use crate::training_config;
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
@@ -57,7 +57,7 @@ fn fold_dir(run: &Path, fold: usize) -> PathBuf {
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let attempt = Attempts::of(work.cycle).attempt;
     let folder = work.cycle.snapshot.clone().context("the cycle has no snapshot")?;
-    let folder = work.parts.dirs.snapshots().join(folder);
+    let folder = work.services.dirs.snapshots().join(folder);
     let snapshot = Arc::new(tokio::task::spawn_blocking(move || Snapshot::read(&folder)).await??);
     let run = work.run_dir();
     // First the ones that judge: all rows but a fold's, by the same recipe.
@@ -89,9 +89,9 @@ async fn one(
     snapshot: &Arc<Snapshot>,
     plan: Plan,
 ) -> anyhow::Result<Option<Outcome>> {
-    let config = work.parts.settings.now();
+    let config = work.services.settings.now();
     let Plan { dir, mix, attempt } = plan;
-    let base = &work.parts.trainable()?.folder;
+    let base = &work.services.trainable()?.folder;
     let found = {
         let (dir, base) = (dir.clone(), base.clone());
         tokio::task::spawn_blocking(move || begun(&dir, &base)).await??
@@ -99,8 +99,8 @@ async fn one(
     let mut job = match found {
         Some(job) => job,
         None => {
-            let mut hyper = hyper::of(&config.training);
-            let served = start::adapter(work, &attempt, &hyper).await?;
+            let mut training = training_config::of(&config.training);
+            let served = start::adapter(work, &attempt, &training).await?;
             let mix = Mix { goes_on: served.is_some(), ..mix };
             let rows = dir.join(ROWS);
             let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
@@ -109,21 +109,21 @@ async fn one(
             let mut job = Job::new(base, rows);
             job.data_digest = Some(digest);
             job.base_name = Some(config.model.name());
-            hyper.kl_weight *= attempt.kl;
+            training.kl_weight *= attempt.kl;
             if served.is_some() {
-                hyper.epochs -= hyper.epochs / FEWER;
+                training.epochs -= training.epochs / FEWER;
             }
             job.start = served;
             if let Some(number) = attempt.mends {
                 job.start = Some(made_by(&try_dir(&work.run_dir(), number)).await?);
-                hyper = one_pass(hyper);
+                training = one_pass(training);
             } else if attempt.rounds > 1 {
-                hyper.rounds += attempt.rounds;
-                hyper.learned_loss /= 4.0;
+                training.rounds += attempt.rounds;
+                training.learned_loss /= 4.0;
             }
-            job.hyper = hyper;
-            job.threads = hyper::threads(&config);
-            job.pressure = Some(work.parts.dirs.pressure());
+            job.training = training;
+            job.threads = training_config::threads(&config);
+            job.load_signal = Some(work.services.dirs.load_signal());
             job.write(&dir)?;
             job
         }
@@ -162,9 +162,9 @@ async fn one(
 }
 
 /// A pass from a finished adapter: it knows what it was taught, and takes small steps.
-fn one_pass(hyper: Hyper) -> Hyper {
-    let learning_rate = hyper.learning_rate * MENDING_RATE;
-    Hyper { learning_rate, epochs: 1, rounds: 1, focus: 0, ..hyper }
+fn one_pass(training: TrainingConfig) -> TrainingConfig {
+    let learning_rate = training.learning_rate * MENDING_RATE;
+    TrainingConfig { learning_rate, epochs: 1, rounds: 1, focus: 0, ..training }
 }
 
 /// Writes the rows of a run, one JSON object a line; their BLAKE3 in hex.
@@ -220,9 +220,9 @@ async fn made_by(dir: &Path) -> anyhow::Result<PathBuf> {
 /// Makes the next try need less memory: first at the cost of time only, then with smaller batches,
 /// which is another computation, so that its checkpoints are of no use any more.
 fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
-    job.hyper.recompute = hone_trainer::Recompute::Always;
+    job.training.recompute = hone_trainer::Recompute::Always;
     if strike > 1 {
-        job.hyper.batch_tokens = (job.hyper.batch_tokens / 2).max(256);
+        job.training.batch_tokens = (job.training.batch_tokens / 2).max(256);
         let checkpoints = dir.join("checkpoints");
         if checkpoints.exists() {
             fs_err::remove_dir_all(checkpoints)?;
@@ -243,7 +243,7 @@ async fn attempt(work: &Work<'_>, dir: &Path, limits: Limits) -> anyhow::Result<
             ended = &mut train => break ended?,
             Some(one) = lines.recv() => {
                 if let Some(loss) = one.loss {
-                    work.parts.metrics.training_loss(loss);
+                    work.services.metrics.training_loss(loss);
                 }
                 let due = last.is_none_or(|last| last.elapsed() >= BEAT);
                 if due || one.validation_loss.is_some() {
@@ -337,11 +337,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir(dir.path().join("checkpoints")).unwrap();
         let mut job = Job::new("base", "rows.jsonl");
-        let before = job.hyper.batch_tokens;
+        let before = job.training.batch_tokens;
         need_less(&mut job, dir.path(), 1).unwrap();
-        assert_eq!(job.hyper.recompute, hone_trainer::Recompute::Always);
-        assert!(dir.path().join("checkpoints").exists() && job.hyper.batch_tokens == before);
+        assert_eq!(job.training.recompute, hone_trainer::Recompute::Always);
+        assert!(dir.path().join("checkpoints").exists() && job.training.batch_tokens == before);
         need_less(&mut job, dir.path(), 2).unwrap();
-        assert!(!dir.path().join("checkpoints").exists() && job.hyper.batch_tokens < before);
+        assert!(!dir.path().join("checkpoints").exists() && job.training.batch_tokens < before);
     }
 }

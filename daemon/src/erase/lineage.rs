@@ -8,7 +8,7 @@ use hone_api::erasure::{HoldingSnapshot, TaughtAdapter};
 use hone_api::{AdapterId, CycleId, InteractionId};
 
 use super::{all_cycles, goes_on_from};
-use crate::parts::Parts;
+use crate::services::Services;
 
 /// Who saw some interactions.
 #[derive(Debug)]
@@ -21,8 +21,11 @@ pub(super) struct Lineage {
 
 impl Lineage {
     /// Looks into all data sets. Of one that cannot be read nobody can say what was in it: it counts.
-    pub(super) async fn of(parts: &Parts, ids: &BTreeSet<InteractionId>) -> anyhow::Result<Self> {
-        let (folder, ids) = (parts.dirs.snapshots(), ids.clone());
+    pub(super) async fn of(
+        services: &Services,
+        ids: &BTreeSet<InteractionId>,
+    ) -> anyhow::Result<Self> {
+        let (folder, ids) = (services.dirs.snapshots(), ids.clone());
         let snapshots = tokio::task::spawn_blocking(move || -> std::io::Result<_> {
             let mut found = Vec::new();
             for entry in fs_err::read_dir(&folder)? {
@@ -42,7 +45,7 @@ impl Lineage {
         })
         .await??;
         let held: BTreeSet<&str> = snapshots.iter().map(|it| it.hash.as_str()).collect();
-        let all = all_cycles(parts).await?;
+        let all = all_cycles(services).await?;
         let made: BTreeMap<AdapterId, CycleId> =
             all.iter().filter_map(|cycle| Some((cycle.candidate?, cycle.id))).collect();
         let mut cycles = BTreeSet::new();
@@ -59,8 +62,8 @@ impl Lineage {
     }
 
     /// The adapters that were trained on it and are still there.
-    pub(super) fn taught(&self, parts: &Parts) -> Vec<TaughtAdapter> {
-        let all = parts.registry.list().into_iter();
+    pub(super) fn taught(&self, services: &Services) -> Vec<TaughtAdapter> {
+        let all = services.registry.list().into_iter();
         let taught = all.filter(|view| self.cycles.iter().any(|cycle| is_of(view, *cycle)));
         taught.map(|view| TaughtAdapter { id: view.id, state: view.state }).collect()
     }

@@ -8,8 +8,8 @@ use hone_api::{AdapterId, AdapterRef};
 use serde_json::json;
 
 use crate::journal::Decision;
-use crate::parts::Parts;
-use crate::promote::{Change, Order};
+use crate::promote::{Change, PromotionRequest};
+use crate::services::Services;
 
 /// Who a cycle's candidate has to beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,15 +32,15 @@ impl Champion {
 ///
 /// # Errors
 /// The store's.
-pub async fn champion(parts: &Parts) -> anyhow::Result<Champion> {
-    let pointer = parts.registry.live();
-    let stained = all(parts).await?;
+pub async fn champion(services: &Services) -> anyhow::Result<Champion> {
+    let pointer = services.registry.live();
+    let stained = all(services).await?;
     let is_clean = |id: &AdapterId| !stained.contains(id);
     let serves = pointer.live;
     if serves.as_ref().is_none_or(is_clean) {
         return Ok(Champion { serves, compared: serves });
     }
-    let is_there = |id: &AdapterId| parts.registry.get(&AdapterRef::Id(*id)).is_ok();
+    let is_there = |id: &AdapterId| services.registry.get(&AdapterRef::Id(*id)).is_ok();
     Ok(Champion { serves, compared: pointer.previous.filter(is_clean).filter(is_there) })
 }
 
@@ -49,18 +49,18 @@ pub async fn champion(parts: &Parts) -> anyhow::Result<Champion> {
 ///
 /// # Errors
 /// The promoter's.
-pub async fn take_back(parts: &Parts, actor: String) -> anyhow::Result<Option<String>> {
-    let champion = champion(parts).await?;
+pub async fn take_back(services: &Services, actor: String) -> anyhow::Result<Option<String>> {
+    let champion = champion(services).await?;
     let Some(stained) = champion.serves.filter(|_| champion.must_go()) else { return Ok(None) };
     let to = champion.compared.map_or_else(|| "the base".to_owned(), |id| id.to_string());
     let reason = format!("{stained} was trained on what was erased; {to} serves again");
-    let order = Order {
+    let request = PromotionRequest {
         change: Change::RollBack(Some(champion.compared)),
         expected_live: Some(champion.serves),
         actor,
         reason: reason.clone(),
     };
-    parts.promoter.carry_out(order).await?;
+    services.promoter.execute(request).await?;
     Ok(Some(reason))
 }
 
@@ -68,15 +68,15 @@ pub async fn take_back(parts: &Parts, actor: String) -> anyhow::Result<Option<St
 ///
 /// # Errors
 /// The store's or the disk's.
-pub async fn sweep(parts: &Parts) -> anyhow::Result<()> {
-    for id in all(parts).await? {
-        let is_there = parts.registry.get(&AdapterRef::Id(id)).is_ok();
-        if !is_there || parts.registry.live().live == Some(id) {
+pub async fn sweep(services: &Services) -> anyhow::Result<()> {
+    for id in all(services).await? {
+        let is_there = services.registry.get(&AdapterRef::Id(id)).is_ok();
+        if !is_there || services.registry.live().live == Some(id) {
             continue;
         }
-        let registry = Arc::clone(&parts.registry);
+        let registry = Arc::clone(&services.registry);
         tokio::task::spawn_blocking(move || registry.withdraw(id)).await??;
-        parts.promoter.unload(id).await?;
+        services.promoter.unload(id).await?;
         let decision = Decision {
             actor: "daemon".to_owned(),
             action: "adapter.deleted",
@@ -84,18 +84,18 @@ pub async fn sweep(parts: &Parts) -> anyhow::Result<()> {
             reason: "it was trained on what was erased".to_owned(),
             data: json!({}),
         };
-        parts.journal.audit(decision).await?;
+        services.journal.audit(decision).await?;
     }
     Ok(())
 }
 
 /// All adapters that any receipt names.
-async fn all(parts: &Parts) -> anyhow::Result<BTreeSet<AdapterId>> {
-    let erasures = parts.store.erasures().await?;
+async fn all(services: &Services) -> anyhow::Result<BTreeSet<AdapterId>> {
+    let erasures = services.store.erasures().await?;
     let receipts = erasures.into_iter().filter_map(|erasure| erasure.receipt);
     let named = receipts.flat_map(|receipt| receipt.adapters).map(|one| one.id);
     let of_a_cycle = |id: &AdapterId| {
-        let view = parts.registry.get(&AdapterRef::Id(*id));
+        let view = services.registry.get(&AdapterRef::Id(*id));
         view.is_ok_and(|view| matches!(view.provenance, Provenance::Cycle { .. }))
     };
     Ok(named.filter(of_a_cycle).collect())

@@ -1,5 +1,5 @@
 use super::*;
-use crate::parts::Parts;
+use crate::services::Services;
 use crate::testing::Rig;
 
 #[test]
@@ -25,29 +25,29 @@ fn only_an_order_without_an_end_is_untold() {
     assert_eq!(at(8, &["cycle.failed"]), None);
 }
 
-async fn actions(parts: &Parts) -> Vec<String> {
-    let rows = parts.store.audit(100).await.unwrap();
+async fn actions(services: &Services) -> Vec<String> {
+    let rows = services.store.audit(100).await.unwrap();
     let actions = rows.into_iter().rev().map(|row| row.action);
     actions.filter(|action| action != "adapter.imported").collect()
 }
 
-fn order(change: Change, expected_live: Option<Option<AdapterId>>) -> Order {
-    Order { change, expected_live, actor: "operator".into(), reason: "a test".into() }
+fn request(change: Change, expected_live: Option<Option<AdapterId>>) -> PromotionRequest {
+    PromotionRequest { change, expected_live, actor: "operator".into(), reason: "a test".into() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promotion_and_going_back_take_the_engine_along() {
     let rig = Rig::new().await;
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
-    let promoter = &rig.parts.promoter;
+    let promoter = &rig.services.promoter;
 
-    promoter.carry_out(order(Change::Promote(Some(first)), Some(None))).await.unwrap();
-    assert_eq!(rig.parts.engine.live(), Some(first));
-    promoter.carry_out(order(Change::Promote(Some(second)), Some(Some(first)))).await.unwrap();
-    let back = promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(first)), Some(None))).await.unwrap();
+    assert_eq!(rig.services.engine.live(), Some(first));
+    promoter.execute(request(Change::Promote(Some(second)), Some(Some(first)))).await.unwrap();
+    let back = promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
     assert_eq!((back.live, back.previous, back.epoch), (Some(first), Some(second), 3));
-    assert_eq!(rig.parts.engine.live(), Some(first));
-    assert!(rig.parts.engine.is_loaded(second), "going back once more reads nothing from disk");
+    assert_eq!(rig.services.engine.live(), Some(first));
+    assert!(rig.services.engine.is_loaded(second), "going back once more reads nothing from disk");
     let expected = [
         INTENDED,
         "adapter.promoted",
@@ -56,42 +56,42 @@ async fn promotion_and_going_back_take_the_engine_along() {
         INTENDED,
         "adapter.rolled_back",
     ];
-    assert_eq!(actions(&rig.parts).await, expected);
+    assert_eq!(actions(&rig.services).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_compares_with_the_past_changes_nothing() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
-    let stale = order(Change::Promote(Some(first)), Some(Some(AdapterId::new())));
-    let error = rig.parts.promoter.carry_out(stale).await.unwrap_err();
+    let stale = request(Change::Promote(Some(first)), Some(Some(AdapterId::new())));
+    let error = rig.services.promoter.execute(stale).await.unwrap_err();
     assert!(matches!(error, Error::Registry(hone_adapters::Error::Conflict { .. })), "{error}");
-    assert_eq!((rig.parts.engine.live(), rig.parts.registry.live().epoch), (None, 0));
-    assert_eq!(actions(&rig.parts).await, [""; 0]);
-    let unknown = order(Change::Promote(Some(AdapterId::new())), None);
-    let error = rig.parts.promoter.carry_out(unknown).await.unwrap_err();
+    assert_eq!((rig.services.engine.live(), rig.services.registry.live().epoch), (None, 0));
+    assert_eq!(actions(&rig.services).await, [""; 0]);
+    let unknown = request(Change::Promote(Some(AdapterId::new())), None);
+    let error = rig.services.promoter.execute(unknown).await.unwrap_err();
     assert!(matches!(error, Error::Registry(hone_adapters::Error::Unknown(_))), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_so_already_leaves_no_trace() {
     let rig = Rig::new().await;
-    let promoter = &rig.parts.promoter;
-    promoter.carry_out(order(Change::Promote(None), Some(None))).await.unwrap();
-    promoter.carry_out(order(Change::RollBack(Some(None)), None)).await.unwrap();
-    assert_eq!(actions(&rig.parts).await, [""; 0]);
+    let promoter = &rig.services.promoter;
+    promoter.execute(request(Change::Promote(None), Some(None))).await.unwrap();
+    promoter.execute(request(Change::RollBack(Some(None)), None)).await.unwrap();
+    assert_eq!(actions(&rig.services).await, [""; 0]);
     let first = rig.adapter(1).await;
-    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
-    promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
-    assert_eq!(actions(&rig.parts).await, [INTENDED, "adapter.promoted"]);
+    promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
+    promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
+    assert_eq!(actions(&rig.services).await, [INTENDED, "adapter.promoted"]);
     // who expects something else is told
-    let stale = order(Change::Promote(Some(first)), Some(None));
-    promoter.carry_out(stale).await.unwrap_err();
+    let stale = request(Change::Promote(Some(first)), Some(None));
+    promoter.execute(stale).await.unwrap_err();
 }
 
 /// Has the store's database refuse or take audit rows, as another program would.
-fn audit_rows_are(parts: &Parts, refused: bool) {
-    let path = parts.settings.now().server.data_dir.join("hone.db");
+fn audit_rows_are(services: &Services, refused: bool) {
+    let path = services.settings.now().server.data_dir.join("hone.db");
     let sql = match refused {
         true => {
             "CREATE TRIGGER full BEFORE INSERT ON audit
@@ -106,84 +106,84 @@ fn audit_rows_are(parts: &Parts, refused: bool) {
 async fn going_back_waits_for_no_database_and_is_written_down_later() {
     let rig = Rig::new().await;
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
-    let parts = &rig.parts;
-    parts.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
-    audit_rows_are(parts, true);
-    parts.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap_err();
-    assert_eq!(parts.engine.live(), Some(first), "what may wait is refused");
-    let back = parts.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
-    assert_eq!((back.live, parts.engine.live()), (None, None));
-    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted"]);
+    let services = &rig.services;
+    services.promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
+    audit_rows_are(services, true);
+    services.promoter.execute(request(Change::Promote(Some(second)), None)).await.unwrap_err();
+    assert_eq!(services.engine.live(), Some(first), "what may wait is refused");
+    let back = services.promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
+    assert_eq!((back.live, services.engine.live()), (None, None));
+    assert_eq!(actions(services).await, [INTENDED, "adapter.promoted"]);
 
     let stop = tokio_util::sync::CancellationToken::new();
     let settled = tokio_util::task::TaskTracker::new();
-    settled.spawn(parts.journal.clone().settle(stop.clone()));
-    audit_rows_are(parts, false);
-    parts.promoter.carry_out(order(Change::Promote(Some(second)), None)).await.unwrap();
+    settled.spawn(services.journal.clone().settle(stop.clone()));
+    audit_rows_are(services, false);
+    services.promoter.execute(request(Change::Promote(Some(second)), None)).await.unwrap();
     stop.cancel();
     settled.close();
     settled.wait().await;
     let told = [INTENDED, "adapter.promoted", INTENDED, "adapter.rolled_back"];
-    assert_eq!(actions(parts).await, [&told[..], &told[..2]].concat(), "in their order");
+    assert_eq!(actions(services).await, [&told[..], &told[..2]].concat(), "in their order");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_that_the_database_never_heard_of_is_told_at_the_next_start() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
-    let parts = &rig.parts;
-    parts.promoter.carry_out(order(Change::Promote(Some(first)), None)).await.unwrap();
-    parts.registry.rollback(None, None, UnixMillis::now(), &|_| true).unwrap();
-    parts.promoter.recover(&parts.store).await.unwrap();
-    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted", "adapter.rolled_back"]);
-    parts.promoter.recover(&parts.store).await.unwrap();
-    assert_eq!(actions(parts).await.len(), 3, "once is enough");
+    let services = &rig.services;
+    services.promoter.execute(request(Change::Promote(Some(first)), None)).await.unwrap();
+    services.registry.rollback(None, None, UnixMillis::now(), &|_| true).unwrap();
+    services.promoter.recover(&services.store).await.unwrap();
+    assert_eq!(actions(services).await, [INTENDED, "adapter.promoted", "adapter.rolled_back"]);
+    services.promoter.recover(&services.store).await.unwrap();
+    assert_eq!(actions(services).await.len(), 3, "once is enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn going_back_needs_no_files_of_what_is_in_memory() {
     let rig = Rig::new().await;
     let (first, second) = (rig.adapter(1).await, rig.adapter(2).await);
-    let parts = &rig.parts;
+    let services = &rig.services;
     for id in [first, second] {
-        parts.promoter.carry_out(order(Change::Promote(Some(id)), None)).await.unwrap();
+        services.promoter.execute(request(Change::Promote(Some(id)), None)).await.unwrap();
     }
-    fs_err::remove_dir_all(parts.registry.dir(first)).unwrap();
-    let back = parts.promoter.carry_out(order(Change::RollBack(None), None)).await.unwrap();
-    assert_eq!((back.live, parts.engine.live()), (Some(first), Some(first)));
+    fs_err::remove_dir_all(services.registry.dir(first)).unwrap();
+    let back = services.promoter.execute(request(Change::RollBack(None), None)).await.unwrap();
+    assert_eq!((back.live, services.engine.live()), (Some(first), Some(first)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_verified_is_loaded() {
     let rig = Rig::new().await;
     let id = rig.adapter(1).await;
-    let path = rig.parts.registry.dir(id).join(hone_adapters::CONFIG);
+    let path = rig.services.registry.dir(id).join(hone_adapters::CONFIG);
     let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
     config["lora_alpha"] = json!(1);
     fs_err::write(&path, config.to_string()).unwrap();
-    rig.parts.engine.unload(id);
-    let error = rig.parts.promoter.load(id).await.unwrap_err();
+    rig.services.engine.unload(id);
+    let error = rig.services.promoter.load(id).await.unwrap_err();
     assert!(matches!(error, Error::Registry(hone_adapters::Error::Damaged { .. })), "{error}");
-    assert!(!rig.parts.engine.is_loaded(id));
+    assert!(!rig.services.engine.is_loaded(id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_kill_left_half_done_is_completed() {
     let rig = Rig::new().await;
     let first = rig.adapter(1).await;
-    let parts = &rig.parts;
+    let services = &rig.services;
     // Killed between the pointer's move and the engine's.
-    let half = order(Change::Promote(Some(first)), None);
-    parts.promoter.note(INTENDED, &half, Some(first), 0).await.unwrap();
-    parts.registry.promote(Some(first), None, UnixMillis::now()).unwrap();
-    parts.promoter.recover(&parts.store).await.unwrap();
-    assert_eq!(parts.engine.live(), Some(first));
-    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted"]);
+    let half = request(Change::Promote(Some(first)), None);
+    services.promoter.note(INTENDED, &half, Some(first), 0).await.unwrap();
+    services.registry.promote(Some(first), None, UnixMillis::now()).unwrap();
+    services.promoter.recover(&services.store).await.unwrap();
+    assert_eq!(services.engine.live(), Some(first));
+    assert_eq!(actions(services).await, [INTENDED, "adapter.promoted"]);
     // Killed before the pointer's move.
-    parts.promoter.note(INTENDED, &half, None, 1).await.unwrap();
-    parts.promoter.recover(&parts.store).await.unwrap();
-    assert_eq!(actions(parts).await, [INTENDED, "adapter.promoted", INTENDED, ABANDONED]);
+    services.promoter.note(INTENDED, &half, None, 1).await.unwrap();
+    services.promoter.recover(&services.store).await.unwrap();
+    assert_eq!(actions(services).await, [INTENDED, "adapter.promoted", INTENDED, ABANDONED]);
     // And once is enough.
-    parts.promoter.recover(&parts.store).await.unwrap();
-    assert_eq!(actions(parts).await.len(), 4);
+    services.promoter.recover(&services.store).await.unwrap();
+    assert_eq!(actions(services).await.len(), 4);
 }

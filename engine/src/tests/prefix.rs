@@ -51,7 +51,7 @@ fn a_prompt_that_goes_on_is_computed_from_where_it_does() {
         next.prompt.extend(&answer.tokens);
         next.prompt.extend([7, 8, 9]);
         let expected = ask(&plain, on(target[1], next.clone()));
-        // The last drawn token was not computed.
+        // The last sampled token was not computed.
         assert_eq!(cached(&engine, next), (expected, 150 + answer.tokens.len() - 1));
         for at in (0..150).step_by(7) {
             let mut turned = first.clone();

@@ -36,7 +36,7 @@ impl Trainable {
         if pass.kl_weight <= 0.0 {
             return None;
         }
-        let (batch, places) = batch.anchored()?;
+        let (batch, places) = batch.kl_to_base()?;
         let (mut hidden, angles) = self.enter(&batch);
         for index in 0..self.model.config().num_layers {
             if let Some(between) = &pass.between {

@@ -15,7 +15,7 @@ pub struct TrainSequence {
     pub imitated: bool,
     /// Whether the base's own distribution is a target too, by token; as many as tokens, or empty for
     /// none. See [`Pass::kl_weight`](super::Pass::kl_weight).
-    pub anchored: Vec<bool>,
+    pub kl_to_base: Vec<bool>,
 }
 
 impl TrainSequence {
@@ -27,13 +27,13 @@ impl TrainSequence {
 
     /// Whether the base's distribution is a target on any token.
     #[must_use]
-    pub fn is_anchored(&self) -> bool {
-        self.anchored.contains(&true)
+    pub fn has_kl_to_base(&self) -> bool {
+        self.kl_to_base.contains(&true)
     }
 
     /// Whether the base's distribution is a target on the token.
-    fn is_anchor(&self, token: usize) -> bool {
-        self.anchored.get(token).copied().unwrap_or(false)
+    fn has_kl_at(&self, token: usize) -> bool {
+        self.kl_to_base.get(token).copied().unwrap_or(false)
     }
 
     /// Rows that go through the model: all tokens but the last, which predicts nothing.
@@ -52,10 +52,10 @@ pub struct TrainBatch {
     pub(super) starts: Vec<usize>,
     /// Rows that the loss is taken on, ascending.
     pub(super) rows: Vec<usize>,
-    /// The token that each of them should predict; `None` if it is only anchored.
+    /// The token that each of them should predict; `None` if only the KL to the base counts there.
     pub(super) targets: Vec<Option<u32>>,
-    /// Which of them are anchored.
-    pub(super) anchored: Vec<bool>,
+    /// On which of them the KL to the base counts.
+    pub(super) kl_to_base: Vec<bool>,
 }
 
 impl TrainBatch {
@@ -87,11 +87,11 @@ impl TrainBatch {
             let next = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
             for (position, (supervised, token)) in next {
                 let target = (*supervised && sequence.imitated).then_some(*token);
-                let anchored = sequence.is_anchor(position);
-                if target.is_some() || anchored {
+                let kl_to_base = sequence.has_kl_at(position);
+                if target.is_some() || kl_to_base {
                     batch.rows.push(first + position - 1);
                     batch.targets.push(target);
-                    batch.anchored.push(anchored);
+                    batch.kl_to_base.push(kl_to_base);
                 }
             }
         }
@@ -104,14 +104,14 @@ impl TrainBatch {
             starts: vec![0],
             rows: Vec::new(),
             targets: Vec::new(),
-            anchored: Vec::new(),
+            kl_to_base: Vec::new(),
         }
     }
 
-    /// The sequences with anchored rows alone, of their rows the anchored ones, and for each of
-    /// [`TrainBatch::rows`] its place among those. `None` if no row is anchored.
-    pub(super) fn anchored(&self) -> Option<(Self, Vec<Option<usize>>)> {
-        if !self.anchored.contains(&true) {
+    /// The sequences with rows of KL to the base alone, of their rows those ones, and for each of
+    /// [`TrainBatch::rows`] its place among those. `None` if there is none.
+    pub(super) fn kl_to_base(&self) -> Option<(Self, Vec<Option<usize>>)> {
+        if !self.kl_to_base.contains(&true) {
             return None;
         }
         let mut part = Self::empty();
@@ -119,17 +119,17 @@ impl TrainBatch {
         for (first, length) in self.sequences() {
             let from = self.rows.partition_point(|row| *row < first);
             let to = self.rows.partition_point(|row| *row < first + length);
-            if !self.anchored[from..to].contains(&true) {
+            if !self.kl_to_base[from..to].contains(&true) {
                 continue;
             }
             let begin = part.tokens.len();
             part.tokens.extend_from_slice(&self.tokens[first..first + length]);
             part.starts.push(part.tokens.len());
-            for index in (from..to).filter(|index| self.anchored[*index]) {
+            for index in (from..to).filter(|index| self.kl_to_base[*index]) {
                 places[index] = Some(part.rows.len());
                 part.rows.push(begin + self.rows[index] - first);
                 part.targets.push(self.targets[index]);
-                part.anchored.push(true);
+                part.kl_to_base.push(true);
             }
         }
         Some((part, places))

@@ -41,7 +41,7 @@ pub struct Pass {
     pub dropout: Option<(f32, u64)>,
     /// Keep each layer's intermediates for the backward instead of computing them again.
     pub keep: bool,
-    /// What the divergence from the base's distribution counts on anchored sequences; with 0 the
+    /// What the divergence from the base's distribution counts on the tokens of `kl_to_base`; with 0 the
     /// base is not asked. The divergence is `KL(base ‖ adapted)` of each token of the sequence, the
     /// prompt's too: distillation of the base into itself, which keeps what it can do beside the
     /// task (Li and Hoiem, *Learning without Forgetting*, 2016).
@@ -91,7 +91,7 @@ impl Trainable {
     }
 
     /// Sum of the cross-entropy over the supervised rows of `batch`, and of the weighted divergence
-    /// over the anchored ones, as a scalar that candle can differentiate. `adapters` holds one flat
+    /// over those of `kl_to_base`, as a scalar that candle can differentiate. `adapters` holds one flat
     /// tensor of [`LoraLayout::len`] f32 per layer.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ impl LayerOp {
         TrainLayer::new(&self.trainable, index, &self.batch, &self.angles, dropout)
     }
 
-    fn stand_aside(&self) {
+    fn yield_to_serving(&self) {
         if let Some(between) = &self.between {
             between();
         }
@@ -53,7 +53,7 @@ impl CustomOp2 for LayerOp {
         lora: &CpuStorage,
         lora_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.stand_aside();
+        self.yield_to_serving();
         let device = self.trainable.model.device();
         let x = device.upload(floats(hidden, hidden_layout)?.to_vec());
         let mut saved = self.keep.then(Saved::default);
@@ -74,7 +74,7 @@ impl CustomOp2 for LayerOp {
         _result: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.stand_aside();
+        self.yield_to_serving();
         let (layer, device) = (self.layer(), self.trainable.model.device());
         let upload = |tensor: &Tensor| with_floats(tensor, |rows| device.upload(rows.to_vec()));
         let saved = self.saved.lock().ok().and_then(|mut saved| saved.take());

@@ -101,11 +101,11 @@ fn sequence(seed: u64, length: usize) -> TrainSequence {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let tokens = (0..length).map(|_| random.random_range(3..50_u32)).collect();
     let supervised = (0..length).map(|at| at >= length / 3).collect();
-    TrainSequence { tokens, supervised, imitated: true, anchored: Vec::new() }
+    TrainSequence { tokens, supervised, imitated: true, kl_to_base: Vec::new() }
 }
 
-fn anchored(seed: u64, length: usize) -> TrainSequence {
-    TrainSequence { anchored: vec![true; length], ..sequence(seed, length) }
+fn kl_to_base(seed: u64, length: usize) -> TrainSequence {
+    TrainSequence { kl_to_base: vec![true; length], ..sequence(seed, length) }
 }
 
 fn batch(trainable: &Trainable, sequences: &[TrainSequence]) -> Arc<TrainBatch> {
@@ -195,25 +195,25 @@ fn gradients_with_dropout_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_with_an_anchor_agree_with_finite_differences() {
+fn gradients_with_kl_to_base_agree_with_finite_differences() {
     let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
     // One keeps everything, one only the base's distribution, and that not everywhere.
-    let mut kept = TrainSequence { imitated: false, ..anchored(3, 9) };
-    kept.anchored[3..6].fill(false);
-    let batch = batch(&trainable, &[anchored(1, 12), sequence(2, 20), kept]);
+    let mut kept = TrainSequence { imitated: false, ..kl_to_base(3, 9) };
+    kept.kl_to_base[3..6].fill(false);
+    let batch = batch(&trainable, &[kl_to_base(1, 12), sequence(2, 20), kept]);
     check_differences(&trainable, &batch, &Pass { kl_weight: 0.7, ..Pass::default() });
 }
 
 #[test]
-fn a_token_that_is_neither_imitated_nor_anchored_teaches_nothing() {
+fn a_token_that_is_neither_imitated_nor_held_to_the_base_teaches_nothing() {
     let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
     let adapters = adapters(&trainable);
     let pass = Pass { kl_weight: 1.0, ..Pass::default() };
-    let kept = TrainSequence { imitated: false, ..anchored(1, 12) };
+    let kept = TrainSequence { imitated: false, ..kl_to_base(1, 12) };
     let whole = loss(&trainable, &adapters, &batch(&trainable, std::slice::from_ref(&kept)), &pass);
     let part = |range: std::ops::Range<usize>| {
-        let mut one = TrainSequence { anchored: vec![false; 12], ..kept.clone() };
-        one.anchored[range].fill(true);
+        let mut one = TrainSequence { kl_to_base: vec![false; 12], ..kept.clone() };
+        one.kl_to_base[range].fill(true);
         let batch = batch(&trainable, &[one]);
         assert_eq!(batch.supervised_tokens(), 0);
         loss(&trainable, &adapters, &batch, &pass)
@@ -224,12 +224,12 @@ fn a_token_that_is_neither_imitated_nor_anchored_teaches_nothing() {
 }
 
 #[test]
-fn an_anchor_pulls_towards_the_base_on_every_token() {
+fn kl_to_base_pulls_towards_the_base_on_every_token() {
     let trainable = trainable(model(16, WeightFormat::Q4), 2, &all());
     let adapters = adapters(&trainable);
     let zero: Vec<Vec<f32>> = adapters.iter().map(|layer| vec![0.0; layer.len()]).collect();
-    let both = [anchored(1, 12), sequence(2, 20), anchored(3, 7)];
-    let plain = both.clone().map(|one| TrainSequence { anchored: Vec::new(), ..one });
+    let both = [kl_to_base(1, 12), sequence(2, 20), kl_to_base(3, 7)];
+    let plain = both.clone().map(|one| TrainSequence { kl_to_base: Vec::new(), ..one });
     let (both, plain) = (batch(&trainable, &both), batch(&trainable, &plain));
     assert_eq!(both.supervised_tokens(), plain.supervised_tokens());
     let pass = Pass { kl_weight: 1.0, ..Pass::default() };
@@ -240,7 +240,7 @@ fn an_anchor_pulls_towards_the_base_on_every_token() {
     assert!(away(&zero).abs() < 1e-4, "{}", away(&zero));
     let all_tokens = away(&adapters);
     assert!(all_tokens > 0.1, "{all_tokens}");
-    let mut silent = anchored(1, 12);
+    let mut silent = kl_to_base(1, 12);
     silent.supervised.fill(false);
     let prompt = batch(&trainable, &[silent]);
     assert!(loss(&trainable, &adapters, &prompt, &pass) > 0.01);

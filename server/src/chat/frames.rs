@@ -11,14 +11,14 @@ use hone_text::calls::{Piece, ToolReader};
 use super::{entry, prompt_ids};
 use crate::generate::Run;
 use crate::stream::{Frames, Sse};
+use crate::token_text::TokenText;
 use crate::tools::CallIds;
-use crate::words::Words;
 
 /// Chunks of a streamed chat answer.
 pub(super) struct ChatFrames {
     /// With everything that never changes.
     chunk: Chunk,
-    words: Words,
+    token_text: TokenText,
     logprobs: bool,
     ids: bool,
     prompt_ids: Option<Vec<u32>>,
@@ -77,7 +77,7 @@ impl ChatFrames {
         Self {
             readers: (0..run.recorder.drafts.len()).filter_map(calls).collect(),
             chunk,
-            words: Words::of(&run.recorder),
+            token_text: TokenText::of(&run.recorder),
             logprobs: run.recorder.ask.sampling.logprobs.is_some(),
             ids,
             prompt_ids: ids.then(|| prompt_ids(&run.recorder)),
@@ -117,7 +117,7 @@ impl Frames for ChatFrames {
         let Event::Token { token, text, logprob, top } = event else { return };
         let content = self
             .logprobs
-            .then(|| entry(&self.words, *token, *logprob, top))
+            .then(|| entry(&self.token_text, *token, *logprob, top))
             .flatten()
             .map(|entry| LogProbs { content: vec![entry], refusal: None });
         let deltas = match self.readers.get_mut(index) {

@@ -29,7 +29,7 @@ async fn each_name_is_answered_by_what_it_names() {
     let by_name = chat(&world, "one").await;
     assert_eq!(by_name.0, one.to_string());
     assert_ne!(by_name.1, base.1);
-    let digest = &world.parts.registry.get(&"one".parse().unwrap()).unwrap().digest;
+    let digest = &world.dependencies.registry.get(&"one".parse().unwrap()).unwrap().digest;
     assert!(by_name.2.ends_with(&digest[..12]), "{}", by_name.2);
     for model in ["tiny:one", "hone:one", &format!("tiny:{one}"), &one.to_string()] {
         assert_eq!(chat(&world, model).await, by_name, "{model}");

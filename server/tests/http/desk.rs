@@ -17,7 +17,7 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::Generate;
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LoadLora, Move,
+    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
 use hone_store::{Erasure, InteractionFilter, Order, Store};
 use serde_json::Value;
@@ -158,7 +158,7 @@ impl Control for Desk {
         async move { Ok(stream::iter(events).boxed()) }.boxed()
     }
 
-    fn promote(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn promote(&self, _: &Caller, change: LiveChange) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = self.id(&change.to.unwrap_or(AdapterRef::Base))?;
             self.swap(self.registry.promote(to, change.expected_live, UnixMillis::now())?)
@@ -166,7 +166,7 @@ impl Control for Desk {
         .boxed()
     }
 
-    fn rollback(&self, _: &Caller, change: Move) -> BoxFuture<'_, ControlResult<LiveView>> {
+    fn rollback(&self, _: &Caller, change: LiveChange) -> BoxFuture<'_, ControlResult<LiveView>> {
         async move {
             let to = change.to.map(|to| self.id(&to)).transpose()?;
             self.swap(self.registry.rollback(

@@ -98,9 +98,9 @@ async fn wrong_keys_are_answered_ten_times_a_second_and_right_ones_always() {
 #[actix_web::test]
 async fn all_bodies_together_are_bounded() {
     let world = World::new();
-    let (parts, room) = (world.parts.clone(), 64 << 10);
+    let (dependencies, room) = (world.dependencies.clone(), 64 << 10);
     let bounded = Options { body_memory: room, ..options() };
-    let server = hone_server::run(parts, &bounded).unwrap();
+    let server = hone_server::run(dependencies, &bounded).unwrap();
     let at = |path: &str| format!("{}{path}", server.url());
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     // One that is half sent holds its room.
@@ -137,7 +137,7 @@ async fn figures_may_have_an_address_of_their_own() {
     let new = json!({"name": "operator", "scopes": ["admin"]});
     let key = world.post("/v1/keys", &new).await.ok()["key"].as_str().unwrap().to_owned();
     let apart = Options { metrics: Some("127.0.0.1:0".parse().unwrap()), ..options() };
-    let server = hone_server::run(world.parts.clone(), &apart).unwrap();
+    let server = hone_server::run(world.dependencies.clone(), &apart).unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let own = format!("http://{}", server.metrics_address().unwrap());
     let figures = client.get(format!("{own}/metrics")).send().await.unwrap();
@@ -157,7 +157,7 @@ async fn figures_may_have_an_address_of_their_own() {
         assert!(body["error"]["message"].is_string(), "{body}");
     }
     let taken = Options { metrics: server.metrics_address(), ..options() };
-    let error = hone_server::run(world.parts.clone(), &taken).err().unwrap().to_string();
+    let error = hone_server::run(world.dependencies.clone(), &taken).err().unwrap().to_string();
     assert!(error.contains("telemetry.metrics_listen"), "{error}");
     tokio::time::timeout(Duration::from_secs(20), server.stop()).await.unwrap();
 }

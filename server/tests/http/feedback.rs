@@ -81,7 +81,7 @@ async fn a_dry_run_stores_nothing() {
     body["inference_id"] = json!(running);
     assert_eq!(world.post("/v1/feedback", &body).await.error(404)["param"], "inference_id");
     // An answer takes feedback from its first byte on.
-    let _announced = world.parts.store.announce(running, true);
+    let _pending = world.dependencies.store.register_pending(running, true);
     assert_eq!(world.post("/v1/feedback", &body).await.status, 200);
 }
 

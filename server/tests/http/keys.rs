@@ -241,7 +241,7 @@ async fn a_key_is_told_once_and_revoked_at_once() {
     let last = revoke(own).await.error(409);
     assert!(last["message"].as_str().unwrap().contains("last key"), "{last}");
 
-    let trail = world.parts.store.audit(9).await.unwrap();
+    let trail = world.dependencies.store.audit(9).await.unwrap();
     let trail: Vec<_> =
         trail.iter().map(|row| (&*row.actor, &*row.action, &*row.subject)).collect();
     let expected =
@@ -252,7 +252,7 @@ async fn a_key_is_told_once_and_revoked_at_once() {
 #[actix_web::test]
 async fn who_may_not_is_refused_before_the_body_comes() {
     let (world, _) = guarded().await;
-    let server = hone_server::run(world.parts.clone(), &options()).unwrap();
+    let server = hone_server::run(world.dependencies.clone(), &options()).unwrap();
     let address = server.address();
     let refused = tokio::task::spawn_blocking(move || {
         let mut client = TcpStream::connect(address).unwrap();

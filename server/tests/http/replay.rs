@@ -109,8 +109,8 @@ async fn what_cannot_be_computed_again_says_why() {
 
     let adapter = world.adapter("gone", 1);
     let taught = answered(&world, &ask(json!({"model": "gone"}))).await;
-    world.parts.engine.unload(adapter);
-    world.parts.registry.delete(adapter).unwrap();
+    world.dependencies.engine.unload(adapter);
+    world.dependencies.registry.delete(adapter).unwrap();
     refused(&taught, "adapter_missing", &adapter.to_string()).await;
 
     let plain = answered(&world, &ask(json!({}))).await;
@@ -120,7 +120,7 @@ async fn what_cannot_be_computed_again_says_why() {
         let mut other = kept.clone();
         other.id = hone_api::InteractionId::new();
         change(&mut other);
-        world.parts.store.append_interaction(other.clone()).await.unwrap();
+        world.dependencies.store.append_interaction(other.clone()).await.unwrap();
         other.id.to_string()
     };
     let old = changed(&|kept| {
@@ -163,7 +163,7 @@ async fn an_answer_that_was_cut_off_is_computed_as_far_as_it_had_come() {
     cut.id = hone_api::InteractionId::new();
     cut.answers[0].tokens.truncate(9);
     cut.answers[0].finish_reason = hone_api::chat::FinishReason::Cancelled;
-    world.parts.store.append_interaction(cut.clone()).await.unwrap();
+    world.dependencies.store.append_interaction(cut.clone()).await.unwrap();
     let replay = world.post(&path(&cut.id.to_string()), &json!({})).await.ok();
     assert_eq!(replay["same"], true, "{replay}");
     assert_eq!(replay["answers"][0]["tokens"].as_array().unwrap().len(), 9);

@@ -45,7 +45,7 @@ pub(crate) fn engine() -> Arc<Engine> {
         kv_bytes: 64 << 20,
         prefix_cache_bytes: 32 << 20,
         adapter_bytes: 64 << 20,
-        pressure: None,
+        load_signal: None,
     };
     Engine::start(tiny(), config).unwrap()
 }

@@ -267,7 +267,7 @@ async fn who_gives_a_place_up_hears_it_as_if_it_had_had_none() {
 
 fn serve(world: &World, drain: Duration) -> hone_server::Running {
     let options = Options { drain, ..options() };
-    hone_server::run(world.parts.clone(), &options).unwrap()
+    hone_server::run(world.dependencies.clone(), &options).unwrap()
 }
 
 #[actix_web::test]
@@ -294,7 +294,7 @@ async fn a_client_that_leaves_drops_its_answer_and_leaves_a_record() {
     });
     let text = read.await.unwrap();
     let id: InteractionId = text.split("\"id\":\"").nth(1).unwrap()[..45].parse().unwrap();
-    let kept = eventually(async || world.parts.store.interaction(id).await.unwrap()).await;
+    let kept = eventually(async || world.dependencies.store.interaction(id).await.unwrap()).await;
     assert_eq!(json!(kept.answers[0].finish_reason), "cancelled");
     assert_eq!(kept.answers[0].tokens, [5]);
     assert_eq!(engine.left.load(Ordering::SeqCst), 1);

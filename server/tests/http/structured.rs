@@ -70,7 +70,7 @@ async fn calls_are_the_same_in_chunks_and_in_the_log() {
         }
     }
     let id = whole["id"].as_str().unwrap().parse().unwrap();
-    let kept = world.parts.store.interaction(id).await.unwrap().unwrap();
+    let kept = world.dependencies.store.interaction(id).await.unwrap().unwrap();
     assert_eq!(json!(kept.tools), tools());
     for (answer, choice) in kept.answers.iter().zip(whole["choices"].as_array().unwrap()) {
         assert_eq!(json!(answer.tool_calls), choice["message"]["tool_calls"]);

@@ -45,7 +45,7 @@ async fn new_certificates_take_the_place_of_old_ones_and_broken_ones_do_not() {
     issue(&first, &files);
     let world = World::new();
     let with_tls = Options { tls: Some(files.clone()), ..options() };
-    let server = hone_server::run(world.parts.clone(), &with_tls).unwrap();
+    let server = hone_server::run(world.dependencies.clone(), &with_tls).unwrap();
     let url = server.url();
     assert!(url.starts_with("https://127.0.0.1:"), "{url}");
     assert!(connects(&url, &first).await && !connects(&url, &second).await);
@@ -68,7 +68,7 @@ async fn files_that_cannot_serve_are_refused_by_name() {
     let (files, authority, world) = (files(&folder), authority(), World::new());
     let refusal = || {
         let with_tls = Options { tls: Some(files.clone()), ..options() };
-        hone_server::run(world.parts.clone(), &with_tls).err().map(|error| error.to_string())
+        hone_server::run(world.dependencies.clone(), &with_tls).err().map(|error| error.to_string())
     };
     let blames = |file: &Path, words: &str| {
         let said = refusal().unwrap_or_else(|| panic!("{words}: it was taken"));

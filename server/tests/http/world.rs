@@ -18,7 +18,7 @@ use hone_server::door::Door;
 use hone_server::key_ring::KeyRing;
 use hone_server::metrics::Metrics;
 use hone_server::source::SourceHasher;
-use hone_server::state::{AppState, Entry, Parts};
+use hone_server::state::{AppState, Dependencies, Entry};
 use hone_store::Store;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ pub(crate) fn tiny() -> Arc<Model> {
 pub(crate) struct World {
     /// Whether personal data stays out of the log.
     pub(crate) redacts: Arc<AtomicBool>,
-    pub(crate) parts: Parts,
+    pub(crate) dependencies: Dependencies,
     pub(crate) state: Arc<AppState>,
     pub(crate) folder: TempDir,
 }
@@ -105,7 +105,7 @@ impl World {
             redacts: Arc::clone(&redacts),
         });
         let keys = Arc::new(KeyRing::new(store.clone(), Vec::new()));
-        let parts = Parts {
+        let dependencies = Dependencies {
             keys,
             engine,
             registry,
@@ -115,8 +115,8 @@ impl World {
             served_name: "tiny".to_owned(),
             sources: SourceHasher::new([1; 32]),
         };
-        let state = Arc::new(AppState::new(parts.clone(), entry(Door::new(true, &[], &[]))));
-        Self { parts, state, redacts, folder }
+        let state = Arc::new(AppState::new(dependencies.clone(), entry(Door::new(true, &[], &[]))));
+        Self { dependencies, state, redacts, folder }
     }
 
     /// The same surroundings behind another door.
@@ -126,7 +126,7 @@ impl World {
 
     /// The same surroundings with other rules at the entry.
     pub(crate) fn entered_by(mut self, entry: Entry) -> Self {
-        self.state = Arc::new(AppState::new(self.parts.clone(), entry));
+        self.state = Arc::new(AppState::new(self.dependencies.clone(), entry));
         self
     }
 
@@ -180,7 +180,7 @@ impl World {
             provenance: Provenance::Import { folder: name.to_owned() },
             now: UnixMillis::now(),
         };
-        self.parts.registry.import(import).unwrap().id
+        self.dependencies.registry.import(import).unwrap().id
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hone_api::feedback::Signal;
 use hone_api::{FeedbackId, InteractionId};
-use hone_store::{Announced, Appended, Error, InteractionFilter, NewFeedback, Store};
+use hone_store::{Appended, Error, InteractionFilter, NewFeedback, PendingAnswer, Store};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -14,8 +14,8 @@ use crate::fixture::{erase, feedback, interaction, open};
 
 #[derive(Debug, Clone)]
 enum Op {
-    Announce(u8),
-    EndAnnouncement(u8),
+    Register(u8),
+    EndPending(u8),
     Append(u8),
     Delete(u8),
     Say { id: u8, source: Option<u8>, key: Option<u8>, body: u8 },
@@ -25,8 +25,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let id = 0..4_u8;
     prop_oneof![
-        2 => id.clone().prop_map(Op::Announce),
-        2 => id.clone().prop_map(Op::EndAnnouncement),
+        2 => id.clone().prop_map(Op::Register),
+        2 => id.clone().prop_map(Op::EndPending),
         3 => id.clone().prop_map(Op::Append),
         1 => id.clone().prop_map(Op::Delete),
         8 => (id, prop::option::of(0..2_u8), prop::option::of(0..3_u8), 0..2_u8)
@@ -40,7 +40,7 @@ type Keys = HashMap<(Option<u8>, u8), (FeedbackId, u8, u8)>;
 
 #[derive(Default)]
 struct Model {
-    announced: HashMap<u8, Vec<Announced>>,
+    pending: HashMap<u8, Vec<PendingAnswer>>,
     stored: BTreeSet<u8>,
     feedback: BTreeMap<u8, Vec<FeedbackId>>,
     keys: Keys,
@@ -56,12 +56,12 @@ async fn play(ops: Vec<Op>) {
     let mut model = Model::default();
     for op in ops {
         match op {
-            Op::Announce(number) => {
-                let guard = store.announce(id_of(number), true);
-                model.announced.entry(number).or_default().push(guard);
+            Op::Register(number) => {
+                let guard = store.register_pending(id_of(number), true);
+                model.pending.entry(number).or_default().push(guard);
             }
-            Op::EndAnnouncement(number) => {
-                model.announced.entry(number).or_default().pop();
+            Op::EndPending(number) => {
+                model.pending.entry(number).or_default().pop();
             }
             Op::Append(number) => {
                 let mut record = interaction();
@@ -82,7 +82,7 @@ async fn play(ops: Vec<Op>) {
             }
             Op::Reopen => {
                 store.close().await;
-                model.announced.clear();
+                model.pending.clear();
                 store = open(folder.path());
             }
         }
@@ -109,7 +109,7 @@ async fn say(
     let fresh = new.feedback.id;
     let outcome = store.append_feedback(new).await;
     let known = key.and_then(|key| model.keys.get(&(source, key)).copied());
-    let open = model.announced.get(&number).is_some_and(|guards| !guards.is_empty());
+    let open = model.pending.get(&number).is_some_and(|guards| !guards.is_empty());
     match known {
         Some((id, of, said)) if (of, said) == (number, body) => {
             assert_eq!(outcome.unwrap(), Appended { id, duplicate: true });
@@ -145,7 +145,7 @@ async fn feedback_during_and_right_after_an_answer_always_finds_it() {
         async move {
             let record = interaction();
             let id = record.id;
-            let guard = store.announce(id, true);
+            let guard = store.register_pending(id, true);
             let finish = async {
                 store.append_interaction(record).await.unwrap();
                 drop(guard);

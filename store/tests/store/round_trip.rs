@@ -207,9 +207,9 @@ async fn an_answer_that_could_not_be_stored_is_not_called_unknown() {
              BEGIN SELECT RAISE(ABORT, 'as a full disk would'); END",
         )
         .unwrap();
-    let announced = store.announce(id, true);
+    let pending = store.register_pending(id, true);
     assert!(store.append_interaction(record).await.is_err());
-    drop(announced);
+    drop(pending);
     let error = store.append_feedback(feedback(id, Signal::Thumbs(true))).await.unwrap_err();
     assert!(matches!(error, Error::Lost(lost) if lost == id), "{error}");
 }
@@ -371,7 +371,7 @@ async fn what_is_said_of_an_answer_without_text_is_kept_without_text() {
     bare.messages.clear();
     bare.prompt_tokens.clear();
     let say = |text: &str| feedback(bare.id, Signal::Demonstration(text.to_owned()));
-    let answering = store.announce(bare.id, false);
+    let answering = store.register_pending(bare.id, false);
     store.append_feedback(say("early")).await.unwrap();
     store.append_interaction(bare.clone()).await.unwrap();
     drop(answering);

@@ -7,12 +7,12 @@ use hone_text::FrontEnd;
 use crate::record::Recorder;
 
 /// The tokens of one request's model.
-pub(crate) struct Words {
+pub(crate) struct TokenText {
     front_end: Arc<FrontEnd>,
     ignore_eos: bool,
 }
 
-impl Words {
+impl TokenText {
     pub(crate) fn of(recorder: &Recorder) -> Self {
         let front_end = Arc::clone(recorder.state.engine.front_end());
         // A grammar's end is its end.

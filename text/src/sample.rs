@@ -1,4 +1,4 @@
-//! One draw from a row of logits: temperature, min-p, top-k, top-p.
+//! One sample from a row of logits: temperature, min-p, top-k, top-p.
 //!
 //! The truncated sets are small for a trained model, so they are looked for among the likeliest
 //! few first. Only a distribution so flat that this fails is taken apart as a whole, and then by
@@ -11,7 +11,7 @@ use crate::softmax::{Candidate, argmax, exp, mass, maximum, top_logits};
 /// How many of the likeliest tokens are tried first.
 const HEAD: usize = 256;
 
-/// The scale of one draw.
+/// The scale of one sample.
 #[derive(Clone, Copy)]
 struct Scale {
     max: f32,
@@ -27,9 +27,9 @@ impl Scale {
     }
 }
 
-/// Draws by `uniform`, a number from 0 up to but not including 1. The temperature must not be 0;
+/// Samples by `uniform`, a number from 0 up to but not including 1. The temperature must not be 0;
 /// `memory` is working memory.
-pub(crate) fn draw(
+pub(crate) fn sample(
     p: &SamplingParams,
     logits: &[f32],
     uniform: f64,
@@ -47,7 +47,7 @@ pub(crate) fn draw(
         Ok(k) => k,
     };
     if k >= logits.len() && p.top_p >= 1.0 && p.min_p <= 0.0 {
-        return draw_from_all(logits, scale, uniform);
+        return sample_from_all(logits, scale, uniform);
     }
     let wanted = k.min(HEAD);
     let mut head = top_logits(logits, wanted);
@@ -66,7 +66,7 @@ pub(crate) fn draw(
             return pick(&head[..kept], scale, uniform);
         }
     }
-    draw_from_many(p, k, logits, scale, uniform, memory)
+    sample_from_many(p, k, logits, scale, uniform, memory)
 }
 
 /// How many candidates it takes to reach a mass, if they can. At least one.
@@ -82,16 +82,16 @@ fn reach(candidates: &[Candidate], mass: f64, scale: Scale) -> Option<usize> {
 fn pick(candidates: &[Candidate], scale: Scale, uniform: f64) -> u32 {
     let total: f64 = candidates.iter().map(|c| scale.weight(c)).sum();
     let mut left = uniform * total;
-    let drawn = candidates.iter().find(|candidate| {
+    let sampled = candidates.iter().find(|candidate| {
         left -= scale.weight(candidate);
         left < 0.0
     });
     // Rounding may use the mass up before the last candidate.
-    drawn.or(candidates.last()).map_or(0, |candidate| candidate.token)
+    sampled.or(candidates.last()).map_or(0, |candidate| candidate.token)
 }
 
 /// Without truncation: the sums of blocks first, then inside of the block that is hit.
-fn draw_from_all(logits: &[f32], scale: Scale, uniform: f64) -> u32 {
+fn sample_from_all(logits: &[f32], scale: Scale, uniform: f64) -> u32 {
     const BLOCK: usize = 512;
     let sums: Vec<f64> = logits
         .chunks(BLOCK)
@@ -122,7 +122,7 @@ fn draw_from_all(logits: &[f32], scale: Scale, uniform: f64) -> u32 {
 }
 
 /// From a distribution so flat that its likeliest tokens are not enough.
-fn draw_from_many(
+fn sample_from_many(
     p: &SamplingParams,
     k: usize,
     logits: &[f32],
@@ -141,7 +141,7 @@ fn draw_from_many(
     }
     let total: f64 = candidates.iter().map(|c| scale.weight(c)).sum();
     let kept = nucleus(candidates, f64::from(p.top_p) * total, scale);
-    // By token, so that the draw does not depend on how the selection shuffles.
+    // By token, so that the sample does not depend on how the selection shuffles.
     candidates[..kept].sort_unstable_by_key(|candidate| candidate.token);
     pick(&candidates[..kept], scale, uniform)
 }
@@ -191,7 +191,7 @@ mod tests {
             uniform in 0.0..1.0f64,
         ) {
             let p = SamplingParams { top_k, top_p, min_p, temperature, ..SamplingParams::default() };
-            let token = draw(&p, &logits, uniform, &mut Vec::new());
+            let token = sample(&p, &logits, uniform, &mut Vec::new());
 
             let mut all = sorted(&logits);
             let weight = |c: &Candidate| (f64::from(c.logit - all[0].logit) / f64::from(temperature)).exp();
@@ -236,7 +236,10 @@ mod tests {
         let mut logits = vec![f32::NEG_INFINITY; 2000];
         (logits[3], logits[1999]) = (0.0, 2f32.ln());
         let scale = Scale { max: 2f32.ln(), scale: 1.0, bound: f32::MIN };
-        let drawn = |uniform| draw_from_all(&logits, scale, uniform);
-        assert_eq!((drawn(0.0), drawn(0.33), drawn(0.34), drawn(0.999_999)), (3, 3, 1999, 1999));
+        let sampled = |uniform| sample_from_all(&logits, scale, uniform);
+        assert_eq!(
+            (sampled(0.0), sampled(0.33), sampled(0.34), sampled(0.999_999)),
+            (3, 3, 1999, 1999)
+        );
     }
 }

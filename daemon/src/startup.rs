@@ -1,4 +1,4 @@
-//! From settings to parts: the store, the model, the adapters and the engine, in this order.
+//! From settings to services: the store, the model, the adapters and the engine, in this order.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::dirs::Dirs;
 use crate::journal::{Decision, Journal};
-use crate::parts::Parts;
 use crate::promote::Promoter;
+use crate::services::Services;
 use crate::settings::Settings;
 use crate::{database, exposure, import, served, source_key};
 
@@ -19,7 +19,7 @@ use crate::{database, exposure, import, served, source_key};
 ///
 /// # Errors
 /// The first part that cannot be opened, in words that say what to do.
-pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Arc<Parts>> {
+pub async fn open_services(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Arc<Services>> {
     let config = settings.now();
     let store = database::open(&dirs)?;
     let kept = store.keys().await?;
@@ -59,7 +59,7 @@ pub async fn assemble(settings: Arc<Settings>, dirs: Dirs) -> anyhow::Result<Arc
     let promoter = Promoter::new(registry.clone(), engine.clone(), journal.clone());
     let live = promoter.recover(&store).await?;
     tracing::info!(live = ?live.live, epoch = live.epoch, "the live adapter serves");
-    Ok(Arc::new(Parts {
+    Ok(Arc::new(Services {
         settings,
         dirs,
         store,

@@ -1,8 +1,8 @@
-//! An error as one sentence.
+//! An error and its causes as one sentence.
 
 /// The message and its causes, joined by colons. A cause that the message tells already is left out:
 /// many errors name theirs, and it would be read twice.
-pub fn of(error: &anyhow::Error) -> String {
+pub fn describe(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
@@ -28,9 +28,12 @@ mod tests {
     fn a_cause_is_told_once() {
         let full = || std::io::Error::other("no space left");
         let error = anyhow::Error::from(Telling(full()));
-        assert_eq!(of(&error), "the disk refused (no space left); check its space");
+        assert_eq!(describe(&error), "the disk refused (no space left); check its space");
         let error = Err::<(), _>(Telling(full())).context("the run").unwrap_err();
-        assert_eq!(of(&error), "the run: the disk refused (no space left); check its space");
-        assert_eq!(of(&Err::<(), _>(full()).context("x.db").unwrap_err()), "x.db: no space left");
+        assert_eq!(describe(&error), "the run: the disk refused (no space left); check its space");
+        assert_eq!(
+            describe(&Err::<(), _>(full()).context("x.db").unwrap_err()),
+            "x.db: no space left"
+        );
     }
 }

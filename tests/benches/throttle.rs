@@ -1,4 +1,4 @@
-//! How long chat waits while a cycle trains: `cargo bench -p hone --bench courtesy`.
+//! How long chat waits while a cycle trains: `cargo bench -p hone --bench throttle`.
 //!
 //! Four clients stream answers, first one after the other without a pause, then with a pause for
 //! thought; without training, and while the trainer is at work on the same cores. What matters is the

@@ -1,4 +1,4 @@
-//! The parts of a running daemon, as its own code uses them.
+//! The services of a running daemon, as its own code uses them.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 
 /// What cycles, the drop folder and operators work with.
 #[derive(Clone)]
-pub struct Parts {
+pub struct Services {
     /// The settings that hold now.
     pub settings: Arc<Settings>,
     /// Where things lie.
@@ -50,7 +50,7 @@ pub struct Parts {
 )]
 pub struct Untrainable(pub &'static str);
 
-impl Parts {
+impl Services {
     /// What candidates are trained on.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl Parts {
     }
 }
 
-impl std::fmt::Debug for Parts {
+impl std::fmt::Debug for Services {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts").field("dirs", &self.dirs).finish_non_exhaustive()
+        f.debug_struct("Services").field("dirs", &self.dirs).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! Ids that are valid before they are stored.
 //!
 //! A client may send feedback the moment it has read the first byte of an answer, which is before
-//! the interaction is written. Such an id is announced; polling the table until the row shows up is
+//! the interaction is written. Such an id is registered as pending; polling the table until the row shows up is
 //! what made others wait for seconds (lesson 26).
 
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ const LOST: usize = 4096;
 
 /// The ids that are being answered, and those that were answered but could not be stored.
 #[derive(Debug, Default)]
-pub(crate) struct Announcements {
+pub(crate) struct PendingIds {
     /// Every HTTP thread writes here twice an answer.
     open: DashMap<InteractionId, Open>,
     lost: Mutex<VecDeque<InteractionId>>,
@@ -27,13 +27,17 @@ struct Open {
     keeps_text: bool,
 }
 
-impl Announcements {
-    pub(crate) fn announce(self: &Arc<Self>, id: InteractionId, keeps_text: bool) -> Announced {
+impl PendingIds {
+    pub(crate) fn register_pending(
+        self: &Arc<Self>,
+        id: InteractionId,
+        keeps_text: bool,
+    ) -> PendingAnswer {
         self.open.entry(id).or_insert(Open { guards: 0, keeps_text }).guards += 1;
-        Announced { id, announcements: Arc::clone(self) }
+        PendingAnswer { id, pending: Arc::clone(self) }
     }
 
-    /// Whether the text of an announced interaction will be kept; `None`: it is not announced.
+    /// Whether the text of a pending interaction will be kept; `None`: it is not pending.
     pub(crate) fn keeps_text(&self, id: InteractionId) -> Option<bool> {
         self.open.get(&id).map(|open| open.keeps_text)
     }
@@ -57,23 +61,23 @@ impl Announcements {
 /// While this lives, feedback for the id is accepted although the interaction is not stored yet.
 /// Keep it until [`crate::Store::append_interaction`] has returned.
 #[derive(Debug)]
-#[must_use = "the id stops being announced when this is dropped"]
-pub struct Announced {
+#[must_use = "the id stops being pending when this is dropped"]
+pub struct PendingAnswer {
     id: InteractionId,
-    announcements: Arc<Announcements>,
+    pending: Arc<PendingIds>,
 }
 
-impl Announced {
-    /// The announced id.
+impl PendingAnswer {
+    /// The pending id.
     #[must_use]
     pub const fn id(&self) -> InteractionId {
         self.id
     }
 }
 
-impl Drop for Announced {
+impl Drop for PendingAnswer {
     fn drop(&mut self) {
-        self.announcements.open.remove_if_mut(&self.id, |_, open| {
+        self.pending.open.remove_if_mut(&self.id, |_, open| {
             open.guards -= 1;
             open.guards == 0
         });
@@ -85,25 +89,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_announced_while_any_of_its_guards_lives() {
-        let announcements = Arc::new(Announcements::default());
+    fn an_id_is_pending_while_any_of_its_guards_lives() {
+        let pending = Arc::new(PendingIds::default());
         let id = InteractionId::new();
-        let first = announcements.announce(id, false);
-        let second = announcements.announce(id, false);
+        let first = pending.register_pending(id, false);
+        let second = pending.register_pending(id, false);
         drop(first);
-        assert_eq!(announcements.keeps_text(id), Some(false));
+        assert_eq!(pending.keeps_text(id), Some(false));
         drop(second);
-        assert_eq!(announcements.keeps_text(id), None);
+        assert_eq!(pending.keeps_text(id), None);
     }
 
     #[test]
     fn the_newest_lost_ids_are_remembered() {
-        let announcements = Announcements::default();
+        let pending = PendingIds::default();
         let ids: Vec<_> = (0..=LOST).map(|_| InteractionId::new()).collect();
         for id in &ids {
-            announcements.lose(*id);
+            pending.lose(*id);
         }
-        assert!(!announcements.is_lost(ids[0]));
-        assert!(ids[1..].iter().all(|id| announcements.is_lost(*id)));
+        assert!(!pending.is_lost(ids[0]));
+        assert!(ids[1..].iter().all(|id| pending.is_lost(*id)));
     }
 }

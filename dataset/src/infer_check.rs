@@ -1,5 +1,5 @@
 //! How answers to a prompt are tested when it is held out and its feedback brought no check: by one
-//! derived from an answer known to be right.
+//! inferred from an answer known to be right.
 
 use hone_api::check::Check;
 
@@ -8,7 +8,7 @@ use crate::redact;
 /// A check that the given right answer passes: its number after `####`, its last line if that is a
 /// decision, or else what it says: free text is never compared to the letter.
 #[must_use]
-pub fn check_for(answer: &str) -> Check {
+pub fn infer_check(answer: &str) -> Check {
     if let Some(number) = final_number(answer) {
         return Check::FinalNumber(number);
     }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn checks_follow_the_form_of_the_answer() {
-        let check = |answer: &str| check_for(answer);
+        let check = |answer: &str| infer_check(answer);
         assert_eq!(check("17 + 26 = 43\n#### 22"), Check::FinalNumber(22.0));
         assert_eq!(check("so #### $1,250.50."), Check::FinalNumber(1250.5));
         assert_eq!(check("#### -3%"), Check::FinalNumber(-3.0));

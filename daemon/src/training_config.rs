@@ -1,7 +1,7 @@
 //! From the section `[training]` to what the trainer is told: by cycles, and by `hone train`.
 
 use hone_config::{Config, Recompute, Training};
-use hone_trainer::Hyper;
+use hone_trainer::TrainingConfig;
 
 /// The schedule runs once more if the corrections are not learned by then.
 const ROUNDS: usize = 2;
@@ -12,8 +12,8 @@ const LEARNED_LOSS: f64 = 0.15;
 const FOCUS: usize = 3;
 
 /// The hyper-parameters of a configuration; those that it does not have are the trainer's defaults.
-pub fn of(training: &Training) -> Hyper {
-    Hyper {
+pub fn of(training: &Training) -> TrainingConfig {
+    TrainingConfig {
         rank: training.rank,
         alpha: training.alpha,
         dropout: training.dropout,
@@ -37,7 +37,7 @@ pub fn of(training: &Training) -> Hyper {
             Recompute::Never => hone_trainer::Recompute::Never,
         },
         checkpoint_every: training.checkpoint_every,
-        ..Hyper::default()
+        ..TrainingConfig::default()
     }
 }
 
