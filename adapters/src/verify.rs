@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{self, MAX_CONFIG};
 use crate::fs::{open_plain, read_bounded};
 use crate::header::{self, Dtype, Entry, MAX_HEADER};
-use crate::servable::is_shortage;
+use crate::shortage::is_shortage;
 use crate::{BaseShape, CONFIG, Error, Refusal, Result, WEIGHTS};
 
 /// File endings that hold pickles, which run code when they are loaded.

@@ -25,7 +25,7 @@ mod engine {
     use crate::base_model;
     use crate::memory::Budget;
     use crate::preparing::Preparing;
-    use crate::served::{Place, Served};
+    use crate::served_model::{Place, Served};
 
     /// Within the folder of bases: the weights that an adapter changes, while they are loaded.
     const SCRATCH: &str = "merged";
@@ -86,7 +86,7 @@ mod engine {
     use hone_config::Config;
 
     use crate::preparing::Preparing;
-    use crate::served::{Place, Served};
+    use crate::served_model::{Place, Served};
 
     /// Refuses.
     ///

@@ -1,47 +1,19 @@
 //! What serves the configured model, and what the rest of the daemon has to know of it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use hone_adapters::BaseShape;
 use hone_config::{Config, EngineKind};
-use hone_engine::{Engine, EngineConfig, Generate};
+use hone_engine::{Engine, EngineConfig};
 use hone_machine::available;
-use hone_model::{Model, ModelConfig, Source};
+use hone_model::Model;
 
 use crate::base_model::{self, BaseModel, open_packed};
 use crate::dirs::Dirs;
 use crate::memory::{Asked, Budget};
 use crate::mistral;
 use crate::preparing::{self, Preparing};
-
-/// An engine that answers, and its model.
-pub struct Served {
-    /// The engine.
-    pub engine: Arc<dyn Generate>,
-    /// What adapters must fit.
-    pub shape: BaseShape,
-    /// What candidates are trained on; `None` where Hone's decoder does not compute the model.
-    pub base: Option<PackedBase>,
-    /// What was found damaged and made anew.
-    pub repaired: Option<String>,
-}
-
-impl std::fmt::Debug for Served {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-/// A model that Hone's decoder computes, packed.
-#[derive(Debug, Clone)]
-pub struct PackedBase {
-    /// Where.
-    pub folder: PathBuf,
-    /// What it computes.
-    pub config: ModelConfig,
-}
+use crate::served_model::{PackedBase, Place, Served};
 
 /// Finds the model, sees that it fits, and starts the engine that computes it. Blocks.
 ///
@@ -69,17 +41,6 @@ pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served
 fn is_of_another_family(error: &anyhow::Error) -> bool {
     let error = error.downcast_ref::<hone_model::Error>();
     matches!(error, Some(hone_model::Error::Family { .. }))
-}
-
-/// Where the model is.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// Where it comes from.
-    pub source: &'a Source,
-    /// The folder of bases.
-    pub base_dir: &'a Path,
-    /// Which memory somebody asked for.
-    pub asked: Asked,
 }
 
 fn hone(

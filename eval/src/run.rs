@@ -5,23 +5,20 @@
 //! from the adapter that is measured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
 use hone_api::check::SuiteRow;
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
 use hone_text::Talk;
 
 use crate::answers::Answer;
 use crate::preference::pass_preferred;
-use crate::report::RowResult;
+use crate::row_result::RowResult;
+use crate::submit::submit;
 use crate::{Answers, Error, Result, Suite};
-
-/// The longest pause before a full queue is asked again.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How suites are answered.
 #[derive(Clone, Copy)]
@@ -189,28 +186,6 @@ impl Asking<'_> {
             });
         }
         collect(generation).await
-    }
-}
-
-/// Submits a request; waits while the queue is full, for users go first.
-pub(crate) async fn submit(
-    engine: &dyn Generate,
-    request: &Request,
-    wrong: &(dyn Fn(String) -> Error + Sync),
-) -> Result<Generation> {
-    loop {
-        match engine.submit(request.clone()) {
-            Ok(generation) => return Ok(generation),
-            Err(hone_engine::Error::QueueFull { retry_after, .. }) => {
-                let pause = retry_after.clamp(Duration::from_millis(20), PATIENCE);
-                tokio::time::sleep(pause).await;
-            }
-            Err(
-                error
-                @ (hone_engine::Error::PromptTooLong { .. } | hone_engine::Error::EmptyPrompt),
-            ) => return Err(wrong(error.to_string())),
-            Err(error) => return Err(Error::Engine(error.to_string())),
-        }
     }
 }
 

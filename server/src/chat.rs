@@ -8,7 +8,8 @@ use hone_api::chat::{
     Accepted, AnswerMessage, ChatRequest, ChatResponse, Choice, FinishReason, Message, Tool,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho};
+use hone_api::sampling_params::SamplingParams;
 use hone_text::{Effort, FrontEnd, Talk};
 
 use crate::body::Json;

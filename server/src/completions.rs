@@ -9,7 +9,8 @@ use hone_api::completion::{
     CompletionChoice, CompletionRequest, CompletionResponse, LegacyLogProbs, Prompt,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::interaction::Endpoint;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{Event, PromptLogprob};
 
 use crate::body::Json;

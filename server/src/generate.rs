@@ -8,7 +8,8 @@ use std::time::Instant;
 use futures_util::Stream;
 use futures_util::stream::SelectAll;
 use hone_api::chat::Message;
-use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
 

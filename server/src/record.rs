@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use hone_api::chat::{FinishReason, Usage};
-use hone_api::interaction::{Answer, Interaction, SamplingParams, Timings};
+use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, PromptLogprob};
 use hone_store::PendingAnswer;

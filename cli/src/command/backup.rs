@@ -1,7 +1,7 @@
 //! `hone backup` and `hone restore`: a data directory, copied and put back.
 
-use super::{Context, Outcome};
 use crate::cli::{BackupArgs, RestoreArgs};
+use crate::context::{Context, Outcome};
 use crate::output::Output;
 use hone_daemon::backup::{self, Manifest};
 use hone_daemon::dirs;
