@@ -15,8 +15,9 @@ use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
+    Control, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
+use hone_server::control_error::ControlError;
 use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::runtime::Handle;

@@ -16,7 +16,7 @@ use hone_api::erasure::{
     ErasureView, HoldingSnapshot, RecallView, Removed, Subject, TaughtAdapter,
 };
 use hone_api::{AdapterId, ErasureId, InteractionId, UnixMillis};
-use hone_server::control::ControlError;
+use hone_server::control_error::ControlError;
 use hone_store::Erasure;
 use serde_json::json;
 

@@ -18,8 +18,9 @@ use hone_engine::{Event, Generation, Priority, Request, Target};
 use hone_text::Grammar;
 
 use crate::body::OptionalJson;
-use crate::caller::{Caller, May, to};
+use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::nothing::Nothing;
 use crate::query::path_id;
 use crate::route;
