@@ -88,8 +88,8 @@ impl Registry {
                 }
             })?;
         }
-        let verified =
-            verify_within(staging, &self.base, &crate::verify::Limits::default()).map_err(fault)?;
+        let verified = verify_within(staging, &self.base, &crate::verify::VerifyLimits::default())
+            .map_err(fault)?;
         let base_digest = self.base.digest.clone();
         let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
         fail_point!("import.verify");

@@ -132,7 +132,7 @@ impl Operator {
         name: Option<String>,
     ) -> ControlResult<AdapterView> {
         let source = self.services.registry.drop_path(folder).map_err(Error::from)?;
-        let request = import::Request { source, name, actor: caller.actor() };
+        let request = import::ImportRequest { source, name, actor: caller.actor() };
         Ok(import::run(&self.services, request).await?)
     }
 
@@ -338,7 +338,7 @@ impl Control for Operator {
         self.to_the_end(caller, |this, caller| async move {
             let source = this.services.registry.drop_path(&wanted.folder).map_err(Error::from)?;
             let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
-            let request = import::Request { source, name: Some(name), actor: caller.actor() };
+            let request = import::ImportRequest { source, name: Some(name), actor: caller.actor() };
             Ok(import::run(&this.services, request).await?)
         })
     }

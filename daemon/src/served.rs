@@ -13,7 +13,7 @@ use crate::dirs::Dirs;
 use crate::memory::{Asked, Budget};
 use crate::mistral;
 use crate::preparing::{self, Preparing};
-use crate::served_model::{PackedBase, Place, Served};
+use crate::served_model::{ModelPlace, PackedBase, Served};
 
 /// Finds the model, sees that it fits, and starts the engine that computes it. Blocks.
 ///
@@ -23,7 +23,7 @@ pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served
     let base_dir = dirs.base();
     let mut preparing = preparing::log();
     let source = base_model::locate(config, &base_dir, &mut preparing)?;
-    let place = Place { source: &source, base_dir: &base_dir, asked };
+    let place = ModelPlace { source: &source, base_dir: &base_dir, asked };
     match config.engine.kind {
         EngineKind::Hone => hone(config, &place, dirs, &mut preparing),
         EngineKind::Mistralrs => mistral::open(config, &place, &mut preparing),
@@ -45,7 +45,7 @@ fn is_of_another_family(error: &anyhow::Error) -> bool {
 
 fn hone(
     config: &Config,
-    place: &Place<'_>,
+    place: &ModelPlace<'_>,
     dirs: &Dirs,
     preparing: &mut dyn Preparing,
 ) -> anyhow::Result<Served> {

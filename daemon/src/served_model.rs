@@ -38,7 +38,7 @@ pub struct PackedBase {
 
 /// Where the model is.
 #[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
+pub struct ModelPlace<'a> {
     /// Where it comes from.
     pub source: &'a Source,
     /// The folder of bases.

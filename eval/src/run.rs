@@ -22,7 +22,7 @@ use crate::{Answers, Error, Result, Suite};
 
 /// How suites are answered.
 #[derive(Clone, Copy)]
-pub struct Options<'a> {
+pub struct EvalOptions<'a> {
     /// Longest answer, in tokens.
     pub max_tokens: u32,
     /// Questions under way at once.
@@ -35,7 +35,7 @@ pub struct Options<'a> {
     pub progress: Option<&'a (dyn Fn(usize, usize) + Send + Sync)>,
 }
 
-impl Default for Options<'_> {
+impl Default for EvalOptions<'_> {
     fn default() -> Self {
         Self {
             max_tokens: 192,
@@ -57,7 +57,7 @@ pub async fn answer_suite(
     engine: &dyn Generate,
     target: Target,
     suite: &Suite,
-    options: &Options<'_>,
+    options: &EvalOptions<'_>,
 ) -> Result<Vec<RowResult>> {
     answer_suites(engine, target, std::slice::from_ref(suite), options).await
 }
@@ -72,7 +72,7 @@ pub async fn answer_suites(
     engine: &dyn Generate,
     target: Target,
     suites: &[Suite],
-    options: &Options<'_>,
+    options: &EvalOptions<'_>,
 ) -> Result<Vec<RowResult>> {
     let asking = Asking {
         engine,
@@ -99,7 +99,7 @@ pub async fn answer_suites(
 struct Asking<'a> {
     engine: &'a dyn Generate,
     target: Target,
-    options: &'a Options<'a>,
+    options: &'a EvalOptions<'a>,
     answered: AtomicUsize,
     rows: usize,
 }

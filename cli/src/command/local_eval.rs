@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use hone_api::{AdapterId, AdapterRef};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
-use hone_eval::{Options, RowResult, Suite, answer_suite};
+use hone_eval::{EvalOptions, RowResult, Suite, answer_suite};
 
 use super::base::Base;
 use super::scores::{is_word, show};
@@ -103,12 +103,12 @@ async fn answers(
             bar.at(done as u64, total as u64, "");
         }
     };
-    let options = Options {
+    let options = EvalOptions {
         max_tokens: base.config.evaluation.max_tokens,
         concurrency: base.config.evaluation.concurrency,
         adapter_digest: subject.digest.as_deref(),
         progress: Some(&progress),
-        ..Options::default()
+        ..EvalOptions::default()
     };
     Ok(answer_suite(engine, subject.target, suite, &options).await?)
 }
