@@ -109,7 +109,7 @@ pub enum Error {
 }
 
 fn disk(error: &io::Error) -> String {
-    if crate::servable::is_shortage(error) {
+    if crate::shortage::is_shortage(error) {
         return format!(
             "the system has no more to give ({error}); raise the limit (`ulimit -n`, memory) and try again"
         );

@@ -11,7 +11,7 @@ use hone_api::AdapterId;
 use hone_api::adapter::AdapterState;
 
 use crate::fs::DOOMED;
-use crate::import::{STAGING, lock_dir};
+use crate::staging::{STAGING, lock_dir};
 use crate::{LivePointer, Manifest, Result};
 
 /// Which adapters go: of those that cycles made, the retired ones but for the newest `keep_last`, and the

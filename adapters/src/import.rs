@@ -3,7 +3,6 @@
 //! Prevents half an adapter from ever being visible, and the difference between what was checked
 //! and what is used: the files are copied first, the copy is verified, and one rename publishes it.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
@@ -14,11 +13,9 @@ use hone_api::{AdapterId, UnixMillis};
 
 use crate::config::MAX_CONFIG;
 use crate::fs::{check_adapter_name, copy_bounded, sync_dir};
+use crate::staging::{STAGING, lock_dir};
 use crate::verify::{file_refusal, max_weight_file, refuse_pickles, too_large, verify_within};
 use crate::{CONFIG, Error, Manifest, Refusal, Registry, Result, WEIGHTS};
-
-/// How the name of a folder begins that is being filled.
-pub(crate) const STAGING: &str = ".staging-";
 
 /// What to import.
 #[derive(Debug, Clone)]
@@ -91,8 +88,8 @@ impl Registry {
                 }
             })?;
         }
-        let verified =
-            verify_within(staging, &self.base, &crate::verify::Limits::default()).map_err(fault)?;
+        let verified = verify_within(staging, &self.base, &crate::verify::VerifyLimits::default())
+            .map_err(fault)?;
         let base_digest = self.base.digest.clone();
         let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
         fail_point!("import.verify");
@@ -139,16 +136,5 @@ fn copy_error(
             refused(file_refusal(file, limit, &error))
         }
         _ => Error::Io(error),
-    }
-}
-
-/// Locks a folder for as long as the result lives; the system gives the lock back when the process
-/// dies. `None`: a living process holds it.
-pub(crate) fn lock_dir(dir: &Path) -> Result<Option<File>> {
-    let file = fs::File::open(dir)?.into_file();
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(Error::Io(error.into())),
     }
 }

@@ -10,6 +10,7 @@
 //! for its manifest. A kill at any instant leaves a state that [`Registry::open`] understands.
 #![forbid(unsafe_code)]
 
+mod check_move;
 mod config;
 mod error;
 pub mod fs;
@@ -25,6 +26,8 @@ mod registry;
 mod reserve;
 mod servable;
 mod shape;
+mod shortage;
+mod staging;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, clippy::panic)] // compiled for tests only

@@ -13,7 +13,8 @@ use hone_api::{AdapterId, UnixMillis};
 use crate::fs::{remove_unfinished, sweep_unfinished, sync_dir};
 use crate::manifest::MANIFEST;
 use crate::pointer::LIVE;
-use crate::servable::{check_servable, is_shortage};
+use crate::servable::check_servable;
+use crate::shortage::is_shortage;
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc};
 
 /// What was found to be wrong, in words.

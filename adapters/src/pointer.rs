@@ -129,6 +129,11 @@ impl LivePointer {
     }
 }
 
+/// What is told of a pointer's target: an id, or `base`.
+pub(crate) fn label(id: Option<AdapterId>) -> String {
+    id.map_or_else(|| "base".to_owned(), |id| id.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

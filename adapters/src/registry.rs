@@ -11,7 +11,7 @@ use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
 
 use crate::fs::{check_adapter_name, confine, remove_dir, sync_dir};
-use crate::pointer::LIVE;
+use crate::pointer::{LIVE, label};
 use crate::reserve::Reserve;
 use crate::servable::check_servable;
 use crate::{BaseShape, Error, LivePointer, Manifest, Result, Warning, gc, state};
@@ -432,10 +432,6 @@ struct PointerMove<'a> {
     urgent: bool,
     /// Whether an adapter's verified weights are in memory.
     is_held: &'a dyn Fn(AdapterId) -> bool,
-}
-
-pub(crate) fn label(id: Option<AdapterId>) -> String {
-    id.map_or_else(|| "base".to_owned(), |id| id.to_string())
 }
 
 #[cfg(test)]

@@ -5,43 +5,9 @@
 
 use std::path::Path;
 
-use hone_api::AdapterId;
-use hone_api::adapter::AdapterState;
-
 use crate::fs::open_plain;
-use crate::registry::label;
-use crate::{BaseShape, Error, Manifest, Registry, Result, WEIGHTS, state};
-
-impl Registry {
-    /// What [`Registry::promote`] and [`Registry::rollback`] would say by what is in memory, before anything is
-    /// read or written for them.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`], [`Error::Unknown`], [`Error::Transition`].
-    pub fn check_move(
-        &self,
-        to: Option<AdapterId>,
-        expected_live: Option<Option<AdapterId>>,
-    ) -> Result<()> {
-        let live = self.live().live;
-        if let Some(expected) = expected_live.filter(|expected| *expected != live) {
-            return Err(Error::Conflict { expected: label(expected), actual: label(live) });
-        }
-        match to.filter(|_| to != live) {
-            Some(id) => state::check(id, self.read().manifest(id)?.state(), AdapterState::Live),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Whether the system had too little of something, which says nothing of the file: files that may be open (EMFILE, ENFILE), or
-/// memory.
-pub(crate) fn is_shortage(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    [Errno::MFILE, Errno::NFILE, Errno::NOMEM]
-        .iter()
-        .any(|shortage| error.raw_os_error() == Some(shortage.raw_os_error()))
-}
+use crate::shortage::is_shortage;
+use crate::{BaseShape, Error, Manifest, Result, WEIGHTS};
 
 /// Whether an adapter may serve: made for this base, and its weights are the verified ones.
 pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) -> Result<()> {

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::config::{self, MAX_CONFIG};
 use crate::fs::{open_plain, read_bounded};
 use crate::header::{self, Dtype, Entry, MAX_HEADER};
-use crate::servable::is_shortage;
+use crate::shortage::is_shortage;
 use crate::{BaseShape, CONFIG, Error, Refusal, Result, WEIGHTS};
 
 /// File endings that hold pickles, which run code when they are loaded.
@@ -25,7 +25,7 @@ const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib
 
 /// What is still believed to be an honest adapter.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Limits {
+pub struct VerifyLimits {
     /// The largest rank.
     pub rank: usize,
     /// The largest factor on the product of the halves. Usual are 1 and 2.
@@ -38,7 +38,7 @@ pub struct Limits {
     pub half: f64,
 }
 
-impl Default for Limits {
+impl Default for VerifyLimits {
     fn default() -> Self {
         Self { rank: 256, scaling: 64.0, change: 4.0, half: 1e4 }
     }
@@ -68,7 +68,7 @@ pub struct Verified {
 /// # Errors
 /// [`Error::Refused`] with the first reason found.
 pub fn verify(dir: &Path, base: &BaseShape) -> Result<Verified> {
-    verify_within(dir, base, &Limits::default()).map_err(|refusal| Error::Refused {
+    verify_within(dir, base, &VerifyLimits::default()).map_err(|refusal| Error::Refused {
         folder: dir.file_name().unwrap_or(dir.as_os_str()).to_string_lossy().into_owned(),
         refusal,
     })
@@ -78,7 +78,11 @@ pub fn verify(dir: &Path, base: &BaseShape) -> Result<Verified> {
 ///
 /// # Errors
 /// The first reason found.
-pub fn verify_within(dir: &Path, base: &BaseShape, limits: &Limits) -> Result<Verified, Refusal> {
+pub fn verify_within(
+    dir: &Path,
+    base: &BaseShape,
+    limits: &VerifyLimits,
+) -> Result<Verified, Refusal> {
     refuse_pickles(dir)?;
     let config_json = read_bounded(&dir.join(CONFIG), MAX_CONFIG)
         .map_err(|error| file_refusal(CONFIG, MAX_CONFIG, &error))?;
@@ -139,7 +143,7 @@ pub(crate) fn refuse_pickles(dir: &Path) -> Result<(), Refusal> {
 
 /// The size that no adapter for this base exceeds, in bytes.
 pub(crate) fn max_weight_file(base: &BaseShape) -> u64 {
-    8 + MAX_HEADER + base.max_weight_bytes(Limits::default().rank)
+    8 + MAX_HEADER + base.max_weight_bytes(VerifyLimits::default().rank)
 }
 
 /// Why a weights' file above `limit` is refused: for the base's matrices in it, where it says so.
@@ -200,7 +204,11 @@ pub(crate) fn file_refusal(file: &str, limit: u64, error: &std::io::Error) -> Re
     }
 }
 
-fn check_scaling(config: &PeftConfig, pairs: &[Pair], limits: &Limits) -> Result<(), Refusal> {
+fn check_scaling(
+    config: &PeftConfig,
+    pairs: &[Pair],
+    limits: &VerifyLimits,
+) -> Result<(), Refusal> {
     for pair in pairs {
         let path = pair.path();
         let (rank, scaling) = (config.rank_of(&path), config.scaling_of(&path));
@@ -377,7 +385,7 @@ fn judge(
     pairs: &[Pair],
     base: &BaseShape,
     config: &PeftConfig,
-    limits: &Limits,
+    limits: &VerifyLimits,
 ) -> Result<BTreeSet<String>, Refusal> {
     let mut found = BTreeSet::new();
     let mut effect = false;

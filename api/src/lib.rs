@@ -9,6 +9,7 @@
 //! | [`embedding`] | `/v1/embeddings` |
 //! | [`responses`] | `/v1/responses` |
 //! | [`sampling`] | how tokens are drawn, as clients ask for it |
+//! | [`sampling_params`] | how the tokens of an answer were sampled |
 //! | [`keeping`] | whose a request is, and what is kept of it |
 //! | [`load_signal`] | how busy serving is, from the engine to the trainer |
 //! | [`structured`] | what an answer must look like |
@@ -49,6 +50,7 @@ mod parts;
 pub mod replay;
 pub mod responses;
 pub mod sampling;
+pub mod sampling_params;
 pub mod sealed;
 pub mod structured;
 pub mod time;

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::error::Invalid;
 use crate::fields::Fields;
-use crate::interaction::SamplingParams;
+use crate::sampling_params::SamplingParams;
 
 /// What requests are checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

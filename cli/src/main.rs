@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`cli`] | what can be asked for |
 //! | [`command`] | how it is done, one verb each |
+//! | [`dispatch`] | from the one to the other |
+//! | [`context`] | what a command may use, and how it ends |
 //! | [`client`] | a running daemon, seen from a command |
 //! | [`output`] | the only place that writes to the terminal |
 //! | [`demo`] | the whole loop as a show |
@@ -14,7 +16,9 @@
 mod cli;
 mod client;
 mod command;
+mod context;
 mod demo;
+mod dispatch;
 mod doctor;
 mod output;
 
@@ -22,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use command::Failure;
+use context::Failure;
 use hone_daemon::{error_chain, program};
 
 fn main() -> ExitCode {
@@ -34,7 +38,7 @@ fn main() -> ExitCode {
             return if said.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
         }
     };
-    match command::run(cli) {
+    match dispatch::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(what)) => {
             output::complain(what);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use hone_config::{Config, Engine, Weights};
-use hone_hub::{Hub, Name, Pins, Settings, Snapshot};
+use hone_hub::{Hub, HubSettings, HubSnapshot, Name, Pins};
 use hone_machine::{available, limit};
 use hone_model::{Model, ModelConfig, Pack, Source, Stage, WeightFormat};
 
@@ -124,14 +124,14 @@ pub fn local(config: &Config) -> Option<Source> {
 pub fn at_hand(config: &Config, base_dir: &Path) -> Option<Source> {
     local(config).or_else(|| {
         let name = Name::parse(&config.model.source).ok()?;
-        let hub = Hub::new(Settings::from_process().ok()?);
+        let hub = Hub::new(HubSettings::from_process().ok()?);
         Some(source_of(&hub.cached(&pinned(&name, base_dir))?))
     })
 }
 
 /// A hub's model: what lies in the cache at the commit that this data directory stays with, else what the hub has.
 fn from_hub(name: &Name, base_dir: &Path, preparing: &mut dyn Preparing) -> anyhow::Result<Source> {
-    let hub = Hub::new(Settings::from_process()?);
+    let hub = Hub::new(HubSettings::from_process()?);
     let wanted = pinned(name, base_dir);
     let snapshot = match hub.cached(&wanted) {
         Some(snapshot) => snapshot,
@@ -151,16 +151,16 @@ pub fn pull(
     name: &str,
     base_dir: &Path,
     preparing: &mut dyn Preparing,
-) -> anyhow::Result<Snapshot> {
+) -> anyhow::Result<HubSnapshot> {
     let name = Name::parse(name)?;
-    let hub = Hub::new(Settings::from_process()?);
+    let hub = Hub::new(HubSettings::from_process()?);
     let snapshot =
         hub.pull(&name, &mut |done, total| preparing.at("Download the model", done, total))?;
     pins(base_dir).set(&name, &snapshot.commit)?;
     Ok(snapshot)
 }
 
-fn source_of(snapshot: &Snapshot) -> Source {
+fn source_of(snapshot: &HubSnapshot) -> Source {
     Source::at(&snapshot.path)
 }
 

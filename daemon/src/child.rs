@@ -33,7 +33,7 @@ const FIRST_TO_GO: &str = "900";
 
 /// How a training process is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ChildLimits {
     /// Niceness, 0 to 19.
     pub nice: i32,
     /// Longest run.
@@ -61,7 +61,7 @@ pub enum Ended {
 /// The process cannot be started.
 pub async fn train(
     job_dir: &Path,
-    limits: Limits,
+    limits: ChildLimits,
     stop: &CancellationToken,
     mut progress: impl FnMut(Progress),
 ) -> anyhow::Result<Ended> {
@@ -77,7 +77,7 @@ pub async fn train(
 
 async fn run(
     mut command: Command,
-    limits: Limits,
+    limits: ChildLimits,
     stop: &CancellationToken,
     mut line: impl FnMut(&str),
 ) -> anyhow::Result<Ended> {
@@ -242,7 +242,7 @@ pub fn stop_on_term() -> std::io::Result<Arc<AtomicBool>> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { nice: 5, timeout: Duration::from_secs(20) };
+    const LIMITS: ChildLimits = ChildLimits { nice: 5, timeout: Duration::from_secs(20) };
 
     fn shell(script: &str) -> Command {
         let mut command = Command::new("sh");
@@ -250,7 +250,11 @@ mod tests {
         command
     }
 
-    async fn ended(script: &str, limits: Limits, stop: &CancellationToken) -> (Ended, Vec<String>) {
+    async fn ended(
+        script: &str,
+        limits: ChildLimits,
+        stop: &CancellationToken,
+    ) -> (Ended, Vec<String>) {
         let mut lines = Vec::new();
         let ended = run(shell(script), limits, stop, |line| lines.push(line.to_owned())).await;
         (ended.unwrap(), lines)
@@ -318,7 +322,7 @@ mod tests {
     #[tokio::test]
     async fn it_may_not_take_longer_than_allowed() {
         let never = CancellationToken::new();
-        let limits = Limits { timeout: Duration::from_millis(300), ..LIMITS };
+        let limits = ChildLimits { timeout: Duration::from_millis(300), ..LIMITS };
         let (how, _) = ended("exec sleep 30", limits, &never).await;
         assert_eq!(how, Ended::TimedOut);
     }

@@ -5,7 +5,7 @@
 
 use hone_api::{AdapterId, AdapterRef};
 use hone_engine::Target;
-use hone_eval::{Answers, Options, RowResult, Suite, answer_suites};
+use hone_eval::{Answers, EvalOptions, RowResult, Suite, answer_suites};
 
 use crate::promote::Error as PromoteError;
 use crate::services::Services;
@@ -64,7 +64,7 @@ pub async fn answer(
     let config = services.settings.now();
     let path = services.dirs.answers().join(format!("{}.jsonl", side.name()));
     let answers = tokio::task::spawn_blocking(move || Answers::open(&path)).await??;
-    let options = Options {
+    let options = EvalOptions {
         max_tokens: config.evaluation.max_tokens,
         concurrency: config.evaluation.concurrency,
         adapter_digest: side.digest.as_deref(),

@@ -15,8 +15,9 @@ use hone_api::waiting::WaitingView;
 use hone_api::{AdapterId, AdapterRef, CycleId, RunId};
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
+    Control, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
+use hone_server::control_error::ControlError;
 use hone_server::metrics::Outcome;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -131,7 +132,7 @@ impl Operator {
         name: Option<String>,
     ) -> ControlResult<AdapterView> {
         let source = self.services.registry.drop_path(folder).map_err(Error::from)?;
-        let request = import::Request { source, name, actor: caller.actor() };
+        let request = import::ImportRequest { source, name, actor: caller.actor() };
         Ok(import::run(&self.services, request).await?)
     }
 
@@ -337,7 +338,7 @@ impl Control for Operator {
         self.to_the_end(caller, |this, caller| async move {
             let source = this.services.registry.drop_path(&wanted.folder).map_err(Error::from)?;
             let name = wanted.name.unwrap_or_else(|| import::folder_name(&source));
-            let request = import::Request { source, name: Some(name), actor: caller.actor() };
+            let request = import::ImportRequest { source, name: Some(name), actor: caller.actor() };
             Ok(import::run(&this.services, request).await?)
         })
     }

@@ -32,10 +32,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
 
-use crate::erase;
 use crate::error_chain;
 use crate::journal::{is_over, no_data};
 use crate::services::Services;
+use crate::stained;
 
 pub use ask::StartError;
 pub use select::{policy, teaching};
@@ -322,7 +322,7 @@ impl Cycles {
     /// Whatever the verdict: what was trained on what a person had erased serves no longer, and is deleted before
     /// the cycle reads as finished, so that a kill after its end leaves nothing.
     async fn without_the_erased(&self, cycle: &CycleView, reason: String) -> String {
-        let reason = match erase::take_back(&self.services, cycle.id.to_string()).await {
+        let reason = match stained::take_back(&self.services, cycle.id.to_string()).await {
             Ok(Some(taken_back)) => format!("{reason}; {taken_back}"),
             Ok(None) => reason,
             Err(error) => {
@@ -333,7 +333,7 @@ impl Cycles {
                 reason
             }
         };
-        if let Err(error) = erase::sweep(&self.services).await {
+        if let Err(error) = stained::sweep(&self.services).await {
             tracing::error!(
                 "what was trained on erased rows stays: {}",
                 error_chain::describe(&error)

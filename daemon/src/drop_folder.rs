@@ -49,7 +49,7 @@ async fn take(services: &Services, folder: &Path) {
     let imported = match services.registry.drop_path(&name) {
         Ok(source) => {
             let request =
-                import::Request { source, name: Some(name), actor: "drop folder".to_owned() };
+                import::ImportRequest { source, name: Some(name), actor: "drop folder".to_owned() };
             import::run(services, request).await.map_err(|error| error.to_string())
         }
         Err(error) => Err(error.to_string()),

@@ -4,9 +4,7 @@
 //! start. Weights cannot forget: the adapters that were trained on it are listed, the next cycle trains without it
 //! from the base, is compared with what never saw it, and takes them away.
 
-mod labels;
 mod lineage;
-mod stained;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,16 +16,15 @@ use hone_api::erasure::{
     ErasureView, HoldingSnapshot, RecallView, Removed, Subject, TaughtAdapter,
 };
 use hone_api::{AdapterId, ErasureId, InteractionId, UnixMillis};
-use hone_server::control::ControlError;
+use hone_server::control_error::ControlError;
 use hone_store::Erasure;
 use serde_json::json;
 
 use crate::cycle::Cycles;
 use crate::journal::{Decision, is_over};
+use crate::labels;
 use crate::services::Services;
-pub use labels::without_labels;
 use lineage::Lineage;
-pub use stained::{champion, sweep, take_back};
 
 /// Removes people's traces; one order at a time.
 #[derive(Debug, Clone)]

@@ -16,7 +16,7 @@ use crate::services::Services;
 
 /// What to import, and who wants it.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub struct ImportRequest {
     /// The folder, below the drop folder.
     pub source: PathBuf,
     /// The name the adapter shall have.
@@ -29,7 +29,7 @@ pub struct Request {
 ///
 /// # Errors
 /// It is refused, or cannot be loaded, or changes nothing; nothing is left of it then.
-pub async fn run(services: &Services, request: Request) -> Result<AdapterView, Error> {
+pub async fn run(services: &Services, request: ImportRequest) -> Result<AdapterView, Error> {
     let folder = folder_name(&request.source);
     let imported = import(services, &request, &folder).await;
     let (action, subject, reason, data) = match &imported {
@@ -81,7 +81,7 @@ pub async fn tell_of_strangers(
 /// The adapter, and whether it is new here.
 async fn import(
     services: &Services,
-    request: &Request,
+    request: &ImportRequest,
     folder: &str,
 ) -> Result<(AdapterView, bool), Error> {
     let kept = services.registry.list().len();
@@ -160,7 +160,7 @@ mod tests {
     async fn an_adapter_that_changes_nothing_leaves_nothing() {
         let rig = Rig::new().await;
         let source = rig.drop_adapter("zero", 1e-20, 1);
-        let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
+        let request = ImportRequest { source, name: Some("zero".into()), actor: "operator".into() };
         let error = run(&rig.services, request).await.unwrap_err();
         assert!(matches!(error, Error::Engine(hone_engine::Error::NoEffect(_))), "{error}");
         assert!(rig.services.registry.list().is_empty());
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!((&*trail[0].action, &*trail[0].subject), ("adapter.refused", "zero"));
         // Repaired, the same name is free.
         let source = rig.drop_adapter("zero", 1.0, 1);
-        let request = Request { source, name: Some("zero".into()), actor: "operator".into() };
+        let request = ImportRequest { source, name: Some("zero".into()), actor: "operator".into() };
         let view = run(&rig.services, request).await.unwrap();
         assert!(rig.services.engine.is_loaded(view.id));
     }
@@ -177,7 +177,7 @@ mod tests {
     async fn an_import_that_is_repeated_and_fails_deletes_nothing() {
         let rig = Rig::new().await;
         let source = rig.drop_adapter("mine", 1.0, 1);
-        let request = || Request {
+        let request = || ImportRequest {
             source: source.clone(),
             name: Some("mine".into()),
             actor: "operator".into(),
@@ -231,7 +231,8 @@ mod tests {
         let served = rig.services.settings.now().model.name();
         for name in [&served, "Tiny", "hone", "Hone"] {
             let source = rig.drop_adapter("good", 1.0, 1);
-            let request = Request { source, name: Some(name.into()), actor: "operator".into() };
+            let request =
+                ImportRequest { source, name: Some(name.into()), actor: "operator".into() };
             let error = run(&rig.services, request).await.unwrap_err();
             assert!(error.to_string().contains(name), "{error}");
         }

@@ -8,7 +8,6 @@ use hone_model::{KvCache, ModelConfig, WeightFormat, packed_bytes};
 use hone_trainer::TrainingConfig;
 use hone_trainer::probe::Work;
 
-use crate::base_model::BaseModel;
 use crate::training_config;
 
 /// The key of the memory for attention's caches.
@@ -173,8 +172,11 @@ fn training(
 ///
 /// # Errors
 /// With the figures.
-pub fn admit_training(training: &TrainingConfig, found: &BaseModel) -> anyhow::Result<()> {
-    let (config, format) = (&found.config, found.format);
+pub fn admit_training(
+    training: &TrainingConfig,
+    config: &ModelConfig,
+    format: WeightFormat,
+) -> anyhow::Result<()> {
     let layout =
         LoraLayout::new(config, training.rank, training.alpha as f32, &training.target_modules)?;
     let work = Work { config, format, layout: &layout, tokens: 1, recompute: training.recompute };

@@ -25,7 +25,7 @@ mod engine {
     use crate::base_model;
     use crate::memory::Budget;
     use crate::preparing::Preparing;
-    use crate::served::{Place, Served};
+    use crate::served_model::{ModelPlace, Served};
 
     /// Within the folder of bases: the weights that an adapter changes, while they are loaded.
     const SCRATCH: &str = "merged";
@@ -38,7 +38,7 @@ mod engine {
     /// The model is none that mistralrs takes, or does not fit.
     pub fn open(
         config: &Config,
-        place: &Place<'_>,
+        place: &ModelPlace<'_>,
         preparing: &mut dyn Preparing,
     ) -> anyhow::Result<Served> {
         start(config, place, preparing).with_context(|| base_model::unusable(&config.model.source))
@@ -46,7 +46,7 @@ mod engine {
 
     fn start(
         config: &Config,
-        place: &Place<'_>,
+        place: &ModelPlace<'_>,
         preparing: &mut dyn Preparing,
     ) -> anyhow::Result<Served> {
         let began = Instant::now();
@@ -86,7 +86,7 @@ mod engine {
     use hone_config::Config;
 
     use crate::preparing::Preparing;
-    use crate::served::{Place, Served};
+    use crate::served_model::{ModelPlace, Served};
 
     /// Refuses.
     ///
@@ -94,7 +94,7 @@ mod engine {
     /// Always: this build does not have it.
     pub fn open(
         _config: &Config,
-        _place: &Place<'_>,
+        _place: &ModelPlace<'_>,
         _preparing: &mut dyn Preparing,
     ) -> anyhow::Result<Served> {
         bail!(

@@ -20,7 +20,7 @@ pub async fn tidy(services: &Services) {
 }
 
 async fn try_tidy(services: &Services) -> anyhow::Result<()> {
-    crate::erase::sweep(services).await?;
+    crate::stained::sweep(services).await?;
     let config = services.settings.now();
     let registry = services.registry.clone();
     let keep = config.promotion.keep;

@@ -55,14 +55,14 @@ impl Signals {
 
 /// A daemon that is ready.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningDaemon {
     url: String,
     stop: CancellationToken,
     tasks: TaskTracker,
     ended: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
-impl Running {
+impl RunningDaemon {
     /// Where it listens, as clients take it; the port is the real one when the configured one was 0.
     pub fn url(&self) -> &str {
         &self.url
@@ -96,7 +96,7 @@ impl Running {
 /// # Errors
 /// One sentence that says what to do: the directory is in use, the model is not there, the address
 /// is taken.
-pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> {
+pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<RunningDaemon> {
     files::take()?;
     memory::check(&loaded)?;
     let config = loaded.config.clone();
@@ -152,7 +152,7 @@ pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<Running> 
     ));
     let end = End { http, services, tasks: tasks.clone(), _lock: lock };
     let ended = apart.spawn(end.when(stop.clone()));
-    Ok(Running { url, stop, tasks, ended })
+    Ok(RunningDaemon { url, stop, tasks, ended })
 }
 
 fn http_dependencies(services: &Services, operator: Operator) -> hone_server::state::Dependencies {

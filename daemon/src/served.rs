@@ -1,47 +1,19 @@
 //! What serves the configured model, and what the rest of the daemon has to know of it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use hone_adapters::BaseShape;
 use hone_config::{Config, EngineKind};
-use hone_engine::{Engine, EngineConfig, Generate};
+use hone_engine::{Engine, EngineConfig};
 use hone_machine::available;
-use hone_model::{Model, ModelConfig, Source};
+use hone_model::Model;
 
 use crate::base_model::{self, BaseModel, open_packed};
 use crate::dirs::Dirs;
 use crate::memory::{Asked, Budget};
 use crate::mistral;
 use crate::preparing::{self, Preparing};
-
-/// An engine that answers, and its model.
-pub struct Served {
-    /// The engine.
-    pub engine: Arc<dyn Generate>,
-    /// What adapters must fit.
-    pub shape: BaseShape,
-    /// What candidates are trained on; `None` where Hone's decoder does not compute the model.
-    pub base: Option<PackedBase>,
-    /// What was found damaged and made anew.
-    pub repaired: Option<String>,
-}
-
-impl std::fmt::Debug for Served {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-/// A model that Hone's decoder computes, packed.
-#[derive(Debug, Clone)]
-pub struct PackedBase {
-    /// Where.
-    pub folder: PathBuf,
-    /// What it computes.
-    pub config: ModelConfig,
-}
+use crate::served_model::{ModelPlace, PackedBase, Served};
 
 /// Finds the model, sees that it fits, and starts the engine that computes it. Blocks.
 ///
@@ -51,7 +23,7 @@ pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served
     let base_dir = dirs.base();
     let mut preparing = preparing::log();
     let source = base_model::locate(config, &base_dir, &mut preparing)?;
-    let place = Place { source: &source, base_dir: &base_dir, asked };
+    let place = ModelPlace { source: &source, base_dir: &base_dir, asked };
     match config.engine.kind {
         EngineKind::Hone => hone(config, &place, dirs, &mut preparing),
         EngineKind::Mistralrs => mistral::open(config, &place, &mut preparing),
@@ -71,20 +43,9 @@ fn is_of_another_family(error: &anyhow::Error) -> bool {
     matches!(error, Some(hone_model::Error::Family { .. }))
 }
 
-/// Where the model is.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// Where it comes from.
-    pub source: &'a Source,
-    /// The folder of bases.
-    pub base_dir: &'a Path,
-    /// Which memory somebody asked for.
-    pub asked: Asked,
-}
-
 fn hone(
     config: &Config,
-    place: &Place<'_>,
+    place: &ModelPlace<'_>,
     dirs: &Dirs,
     preparing: &mut dyn Preparing,
 ) -> anyhow::Result<Served> {

@@ -12,7 +12,7 @@ use hone_store::Store;
 use crate::dirs::Dirs;
 use crate::journal::Journal;
 use crate::promote::Promoter;
-use crate::served::PackedBase;
+use crate::served_model::PackedBase;
 use crate::settings::Settings;
 
 /// What cycles, the drop folder and operators work with.

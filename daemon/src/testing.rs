@@ -59,7 +59,7 @@ impl Rig {
     /// An imported and loaded random adapter.
     pub async fn adapter(&self, seed: u64) -> AdapterId {
         let source = self.drop_adapter(&format!("random-{seed}"), 1.0, seed);
-        let request = import::Request { source, name: None, actor: "operator".to_owned() };
+        let request = import::ImportRequest { source, name: None, actor: "operator".to_owned() };
         import::run(&self.services, request).await.unwrap().id
     }
 }

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_largest_settings_make_an_adapter_that_is_taken() {
-        let limits = hone_adapters::verify::Limits::default();
+        let limits = hone_adapters::verify::VerifyLimits::default();
         let with = |rank: usize, alpha: f64| {
             let set = |key: &str, value: String| (format!("HONE__TRAINING__{key}"), value);
             let environment = vec![set("RANK", rank.to_string()), set("ALPHA", alpha.to_string())];

@@ -11,7 +11,8 @@ use hone_api::chat::tool::{with_calls, written_calls};
 use hone_api::chat::{Message, Role};
 
 use crate::dedup::prompt_key;
-use crate::select::{Labelled, called_bad, normalised};
+use crate::normalised::normalised;
+use crate::select::{Labelled, called_bad};
 
 /// The answers that anybody called bad, with what is said to be right.
 #[derive(Debug, Default)]

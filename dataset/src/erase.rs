@@ -10,41 +10,15 @@ use std::path::Path;
 use fail::fail_point;
 use fs_err as fs;
 use hone_api::InteractionId;
-use serde::{Deserialize, Serialize};
 
+use crate::erased::{ERASED, Erased};
 use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::rehearse::Rehearsal;
 use crate::snapshot::{MANIFEST, Manifest, REHEARSAL, ROWS, Snapshot, hash, lines, read_lines};
 
-/// The file beside the rows.
-const ERASED: &str = "erased.json";
 /// Beginning of the name of a file that is being written.
 const UNFINISHED: &str = ".erasing-";
-
-/// What was taken out of a snapshot.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Erased {
-    /// Interactions whose rows are gone.
-    pub(crate) ids: BTreeSet<InteractionId>,
-    /// The hash of what is left, as that of [`Manifest::hash`] is made.
-    pub(crate) left: String,
-}
-
-impl Erased {
-    /// What was taken out of the snapshot in a folder; `None`: nothing.
-    pub(crate) fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(ERASED);
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes).map_err(|error| {
-                Error::Corrupt { path: folder.to_owned(), detail: format!("{ERASED}: {error}") }
-            })?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-}
 
 /// How many rows and rehearsal questions of a snapshot come, or came, from these interactions.
 ///

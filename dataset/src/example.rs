@@ -5,7 +5,7 @@ use hone_api::chat::{Message, Tool};
 use hone_api::check::Check;
 use serde::{Deserialize, Serialize};
 
-use crate::select::normalised;
+use crate::normalised::normalised;
 
 /// Why a row is in the snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

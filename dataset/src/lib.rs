@@ -24,6 +24,7 @@
 mod conversation;
 mod dedup;
 pub mod erase;
+mod erased;
 mod error;
 mod example;
 mod fold;
@@ -32,6 +33,7 @@ mod infer_check;
 mod known;
 pub mod lines;
 pub mod mix;
+mod normalised;
 mod policy;
 mod rank;
 pub mod redact;
@@ -63,9 +65,10 @@ use fold::{Member, Plan};
 use form::is_about_form;
 use hone_api::chat::{Message, Role};
 use hone_api::check::Check;
+use normalised::normalised;
 use redact::Entity;
 use rehearse::Choice;
-use select::{Row, normalised};
+use select::Row;
 use snapshot::Ledger;
 use trust::{Claim, Ruling};
 

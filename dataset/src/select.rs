@@ -15,6 +15,7 @@ use hone_api::interaction::Interaction;
 use serde::{Deserialize, Serialize};
 
 use crate::example::Kind;
+use crate::normalised::normalised;
 use crate::waiting::{Waiting, WaitingReason};
 
 /// One interaction with all feedback for it.
@@ -371,11 +372,6 @@ impl<'a> Opinions<'a> {
         }
         Ok(leading.pop())
     }
-}
-
-/// Two texts that differ in case and white space only say the same.
-pub(crate) fn normalised(text: &str) -> String {
-    text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
 }
 
 /// An answer as it was served.

@@ -8,7 +8,7 @@ use fail::fail_point;
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use crate::erase::Erased;
+use crate::erased::Erased;
 use crate::error::{Error, Result};
 use crate::example::{Example, Kind};
 use crate::policy::Policy;

@@ -11,7 +11,8 @@ use std::path::Path;
 use hone_api::chat::{FinishReason, Message, Role};
 use hone_api::check::{Check, SuiteRow};
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::interaction::{Answer, Endpoint, Interaction, SamplingParams, Timings};
+use hone_api::interaction::{Answer, Endpoint, Interaction, Timings};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use proptest::prelude::*;
 

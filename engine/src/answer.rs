@@ -2,7 +2,7 @@
 //! logits, this is the same.
 
 use hone_api::chat::FinishReason;
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_text::{Detokenizer, FrontEnd, Sampled, Sampler, StopMatcher};
 
 use crate::{Event, Request};

@@ -15,7 +15,8 @@
 //! | `prefix` | what was computed of prompts, for those that begin alike |
 //! | `worker` | the one thread that owns the device |
 //! | `shared` | what callers and the worker share |
-//! | `embed` | embeddings, between two steps |
+//! | `embed` | one request for embeddings |
+//! | `embeddings` | which of them is computed next, between two steps |
 //! | `probe` | does an adapter do anything |
 //! | [`load_signal`] | tells the trainer how busy serving is |
 //! | [`Health`] | counters for metrics and probes |
@@ -28,6 +29,7 @@ mod answer;
 mod batch;
 mod config;
 mod embed;
+mod embeddings;
 mod engine;
 mod error;
 mod generation;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use hone_api::chat::FinishReason;
-use hone_api::interaction::{SamplingParams, Timings};
+use hone_api::interaction::Timings;
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId};
 use hone_text::Grammar;
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use hone_api::chat::{FinishReason, Message, Role};
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId};
 use hone_model::{Model, Source, WeightFormat};
 use tempfile::TempDir;

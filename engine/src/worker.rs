@@ -13,7 +13,7 @@ use hone_api::chat::FinishReason;
 use hone_model::{Logits, Scratch, Segment};
 
 use crate::batch::{self, Most, Piece, Row};
-use crate::embed::Embeddings;
+use crate::embeddings::Embeddings;
 use crate::health::add;
 use crate::pace::{Load, Pace};
 use crate::prefix::PrefixCache;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hone_api::InteractionId;
 use hone_api::chat::{FinishReason, Message, Role};
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{
     Engine, EngineConfig, Event, Generate, Generation, Party, Priority, Request, Target,
 };

@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
-use crate::report::{RowResult, percent};
+use crate::row_result::RowResult;
+use crate::stats::percent;
 
 /// Refusals are told by what they begin with.
 const REFUSING: [&str; 15] = [

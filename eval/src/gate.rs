@@ -75,7 +75,7 @@ const SHOWN: f64 = 0.1;
 /// What the gate says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum GateVerdict {
     /// Better, and nothing else worse: it may serve.
     Promote,
     /// Not better, or worse elsewhere.
@@ -84,12 +84,12 @@ pub enum Verdict {
     Hold,
 }
 
-impl From<Verdict> for cycle::Verdict {
-    fn from(verdict: Verdict) -> Self {
+impl From<GateVerdict> for cycle::Verdict {
+    fn from(verdict: GateVerdict) -> Self {
         match verdict {
-            Verdict::Promote => Self::Promoted,
-            Verdict::Reject => Self::Rejected,
-            Verdict::Hold => Self::Held,
+            GateVerdict::Promote => Self::Promoted,
+            GateVerdict::Reject => Self::Rejected,
+            GateVerdict::Hold => Self::Held,
         }
     }
 }
@@ -106,9 +106,9 @@ pub enum Remedy {
 
 /// The verdict and its reason in words, with the figures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
+pub struct GateDecision {
     /// What the gate says.
-    pub verdict: Verdict,
+    pub verdict: GateVerdict,
     /// Why.
     pub reason: String,
     /// What could help, where it is not the end.
@@ -121,20 +121,20 @@ const TOLERANCE: f64 = 1e-9;
 
 /// Decides on a candidate.
 #[must_use]
-pub fn decide(report: &Report, policy: &GatePolicy) -> Decision {
+pub fn decide(report: &Report, policy: &GatePolicy) -> GateDecision {
     let (verdict, why, remedy) = rule(report, policy);
     let reason = match figures::of(report, policy) {
         figures if figures.is_empty() => why,
         figures => format!("{why}; {figures}"),
     };
-    Decision { verdict, reason, remedy }
+    GateDecision { verdict, reason, remedy }
 }
 
-type Ruling = (Verdict, String, Option<Remedy>);
+type Ruling = (GateVerdict, String, Option<Remedy>);
 
 fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
-    let reject = |why: String| (Verdict::Reject, why, None);
-    let hold = |why: String| (Verdict::Hold, why, None);
+    let reject = |why: String| (GateVerdict::Reject, why, None);
+    let hold = |why: String| (GateVerdict::Hold, why, None);
     if report.items > 0 && report.identical == report.items {
         let all = report.items;
         return reject(format!(
@@ -162,10 +162,10 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
             "not learned: of {wrong} corrected answers that were wrong {} are right now",
             taught.gained
         );
-        return (Verdict::Reject, why, Some(Remedy::TrainLonger));
+        return (GateVerdict::Reject, why, Some(Remedy::TrainLonger));
     }
     if let Some(worse) = worse::what_got_worse(report, policy) {
-        return (Verdict::Reject, worse, Some(Remedy::KeepMore));
+        return (GateVerdict::Reject, worse, Some(Remedy::KeepMore));
     }
     let scored = match evidence.checkable {
         true => "",
@@ -176,15 +176,15 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
     if policy.approve_first {
         return hold(format!("it passes and waits for approval: {passed}"));
     }
-    (Verdict::Promote, passed, None)
+    (GateVerdict::Promote, passed, None)
 }
 
 /// Whether the corrections show no more than chance, or no more than their form.
 fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Option<Ruling> {
     let unsure = |why: &str, few: &str| {
         Some(match evidence.new < PLENTY {
-            true => (Verdict::Hold, format!("too little to tell: {few}"), None),
-            false => (Verdict::Reject, why.to_owned(), None),
+            true => (GateVerdict::Hold, format!("too little to tell: {few}"), None),
+            false => (GateVerdict::Reject, why.to_owned(), None),
         })
     };
     // With plenty it can be told in any case.
@@ -230,7 +230,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             "the form was learned, not the content, {name} (n={rows}): other answers fit these questions as \
              well (p={p}); look at those corrections, they seem to be at random"
         );
-        return Some((Verdict::Reject, why, None));
+        return Some((GateVerdict::Reject, why, None));
     }
     // A judge that sees differences has the last word on free text, else the corrections' likelihood.
     if let Some(judge) = evidence.deciding_judge() {
@@ -248,11 +248,11 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     {
         let p = p_value(gain);
         let why = format!("no gain: corrections that it did not see became no likelier (p={p})");
-        return Some((Verdict::Reject, why, None));
+        return Some((GateVerdict::Reject, why, None));
     }
     if evidence.fit_without_heaviest.is_some_and(|p| p >= SURE) {
         return Some((
-            Verdict::Hold,
+            GateVerdict::Hold,
             "all rests on one source: without its corrections nothing shows; others must say so too"
                 .to_owned(),
             None,
@@ -261,7 +261,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     let of_others = evidence.gain_without_heaviest.filter(|_| evidence.deciding_judge().is_none());
     if of_others.is_some_and(|gain| must_gain(evidence, report) && gain >= SHOWN) {
         return Some((
-            Verdict::Hold,
+            GateVerdict::Hold,
             "all rests on one source: without its corrections nothing became likelier; others must say \
              so too"
                 .to_owned(),
@@ -270,7 +270,11 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
     }
     let heldout = report.heldout.as_ref()?;
     if heldout.gain < 0.0 && heldout.p < SURE {
-        return Some((Verdict::Reject, "questions that it did not see got worse".to_owned(), None));
+        return Some((
+            GateVerdict::Reject,
+            "questions that it did not see got worse".to_owned(),
+            None,
+        ));
     }
     let of_heldout = report.families.iter().filter(|line| line.part == Part::HeldOut);
     let mut of_heldout = of_heldout.filter(|line| line.comparison.gain < 0.0);
@@ -283,7 +287,7 @@ fn is_it_chance(evidence: &Evidence, report: &Report, policy: &GatePolicy) -> Op
             c.candidate_percent(),
             c.items
         );
-        return Some((Verdict::Reject, why, None));
+        return Some((GateVerdict::Reject, why, None));
     }
     if !evidence.checkable {
         return None;

@@ -7,7 +7,7 @@ use hone_api::chat::Message;
 use hone_api::check::{Check, SuiteRow};
 use serde::Deserialize;
 
-use crate::report::RowResult;
+use crate::row_result::RowResult;
 use crate::similar::Words;
 use crate::{Error, Part, Result, Suite};
 

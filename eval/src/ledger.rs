@@ -28,7 +28,7 @@ const DAY_MS: f64 = 86_400_000.0;
 
 /// How much chance may be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Budget {
+pub struct ErrorBudget {
     /// What the bucket begins with, and holds at most.
     pub start: f64,
     /// What flows in each day.
@@ -39,13 +39,13 @@ pub struct Budget {
     pub most: f64,
 }
 
-impl Default for Budget {
+impl Default for ErrorBudget {
     fn default() -> Self {
         Self { start: 0.08, per_day: 0.5 / 365.0, share: 0.25, most: 0.02 }
     }
 }
 
-impl Budget {
+impl ErrorBudget {
     /// How many false promotions are expected at most in so many days with nothing to learn.
     #[must_use]
     pub fn false_promotions(&self, days: f64) -> f64 {
@@ -69,13 +69,13 @@ pub struct Test {
 /// `tests` are all that were made before, in their order. Times that go back give nothing: only time
 /// later than any that was seen before refills the bucket.
 #[must_use]
-pub fn level(budget: &Budget, tests: &[Test], now_ms: i64) -> f64 {
+pub fn level(budget: &ErrorBudget, tests: &[Test], now_ms: i64) -> f64 {
     (budget.share * wealth(budget, tests, now_ms)).clamp(0.0, budget.most)
 }
 
-/// What is in the bucket now: between 0 and [`Budget::start`].
+/// What is in the bucket now: between 0 and [`ErrorBudget::start`].
 #[must_use]
-pub fn wealth(budget: &Budget, tests: &[Test], now_ms: i64) -> f64 {
+pub fn wealth(budget: &ErrorBudget, tests: &[Test], now_ms: i64) -> f64 {
     let Some(first) = tests.first() else { return budget.start };
     let (mut wealth, mut latest) = (budget.start, first.at_ms);
     let refilled = |wealth: f64, latest: i64, now: i64| {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_first_night_risks_the_most_and_failures_make_it_careful() {
-        let budget = Budget::default();
+        let budget = ErrorBudget::default();
         assert!((level(&budget, &[], 0) - 0.02).abs() < 1e-15);
         let mut tests = Vec::new();
         for day in 0..365 {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_promotion_pays_back() {
-        let budget = Budget::default();
+        let budget = ErrorBudget::default();
         let lost = [test(0, 0.02, false)];
         let won = [test(0, 0.02, true)];
         assert!((wealth(&budget, &lost, 0) - 0.06).abs() < 1e-15);
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_back_gives_nothing() {
-        let budget = Budget::default();
+        let budget = ErrorBudget::default();
         let tests = [test(100, 0.01, false), test(100, 0.01, false), test(100, 0.01, false)];
         let before = wealth(&budget, &tests, 100 * DAY);
         assert_eq!(wealth(&budget, &tests, 0), before);
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_damaged_ledger_errs_to_the_safe_side() {
-        let budget = Budget::default();
+        let budget = ErrorBudget::default();
         for alpha in [f64::NAN, f64::INFINITY, 7.0] {
             assert_eq!(level(&budget, &[test(0, alpha, false)], 0), 0.0);
         }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_year_of_nothing_promotes_less_than_once() {
-        let budget = Budget::default();
+        let budget = ErrorBudget::default();
         assert!(budget.false_promotions(365.0) < 1.0);
         let mut rng = ChaCha8Rng::seed_from_u64(2008);
         let years = 2000;
@@ -185,7 +185,7 @@ mod tests {
         fn no_more_is_spent_than_there_is(
             steps in prop::collection::vec((-30 * DAY..30 * DAY, prop::bool::weighted(0.1)), 1..200),
         ) {
-            let budget = Budget::default();
+            let budget = ErrorBudget::default();
             let (mut now, mut tests) = (0_i64, Vec::new());
             for (step, promoted) in steps {
                 now += step;
@@ -209,7 +209,7 @@ mod tests {
                 .into_iter()
                 .map(|(at_ms, alpha, promoted)| Test { at_ms, alpha, promoted })
                 .collect();
-            let budget = Budget::default();
+            let budget = ErrorBudget::default();
             prop_assert!((0.0..=budget.start).contains(&wealth(&budget, &tests, now)));
             prop_assert!((0.0..=budget.most).contains(&level(&budget, &tests, now)));
         }
@@ -217,7 +217,7 @@ mod tests {
         #[test]
         fn later_is_never_less(now in 0..400 * DAY, more in 0..400 * DAY) {
             let tests = [test(0, 0.01, false), test(3, 0.008, false)];
-            let budget = Budget::default();
+            let budget = ErrorBudget::default();
             prop_assert!(level(&budget, &tests, now + more) >= level(&budget, &tests, now));
         }
     }

@@ -7,10 +7,10 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::InteractionId;
 use hone_api::chat::{Message, Role};
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{Event, Generate, PromptLogprob, Request, Target};
 
-use crate::run::submit;
+use crate::submit::submit;
 use crate::{Error, Result};
 
 /// A conversation and an answer to it.

@@ -7,7 +7,7 @@ use hone_api::check::Check;
 use hone_engine::{Generate, Target};
 
 use crate::likelihood::{Pair, weigh_all};
-use crate::report::RowResult;
+use crate::row_result::RowResult;
 use crate::{Result, Suite};
 
 /// Lets rows of free text pass in which the correction is likelier by token than what it replaces: as a

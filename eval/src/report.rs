@@ -10,31 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::conduct::Conduct;
 use crate::evidence::Evidence;
-use crate::stats::{Bootstrap, mcnemar_exact, paired_bootstrap};
+use crate::row_result::RowResult;
+use crate::stats::{Bootstrap, mcnemar_exact, paired_bootstrap, percent};
 use crate::{Error, Part, Result};
-
-/// One answer, scored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RowResult {
-    /// The suite.
-    pub suite: String,
-    /// What the suite is asked for.
-    pub part: Part,
-    /// The row's family.
-    pub family: String,
-    /// Its position in the suite, from 0.
-    pub row: usize,
-    /// Hash of the row.
-    pub hash: String,
-    /// The answer.
-    pub text: String,
-    /// Whether it passes the row's check.
-    pub passed: bool,
-    /// Whether it ended by itself, and not because `max_tokens` was reached.
-    pub stopped: bool,
-    /// Tokens generated.
-    pub tokens: u32,
-}
 
 /// How often two sides passed the same rows, and how sure the difference is. Points are hundredths
 /// of all rows.
@@ -221,11 +199,6 @@ impl Comparison {
     pub fn candidate_percent(&self) -> f64 {
         percent(self.candidate, self.items)
     }
-}
-
-/// A share in percent; 0 of nothing is 0.
-pub(crate) fn percent(part: usize, whole: usize) -> f64 {
-    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
 }
 
 impl Report {

@@ -5,27 +5,24 @@
 //! from the adapter that is measured.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
 use hone_api::check::SuiteRow;
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
 use hone_text::Talk;
 
 use crate::answers::Answer;
 use crate::preference::pass_preferred;
-use crate::report::RowResult;
+use crate::row_result::RowResult;
+use crate::submit::submit;
 use crate::{Answers, Error, Result, Suite};
-
-/// The longest pause before a full queue is asked again.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How suites are answered.
 #[derive(Clone, Copy)]
-pub struct Options<'a> {
+pub struct EvalOptions<'a> {
     /// Longest answer, in tokens.
     pub max_tokens: u32,
     /// Questions under way at once.
@@ -38,7 +35,7 @@ pub struct Options<'a> {
     pub progress: Option<&'a (dyn Fn(usize, usize) + Send + Sync)>,
 }
 
-impl Default for Options<'_> {
+impl Default for EvalOptions<'_> {
     fn default() -> Self {
         Self {
             max_tokens: 192,
@@ -60,7 +57,7 @@ pub async fn answer_suite(
     engine: &dyn Generate,
     target: Target,
     suite: &Suite,
-    options: &Options<'_>,
+    options: &EvalOptions<'_>,
 ) -> Result<Vec<RowResult>> {
     answer_suites(engine, target, std::slice::from_ref(suite), options).await
 }
@@ -75,7 +72,7 @@ pub async fn answer_suites(
     engine: &dyn Generate,
     target: Target,
     suites: &[Suite],
-    options: &Options<'_>,
+    options: &EvalOptions<'_>,
 ) -> Result<Vec<RowResult>> {
     let asking = Asking {
         engine,
@@ -102,7 +99,7 @@ pub async fn answer_suites(
 struct Asking<'a> {
     engine: &'a dyn Generate,
     target: Target,
-    options: &'a Options<'a>,
+    options: &'a EvalOptions<'a>,
     answered: AtomicUsize,
     rows: usize,
 }
@@ -189,28 +186,6 @@ impl Asking<'_> {
             });
         }
         collect(generation).await
-    }
-}
-
-/// Submits a request; waits while the queue is full, for users go first.
-pub(crate) async fn submit(
-    engine: &dyn Generate,
-    request: &Request,
-    wrong: &(dyn Fn(String) -> Error + Sync),
-) -> Result<Generation> {
-    loop {
-        match engine.submit(request.clone()) {
-            Ok(generation) => return Ok(generation),
-            Err(hone_engine::Error::QueueFull { retry_after, .. }) => {
-                let pause = retry_after.clamp(Duration::from_millis(20), PATIENCE);
-                tokio::time::sleep(pause).await;
-            }
-            Err(
-                error
-                @ (hone_engine::Error::PromptTooLong { .. } | hone_engine::Error::EmptyPrompt),
-            ) => return Err(wrong(error.to_string())),
-            Err(error) => return Err(Error::Engine(error.to_string())),
-        }
     }
 }
 

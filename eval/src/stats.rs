@@ -77,6 +77,11 @@ pub fn wilson(passed: u64, n: u64) -> (f64, f64) {
     ((middle - half).max(0.0), (middle + half).min(1.0))
 }
 
+/// A share in percent; 0 of nothing is 0.
+pub(crate) fn percent(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use hone_dataset::Example;
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
 use hone_eval::{
-    Answers, Bootstrap, Error, GatePolicy, Options, Pair, Part, RowResult, Suite, Verdict,
+    Answers, Bootstrap, Error, EvalOptions, GatePolicy, GateVerdict, Pair, Part, RowResult, Suite,
     answer_suite, answer_suites, compare, decide, likelihoods,
 };
 use hone_model::{Model, Source, WeightFormat};
@@ -48,8 +48,8 @@ fn suite(name: &str, part: Part, rows: usize) -> hone_eval::Result<Suite> {
     Suite::parse(name, part, &lines.join("\n"), 0)
 }
 
-fn short<'a>() -> Options<'a> {
-    Options { max_tokens: 6, concurrency: 4, ..Options::default() }
+fn short<'a>() -> EvalOptions<'a> {
+    EvalOptions { max_tokens: 6, concurrency: 4, ..EvalOptions::default() }
 }
 
 fn texts(rows: &[RowResult]) -> Vec<&str> {
@@ -66,7 +66,7 @@ async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result
         assert!(done <= all && all == 12);
         told.fetch_add(1, Ordering::Relaxed);
     };
-    let base = Options { progress: Some(&progress), ..short() };
+    let base = EvalOptions { progress: Some(&progress), ..short() };
     let champion = answer_suites(&*place.engine, Target::Base, &suites, &base).await?;
     assert_eq!(told.load(Ordering::Relaxed), 12, "more rows than the queue holds");
     assert_eq!(champion.len(), 12);
@@ -74,7 +74,7 @@ async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result
     let alone = answer_suite(&*place.engine, Target::Base, &suites[1], &short()).await?;
     assert_eq!(alone, champion[7..], "whatever else runs");
 
-    let adapted = Options { adapter_digest: Some(&digest), ..short() };
+    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short() };
     let target = Target::Exact(id);
     let candidate = answer_suites(&*place.engine, target, &suites, &adapted).await?;
     assert_ne!(texts(&candidate), texts(&champion));
@@ -82,7 +82,7 @@ async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result
     assert_eq!((report.items, report.families.len()), (12, 2));
 
     let itself = compare(&candidate, &candidate, Bootstrap::default())?;
-    assert_eq!(decide(&itself, &GatePolicy::default()).verdict, Verdict::Reject);
+    assert_eq!(decide(&itself, &GatePolicy::default()).verdict, GateVerdict::Reject);
     Ok(())
 }
 
@@ -93,13 +93,13 @@ async fn an_evaluation_goes_on_where_it_stopped() -> anyhow::Result<()> {
     let path = place.dir.path().join("answers.jsonl");
     let (half, whole) = (suite("mine", Part::HeldOut, 4)?, suite("mine", Part::HeldOut, 9)?);
     let answers = Answers::open(&path)?;
-    let options = Options { answers: Some(&answers), ..short() };
+    let options = EvalOptions { answers: Some(&answers), ..short() };
     let first = answer_suite(&*place.engine, Target::Base, &half, &options).await?;
     assert_eq!(answers.len(), 4);
     drop(answers);
 
     let answers = Answers::open(&path)?;
-    let options = Options { answers: Some(&answers), ..short() };
+    let options = EvalOptions { answers: Some(&answers), ..short() };
     let tokens = place.engine.health().generated_tokens;
     let again = answer_suite(&*place.engine, Target::Base, &half, &options).await?;
     assert_eq!(again, first);
@@ -107,10 +107,10 @@ async fn an_evaluation_goes_on_where_it_stopped() -> anyhow::Result<()> {
     let more = answer_suite(&*place.engine, Target::Base, &whole, &options).await?;
     assert_eq!((&more[..4], answers.len()), (&first[..], 9), "known rows of another suite");
 
-    let adapted = Options { adapter_digest: Some(&digest), ..options };
+    let adapted = EvalOptions { adapter_digest: Some(&digest), ..options };
     answer_suite(&*place.engine, Target::Exact(id), &half, &adapted).await?;
     assert_eq!(answers.len(), 13, "another adapter answers anew");
-    let longer = Options { max_tokens: 7, ..options };
+    let longer = EvalOptions { max_tokens: 7, ..options };
     answer_suite(&*place.engine, Target::Base, &half, &longer).await?;
     assert_eq!(answers.len(), 17, "other settings, other answers");
     Ok(())
@@ -151,7 +151,7 @@ async fn another_adapter_than_the_measured_one_is_an_error() -> anyhow::Result<(
     let place = place(EngineConfig::default())?;
     let (id, digest) = place.adapter(3)?;
     let suite = suite("mine", Part::HeldOut, 2)?;
-    let adapted = Options { adapter_digest: Some(&digest), ..short() };
+    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short() };
     let live = answer_suite(&*place.engine, Target::Live, &suite, &adapted).await;
     assert!(matches!(live, Err(Error::WrongAdapter { .. })));
     place.engine.set_live(Some(id), 1)?;
@@ -185,7 +185,7 @@ async fn the_starter_scores_what_its_card_says() -> anyhow::Result<()> {
     ];
     let suites: Vec<Suite> =
         figures.iter().map(|(name, _)| Suite::builtin(name, 40)).collect::<Result<_, _>>()?;
-    let rows = answer_suites(&*engine, Target::Base, &suites, &Options::default()).await?;
+    let rows = answer_suites(&*engine, Target::Base, &suites, &EvalOptions::default()).await?;
     for (name, expected) in figures {
         let passed = rows.iter().filter(|row| row.suite == name && row.passed).count();
         // 8-bit weights may turn an answer or two

@@ -14,7 +14,7 @@ use crate::{
 
 /// A model that lies in the cache, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct HubSnapshot {
     /// The commit.
     pub commit: String,
     /// The folder, or the GGUF file.
@@ -44,13 +44,13 @@ impl Repo {
     }
 
     /// What a model needs of a commit, if all of it is there, whoever downloaded it.
-    pub(crate) fn whole(&self, name: &Name, commit: &str) -> Option<Snapshot> {
+    pub(crate) fn whole(&self, name: &Name, commit: &str) -> Option<HubSnapshot> {
         let folder = self.snapshot(commit);
         let files = files_below(&folder);
         let wanted = listing::wanted(name, files.iter().map(String::as_str)).ok()?;
         let shards = match wanted {
             Wanted::Gguf(file) => {
-                return Some(Snapshot { commit: commit.to_owned(), path: folder.join(file) });
+                return Some(HubSnapshot { commit: commit.to_owned(), path: folder.join(file) });
             }
             Wanted::Folder { index: Some(index), .. } => {
                 listing::shards(&fs_err::read(folder.join(index)).ok()?)?
@@ -58,7 +58,7 @@ impl Repo {
             Wanted::Folder { .. } => Vec::new(),
         };
         let is_there = |file: &String| folder.join(file).is_file();
-        shards.iter().all(is_there).then(|| Snapshot { commit: commit.to_owned(), path: folder })
+        shards.iter().all(is_there).then(|| HubSnapshot { commit: commit.to_owned(), path: folder })
     }
 
     pub(crate) fn snapshot(&self, commit: &str) -> PathBuf {

@@ -7,7 +7,7 @@ use reqwest::{
     header::{HeaderMap, RANGE},
 };
 
-use crate::{Error, Name, Settings, listing::Listing};
+use crate::{Error, HubSettings, Name, listing::Listing};
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -20,11 +20,11 @@ const LISTING: usize = 32 << 20;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
-    settings: Settings,
+    settings: HubSettings,
 }
 
 impl Client {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: &HubSettings) -> Result<Self, Error> {
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("hone/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
@@ -120,7 +120,7 @@ impl Client {
 }
 
 /// The hub was not, or may not be, asked.
-pub(crate) fn offline(settings: &Settings, name: &Name, reason: String) -> Error {
+pub(crate) fn offline(settings: &HubSettings, name: &Name, reason: String) -> Error {
     Error::Offline {
         name: name.to_string(),
         cache: settings.cache.clone(),

@@ -24,9 +24,9 @@ mod pins;
 mod pull;
 mod settings;
 
-pub use cache::Snapshot;
+pub use cache::HubSnapshot;
 pub use error::Error;
 pub use name::Name;
 pub use pins::Pins;
-pub use pull::{Hub, Progress};
-pub use settings::Settings;
+pub use pull::{Hub, PullProgress};
+pub use settings::HubSettings;

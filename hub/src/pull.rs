@@ -1,7 +1,7 @@
 //! A model, by its id: what is missing of it is downloaded.
 
 use crate::{
-    Error, Name, Settings, Snapshot,
+    Error, HubSettings, HubSnapshot, Name,
     cache::Repo,
     client::{Client, offline},
     fetch::Fetch,
@@ -10,25 +10,25 @@ use crate::{
 };
 
 /// Told while a model is downloaded: how many bytes of how many are there. The second grows when an index tells of shards.
-pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
+pub type PullProgress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// A hub, and the cache in which its models are kept.
 #[derive(Debug, Clone)]
 pub struct Hub {
-    settings: Settings,
+    settings: HubSettings,
 }
 
 impl Hub {
     /// A hub with these settings. Nothing is asked yet.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: HubSettings) -> Self {
         Self { settings }
     }
 
     /// The model, if all that is needed of it lies in the cache, at the commit that its revision had when it was last
     /// asked for. Opens no connection.
     #[must_use]
-    pub fn cached(&self, name: &Name) -> Option<Snapshot> {
+    pub fn cached(&self, name: &Name) -> Option<HubSnapshot> {
         let repo = Repo::of(&self.settings.cache, name);
         repo.whole(name, &repo.commit(name.revision())?)
     }
@@ -40,7 +40,7 @@ impl Hub {
     ///
     /// # Errors
     /// [`Error`]
-    pub fn pull(&self, name: &Name, progress: Progress<'_>) -> Result<Snapshot, Error> {
+    pub fn pull(&self, name: &Name, progress: PullProgress<'_>) -> Result<HubSnapshot, Error> {
         let failed = |reason: String| Error::Client(reason);
         std::thread::scope(|scope| {
             // A thread of its own: the caller may be inside of a runtime, in which none can be waited for.
@@ -54,7 +54,11 @@ impl Hub {
         })
     }
 
-    async fn download(&self, name: &Name, progress: Progress<'_>) -> Result<Snapshot, Error> {
+    async fn download(
+        &self,
+        name: &Name,
+        progress: PullProgress<'_>,
+    ) -> Result<HubSnapshot, Error> {
         if self.settings.offline {
             return Err(offline(&self.settings, name, "HF_HUB_OFFLINE is set".to_owned()));
         }
@@ -91,7 +95,7 @@ struct Pull<'a> {
     repo: Repo,
     name: &'a Name,
     listing: Listing,
-    progress: Progress<'a>,
+    progress: PullProgress<'a>,
     done: u64,
     total: u64,
 }

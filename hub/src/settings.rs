@@ -11,7 +11,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 
 /// Where to keep models, whom to ask, and as whom.
 #[derive(Clone)]
-pub struct Settings {
+pub struct HubSettings {
     /// The cache: `HF_HUB_CACHE`, or `hub` in `HF_HOME` (default `~/.cache/huggingface`).
     pub cache: PathBuf,
     /// `HF_ENDPOINT`, without a slash at its end.
@@ -22,16 +22,16 @@ pub struct Settings {
     pub offline: bool,
 }
 
-impl std::fmt::Debug for Settings {
+impl std::fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("HubSettings")
             .field("cache", &self.cache)
             .field("endpoint", &self.endpoint)
             .finish_non_exhaustive()
     }
 }
 
-impl Settings {
+impl HubSettings {
     /// The process's environment.
     ///
     /// # Errors
@@ -84,8 +84,8 @@ fn token_in(file: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn with(variables: &[(&str, &str)]) -> Result<Settings, Error> {
-        Settings::from_variables(|name| {
+    fn with(variables: &[(&str, &str)]) -> Result<HubSettings, Error> {
+        HubSettings::from_variables(|name| {
             variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
         })
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use hone_hub::{Error, Hub, Name, Settings, Snapshot};
+use hone_hub::{Error, Hub, HubSettings, HubSnapshot, Name};
 use hone_tests::hub::{self, COMMIT, sha256};
 
 const REPO: &str = "Some/Tiny-1";
@@ -36,7 +36,7 @@ impl World {
     }
 
     fn hub(&self, token: Option<&str>, offline: bool) -> Hub {
-        Hub::new(Settings {
+        Hub::new(HubSettings {
             cache: self.cache.path().to_owned(),
             endpoint: self.server.endpoint(),
             token: token.map(str::to_owned),
@@ -44,7 +44,7 @@ impl World {
         })
     }
 
-    fn pull(&self, name: &str) -> Result<Snapshot, Error> {
+    fn pull(&self, name: &str) -> Result<HubSnapshot, Error> {
         self.hub(None, false).pull(&Name::parse(name).unwrap(), &mut |_, _| {})
     }
 
@@ -64,7 +64,7 @@ fn a_model_lies_where_transformers_looks_and_is_pulled_once() {
     let folder = world.cache.path().join("models--Some--Tiny-1");
     assert_eq!(
         snapshot,
-        Snapshot { commit: COMMIT.into(), path: folder.join("snapshots").join(COMMIT) }
+        HubSnapshot { commit: COMMIT.into(), path: folder.join("snapshots").join(COMMIT) }
     );
     assert_eq!(fs_err::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
     assert_eq!(fs_err::read(snapshot.path.join("model.safetensors")).unwrap(), weights());
@@ -169,7 +169,7 @@ fn without_a_network_the_cache_still_serves() {
     let error = offline.pull(&name, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE is set") && error.contains(REPO), "{error}");
     assert!(world.server.asked().is_empty());
-    let gone = Hub::new(Settings {
+    let gone = Hub::new(HubSettings {
         cache: world.cache.path().to_owned(),
         endpoint: "http://127.0.0.1:9".into(),
         token: None,
@@ -201,7 +201,7 @@ fn shards_and_gguf_files_come_by_their_names() {
     for shard in ["m-1.safetensors", "m-2.safetensors", "m-3.safetensors"] {
         sharded.large(shard, shard.as_bytes());
     }
-    let settings = Settings {
+    let settings = HubSettings {
         cache: world.cache.path().to_owned(),
         endpoint: sharded.endpoint(),
         token: None,

@@ -6,7 +6,7 @@
 
 use std::path::{Component, Path};
 
-use crate::Room;
+use crate::room::Room;
 
 /// The tree, as it is mounted everywhere.
 const ROOT: &str = "/sys/fs/cgroup";

@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod cgroup;
+mod memory;
 mod need;
 mod room;
 
+pub use memory::{available, limit};
 pub use need::{Need, TooMuch};
-pub use room::{Room, available, limit};
+pub use room::Room;

@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use crate::Room;
-
-/// Of the room nine tenths may be promised: what is not counted (text, requests, the program itself) needs some, too.
-const PROMISED: (u64, u64) = (9, 10);
+use crate::room::{Room, mebibytes};
 
 /// Memory that is about to be used, in named parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -68,19 +65,6 @@ impl fmt::Display for Need {
             _ => write!(f, " ({})", parts.join(", ")),
         }
     }
-}
-
-impl Room {
-    /// Bytes of it that may be promised.
-    #[must_use]
-    pub fn promised(&self) -> u64 {
-        self.bytes / PROMISED.1 * PROMISED.0
-    }
-}
-
-/// Rounded up: what is needed is never told as nothing.
-pub(crate) fn mebibytes(bytes: u64) -> u64 {
-    bytes.div_ceil(1 << 20)
 }
 
 #[cfg(test)]

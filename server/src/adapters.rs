@@ -12,9 +12,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::{Json, OptionalJson};
-use crate::caller::{May, to};
 use crate::control::{ImportAdapter, LiveChange};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::{List, OrderWord, Query};
 use crate::route;
 use crate::state::AppState;

@@ -5,8 +5,8 @@ use hone_api::audit::AuditView;
 use hone_api::error::Invalid;
 use hone_store::Order;
 
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 

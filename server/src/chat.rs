@@ -8,16 +8,20 @@ use hone_api::chat::{
     Accepted, AnswerMessage, ChatRequest, ChatResponse, Choice, FinishReason, Message, Tool,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
+use hone_api::interaction::{Endpoint, ResponseEcho};
+use hone_api::sampling_params::SamplingParams;
 use hone_text::{Effort, FrontEnd, Talk};
 
+use crate::ask::{Ask, Keep, PromptIn};
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
-use crate::constraint::{self, Held, Source};
+use crate::caller::Caller;
+use crate::constraint::{self, Held};
 use crate::deadline::Deadline;
 use crate::error::ApiError;
-use crate::generate::{Ask, Head, PromptIn, Run};
-use crate::record::{Draft, Keep, Recorder};
+use crate::generate::{Head, Run};
+use crate::grammar_source::Source;
+use crate::may::{May, to};
+use crate::record::{Draft, Recorder};
 use crate::state::AppState;
 use crate::stream::SseEvent;
 use crate::token_text::TokenText;

@@ -9,16 +9,20 @@ use hone_api::completion::{
     CompletionChoice, CompletionRequest, CompletionResponse, LegacyLogProbs, Prompt,
 };
 use hone_api::error::ErrorBody;
-use hone_api::interaction::{Endpoint, SamplingParams};
+use hone_api::interaction::Endpoint;
+use hone_api::sampling_params::SamplingParams;
 use hone_engine::{Event, PromptLogprob};
 
+use crate::ask::{Ask, Keep, PromptIn};
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
-use crate::constraint::{self, Held, Source};
+use crate::caller::Caller;
+use crate::constraint::{self, Held};
 use crate::deadline::Deadline;
 use crate::error::ApiError;
-use crate::generate::{Ask, Head, PromptIn, Run};
-use crate::record::{Draft, Keep, Recorder};
+use crate::generate::{Head, Run};
+use crate::grammar_source::Source;
+use crate::may::{May, to};
+use crate::record::{Draft, Recorder};
 use crate::state::AppState;
 use crate::stream::{Frames, Sse, SseEvent};
 use crate::token_text::TokenText;

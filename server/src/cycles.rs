@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::body::OptionalJson;
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::nothing::Nothing;
 use crate::query::{List, OrderWord, Query, path_id};
 use crate::state::AppState;

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::metrics::Metrics;
+use crate::phase::Phase;
 
 /// The header.
 const NAME: &str = "x-request-timeout-ms";
@@ -86,28 +87,6 @@ impl FromRequest for Deadline {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         ready(Self::of(request))
-    }
-}
-
-/// How far a request had come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It had no token yet.
-    Waiting,
-    /// It had.
-    Answering,
-}
-
-impl Phase {
-    /// All of them.
-    pub(crate) const ALL: [Self; 2] = [Self::Waiting, Self::Answering];
-
-    /// The word in the figures.
-    pub(crate) const fn label(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Answering => "answering",
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use actix_web::{Error, ResponseError, web};
 use tracing::Instrument;
 
 use crate::error::ApiError;
-use crate::key_ring::without_secrets;
+use crate::secrets::without_secrets;
 use crate::state::AppState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -15,10 +15,11 @@ use hone_engine::EmbedRequest;
 use serde_json::Value;
 
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
+use crate::caller::Caller;
 use crate::collect::name_ignored;
 use crate::deadline::Deadline;
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::state::AppState;
 use crate::{route, tokenising};
 

@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 use hone_api::erasure::{ErasureView, RecallView, Subject};
 use hone_api::error::{ErrorBody, Invalid};
 
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::path_id;
 use crate::state::AppState;
 

@@ -10,9 +10,9 @@ use actix_web::{HttpResponse, ResponseError};
 use hone_api::error::{ErrorBody, Invalid};
 use hone_api::interaction::Endpoint;
 
-use crate::control::ControlError;
-use crate::key_ring::without_secrets;
+use crate::control_error::ControlError;
 use crate::meter::Excess;
+use crate::secrets::without_secrets;
 
 /// What can go wrong with the server itself.
 #[derive(Debug, thiserror::Error)]

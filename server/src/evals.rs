@@ -6,8 +6,8 @@ use hone_api::evaluation::{EvalRequest, EvalView};
 use hone_api::fields::Fields;
 
 use crate::body::Json;
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::path_id;
 use crate::state::AppState;
 

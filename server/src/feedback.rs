@@ -14,8 +14,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
+use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::private::said_without_personal_data;
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;

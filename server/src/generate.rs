@@ -7,82 +7,14 @@ use std::time::Instant;
 
 use futures_util::Stream;
 use futures_util::stream::SelectAll;
-use hone_api::chat::Message;
-use hone_api::interaction::{Endpoint, ResponseEcho, SamplingParams};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, Generation, Priority, Request, Target};
 
-use crate::caller::Caller;
-use crate::constraint::Made;
-use crate::deadline::Deadline;
+use crate::ask::{Ask, Begun};
 use crate::error::ApiError;
-use crate::record::{Keep, Recorder};
+use crate::record::Recorder;
 use crate::state::AppState;
-use crate::tools::ToolUse;
-
-/// One prompt, as text and as tokens.
-#[derive(Debug, Clone)]
-pub(crate) struct PromptIn {
-    /// What is kept: the conversation, or one user message.
-    pub(crate) messages: Vec<Message>,
-    /// What the engine gets.
-    pub(crate) tokens: Vec<u32>,
-}
-
-/// A prompt's answers under way: their id, and the seed of the first, from which the others' follow.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
-    pub(crate) id: InteractionId,
-    pub(crate) seed: u64,
-}
-
-impl Begun {
-    /// Without a seed in the request one is chosen and logged, so that every answer can be computed again. Each prompt
-    /// has its own: two that are equal are answered independently.
-    fn new(asked: &SamplingParams) -> Self {
-        Self { id: InteractionId::new(), seed: asked.seed.unwrap_or_else(drawn_seed) }
-    }
-}
-
-/// From the standard library's randomness; below 2^53, so that every JSON reader keeps it whole.
-fn drawn_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0u8) >> 11
-}
-
-/// A checked request.
-#[derive(Debug)]
-pub(crate) struct Ask {
-    pub(crate) endpoint: Endpoint,
-    /// The model's name as the client sent it.
-    pub(crate) model: String,
-    pub(crate) target: Target,
-    /// At least one.
-    pub(crate) prompts: Vec<PromptIn>,
-    /// Answers per prompt; at least one.
-    pub(crate) answers: u32,
-    /// `max_tokens` may be 0: then only the prompt is scored.
-    pub(crate) sampling: SamplingParams,
-    pub(crate) echo_logprobs: bool,
-    /// What each answer is held to.
-    pub(crate) grammar: Option<Made>,
-    /// What the model was told of.
-    pub(crate) tools: Option<ToolUse>,
-    pub(crate) keep: Keep,
-    /// The end user, hashed.
-    pub(crate) user: Option<String>,
-    /// The conversation, hashed.
-    pub(crate) conversation: Option<String>,
-    pub(crate) caller: Caller,
-    /// Who asks, hashed.
-    pub(crate) source: Option<String>,
-    pub(crate) metadata: std::collections::BTreeMap<String, String>,
-    /// Only of `/v1/responses`.
-    pub(crate) response: Option<ResponseEcho>,
-    pub(crate) deadline: Deadline,
-    /// For the header `x-hone-ignored`.
-    pub(crate) ignored: Vec<String>,
-}
 
 /// What is the same in all parts of an answer.
 #[derive(Debug, Clone)]

@@ -9,8 +9,8 @@ use hone_store::{InteractionFilter, Order};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::{List, OrderWord, Query, path_id};
 use crate::route;
 use crate::state::AppState;

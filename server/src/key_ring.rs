@@ -3,7 +3,6 @@
 //! A key is `hone-<id>-<secret>`. The secret has 256 random bits, so that a plain hash of it is enough and
 //! nothing else of it is kept.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,42 +13,14 @@ use hone_api::UnixMillis;
 use hone_api::key::{CreatedKey, KeyView, NewKey};
 use hone_store::{AuditEntry, Result, Store, StoredKey};
 use serde_json::json;
-use subtle::ConstantTimeEq;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::meter::Meter;
+use crate::key::{Key, hash};
+use crate::secrets::{ID, PREFIX};
 
-/// What every key begins with.
-const PREFIX: &str = "hone-";
-/// Bytes of the public part. Two keys of one daemon would need luck of 2^24 to meet.
-const ID: usize = 6;
 /// Bytes of the secret.
 const SECRET: usize = 32;
-
-/// A key as requests are held against it.
-pub(crate) struct Key {
-    pub(crate) view: KeyView,
-    pub(crate) meter: Arc<Meter>,
-    secret_hash: [u8; 32],
-}
-
-impl Key {
-    fn new(kept: StoredKey) -> Self {
-        let meter = Arc::new(Meter::new("this API key", &kept.view.limits));
-        Self { view: kept.view, meter, secret_hash: kept.secret_hash }
-    }
-
-    fn opens_with(&self, secret: &str) -> bool {
-        hash(secret).ct_eq(&self.secret_hash).into()
-    }
-}
-
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Key").field("id", &self.view.id).finish_non_exhaustive()
-    }
-}
 
 /// All keys that were ever made.
 pub struct KeyRing {
@@ -184,33 +155,6 @@ fn parts(presented: &str) -> Option<(&str, &str)> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.split_once('-')).flatten()
 }
 
-/// A text without the secrets of keys in it: somebody may have put one where it does not belong, into a path or
-/// the name of a model, and such words come back in errors and stand in the log.
-pub(crate) fn without_secrets(text: &str) -> Cow<'_, str> {
-    let mut rest = text;
-    let mut clean = String::new();
-    while let Some(at) = rest.find(PREFIX) {
-        let (before, key) = rest.split_at(at + PREFIX.len());
-        clean.push_str(before);
-        rest = key;
-        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let Some((id, secret)) = key.split_at_checked(2 * ID) else { continue };
-        if let Some(secret) = secret.strip_prefix('-').filter(|_| is_hex(id)) {
-            clean.extend([id, "-\u{2026}"]);
-            rest = secret.trim_start_matches(|letter: char| letter.is_ascii_hexdigit());
-        }
-    }
-    if clean.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    clean.push_str(rest);
-    Cow::Owned(clean)
-}
-
-fn hash(secret: &str) -> [u8; 32] {
-    *blake3::hash(secret.as_bytes()).as_bytes()
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -265,22 +209,6 @@ mod tests {
         assert!(opens(&short, now).is_ok() && opens(&short, end).is_err());
         ring.revoke(&Caller::operator(), id).await.unwrap();
         assert_eq!(opens(&format!("Bearer {}", made.key), now).unwrap_err().status(), 401);
-    }
-
-    #[test]
-    fn a_secret_in_the_wrong_place_is_taken_out() {
-        let secret = "0123456789abcdef".repeat(4);
-        let text = format!("no `/v1/hone-0123456789ab-{secret}/x` and hone-0123456789ab-{secret}");
-        let clean = without_secrets(&text);
-        assert_eq!(clean, "no `/v1/hone-0123456789ab-\u{2026}/x` and hone-0123456789ab-\u{2026}");
-        for harmless in [
-            "hone-starter",
-            "hone-",
-            "the hone-0123456789ab",
-            "hone-\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}\u{e4}",
-        ] {
-            assert_eq!(without_secrets(harmless), harmless);
-        }
     }
 
     #[tokio::test]

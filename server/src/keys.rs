@@ -10,8 +10,8 @@ use hone_api::key::{CreatedKey, KeyLimits, KeyView, NewKey, Scope};
 use serde_json::Value;
 
 use crate::body::Json;
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::List;
 use crate::state::AppState;
 

@@ -12,26 +12,27 @@
 //! | `bodies` | the memory that bodies share |
 //! | `limits` | the gate that closes at shutdown; the room of a context |
 //! | `route` | which adapter answers to a model name |
-//! | `generate` | from a checked request to answers under way |
+//! | `ask` `generate` | a checked request; from it to answers under way |
 //! | `collect` `stream` | whole answers; server-sent events |
 //! | `record` `private` | what was answered goes to the store, without personal data if so set |
 //! | `replay` | a logged answer, computed again |
-//! | [`caller`] | who calls, and whether it may |
-//! | [`key_ring`] `keys` `meter` | API keys in memory; their endpoint; how much each may do |
+//! | [`caller`] `may` | who calls; whether it may, before a body is read |
+//! | [`key_ring`] `key` `secrets` `keys` `meter` | API keys in memory; one of them; their secrets in other texts; their endpoint; how much each may do |
 //! | [`source`] | who asks, and who says what |
 //! | `chat` `responses` `completions` `embeddings` `stored` `models` `tokenize` `tokenizer_info` | OpenAI's endpoints |
 //! | `feedback` `waiting` `interactions` `erasure` `adapters` `lora` `cycles` `evals` `audit` | Hone's |
 //! | `bad_words` | words that answers must not have |
-//! | `constraint` | what answers are held to becomes a grammar |
+//! | `constraint` `grammar_source` `grammars` | what answers are held to becomes a grammar; its text; those that are kept |
 //! | `tools` | a request's tools, and the calls of its answers |
-//! | `tokenising` | texts become tokens, within bounds |
+//! | `tokenising` `places` | texts become tokens, within bounds |
 //! | `too_long` | what a correction is too long for |
 //! | [`tls`] `metrics_listener` | certificates that change while it serves; `/metrics` on an address of its own |
-//! | `health` [`metrics`] `openapi` `pages` | operation |
+//! | `health` [`metrics`] `metrics_page` `openapi` `documents` `pages` | operation |
 #![forbid(unsafe_code)]
 
 mod adapters;
 pub mod address;
+mod ask;
 mod audit;
 mod bad_words;
 mod bodies;
@@ -42,8 +43,10 @@ mod collect;
 mod completions;
 mod constraint;
 pub mod control;
+pub mod control_error;
 mod cycles;
 mod deadline;
+mod documents;
 pub mod door;
 mod edge;
 mod embeddings;
@@ -52,25 +55,33 @@ pub mod error;
 mod evals;
 mod feedback;
 mod generate;
+mod grammar_source;
+mod grammars;
 mod health;
 mod interactions;
+mod key;
 pub mod key_ring;
 mod keys;
 mod limits;
 mod lora;
+mod may;
 mod meter;
 pub mod metrics;
 mod metrics_listener;
+mod metrics_page;
 mod models;
 mod nothing;
 mod openapi;
 mod pages;
+mod phase;
+mod places;
 mod private;
 mod query;
 mod record;
 mod replay;
 mod responses;
 mod route;
+mod secrets;
 pub mod source;
 pub mod state;
 mod stored;
@@ -403,7 +414,7 @@ fn own(config: &mut web::ServiceConfig) {
 }
 
 fn figures(config: &mut web::ServiceConfig) {
-    config.service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)));
+    config.service(resource("/metrics", "GET, HEAD").route(get().to(metrics_page::metrics)));
 }
 
 fn operation(config: &mut web::ServiceConfig) {
@@ -415,7 +426,7 @@ fn operation(config: &mut web::ServiceConfig) {
         .service(resource("/ping", "GET, HEAD").route(get().to(health::ping)))
         .service(resource("/version", "GET, HEAD").route(get().to(health::version)))
         .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::document)))
-        .service(resource("/docs", "GET, HEAD").route(get().to(pages::docs)))
+        .service(resource("/docs", "GET, HEAD").route(get().to(openapi::page::docs)))
         .service(resource("/", "GET, HEAD").route(get().to(pages::status)));
 }
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
-use crate::caller::{May, to};
-use crate::control::{ControlError, ControlResult, LoadLora};
+use crate::control::{ControlResult, LoadLora};
+use crate::control_error::ControlError;
 use crate::error::ApiError;
-use crate::key_ring::without_secrets;
+use crate::may::{May, to};
+use crate::secrets::without_secrets;
 use crate::state::AppState;
 
 /// The body of `POST /v1/load_lora_adapter`.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
 use hone_api::cycle::{Step, Verdict};
 use hone_api::feedback::Signal;
 use prometheus::{
@@ -10,10 +9,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::caller::{May, to};
-use crate::deadline::Phase;
-use crate::error::ApiError;
-use crate::state::AppState;
+use crate::phase::Phase;
 
 const TTFT: &[f64] = &[
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
@@ -96,17 +92,17 @@ pub struct Metrics {
     pub(crate) rejected: IntCounterVec,
     pub(crate) deadlines: IntCounterVec,
     feedback: IntCounterVec,
-    queue_depth: IntGauge,
-    running: IntGauge,
-    kv_bytes: IntGauge,
-    prefix_bytes: IntGauge,
-    prefix_queries: IntCounter,
-    prefix_hits: IntCounter,
-    draft_tokens: IntCounter,
-    accepted_tokens: IntCounter,
-    steps: IntGauge,
-    adapters: IntGaugeVec,
-    live_epoch: IntGauge,
+    pub(crate) queue_depth: IntGauge,
+    pub(crate) running: IntGauge,
+    pub(crate) kv_bytes: IntGauge,
+    pub(crate) prefix_bytes: IntGauge,
+    pub(crate) prefix_queries: IntCounter,
+    pub(crate) prefix_hits: IntCounter,
+    pub(crate) draft_tokens: IntCounter,
+    pub(crate) accepted_tokens: IntCounter,
+    pub(crate) steps: IntGauge,
+    pub(crate) adapters: IntGaugeVec,
+    pub(crate) live_epoch: IntGauge,
     cycle_steps: HistogramVec,
     training_loss: Gauge,
     promotions: IntCounterVec,
@@ -260,33 +256,8 @@ impl Metrics {
         self.promotions.with_label_values(&[outcome.label()]).inc();
     }
 
-    /// Takes what others count.
-    fn sample(&self, state: &AppState) {
-        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
-        let health = state.engine.health();
-        self.queue_depth.set(count(health.waiting));
-        self.running.set(count(health.running));
-        self.kv_bytes.set(count(health.kv_bytes));
-        self.prefix_bytes.set(count(health.prefix_bytes));
-        for (counter, total) in [
-            (&self.prefix_queries, health.prefix_queries),
-            (&self.prefix_hits, health.prefix_hits),
-            (&self.draft_tokens, health.draft_tokens),
-            (&self.accepted_tokens, health.accepted_tokens),
-        ] {
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
-        self.steps.set(i64::try_from(health.steps).unwrap_or(i64::MAX));
-        self.live_epoch.set(i64::try_from(state.registry.live().epoch).unwrap_or(i64::MAX));
-        self.adapters.reset();
-        for view in state.registry.list() {
-            let word = serde_json::to_value(view.state).unwrap_or_default();
-            let labels = [view.id.to_string(), word.as_str().unwrap_or_default().to_owned()];
-            self.adapters.with_label_values(&labels).set(1);
-        }
-    }
-
-    fn encoded(&self) -> Result<Vec<u8>, prometheus::Error> {
+    /// All of them in Prometheus' text format.
+    pub(crate) fn encoded(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::with_capacity(16 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -325,22 +296,4 @@ fn histogram(
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::new(format!("hone_{name}"), help)?)
-}
-
-/// Figures in Prometheus' text format. With `telemetry.metrics_listen` they are at an address of their own instead.
-#[utoipa::path(get, path = "/metrics", tag = "operation",
-    security(("api_key" = [])),
-    responses((status = 200, description = "Figures", content_type = "text/plain", body = String)))]
-pub(crate) async fn metrics(
-    _caller: May<to::Look>,
-    state: web::Data<AppState>,
-) -> Result<HttpResponse, ApiError> {
-    text(state).await
-}
-
-/// The same for who needs no key.
-pub(crate) async fn text(state: web::Data<AppState>) -> Result<HttpResponse, ApiError> {
-    state.metrics.sample(&state);
-    let text = state.metrics.encoded().map_err(ApiError::internal)?;
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text))
 }

@@ -10,7 +10,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, ResponseError, web};
 
 use crate::door::Door;
 use crate::error::ApiError;
-use crate::metrics;
+use crate::metrics_page;
 use crate::state::AppState;
 use crate::{CLOSE, Error};
 
@@ -27,8 +27,8 @@ pub(crate) fn bind(
         App::new()
             .app_data(web::Data::from(Arc::clone(&state)))
             .app_data(web::Data::new(door.clone()))
-            .route("/metrics", web::get().to(metrics::text))
-            .route("/metrics", web::head().to(metrics::text))
+            .route("/metrics", web::get().to(metrics_page::text))
+            .route("/metrics", web::head().to(metrics_page::text))
             .default_service(web::to(elsewhere))
             .wrap(from_fn(at_the_door))
     })

@@ -8,8 +8,8 @@ use hone_api::model_card::{ModelCard, ModelPermission};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::caller::{May, to};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::route::{self, HONE, Meaning};
 use crate::state::AppState;
 use crate::stored::Deleted;

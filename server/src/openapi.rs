@@ -2,6 +2,7 @@
 
 mod conditions;
 pub(crate) mod model;
+pub(crate) mod page;
 mod together;
 
 use actix_web::http::header::ContentType;
@@ -16,12 +17,13 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 
-use crate::caller::{May, to};
+use crate::documents::Documents;
+use crate::may::{May, to};
 use crate::query::OrderWord;
 use crate::state::AppState;
 use crate::{
     adapters, audit, chat, completions, cycles, embeddings, erasure, evals, feedback, health,
-    interactions, keys, lora, metrics, models, pages, replay, responses, stored, tokenize,
+    interactions, keys, lora, metrics_page, models, pages, replay, responses, stored, tokenize,
     tokenizer_info, waiting,
 };
 use model::Described;
@@ -41,9 +43,9 @@ use model::Described;
         cycles::start, cycles::list, cycles::get, cycles::cancel, cycles::events,
         evals::start, evals::get,
         keys::list, keys::create, keys::revoke, audit::list,
-        metrics::metrics, health::live, health::ready, health::started, health::health, health::ping,
+        metrics_page::metrics, health::live, health::ready, health::started, health::health, health::ping,
         health::version, document,
-        pages::docs, pages::status,
+        page::docs, pages::status,
     ),
     components(schemas(ErrorBody, Chunk, CycleEvent, OrderWord)),
     tags(
@@ -230,42 +232,33 @@ fn add(operation: &mut Operation, status: &str, words: &str) {
     operation.responses.responses.entry(status.to_owned()).or_insert_with(|| response.into());
 }
 
-/// The document as a daemon tells it: with keys, and before the first was made, when one may be sent and none is needed.
-#[derive(Debug)]
-pub(crate) struct Documents {
-    keyed: String,
-    open: String,
-}
-
-impl Documents {
-    /// Those of a daemon that serves this model.
-    pub(crate) fn of(model: Described) -> Self {
-        let mut document = serde_json::to_value(Document::openapi()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the OpenAPI document cannot be written");
-            serde_json::json!({})
-        });
-        conditions::add(&mut document);
-        together::add(&mut document["components"]["schemas"]);
-        model::add(&mut document["components"]["schemas"], model);
-        let keyed = document.to_string();
-        let paths = document["paths"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
-        for operation in
-            paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut())
-        {
-            let ways = operation.get_mut("security").and_then(serde_json::Value::as_array_mut);
-            if let Some(ways) = ways {
-                ways.push(serde_json::json!({}));
-            }
+/// Those of a daemon that serves this model.
+fn documents(model: Described) -> Documents {
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_else(|error| {
+        tracing::error!(%error, "the OpenAPI document cannot be written");
+        serde_json::json!({})
+    });
+    conditions::add(&mut document);
+    together::add(&mut document["components"]["schemas"]);
+    model::add(&mut document["components"]["schemas"], model);
+    let keyed = document.to_string();
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(|all| all.values_mut());
+    for operation in
+        paths.filter_map(|path| path.as_object_mut()).flat_map(|path| path.values_mut())
+    {
+        let ways = operation.get_mut("security").and_then(serde_json::Value::as_array_mut);
+        if let Some(ways) = ways {
+            ways.push(serde_json::json!({}));
         }
-        Self { keyed, open: document.to_string() }
     }
+    Documents { keyed, open: document.to_string() }
 }
 
 /// What a daemon tells now.
 pub(crate) fn text(state: &AppState) -> &str {
     let width = state.engine.front_end().hidden_size;
     let model = Described { limits: state.limits, width };
-    let documents = state.documents.get_or_init(|| Documents::of(model));
+    let documents = state.documents.get_or_init(|| documents(model));
     if state.keys.is_empty() { &documents.open } else { &documents.keyed }
 }
 

@@ -6,19 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::HttpRequest;
 use hone_api::chat::{FinishReason, Usage};
-use hone_api::interaction::{Answer, Interaction, SamplingParams, Timings};
+use hone_api::interaction::{Answer, Interaction, Timings};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::{Event, PromptLogprob};
 use hone_store::PendingAnswer;
 use tokio::task::JoinHandle;
 
-use crate::deadline::Phase;
+use crate::ask::{Ask, Begun, Keep};
 use crate::error::ApiError;
-use crate::generate::{Ask, Begun};
 use crate::limits::Permit;
 use crate::meter::Allowance;
+use crate::phase::Phase;
 use crate::private::without_personal_data;
 use crate::replay;
 use crate::state::AppState;
@@ -26,27 +26,6 @@ use crate::tools::{CallIds, Said};
 
 /// How long an answer waits for its commit. The disk may be slow or full: users still get answers.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// What may be kept of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Keep {
-    /// The text and the tokens; without them the answer teaches nothing.
-    pub(crate) text: bool,
-    /// Whether it is listed as a stored completion.
-    pub(crate) stored: bool,
-}
-
-impl Keep {
-    /// `"store": false` or the header `x-hone-no-train: 1` keeps the text out.
-    pub(crate) fn of(request: &HttpRequest, store: Option<bool>) -> Self {
-        let private = request
-            .headers()
-            .get("x-hone-no-train")
-            .is_some_and(|value| !matches!(value.as_bytes(), b"0" | b"false" | b""));
-        let text = !private && store != Some(false);
-        Self { text, stored: text && store == Some(true) }
-    }
-}
 
 /// One answer as far as it has come.
 #[derive(Debug, Default)]

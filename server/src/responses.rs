@@ -11,14 +11,15 @@ use hone_api::interaction::{Interaction, ResponseEcho};
 use hone_api::responses::object::{ResponseDeleted, ResponseObject};
 use hone_api::responses::{ResponsesRequest, in_words_of_responses};
 
+use crate::ask::Keep;
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
+use crate::caller::Caller;
 use crate::chat::{self, Asked};
 use crate::collect::{self, name_ignored};
 use crate::deadline::Deadline;
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::Query;
-use crate::record::Keep;
 use crate::state::AppState;
 use crate::stream::{self, SseEvent};
 

@@ -12,15 +12,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::address::Proxies;
 use crate::bodies::Room;
-use crate::constraint::Grammars;
 use crate::control::Control;
+use crate::documents::Documents;
 use crate::door::Door;
+use crate::grammars::Grammars;
 use crate::key_ring::KeyRing;
 use crate::limits::Gate;
 use crate::metrics::Metrics;
-use crate::openapi::Documents;
+use crate::places::Tokenising;
 use crate::source::SourceHasher;
-use crate::tokenising::Tokenising;
 use crate::visitors::Visitors;
 
 /// What the daemon gives to the server.

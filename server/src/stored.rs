@@ -16,9 +16,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::body::Json;
-use crate::caller::{Caller, May, to};
+use crate::caller::Caller;
 use crate::collect::name_ignored;
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::query::{List, OrderWord, Query};
 use crate::state::AppState;
 

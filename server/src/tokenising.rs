@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 use actix_web::http::StatusCode;
 use hone_api::error::Invalid;
 use hone_text::{Effort, Error, FrontEnd};
-use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
+use crate::places::PLACES;
 use crate::state::AppState;
 
-/// Texts that are tokenised at once.
-const PLACES: u32 = 2;
 /// Bytes of text that need all places: what is made of them may be hundreds of times as large.
 const LARGE: usize = 256 << 10;
 /// Bytes of text that are tokenised at once, on the thread that read the request: it takes less than the way to another.
@@ -27,16 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const COUNTED_CONTEXTS: usize = 2;
 /// Tokens that `/v1/tokenize` and `/v1/detokenize` take at least, however small the context.
 const LISTED: usize = 64 << 10;
-
-/// The places.
-#[derive(Debug)]
-pub(crate) struct Tokenising(Arc<Semaphore>);
-
-impl Default for Tokenising {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PLACES as usize)))
-    }
-}
 
 /// Why there are no tokens.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::body::Json;
-use crate::caller::{May, to};
 use crate::chat::{self, Conversation};
 use crate::error::ApiError;
+use crate::may::{May, to};
 use crate::state::AppState;
 use crate::{route, tokenising};
 use requests::{DetokenizeRequest, TokenizeRequest};

@@ -5,7 +5,7 @@ use hone_text::{FrontEnd, TokenizerInfo};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::caller::{May, to};
+use crate::may::{May, to};
 use crate::state::AppState;
 
 /// The served model's tokenizer, with the names of its `tokenizer_config.json`.

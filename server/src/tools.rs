@@ -7,7 +7,8 @@ use hone_text::calls::{CallPlan, CallRule, Piece, ToolReader};
 use hone_text::{FrontEnd, Grammar, JsonSchema, ToolFormat};
 use serde_json::{Value, json};
 
-use crate::constraint::{Made, Source, refused};
+use crate::grammar_source::{Source, refused};
+use crate::grammars::Made;
 
 /// The tools that the model of a request is told of.
 #[derive(Debug, Clone)]

@@ -10,9 +10,9 @@ use hone_api::{FeedbackId, InteractionId, UnixMillis};
 use hone_store::NewFeedback;
 
 use crate::body::OptionalJson;
-use crate::caller::{May, to};
 use crate::error::ApiError;
 use crate::feedback::{self, FeedbackResponse};
+use crate::may::{May, to};
 use crate::nothing::Nothing;
 use crate::query::{List, Query, path_id};
 use crate::state::AppState;

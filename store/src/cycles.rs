@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
-use crate::interactions::{Order, Page};
+use crate::page::{Order, Page};
 use crate::{AuditEntry, Store, audit};
 
 impl Store {

@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::column::{self, Id};
 use crate::error::{Error, Result, is_taken};
-use crate::interactions::{self, Order, Page};
+use crate::interactions;
+use crate::page::{Order, Page};
 
 /// One feedback item on its way in.
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokR
 use llguidance::{Matcher, ParserFactory};
 
 pub use self::schema::{JsonSchema, SCHEMA_BYTES, SCHEMA_DEPTH};
-use crate::{Error, Tokenizer};
+use crate::Error;
 
 /// Bytes of a grammar, its schemas included.
 pub const GRAMMAR_BYTES: usize = 512 << 10;
@@ -23,23 +23,27 @@ pub const GRAMMAR_BYTES: usize = 512 << 10;
 pub(crate) struct Grammars(ParserFactory);
 
 impl Grammars {
-    /// The tree of all tokens. `ends`: the tokens that end an answer; they are allowed where the grammar may end.
-    pub(crate) fn new(tokenizer: &Tokenizer, ends: &[u32]) -> Result<Self, Error> {
-        let count = u32::try_from(tokenizer.vocab_size()).unwrap_or(u32::MAX);
-        let ends: Vec<u32> = ends.iter().copied().filter(|end| *end < count).collect();
-        let Some(&first) = ends.first() else {
-            return Err(Error::Grammar("this model has no token that ends an answer".to_owned()));
-        };
-        let word = |token: u32| match tokenizer.token_bytes(token) {
+    /// The tree of all tokens: of each its bytes, and whether it is a special one. `ends`: the tokens that end an answer; they
+    /// are allowed where the grammar may end.
+    pub(crate) fn new<'a>(
+        tokens: impl Iterator<Item = (&'a [u8], bool)>,
+        ends: &[u32],
+    ) -> Result<Self, Error> {
+        let word = |(token, (bytes, is_special)): (u32, (&[u8], bool))| match bytes {
             // Bytes that are no text: a special token is none of the characters that it is written with.
-            bytes if tokenizer.is_special(token) || ends.contains(&token) => {
+            bytes if is_special || ends.contains(&token) => {
                 [&[TokTrie::SPECIAL_TOKEN_MARKER], bytes].concat()
             }
             // The marker is no byte of UTF-8; a token that has it can never be part of a text.
             bytes if bytes.contains(&TokTrie::SPECIAL_TOKEN_MARKER) => Vec::new(),
             bytes => bytes.to_vec(),
         };
-        let words: Vec<Vec<u8>> = (0..count).map(word).collect();
+        let words: Vec<Vec<u8>> = (0..).zip(tokens).map(word).collect();
+        let count = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        let ends: Vec<u32> = ends.iter().copied().filter(|end| *end < count).collect();
+        let Some(&first) = ends.first() else {
+            return Err(Error::Grammar("this model has no token that ends an answer".to_owned()));
+        };
         let trie = TokTrie::from(&TokRxInfo::new(count, first), &words).with_eos_tokens(&ends);
         let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();

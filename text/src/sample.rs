@@ -4,7 +4,7 @@
 //! few first. Only a distribution so flat that this fails is taken apart as a whole, and then by
 //! selection, not by sorting.
 
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 
 use crate::softmax::{Candidate, argmax, exp, mass, maximum, top_logits};
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 

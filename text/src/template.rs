@@ -10,6 +10,7 @@ mod capped;
 mod checked;
 mod generation;
 mod info;
+mod priced;
 mod python;
 mod talk;
 mod tools;

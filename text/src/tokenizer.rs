@@ -238,7 +238,9 @@ impl Tokenizer {
     /// # Errors
     /// [`Error::Grammar`]: it is none, or too large, or holds a schema with a keyword that is not supported.
     pub fn grammar(&self, lark: &str, ends: &[u32]) -> Result<Grammar, Error> {
-        let make = || Grammars::new(self, ends).map_err(|error| error.to_string());
+        let token = |token: u32| (self.token_bytes(token), self.is_special(token));
+        let tokens = (0..).take(self.vocab_size()).map(token);
+        let make = || Grammars::new(tokens, ends).map_err(|error| error.to_string());
         match self.grammars.get_or_init(make) {
             Ok(grammars) => grammars.compile(lark),
             Err(reason) => Err(Error::Grammar(reason.clone())),

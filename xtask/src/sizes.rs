@@ -40,7 +40,8 @@ pub(crate) fn check(root: &Path) -> Result<String> {
     ))
 }
 
-fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// All Rust files below a folder of ours.
+pub(crate) fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let entry = entry?;
@@ -57,32 +58,37 @@ fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether a file below the root holds nothing but tests and what they stand on.
-fn is_of_tests(path: &str) -> bool {
+pub(crate) fn is_of_tests(path: &str) -> bool {
     let parts = path.split('/').map(|part| part.trim_end_matches(".rs"));
     parts.into_iter().any(|part| ["tests", "testing", "benches"].contains(&part))
 }
 
-/// Lines without the items that stand under `#[cfg(test)]`.
 fn production_lines(text: &str) -> usize {
+    production(text).len()
+}
+
+/// The lines without the items that stand under `#[cfg(test)]`.
+pub(crate) fn production(text: &str) -> Vec<&str> {
     let mut lines = text.lines();
-    let mut count = 0;
+    let mut kept = Vec::new();
     while let Some(line) = lines.next() {
         if line.trim() == "#[cfg(test)]" {
             let margin = line.len() - line.trim_start().len();
             skip_item(&mut lines, margin);
         } else {
-            count += 1;
+            kept.push(line);
         }
     }
-    count
+    kept
 }
 
-/// Leaves out an item, up to where rustfmt ends it: `;` at the end of its first line, or a bracket at its margin.
+/// Leaves out an item, up to where rustfmt ends it: `;` (or the comma of a field) at the end of its first line, or
+/// a bracket at its margin.
 fn skip_item<'a>(lines: &mut impl Iterator<Item = &'a str>, margin: usize) {
     for line in lines {
         let (at, line) = (line.len() - line.trim_start().len(), line.trim());
         let is_attribute = line.starts_with("#[") || line.starts_with("//");
-        let ends = line.ends_with(';') || line.ends_with("{}") || line.starts_with('}');
+        let ends = line.ends_with([';', ',']) || line.ends_with("{}") || line.starts_with('}');
         if at == margin && ends && !is_attribute {
             return;
         }

@@ -18,7 +18,7 @@ fn folder() -> tempfile::TempDir {
 }
 
 fn verdict(dir: &tempfile::TempDir) -> Result<Verified, Refusal> {
-    verify_within(dir.path(), &tiny_base(), &Limits::default())
+    verify_within(dir.path(), &tiny_base(), &VerifyLimits::default())
 }
 
 fn with_tensors(change: impl FnOnce(&mut Tensors)) -> Result<Verified, Refusal> {

@@ -6,9 +6,10 @@ use anyhow::bail;
 use hone_api::adapter::{AdapterState, AdapterView, LiveView};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Failure, Outcome, words};
+use super::words;
 use crate::cli::AdaptersCommand;
 use crate::client::{Client, ClientError, List, path};
+use crate::context::{Context, Failure, Outcome};
 use crate::output::Table;
 
 /// The files of a PEFT folder.

@@ -6,9 +6,10 @@
 use hone_api::audit::AuditView;
 use hone_store::{Chain, FollowedTrail};
 
-use super::{Context, Failure, Outcome, words};
+use super::words;
 use crate::cli::AuditCommand;
 use crate::client::{Client, List};
+use crate::context::{Context, Failure, Outcome};
 use crate::output::{Output, Table};
 
 /// Rows that are asked for at once.

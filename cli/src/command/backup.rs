@@ -1,9 +1,9 @@
 //! `hone backup` and `hone restore`: a data directory, copied and put back.
 
-use super::{Context, Outcome};
 use crate::cli::{BackupArgs, RestoreArgs};
+use crate::context::{Context, Outcome};
 use crate::output::Output;
-use hone_daemon::backup::{self, Manifest};
+use hone_daemon::backup::{self, BackupManifest};
 use hone_daemon::dirs;
 
 /// Copies the data directory.
@@ -49,7 +49,7 @@ pub async fn restore(context: &Context, args: &RestoreArgs) -> Outcome {
     Ok(())
 }
 
-fn told(output: Output, manifest: &Manifest, place: &str) -> Outcome {
+fn told(output: Output, manifest: &BackupManifest, place: &str) -> Outcome {
     if output.is_json() {
         output.value(manifest)?;
     }

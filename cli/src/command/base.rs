@@ -6,8 +6,8 @@ use std::sync::Arc;
 use hone_config::{Config, Loaded};
 use hone_model::{Model, Pack};
 
-use super::{Context, Failure, model_flags};
 use crate::cli::ModelArgs;
+use crate::context::{Context, Failure, model_flags};
 use crate::output::preparing;
 use hone_daemon::base_model::{BaseModel, open_packed};
 use hone_daemon::dirs;

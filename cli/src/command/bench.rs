@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId};
 use hone_engine::{Engine, EngineConfig, Event, Generate, Party, Priority, Request, Target};
 use hone_trainer::BenchShape;
@@ -14,8 +14,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::base::Base;
-use super::{Context, Failure, Outcome};
 use crate::cli::{BenchCommand, RecomputeArg, ServeLoad, TrainLoad};
+use crate::context::{Context, Failure, Outcome};
 
 mod gate;
 

@@ -7,9 +7,10 @@ use hone_api::chat::{Message, Role};
 use hone_api::feedback::Signal;
 use rustyline::error::ReadlineError;
 
-use super::{Context, Outcome, feedback, why};
+use super::{feedback, why};
 use crate::cli::{ChatArgs, WhyArgs};
 use crate::client::{Answer, ChatCall, Client, ClientError, path};
+use crate::context::{Context, Failure, Outcome};
 
 const HELP: &str = "/good  /bad  /fix TEXT  /adapter NAME  /why  /new  /quit";
 
@@ -50,7 +51,7 @@ pub async fn run(context: &Context, args: &ChatArgs) -> Outcome {
                 break;
             }
         }
-        return if chat.failed { Err(super::Failure::Told) } else { Ok(()) };
+        return if chat.failed { Err(Failure::Told) } else { Ok(()) };
     }
     context.output.say(format_args!("{}  {HELP}", chat.client.url()));
     let mut editor = rustyline::DefaultEditor::new()?;
@@ -70,7 +71,7 @@ pub async fn run(context: &Context, args: &ChatArgs) -> Outcome {
 
 impl Chat<'_> {
     /// One line of input; `false` ends the talk.
-    async fn line(&mut self, line: &str) -> Result<bool, super::Failure> {
+    async fn line(&mut self, line: &str) -> Result<bool, Failure> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let done = match word {
             "" => Ok(()),
@@ -108,7 +109,7 @@ impl Chat<'_> {
         if let Err(error) = done {
             self.context.output.say(format_args!("hone: {error}"));
             if matches!(error, ClientError::Unreachable { .. }) {
-                return Err(super::Failure::Told);
+                return Err(Failure::Told);
             }
         }
         Ok(true)
@@ -176,7 +177,7 @@ impl Chat<'_> {
     async fn why(&self) -> Result<(), ClientError> {
         let adapter = self.last.as_ref().map_or("live", |last| &last.adapter).to_owned();
         let told = why::run(self.context, &WhyArgs { adapter }).await;
-        if let Err(super::Failure::Failed(error)) = told {
+        if let Err(Failure::Failed(error)) = told {
             self.context
                 .output
                 .say(format_args!("hone: {}", hone_daemon::error_chain::describe(&error)));

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome};
 use crate::cli::ConfigCommand;
+use crate::context::{Context, Outcome};
 use crate::output::Table;
 
 /// Shows or checks the settings.

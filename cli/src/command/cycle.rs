@@ -3,9 +3,10 @@
 use hone_api::cycle::{CycleStatus, CycleView, Verdict};
 use serde_json::{Value, json};
 
-use super::{Context, Failure, Outcome, follow, words};
+use super::{follow, words};
 use crate::cli::CycleCommand;
 use crate::client::{Client, List, path};
+use crate::context::{Context, Failure, Outcome};
 use crate::output::Table;
 
 /// Does what was asked for.

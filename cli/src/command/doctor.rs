@@ -1,6 +1,6 @@
 //! `hone doctor`: what is wrong, and what to do about it.
 
-use super::{Context, Failure, Outcome};
+use crate::context::{Context, Failure, Outcome};
 use crate::doctor::{self, Finding, State};
 use crate::output::Table;
 

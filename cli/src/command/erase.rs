@@ -2,9 +2,10 @@
 
 use hone_api::erasure::{ErasureView, HoldingSnapshot, RecallView, TaughtAdapter};
 
-use super::{Context, Outcome, words};
+use super::words;
 use crate::cli::SubjectArgs;
 use crate::client::{ClientError, path};
+use crate::context::{Context, Outcome};
 use crate::output::Output;
 
 /// Removes them and prints the receipt.

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use hone_api::AdapterRef;
 use hone_api::evaluation::{EvalRequest, EvalStatus, EvalView};
-use hone_eval::Report;
 use serde_json::Value;
 
-use super::{Context, Failure, Outcome, local_eval, words};
+use super::local_eval;
+use super::scores::{is_word, show};
 use crate::cli::EvalArgs;
 use crate::client::{Client, ClientError};
-use crate::output::{Bars, Output, Table};
+use crate::context::{Context, Failure, Outcome};
+use crate::output::Bars;
 
 /// Asks the daemon, if there is one; else does it here, and says so.
 ///
@@ -52,11 +53,6 @@ fn only_here(args: &EvalArgs) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-/// Whether it is a word for an adapter, and no folder of that name is meant.
-pub fn is_word(name: &str) -> bool {
-    matches!(name, "base" | "live" | "previous" | "candidate")
 }
 
 /// How asking the daemon ended.
@@ -106,29 +102,6 @@ fn suite_for(given: &str) -> anyhow::Result<(String, Option<String>)> {
     }
     let name = path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
     Ok((name, Some(hone_eval::suite::read(path)?)))
-}
-
-/// A comparison as a table, plain scores as one too.
-pub fn show(output: Output, report: &Value) -> Outcome {
-    if output.is_json() {
-        output.value(report)?;
-        return Ok(());
-    }
-    if let Ok(report) = serde_json::from_value::<Report>(report.clone()) {
-        output.line(report.table().trim_end())?;
-        return Ok(());
-    }
-    let mut table = Table::new(&["family", ">n", ">accuracy %"]);
-    for (family, line) in report["families"].as_object().into_iter().flatten() {
-        let count = |name: &str| line[name].as_f64().unwrap_or(0.0);
-        let accuracy = 100.0 * count("passed") / count("items").max(1.0);
-        table.row(&[&family, &words::number(count("items")), &format!("{accuracy:.1}")]);
-    }
-    if table.is_empty() {
-        output.line(words::figures(report))?;
-    }
-    output.table(&table)?;
-    Ok(())
 }
 
 #[cfg(test)]

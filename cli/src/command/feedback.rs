@@ -9,9 +9,10 @@ use hone_api::feedback::{Feedback, Signal};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Context, Failure, Outcome, waiting};
+use super::waiting;
 use crate::cli::{FeedbackAdd, FeedbackCommand};
 use crate::client::{Client, ClientError, List, path};
+use crate::context::{Context, Failure, Outcome};
 use crate::output::Output;
 
 /// Items in a page of the export.

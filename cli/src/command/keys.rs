@@ -6,9 +6,10 @@ use hone_api::key::{CreatedKey, KeyLimits, KeyView, NewKey};
 use hone_server::caller::Caller;
 use hone_server::key_ring::KeyRing;
 
-use super::{Context, Outcome, words};
+use super::words;
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
+use crate::context::{Context, Outcome};
 use crate::output::{Output, Table};
 use hone_daemon::database;
 use hone_daemon::dirs::{self, Dirs};

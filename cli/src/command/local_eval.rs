@@ -6,11 +6,12 @@ use std::sync::Mutex;
 
 use hone_api::{AdapterId, AdapterRef};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
-use hone_eval::{Options, RowResult, Suite, answer_suite};
+use hone_eval::{EvalOptions, RowResult, Suite, answer_suite};
 
 use super::base::Base;
-use super::{Context, Failure, Outcome, eval};
+use super::scores::{is_word, show};
 use crate::cli::EvalArgs;
+use crate::context::{Context, Failure, Outcome};
 use crate::output::Bars;
 use hone_daemon::evals::{comparison, summary};
 use hone_daemon::served;
@@ -37,7 +38,7 @@ pub async fn run(context: &Context, args: &EvalArgs) -> Outcome {
             comparison((&subject.name, &candidate), (&against.name, &champion))?
         }
     };
-    eval::show(context.output, &report)
+    show(context.output, &report)
 }
 
 /// Who is asked.
@@ -51,7 +52,7 @@ struct Subject {
 impl Subject {
     /// A PEFT folder, or an adapter of the data directory; it is loaded into the engine.
     fn find(base: &Base, engine: &Engine, given: &str) -> Result<Self, Failure> {
-        let found = if !eval::is_word(given) && Path::new(given).is_dir() {
+        let found = if !is_word(given) && Path::new(given).is_dir() {
             // What an import would refuse, gives no answers here either.
             hone_adapters::verify(Path::new(given), &served::shape(engine.model()))?;
             Some((AdapterId::new(), given.to_owned(), PathBuf::from(given)))
@@ -102,12 +103,12 @@ async fn answers(
             bar.at(done as u64, total as u64, "");
         }
     };
-    let options = Options {
+    let options = EvalOptions {
         max_tokens: base.config.evaluation.max_tokens,
         concurrency: base.config.evaluation.concurrency,
         adapter_digest: subject.digest.as_deref(),
         progress: Some(&progress),
-        ..Options::default()
+        ..EvalOptions::default()
     };
     Ok(answer_suite(engine, subject.target, suite, &options).await?)
 }

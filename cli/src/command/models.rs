@@ -7,8 +7,8 @@ use hone_model::{Packed, packed};
 use serde_json::json;
 
 use super::base::Base;
-use super::{Context, Outcome};
 use crate::cli::{ModelArgs, ModelsCommand};
+use crate::context::{Context, Failure, Outcome};
 use crate::output::{Table, human_duration, preparing};
 use hone_daemon::base_model;
 use hone_daemon::dirs;
@@ -28,7 +28,7 @@ pub fn run(context: &Context, command: &ModelsCommand) -> Outcome {
     }
 }
 
-fn base_dir(context: &Context) -> Result<PathBuf, super::Failure> {
+fn base_dir(context: &Context) -> Result<PathBuf, Failure> {
     Ok(context.config(Vec::new())?.config.server.data_dir.join("base"))
 }
 
@@ -38,7 +38,7 @@ fn pull(context: &Context, id: &str) -> Outcome {
         let text = format!(
             "`{id}` lies here and goes before the hub; `hone serve --model {id}` serves it as it is"
         );
-        return Err(super::Failure::Usage(text));
+        return Err(Failure::Usage(text));
     }
     dirs::make(&base_dir)?;
     let snapshot = base_model::pull(id, &base_dir, &mut *preparing(context.output))?;

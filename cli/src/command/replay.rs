@@ -4,9 +4,10 @@ use anyhow::anyhow;
 use hone_api::replay::Replay;
 use serde_json::json;
 
-use super::{Context, Failure, Outcome, words};
+use super::words;
 use crate::cli::ReplayArgs;
 use crate::client::path;
+use crate::context::{Context, Failure, Outcome};
 
 /// Has the daemon compute it again and tells whether it came to the same.
 ///

@@ -1,7 +1,7 @@
 //! `hone serve`: the daemon in the foreground.
 
-use super::{Context, Failure, Outcome, flag, model_flags};
 use crate::cli::ServeArgs;
+use crate::context::{Context, Failure, Outcome, flag, model_flags};
 use hone_daemon::exposure::Exposed;
 use hone_daemon::{core_dump, dirs, load, serve, telemetry};
 

@@ -5,8 +5,9 @@ use hone_api::cycle::{CycleStatus, CycleView, NextCycle};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Context, Failure, Outcome, words};
+use super::words;
 use crate::client::List;
+use crate::context::{Context, Failure, Outcome};
 
 /// The newest cycles, and what comes next by the daemon's own settings.
 #[derive(Debug, Deserialize)]

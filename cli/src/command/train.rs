@@ -7,8 +7,9 @@ use hone_config::Training;
 use hone_trainer::{Job, Outcome as Trained, Progress, Recompute, Scheduler, TrainingConfig};
 
 use super::base::Base;
-use super::{Context, Failure, Outcome, model_flags, words};
+use super::words;
 use crate::cli::{RecomputeArg, SchedulerArg, TrainArgs, TrainingArgs};
+use crate::context::{Context, Failure, Outcome, model_flags};
 use crate::output::{Bars, Table};
 use hone_daemon::{child, memory, training_config};
 
@@ -36,7 +37,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     }
     let data = fs_err::canonicalize(data)?;
     let (base, ()) = Base::prepare_if(context, &args.model, |_, found| {
-        memory::admit_training(&training, found)
+        memory::admit_training(&training, &found.config, found.format)
     })?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());

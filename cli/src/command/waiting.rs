@@ -3,8 +3,9 @@
 use hone_api::chat::Role;
 use hone_api::waiting::WaitingView;
 
-use super::{Outcome, words};
+use super::words;
 use crate::client::{Client, List};
+use crate::context::Outcome;
 use crate::output::{Output, Table};
 
 /// Characters of a text in a cell of the table.

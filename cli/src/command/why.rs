@@ -7,9 +7,10 @@ use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::cycle::{CycleView, Step, Verdict};
 use serde_json::{Map, Value, json};
 
-use super::{Context, Outcome, adapters, words};
+use super::{adapters, words};
 use crate::cli::WhyArgs;
 use crate::client::{Client, ClientError, List, path};
+use crate::context::{Context, Outcome};
 use crate::output::{Output, Table};
 
 /// Tells it.

@@ -21,7 +21,8 @@ use host::Host;
 use report::{Report, stage};
 
 use crate::cli::{DemoArgs, ModelArgs};
-use crate::command::{Context, Failure, Outcome, follow, model_flags};
+use crate::command::follow;
+use crate::context::{Context, Failure, Outcome, model_flags};
 use crate::output::Output;
 
 /// The part of the demo's time that is spent on measuring before and after.

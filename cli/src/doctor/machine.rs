@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Report;
 use crate::client::{Client, ClientError};
-use crate::command::Context;
+use crate::context::Context;
 use hone_daemon::{files, memory};
 
 /// Below so much room on the disk feedback is about to be refused.

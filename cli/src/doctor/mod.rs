@@ -10,7 +10,7 @@ mod machine;
 mod model;
 mod places;
 
-use crate::command::Context;
+use crate::context::Context;
 use hone_daemon::load;
 use hone_daemon::lock;
 

@@ -16,7 +16,7 @@ use hone_adapters::pointer::LIVE;
 use hone_api::UnixMillis;
 
 use super::sink::Sink;
-use super::{DATABASE, FOLDERS, FORMAT, MANIFEST, Manifest, is_archive, is_ours};
+use super::{BackupManifest, DATABASE, FOLDERS, FORMAT, MANIFEST, is_archive, is_ours};
 
 /// How often the pointer may move on while the adapters are being opened.
 const TRIES: usize = 10;
@@ -28,7 +28,7 @@ type Opened = (String, File);
 ///
 /// # Errors
 /// There is no database, the target is there already, or a disk refuses.
-pub fn make(data_dir: &Path, to: &Path) -> anyhow::Result<Manifest> {
+pub fn make(data_dir: &Path, to: &Path) -> anyhow::Result<BackupManifest> {
     let database = data_dir.join(DATABASE);
     ensure!(
         database.is_file(),
@@ -57,7 +57,7 @@ pub fn make(data_dir: &Path, to: &Path) -> anyhow::Result<Manifest> {
     }
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let manifest =
-        Manifest { format: FORMAT, version, created_at: UnixMillis::now(), audit, files };
+        BackupManifest { format: FORMAT, version, created_at: UnixMillis::now(), audit, files };
     let text = serde_json::to_vec_pretty(&manifest)?;
     sink.put_bytes(MANIFEST, text.len() as u64, &*text)?;
     sink.finish()?;

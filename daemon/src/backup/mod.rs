@@ -36,7 +36,7 @@ const FOLDERS: [&str; 2] = ["adapters", "snapshots"];
 /// What a backup holds.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct BackupManifest {
     /// Layout of the backup.
     format: u32,
     /// The Hone that made it.
@@ -46,13 +46,13 @@ pub struct Manifest {
     /// How far the audit trail had come; nothing, if it was broken already, or not chained yet.
     pub audit: Option<FollowedTrail>,
     /// Its files.
-    pub files: Vec<Entry>,
+    pub files: Vec<BackupEntry>,
 }
 
 /// One file of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct BackupEntry {
     /// Its path, as below the data directory.
     pub path: String,
     /// Its length.

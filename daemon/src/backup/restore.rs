@@ -13,7 +13,7 @@ use fs_err::{self as fs, File};
 use hone_store::{AuditEntry, Store};
 
 use super::sink::Hashing;
-use super::{DATABASE, Entry, FILES, FOLDERS, FORMAT, MANIFEST, Manifest, is_ours};
+use super::{BackupEntry, BackupManifest, DATABASE, FILES, FOLDERS, FORMAT, MANIFEST, is_ours};
 use crate::lock::DataLock;
 
 /// What an empty data directory may have.
@@ -23,7 +23,7 @@ const HARMLESS: [&str; 2] = ["hone.lock", "base"];
 ///
 /// # Errors
 /// A daemon uses the directory, it is not empty, or the backup is not what was written.
-pub async fn restore(from: &Path, data_dir: &Path) -> anyhow::Result<Manifest> {
+pub async fn restore(from: &Path, data_dir: &Path) -> anyhow::Result<BackupManifest> {
     let _lock = DataLock::take(data_dir)?;
     for entry in fs::read_dir(data_dir)? {
         let name = entry?.file_name();
@@ -62,7 +62,7 @@ pub async fn restore(from: &Path, data_dir: &Path) -> anyhow::Result<Manifest> {
 }
 
 /// Copies what is in the backup and compares it with the backup's own list.
-fn unpack(from: &Path, to: &Path) -> anyhow::Result<Manifest> {
+fn unpack(from: &Path, to: &Path) -> anyhow::Result<BackupManifest> {
     let mut found = BTreeMap::new();
     if from.is_dir() {
         for path in files(from, "")? {
@@ -84,7 +84,7 @@ fn unpack(from: &Path, to: &Path) -> anyhow::Result<Manifest> {
         found.remove(MANIFEST).is_some(),
         "it has no {MANIFEST}: it is no backup of `hone backup`, or not all of one"
     );
-    let manifest: Manifest = serde_json::from_slice(&fs::read(to.join(MANIFEST))?)
+    let manifest: BackupManifest = serde_json::from_slice(&fs::read(to.join(MANIFEST))?)
         .context("its manifest.json was made by another version, or is damaged")?;
     ensure!(manifest.format == FORMAT, "its layout is of another version of Hone");
     for entry in &manifest.files {
@@ -102,7 +102,7 @@ fn unpack(from: &Path, to: &Path) -> anyhow::Result<Manifest> {
 }
 
 /// Copies one file, if a data directory may have it.
-fn take(path: &str, content: impl Read, to: &Path) -> anyhow::Result<Entry> {
+fn take(path: &str, content: impl Read, to: &Path) -> anyhow::Result<BackupEntry> {
     ensure!(is_ours(path), "{path} does not belong into a backup");
     let target = to.join(path);
     if let Some(folder) = target.parent() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use fs_err::{self as fs, File};
 
-use super::Entry;
+use super::BackupEntry;
 
 /// A folder, or an archive that is being written.
 pub(super) enum Sink {
@@ -27,7 +27,7 @@ impl Sink {
     }
 
     /// Copies an open file.
-    pub(super) fn put(&mut self, path: &str, file: File) -> anyhow::Result<Entry> {
+    pub(super) fn put(&mut self, path: &str, file: File) -> anyhow::Result<BackupEntry> {
         let bytes = file.metadata()?.len();
         self.put_bytes(path, bytes, file)
     }
@@ -38,7 +38,7 @@ impl Sink {
         path: &str,
         bytes: u64,
         content: impl Read,
-    ) -> anyhow::Result<Entry> {
+    ) -> anyhow::Result<BackupEntry> {
         let mut content = Hashing::new(content.take(bytes));
         match self {
             Self::Folder(root) => {
@@ -97,9 +97,9 @@ impl<R: Read> Hashing<R> {
     }
 
     /// What was read, as a file of this path.
-    pub(super) fn entry(&self, path: &str) -> Entry {
+    pub(super) fn entry(&self, path: &str) -> BackupEntry {
         let blake3 = self.hasher.finalize().to_hex().to_string();
-        Entry { path: path.to_owned(), bytes: self.hasher.count(), blake3 }
+        BackupEntry { path: path.to_owned(), bytes: self.hasher.count(), blake3 }
     }
 }
 

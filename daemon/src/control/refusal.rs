@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hone_server::control::ControlError;
+use hone_server::control_error::ControlError;
 
 use crate::promote::Error;
 

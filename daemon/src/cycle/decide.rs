@@ -4,7 +4,7 @@ use anyhow::Context;
 use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
 use hone_config::Promotion;
-use hone_eval::ledger::{self, Budget};
+use hone_eval::ledger::{self, ErrorBudget};
 use hone_eval::{GatePolicy, Report, decide};
 use hone_store::GateTest;
 use serde_json::json;
@@ -35,7 +35,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
         return Ok(End::TryAgain { outcome: serde_json::to_value(attempts)?, message });
     }
     let reason = with_tries(decision.reason, &attempts);
-    let promoted = decision.verdict == hone_eval::Verdict::Promote;
+    let promoted = decision.verdict == hone_eval::GateVerdict::Promote;
     if let Some(evidence) = &report.evidence {
         let test = GateTest {
             cycle_id: work.cycle.id,
@@ -51,9 +51,9 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     outcome["reason"] = json!(reason);
     outcome["level"] = json!(level);
     match decision.verdict {
-        hone_eval::Verdict::Promote => Ok(End::Next { outcome, message: reason }),
-        hone_eval::Verdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
-        hone_eval::Verdict::Reject => {
+        hone_eval::GateVerdict::Promote => Ok(End::Next { outcome, message: reason }),
+        hone_eval::GateVerdict::Hold => Ok(End::Over { verdict: Verdict::Held, reason, outcome }),
+        hone_eval::GateVerdict::Reject => {
             work.reject(id, &reason).await?;
             work.services.promoter.unload(id).await?;
             Ok(End::Over { verdict: Verdict::Rejected, reason, outcome })
@@ -77,7 +77,7 @@ async fn level(work: &Work<'_>, promotion: &Promotion) -> anyhow::Result<f64> {
         .filter(|test| test.cycle_id != work.cycle.id)
         .map(|test| ledger::Test { at_ms: test.at.0, alpha: test.alpha, promoted: test.promoted })
         .collect();
-    let budget = Budget { most: promotion.alpha, ..Budget::default() };
+    let budget = ErrorBudget { most: promotion.alpha, ..ErrorBudget::default() };
     Ok(ledger::level(&budget, &tests, UnixMillis::now().0))
 }
 

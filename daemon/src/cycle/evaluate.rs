@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::attempt::judge;
-use super::evidence::{self, Judges};
+use super::evidence::{self, Judges, is_new};
 use super::{BEAT, End, Work, general, judged, train};
 use crate::compare::{Side, answer};
-use crate::erase;
+use crate::stained;
 
 pub(super) async fn run(mut work: Work<'_>) -> anyhow::Result<End> {
     let halt = work.halt.clone();
@@ -50,7 +50,7 @@ struct Questions {
 async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
     let services = work.services;
     let id = work.cycle.candidate.context("the cycle has no candidate")?;
-    let against = erase::champion(services).await?;
+    let against = stained::champion(services).await?;
     work.cycle.champion = against.compared;
     if against.serves == Some(id) {
         let reason = "a person promoted it before it was compared".to_owned();
@@ -131,10 +131,6 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
 
 /// Of the permutations that the evidence draws.
 const SEED: u64 = 17;
-
-pub(super) fn is_new(example: &Example) -> bool {
-    example.kind == Kind::Supervised && !example.older
-}
 
 /// Loads the adapters that judge; they are no candidates and never enter the registry.
 async fn judges(work: &Work<'_>, folds: usize) -> anyhow::Result<Vec<Side>> {

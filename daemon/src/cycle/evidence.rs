@@ -10,7 +10,6 @@ use hone_eval::evidence::{MANY, block_of};
 use hone_eval::{Alike, Asked, Judged, Measured, Pair, Said, Square, alike, groups, likelihoods};
 use serde::{Deserialize, Serialize};
 
-use super::evaluate::is_new;
 use crate::compare::Side;
 use crate::services::Services;
 
@@ -19,6 +18,11 @@ use crate::services::Services;
 const LABEL_SHOWINGS: usize = 3;
 /// Liked answers that are weighed.
 const LIKED: usize = 60;
+
+/// Whether an example teaches what no earlier cycle taught.
+pub(super) fn is_new(example: &Example) -> bool {
+    example.kind == Kind::Supervised && !example.older
+}
 
 /// Who is asked.
 #[derive(Clone, Copy)]

@@ -7,8 +7,9 @@ use hone_api::cycle::{Step, Verdict};
 use serde_json::json;
 
 use super::{End, Work};
-use crate::erase;
+use crate::labels;
 use crate::promote::{Change, Error, PromotionRequest};
+use crate::stained;
 
 pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let Work { services, cycle, .. } = work;
@@ -26,11 +27,11 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     if matches!(state, AdapterState::Live | AdapterState::Retired) {
         return Ok(promoted(services.registry.live().epoch, reason));
     }
-    let champion = erase::champion(services).await?;
+    let champion = stained::champion(services).await?;
     if champion.compared != cycle.champion {
         return Ok(End::CompareAgain);
     }
-    let told = erase::without_labels(cycle, json!(reason));
+    let told = labels::without_labels(cycle, json!(reason));
     let request = PromotionRequest {
         change: Change::Promote(Some(id)),
         expected_live: Some(champion.serves),

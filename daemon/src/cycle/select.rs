@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use super::{End, Work, start};
 use crate::compare::{self, Side};
 use crate::controls::Controls;
-use crate::erase;
 use crate::services::Services;
+use crate::stained;
 
 /// Unrated answers to choose rehearsal from.
 const TRAFFIC: usize = 5000;
@@ -41,7 +41,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let rows = teaching(services.store.labelled().await?, &config.feedback.endpoints);
     let labelled = rows.len();
     let unrated = services.store.unrated(TRAFFIC).await?;
-    let champion = erase::champion(services).await?;
+    let champion = stained::champion(services).await?;
     let learned = learned(services, champion.compared).await;
     let lessons_of_live = learned.clone();
     let policy = policy(&config);

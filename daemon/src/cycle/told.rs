@@ -4,8 +4,8 @@ use hone_api::AdapterId;
 use hone_api::cycle::{CycleView, Step, Trigger};
 use serde_json::{Value, json};
 
-use crate::erase;
 use crate::journal::Decision;
+use crate::labels;
 
 /// What the audit trail says of a cycle.
 pub(super) fn cycle(cycle: &CycleView, action: &'static str, reason: &str) -> Decision {
@@ -25,7 +25,7 @@ pub(super) fn cycle(cycle: &CycleView, action: &'static str, reason: &str) -> De
         action,
         subject: cycle.id.to_string(),
         reason: plain(cycle, reason),
-        data: erase::without_labels(cycle, data),
+        data: labels::without_labels(cycle, data),
     }
 }
 
@@ -42,7 +42,7 @@ pub(super) fn asked_for(cycle: &CycleView, actor: String) -> Decision {
 
 /// A reason without the names that come from people: the trail is for ever.
 fn plain(cycle: &CycleView, reason: &str) -> String {
-    match erase::without_labels(cycle, json!(reason)) {
+    match labels::without_labels(cycle, json!(reason)) {
         Value::String(plain) => plain,
         _ => String::new(),
     }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::attempt::{Attempt, Attempts};
 use super::{BEAT, End, Work, start};
-use crate::child::{self, Ended, Limits};
+use crate::child::{self, ChildLimits, Ended};
 use crate::training_config;
 
 /// How often a killed run is started again.
@@ -128,7 +128,7 @@ async fn one(
             job
         }
     };
-    let limits = Limits { nice: config.training.nice, timeout: config.training.timeout.0 };
+    let limits = ChildLimits { nice: config.training.nice, timeout: config.training.timeout.0 };
     for strike in 1..=STRIKES {
         if let Some(outcome) = Outcome::read(&dir)? {
             return Ok(Some(outcome));
@@ -231,7 +231,7 @@ fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn attempt(work: &Work<'_>, dir: &Path, limits: Limits) -> anyhow::Result<Ended> {
+async fn attempt(work: &Work<'_>, dir: &Path, limits: ChildLimits) -> anyhow::Result<Ended> {
     let (send, mut lines) = mpsc::unbounded_channel::<Progress>();
     let train = child::train(dir, limits, work.halt, move |one| {
         let _ = send.send(one); // the receiver lives as long as this future

@@ -77,7 +77,7 @@ fn family(part: Part, name: &str, comparison: Comparison) -> FamilyLine {
 }
 
 #[track_caller]
-fn says(report: &Report, verdict: Verdict, why: &str, remedy: Option<Remedy>) {
+fn says(report: &Report, verdict: GateVerdict, why: &str, remedy: Option<Remedy>) {
     let ruling = rule(report, &GatePolicy::default());
     assert_eq!(ruling, (verdict, why.to_owned(), remedy));
 }
@@ -85,7 +85,7 @@ fn says(report: &Report, verdict: Verdict, why: &str, remedy: Option<Remedy>) {
 #[track_caller]
 fn promotes(report: &Report) {
     let decision = decide(report, &GatePolicy::default());
-    assert_eq!(decision.verdict, Verdict::Promote, "{}", decision.reason);
+    assert_eq!(decision.verdict, GateVerdict::Promote, "{}", decision.reason);
 }
 
 const SHOWS: &str = "answers belong to their questions (p=0.0002); controls fell by 0.2 points \
@@ -99,7 +99,7 @@ fn a_gain_is_promoted_with_its_figures() {
          held-out: 4 to 24 of 40 right by adapters that did not see them (p=2e-6); {SHOWS}"
     );
     assert_eq!(decision.reason, expected);
-    assert_eq!((decision.verdict, decision.remedy), (Verdict::Promote, None));
+    assert_eq!((decision.verdict, decision.remedy), (GateVerdict::Promote, None));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_is_held_and_rejected_has_its_figures() {
          right by adapters that did not see them (p=2e-6); {}",
         SHOWS.replacen("; ", "; a judge decided on free text: 4 times for the candidate, 1 times for what serves, 3 ties; ", 1)
     );
-    assert_eq!((held.verdict, held.reason), (Verdict::Hold, expected));
+    assert_eq!((held.verdict, held.reason), (GateVerdict::Hold, expected));
     promotes(&shown(|it| (it.new, it.gain) = (9, Some(0.9))));
     let forgot = but(|it| {
         it.evidence.as_mut().unwrap().sources = 1;
@@ -126,28 +126,28 @@ fn what_is_held_and_rejected_has_its_figures() {
     let expected = "what was taught before fell from 100.0 % to 90.0 % (n=50); taught questions 4 \
                     to 38 of 40 right; answers belong to their questions (p=0.0002, one source: its \
                     owner); taught before: 50 to 45 of 50 right; no control suite is configured";
-    assert_eq!((rejected.verdict, rejected.reason.as_str()), (Verdict::Reject, expected));
+    assert_eq!((rejected.verdict, rejected.reason.as_str()), (GateVerdict::Reject, expected));
 }
 
 #[test]
 fn no_effect_is_no_candidate() {
     let same = but(|it| it.identical = 1280);
     let why = "it has no effect: all 1280 answers are those of the adapter that serves";
-    says(&same, Verdict::Reject, why, None);
+    says(&same, GateVerdict::Reject, why, None);
     // before everything else
-    says(&but(|it| (it.identical, it.taught) = (1280, None)), Verdict::Reject, why, None);
+    says(&but(|it| (it.identical, it.taught) = (1280, None)), GateVerdict::Reject, why, None);
 }
 
 #[test]
 fn nothing_new_holds_and_nothing_wrong_rejects() {
     let why = "no correction that is new to the adapter that serves can be compared; those longer \
                than `evaluation.max_tokens` or `training.max_length` cannot";
-    says(&but(|it| it.taught = None), Verdict::Hold, why, None);
-    says(&but(|it| it.evidence = None), Verdict::Hold, why, None);
+    says(&but(|it| it.taught = None), GateVerdict::Hold, why, None);
+    says(&but(|it| it.evidence = None), GateVerdict::Hold, why, None);
     let alone = Report { items: 0, identical: 0, ..but(|it| it.taught = None) };
-    says(&alone, Verdict::Hold, why, None);
+    says(&alone, GateVerdict::Hold, why, None);
     let why = "nothing to learn: 38 of 40 corrected questions are answered right already";
-    says(&but(|it| it.taught = Some(comparison(40, 38, 2, 0))), Verdict::Reject, why, None);
+    says(&but(|it| it.taught = Some(comparison(40, 38, 2, 0))), GateVerdict::Reject, why, None);
     promotes(&but(|it| it.taught = Some(comparison(40, 37, 3, 0))));
 }
 
@@ -156,11 +156,11 @@ fn answers_that_fit_any_question_are_only_form() {
     let why = "the form was learned, not the content: other answers fit these questions as well \
                (p=0.0200, below 0.0200 is asked for); look at the corrections, they seem to be at \
                random";
-    says(&shown(|it| it.fit = 0.02), Verdict::Reject, why, None);
+    says(&shown(|it| it.fit = 0.02), GateVerdict::Reject, why, None);
     promotes(&shown(|it| it.fit = 0.0199));
     let why = "too little to tell: 19 corrections do not show that their answers belong to their \
                questions (p=0.3000, below 0.0200 is asked for); about 1 more would";
-    says(&shown(|it| (it.new, it.fit) = (19, 0.3)), Verdict::Hold, why, None);
+    says(&shown(|it| (it.new, it.fit) = (19, 0.3)), GateVerdict::Hold, why, None);
     // what is nearly sure needs fewer than plenty
     let near = decide(&shown(|it| (it.new, it.fit) = (8, 0.04)), &GatePolicy::default());
     assert!(near.reason.contains("; about 4 more would;"), "{}", near.reason);
@@ -172,13 +172,13 @@ fn the_ledger_sets_the_level() {
     let decision = decide(&good(), &policy);
     assert!(decision.reason.contains("(p=0.0002, below 0.0001 is asked for)"));
     let policy = GatePolicy { level: 0.00025, ..policy };
-    assert_eq!(decide(&good(), &policy).verdict, Verdict::Promote);
+    assert_eq!(decide(&good(), &policy).verdict, GateVerdict::Promote);
 }
 
 #[test]
 fn unseen_corrections_must_become_likelier() {
     let why = "no gain: corrections that it did not see became no likelier (p=0.1000)";
-    says(&shown(|it| it.gain = Some(0.1)), Verdict::Reject, why, None);
+    says(&shown(|it| it.gain = Some(0.1)), GateVerdict::Reject, why, None);
     promotes(&shown(|it| it.gain = Some(0.099)));
     promotes(&shown(|it| it.gain = None));
     promotes(&shown(|it| (it.new, it.gain) = (19, Some(0.249))));
@@ -190,7 +190,7 @@ fn unseen_corrections_must_become_likelier() {
     };
     promotes(&second(false));
     let why = "no gain: corrections that it did not see became no likelier (p=0.9000)";
-    says(&second(true), Verdict::Reject, why, None);
+    says(&second(true), GateVerdict::Reject, why, None);
 }
 
 fn preferred(candidate: u64, champion: u64) -> Preferences {
@@ -204,10 +204,10 @@ fn a_judge_has_the_last_word_on_free_text() {
     };
     promotes(&of(40, preferred(7, 0)));
     let why = "the judge does not prefer the candidate's answers (p=0.0312)";
-    says(&of(40, preferred(5, 0)), Verdict::Reject, why, None);
+    says(&of(40, preferred(5, 0)), GateVerdict::Reject, why, None);
     let why = "too little to tell: the judge's preference may be chance (p=0.1875); about 11 more \
                would tell";
-    says(&of(9, preferred(4, 1)), Verdict::Hold, why, None);
+    says(&of(9, preferred(4, 1)), GateVerdict::Hold, why, None);
     // it saw too few differences, and so few corrections need no gain
     promotes(&of(9, preferred(4, 0)));
     let decision = decide(&of(40, preferred(9, 0)), &GatePolicy::default());
@@ -220,7 +220,7 @@ fn a_judge_has_the_last_word_on_free_text() {
 fn one_source_alone_holds() {
     let why = "all rests on one source: without its corrections nothing shows; others must say so \
                too";
-    says(&shown(|it| it.fit_without_heaviest = Some(0.05)), Verdict::Hold, why, None);
+    says(&shown(|it| it.fit_without_heaviest = Some(0.05)), GateVerdict::Hold, why, None);
     promotes(&shown(|it| it.fit_without_heaviest = Some(0.049)));
     promotes(&shown(|it| it.fit_without_heaviest = None));
 }
@@ -229,7 +229,7 @@ fn one_source_alone_holds() {
 fn the_gain_must_stand_without_the_heaviest_source() {
     let why = "all rests on one source: without its corrections nothing became likelier; others must \
                say so too";
-    says(&shown(|it| it.gain_without_heaviest = Some(0.1)), Verdict::Hold, why, None);
+    says(&shown(|it| it.gain_without_heaviest = Some(0.1)), GateVerdict::Hold, why, None);
     promotes(&shown(|it| it.gain_without_heaviest = Some(0.099)));
     promotes(&shown(|it| it.gain_without_heaviest = None));
     promotes(&shown(|it| (it.new, it.gain_without_heaviest) = (19, Some(0.9))));
@@ -248,11 +248,11 @@ fn one_group_at_random_is_named() {
     };
     let why = "the form was learned, not the content, in the group `triage` (n=25): other answers fit \
                these questions as well (p=0.0500); look at those corrections, they seem to be at random";
-    says(&of(0.05, Some("triage")), Verdict::Reject, why, None);
+    says(&of(0.05, Some("triage")), GateVerdict::Reject, why, None);
     promotes(&of(0.049, Some("triage")));
     let why = "the form was learned, not the content, in those without a group (n=25): other answers fit \
                these questions as well (p=0.5000); look at those corrections, they seem to be at random";
-    says(&of(0.5, None), Verdict::Reject, why, None);
+    says(&of(0.5, None), GateVerdict::Reject, why, None);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn no_group_may_get_worse() {
     };
     promotes(&of(Part::HeldOut, 5));
     let why = "questions of `triage` that it did not see got worse, from 100.0 % to 88.0 % (n=50)";
-    says(&of(Part::HeldOut, 6), Verdict::Reject, why, None);
+    says(&of(Part::HeldOut, 6), GateVerdict::Reject, why, None);
     let why =
         "what was taught before of `triage` fell from 100.0 % to 86.0 % (n=50, margin 12.0 points)";
     promotes(&of(Part::Kept, 6));
@@ -278,14 +278,14 @@ fn no_group_may_get_worse() {
 fn unseen_questions_must_not_get_worse() {
     let why = "questions that it did not see got worse";
     let worse = but(|it| it.heldout = Some(comparison(40, 20, 0, 8)));
-    says(&worse, Verdict::Reject, why, None);
+    says(&worse, GateVerdict::Reject, why, None);
     let free_text = |lost| {
         but(|it| {
             it.heldout = Some(comparison(40, 20, 0, lost));
             it.evidence.as_mut().unwrap().checkable = false;
         })
     };
-    says(&free_text(6), Verdict::Reject, why, None);
+    says(&free_text(6), GateVerdict::Reject, why, None);
     promotes(&free_text(5));
     promotes(&but(|it| it.heldout = None));
 }
@@ -295,16 +295,16 @@ fn results_that_can_be_checked_must_be_better() {
     let why = "the form was learned, not the content: the results of questions that it did not \
                see are no better";
     let of = |items, gained, lost| but(|it| it.heldout = Some(comparison(items, 4, gained, lost)));
-    says(&of(40, 3, 0), Verdict::Reject, why, None); // p=0.125
+    says(&of(40, 3, 0), GateVerdict::Reject, why, None); // p=0.125
     promotes(&of(40, 4, 0)); // p=0.0625
-    says(&of(19, 0, 0), Verdict::Reject, why, None);
+    says(&of(19, 0, 0), GateVerdict::Reject, why, None);
     promotes(&of(19, 1, 0)); // chance cannot be told with so few
-    says(&of(20, 1, 0), Verdict::Reject, why, None);
+    says(&of(20, 1, 0), GateVerdict::Reject, why, None);
     let mut few = of(12, 0, 0);
     few.evidence.as_mut().unwrap().new = 12;
     let why = "too little to tell: the results of questions that it did not see are no better yet; \
                about 8 more corrections would tell";
-    says(&few, Verdict::Hold, why, None);
+    says(&few, GateVerdict::Hold, why, None);
 }
 
 #[test]
@@ -313,14 +313,14 @@ fn the_commonest_answer_alone_is_no_skill() {
         shown(|it| (it.repeated, it.commonest) = (true, commonest)) // 60 % of held-out are right
     };
     let why = "the commonest answer alone would be right for 60 % of these questions";
-    says(&labels(60.0), Verdict::Reject, why, None);
+    says(&labels(60.0), GateVerdict::Reject, why, None);
     promotes(&labels(59.0));
     promotes(&shown(|it| it.commonest = 90.0));
     let mut few = labels(75.0);
     few.evidence.as_mut().unwrap().new = 8;
     let why = "too little to tell: the commonest answer alone would be right as often (75 %); \
                about 12 more corrections would tell";
-    says(&few, Verdict::Hold, why, None);
+    says(&few, GateVerdict::Hold, why, None);
 }
 
 #[test]
@@ -328,14 +328,14 @@ fn too_little_learned_asks_for_longer_training() {
     // 36 were wrong: 70 % are 25.2
     let why = "not learned: of 36 corrected answers that were wrong 25 are right now";
     let of = |gained| but(|it| it.taught = Some(comparison(40, 4, gained, 0)));
-    says(&of(25), Verdict::Reject, why, Some(Remedy::TrainLonger));
+    says(&of(25), GateVerdict::Reject, why, Some(Remedy::TrainLonger));
     promotes(&of(26));
     let ten = |gained| but(|it| it.taught = Some(comparison(10, 0, gained, 0)));
     promotes(&ten(7));
 }
 
 fn worse(report: &Report, why: &str) {
-    says(report, Verdict::Reject, why, Some(Remedy::KeepMore));
+    says(report, GateVerdict::Reject, why, Some(Remedy::KeepMore));
 }
 
 #[test]
@@ -403,10 +403,13 @@ fn a_later_try_may_fall_by_two_margins() {
     let later = GatePolicy { later_try: true, ..GatePolicy::default() };
     worse(&of(7), "controls fell by 0.6 points against the base (margin 0.5)");
     let passes = decide(&of(12), &later);
-    assert_eq!(passes.verdict, Verdict::Promote);
+    assert_eq!(passes.verdict, GateVerdict::Promote);
     assert!(passes.reason.ends_with("margin 1.0)"), "{}", passes.reason);
     let why = "controls fell by 1.1 points against the base (margin 1.0)";
-    assert_eq!(rule(&of(13), &later), (Verdict::Reject, why.to_owned(), Some(Remedy::KeepMore)));
+    assert_eq!(
+        rule(&of(13), &later),
+        (GateVerdict::Reject, why.to_owned(), Some(Remedy::KeepMore))
+    );
 }
 
 #[test]
@@ -460,9 +463,9 @@ fn approval_holds_what_passes_and_nothing_else() {
     let held = rule(&good(), &policy);
     let why =
         "it passes and waits for approval: learned 34 of 36 corrected answers that were wrong";
-    assert_eq!(held, (Verdict::Hold, why.to_owned(), None));
+    assert_eq!(held, (GateVerdict::Hold, why.to_owned(), None));
     let worse = but(|it| it.candidate_stopped = 0);
-    assert_eq!(decide(&worse, &policy).verdict, Verdict::Reject);
+    assert_eq!(decide(&worse, &policy).verdict, GateVerdict::Reject);
 }
 
 #[test]
@@ -471,11 +474,11 @@ fn contradictions_are_called_by_their_name() {
     let why = "the corrections contradict each other: what others of them say in the same sentence \
                fits these questions as well (p=0.4000, below 0.0200 is asked for); look at the \
                corrections: to one question one answer may be right";
-    says(&contradicted(40), Verdict::Reject, why, None);
+    says(&contradicted(40), GateVerdict::Reject, why, None);
     let why = "too little to tell: 9 corrections say different things in the same sentence, and do \
                not show which belongs to which question (p=0.4000, below 0.0200 is asked for); about \
                11 more would";
-    says(&contradicted(9), Verdict::Hold, why, None);
+    says(&contradicted(9), GateVerdict::Hold, why, None);
 }
 
 #[test]
@@ -538,9 +541,9 @@ fn the_first_rule_that_speaks_decides() {
 #[test]
 fn verdicts_are_those_of_cycles() {
     for (ours, theirs) in [
-        (Verdict::Promote, cycle::Verdict::Promoted),
-        (Verdict::Reject, cycle::Verdict::Rejected),
-        (Verdict::Hold, cycle::Verdict::Held),
+        (GateVerdict::Promote, cycle::Verdict::Promoted),
+        (GateVerdict::Reject, cycle::Verdict::Rejected),
+        (GateVerdict::Hold, cycle::Verdict::Held),
     ] {
         assert_eq!(cycle::Verdict::from(ours), theirs);
     }

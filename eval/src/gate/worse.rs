@@ -3,7 +3,8 @@
 use super::{GatePolicy, TOLERANCE};
 use crate::Part;
 use crate::conduct::Conduct;
-use crate::report::{Comparison, FamilyLine, Report, percent};
+use crate::report::{Comparison, FamilyLine, Report};
+use crate::stats::percent;
 
 /// So many lost answers are within chance, however small the suites are.
 const FEW_LOST: usize = 2;

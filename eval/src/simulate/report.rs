@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{Night, Row, Truth, night, normal};
 use crate::Result;
 use crate::evidence::{Evidence, Judged, MANY, Measured, Square, block_of};
-use crate::gate::{GatePolicy, Verdict, decide};
-use crate::ledger::{Budget, Test, level};
+use crate::gate::{GatePolicy, GateVerdict, decide};
+use crate::ledger::{ErrorBudget, Test, level};
 use crate::report::{Comparison, Report};
 use crate::stats::mcnemar_exact;
 
@@ -139,7 +139,7 @@ fn counted(items: usize, champion: usize, gained: usize, lost: usize) -> Compari
 
 fn is_promoted(report: &Report, level: f64) -> bool {
     let policy = GatePolicy { level, later_try: true, ..GatePolicy::default() };
-    decide(report, &policy).verdict == Verdict::Promote
+    decide(report, &policy).verdict == GateVerdict::Promote
 }
 
 /// Promotions in a year of nights that bring `rows` corrections each and nothing to learn.
@@ -147,7 +147,7 @@ fn is_promoted(report: &Report, level: f64) -> bool {
 /// # Errors
 /// As [`report`].
 pub fn false_promotions(rows: usize, checkable: bool, seed: u64) -> Result<usize> {
-    let (truth, folds, budget) = (Truth::nothing(rows), judged(rows), Budget::default());
+    let (truth, folds, budget) = (Truth::nothing(rows), judged(rows), ErrorBudget::default());
     let mut tests: Vec<Test> = Vec::new();
     for day in 0..NIGHTS {
         let at_ms = day * DAY_MS;
@@ -173,7 +173,7 @@ pub struct Told {
 /// # Errors
 /// As [`report`].
 pub fn promoted(truth: &Truth, folds: &[usize], nights: usize, seed: u64) -> Result<Told> {
-    let budget = Budget::default();
+    let budget = ErrorBudget::default();
     let (first, late) = (level(&budget, &[], 0), budget.per_day.min(budget.most));
     let (mut at_first, mut at_last) = (0_usize, 0_usize);
     for at in 0..nights {

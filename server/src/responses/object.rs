@@ -1,10 +1,11 @@
 //! A response as it is told: while it comes, whole, and from the log.
 
 use hone_api::chat::{FinishReason, Role, Usage};
-use hone_api::interaction::{Interaction, ResponseEcho, SamplingParams};
+use hone_api::interaction::{Interaction, ResponseEcho};
 use hone_api::responses::object::{
     IncompleteDetails, ResponseFault, ResponseObject, Status, TextOptions,
 };
+use hone_api::sampling_params::SamplingParams;
 use serde_json::json;
 
 use super::output::Output;

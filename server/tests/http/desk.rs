@@ -17,8 +17,9 @@ use hone_api::{AdapterId, AdapterRef, CycleId, RunId, UnixMillis};
 use hone_engine::Generate;
 use hone_server::caller::Caller;
 use hone_server::control::{
-    Control, ControlError, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
+    Control, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
+use hone_server::control_error::ControlError;
 use hone_store::{Erasure, InteractionFilter, Order, Store};
 use serde_json::Value;
 

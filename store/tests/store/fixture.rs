@@ -8,7 +8,8 @@ use hone_api::chat::{
 };
 use hone_api::erasure::Subject;
 use hone_api::feedback::{Feedback, Signal};
-use hone_api::interaction::{Answer, Endpoint, Interaction, ResponseEcho, SamplingParams, Timings};
+use hone_api::interaction::{Answer, Endpoint, Interaction, ResponseEcho, Timings};
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, FeedbackId, InteractionId, UnixMillis};
 use hone_store::{AuditEntry, Erasure, NewFeedback, Store};
 

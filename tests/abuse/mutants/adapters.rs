@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use hone_adapters::{BaseShape, Error, Import, Registry};
 use hone_api::adapter::Provenance;
-use hone_api::interaction::SamplingParams;
+use hone_api::sampling_params::SamplingParams;
 use hone_api::{AdapterId, InteractionId, UnixMillis};
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Event, Generate, Party, Priority, Request, Target};

@@ -1,7 +1,7 @@
 //! The engine's functions that make much of little, each with its price told before it runs.
 
 use minijinja::value::{Rest, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+use minijinja::{Environment, Error, State, Value, filters};
 
 use super::allowance::{spend, spend_kept, spend_value};
 use super::python;
@@ -165,24 +165,4 @@ fn list(arguments: &[Value]) -> usize {
 fn count(arguments: &[Value]) -> usize {
     let named = largest(arguments.get(1..).unwrap_or_default());
     named.saturating_mul(ITEM).saturating_add(items(arguments.first()).saturating_mul(ITEM))
-}
-
-/// Text that is written under the allowance.
-pub(super) struct Priced(pub(super) Vec<u8>);
-
-impl std::io::Write for Priced {
-    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
-        spend(piece.len()).map_err(std::io::Error::other)?;
-        self.0.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// What is wrong with a template, as the engine's error.
-pub(super) fn refuse(message: impl ToString) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message.to_string())
 }

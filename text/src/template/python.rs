@@ -7,7 +7,7 @@ use minijinja::{
     value::{Kwargs, ValueKind, ViaDeserialize},
 };
 
-use super::bounded;
+use super::priced::{Priced, refuse};
 
 /// How `json.dumps` is asked to write.
 struct Dumps {
@@ -135,11 +135,11 @@ pub(super) fn tojson(
     if sorts {
         value.sort_all_objects();
     }
-    let mut out = bounded::Priced(Vec::new());
+    let mut out = Priced(Vec::new());
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, dumps);
     serde::Serialize::serialize(&value, &mut serializer)
         .map_err(|e| minijinja::Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    String::from_utf8(out.0).map_err(bounded::refuse)
+    String::from_utf8(out.0).map_err(refuse)
 }
 
 /// What stands between items, and between a key and its value.

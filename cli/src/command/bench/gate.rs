@@ -3,8 +3,8 @@
 use hone_eval::simulate::{self, Told, Truth};
 use serde::Serialize;
 
-use super::super::{Context, Outcome};
 use crate::cli::GateLoad;
+use crate::context::{Context, Outcome};
 use crate::output::Table;
 
 /// Corrections of a night with nothing to learn.

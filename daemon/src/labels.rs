@@ -12,7 +12,7 @@ use serde_json::Value;
 const OWN: [&str; 2] = [hone_dataset::UNTAGGED, "replay"];
 
 /// The names in a cycle's reports that come from people.
-pub(super) fn of(cycle: &CycleView) -> BTreeSet<String> {
+pub(crate) fn of(cycle: &CycleView) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if let Some(selected) = cycle.outcomes.get(&Step::Select) {
         let families = selected["families"].as_object();
@@ -35,7 +35,7 @@ pub fn without_labels(cycle: &CycleView, value: Value) -> Value {
 }
 
 /// Replaces names wherever they stand.
-pub(super) struct Reword {
+pub(crate) struct Reword {
     names: BTreeSet<String>,
 }
 
@@ -43,12 +43,12 @@ pub(super) struct Reword {
 const INSTEAD: &str = "(unnamed)";
 
 impl Reword {
-    pub(super) const fn of(names: BTreeSet<String>) -> Self {
+    pub(crate) const fn of(names: BTreeSet<String>) -> Self {
         Self { names }
     }
 
     /// A column: JSON, or a sentence.
-    pub(super) fn text(&self, text: &str) -> String {
+    pub(crate) fn text(&self, text: &str) -> String {
         match serde_json::from_str::<Value>(text) {
             Ok(value @ (Value::Object(_) | Value::Array(_))) => self.value(value).to_string(),
             _ => self.plain(text),
@@ -56,7 +56,7 @@ impl Reword {
     }
 
     /// A name alone, or a sentence, where names stand between backticks.
-    pub(super) fn plain(&self, text: &str) -> String {
+    pub(crate) fn plain(&self, text: &str) -> String {
         if self.names.contains(text) {
             return INSTEAD.to_owned();
         }
