@@ -51,13 +51,14 @@ async fn parameters_shape_the_answer() -> Result<()> {
     let (first, second) = (ask(seeded.clone()).await?, ask(seeded).await?);
     assert_eq!(first["choices"][0]["message"], second["choices"][0]["message"]);
 
-    let several = ask(json!({"n": 3, "temperature": 1.5, "seed": 1, "max_tokens": 16})).await?;
+    let several = ask(json!({"n": 3, "temperature": 2, "seed": 1, "max_tokens": 16})).await?;
     let choices = several["choices"].as_array().cloned().unwrap_or_default();
     assert_eq!(
         choices.iter().map(|c| c["index"].as_u64()).collect::<Vec<_>>(),
         [Some(0), Some(1), Some(2)]
     );
-    assert_ne!(choices[0]["message"], choices[1]["message"], "each choice draws for itself");
+    let first = &choices[0]["message"];
+    assert!(choices.iter().any(|c| c["message"] != *first), "each choice is sampled by itself");
 
     let whole = ask(json!({"temperature": 0})).await?;
     let text = whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned();
