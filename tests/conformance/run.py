@@ -40,7 +40,8 @@ class Daemon:
             self.child = subprocess.Popen([*command, "serve", "--listen", f"127.0.0.1:{self.port}"], stdout=log, stderr=log)
         try:
             self.wait()
-            self.key = self.ask("/v1/keys", {"name": "conformance", "scopes": ["admin"]})["key"]
+            made = self.ask("/v1/keys", {"name": "conformance", "scopes": ["admin"]})
+            self.key, self.key_id = made["key"], made["id"]
         except BaseException:
             self.stop()
             raise
@@ -81,7 +82,9 @@ class Daemon:
 
 def examine(daemon, seconds, model, more):
     """Whether one run finds nothing."""
-    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE)}
+    environment = {
+        **os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(HERE), "HONE_CONFORMANCE_KEY_ID": daemon.key_id,
+    }
     if model:
         environment["HONE_CONFORMANCE_MODEL"] = model
     command = [
@@ -102,7 +105,7 @@ def main():
         try:
             found_nothing = examine(daemon, options.seconds * 2 // 3, None, [])
             found_nothing &= examine(daemon, options.seconds // 3, "hone", ["--exclude-checks", "positive_data_acceptance"])
-            # Had it been revoked on the way, most answers would have been 401.
+            # Without its key most answers would have been 401.
             daemon.ask("/v1/models", key=daemon.key)
         finally:
             daemon.stop()
