@@ -51,7 +51,7 @@ pub fn suite() -> Result<Suite> {
     Suite::new(NAME, Part::Control, rows.collect::<Result<_>>()?)
 }
 
-/// The questions that the base answered to the end, with a likelihood for each.
+/// What the base answered, with a likelihood for each.
 #[derive(Debug, Clone, Copy)]
 pub struct BaseAnswers<'a> {
     /// What the base says.

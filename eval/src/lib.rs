@@ -42,7 +42,7 @@ pub use group::{Asked, groups};
 pub use judge::{Judge, JudgeError, Preference};
 pub use likelihood::{Pair, likelihoods};
 pub use permutation::{Block, Fit, fit};
-pub use report::{Comparison, Conducts, FamilyLine, Report, compare};
+pub use report::{Comparison, ConductChange, Ends, FamilyLine, Report, compare};
 pub use row_result::RowResult;
 pub use run::{EvalOptions, answer_suite, answer_suites};
 pub use score::{Scorer, score};

@@ -20,6 +20,8 @@ pub struct Pair<'a> {
     pub prompt: &'a [Message],
     /// The answer.
     pub answer: &'a str,
+    /// Whether it comes to its end. Of one that was cut off no end is weighed.
+    pub ends: bool,
 }
 
 /// The mean log-probability by token of each answer, in nats; in the order of `pairs`.
@@ -81,6 +83,8 @@ async fn weigh(
         .map_err(|error| wrong(error.to_string()))?;
     let (prompt, supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
     let start = supervised.iter().rposition(|s| !*s).map_or(0, |before| before + 1);
+    let is_end = |token: &u32| front_end.is_end(*token);
+    let end = prompt.iter().rposition(is_end).filter(|end| !pair.ends && *end > start);
     let request = Request {
         id: InteractionId::new(),
         prompt,
@@ -107,6 +111,7 @@ async fn weigh(
     }
     let answer: Vec<f64> = logprobs
         .iter()
+        .take(end.unwrap_or(usize::MAX))
         .skip(start.max(1))
         .filter_map(|token| token.logprob.map(f64::from))
         .collect();

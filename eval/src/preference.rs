@@ -25,8 +25,8 @@ pub(crate) async fn pass_preferred(
     for result in rows.iter_mut().filter(|result| !result.passed) {
         let (row, rejected) = (&suite.rows[result.row], &suite.rejected[result.row]);
         if let (Check::Similar(_), Some(rejected)) = (&row.check, rejected) {
-            pairs.push(Pair { prompt: &row.messages, answer: &row.reference });
-            pairs.push(Pair { prompt: &row.messages, answer: rejected });
+            pairs.push(Pair { prompt: &row.messages, answer: &row.reference, ends: true });
+            pairs.push(Pair { prompt: &row.messages, answer: rejected, ends: true });
             open.push(result);
         }
     }

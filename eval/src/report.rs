@@ -48,15 +48,44 @@ pub struct FamilyLine {
     pub comparison: Comparison,
 }
 
-/// How each side answers the controls.
+/// How the candidate answers the controls, beside another side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conducts {
-    /// The adapter that serves.
-    pub champion: Conduct,
-    /// The new one.
-    pub candidate: Conduct,
-    /// The base; `None` when it was not asked.
-    pub base: Option<Conduct>,
+pub struct ConductChange {
+    /// The other side.
+    pub before: Conduct,
+    /// The candidate.
+    pub after: Conduct,
+    /// Which answers end for one of them only.
+    pub ends: Ends,
+}
+
+/// Answers that end by themselves for one side and not for the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    /// For the other side only.
+    pub lost: usize,
+    /// For the candidate only.
+    pub gained: usize,
+}
+
+impl Ends {
+    fn of(pairs: &[Pair<'_>]) -> Self {
+        let count = |only: fn(&RowResult, &RowResult) -> bool| {
+            pairs.iter().filter(|(before, after)| only(before, after)).count()
+        };
+        Self {
+            lost: count(|before, after| before.stopped && !after.stopped),
+            gained: count(|before, after| !before.stopped && after.stopped),
+        }
+    }
+
+    /// The chance that so many more would end for the other side if both were alike: exact one-sided sign test.
+    pub(crate) fn chance_of_loss(self) -> f64 {
+        match self.lost > self.gained {
+            true => mcnemar_exact(self.gained as u64, self.lost as u64) / 2.0,
+            false => 1.0,
+        }
+    }
 }
 
 /// The whole comparison.
@@ -78,9 +107,12 @@ pub struct Report {
     /// And by family.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families_against_base: Vec<FamilyLine>,
-    /// How the sides answer the controls.
+    /// How the candidate answers the controls, beside the champion.
     #[serde(default)]
-    pub conduct: Option<Conducts>,
+    pub conduct_change: Option<ConductChange>,
+    /// And beside the base.
+    #[serde(default)]
+    pub conduct_change_against_base: Option<ConductChange>,
     /// What shows that the corrections teach something.
     #[serde(default)]
     pub evidence: Option<Evidence>,
@@ -94,6 +126,9 @@ pub struct Report {
     pub champion_stopped: usize,
     /// Answers of the candidate that ended by themselves.
     pub candidate_stopped: usize,
+    /// Which ended for one of them only.
+    #[serde(default)]
+    pub ends: Ends,
 }
 
 /// Compares two sides' answers to the same suites, in any order.
@@ -120,6 +155,8 @@ pub fn compare(
         comparison: comparison(&pairs, bootstrap),
     };
     let conduct = Conduct::of(champion).zip(Conduct::of(candidate));
+    let controls: Vec<_> =
+        pairs.iter().copied().filter(|(row, _)| row.part == Part::Control).collect();
     let stopped = |rows: &[RowResult]| rows.iter().filter(|row| row.stopped).count();
     Ok(Report {
         heldout: of_part(Part::HeldOut),
@@ -128,13 +165,19 @@ pub fn compare(
         controls: of_part(Part::Control),
         against_base: None,
         families_against_base: Vec::new(),
-        conduct: conduct.map(|(champion, candidate)| Conducts { champion, candidate, base: None }),
+        conduct_change: conduct.map(|(before, after)| ConductChange {
+            before,
+            after,
+            ends: Ends::of(&controls),
+        }),
+        conduct_change_against_base: None,
         evidence: None,
         families: families.into_iter().map(line).collect(),
         items: pairs.len(),
         identical: pairs.iter().filter(|(a, b)| a.text == b.text).count(),
         champion_stopped: stopped(champion),
         candidate_stopped: stopped(candidate),
+        ends: Ends::of(&pairs),
     })
 }
 

@@ -121,7 +121,7 @@ async fn a_correction_that_is_likelier_than_what_it_replaces_passes() -> anyhow:
     let place = place(EngineConfig::default())?;
     let question = [Message::new(Role::User, "Which way?")];
     // as many tokens each: letters are tokens here
-    let pairs = ["left", "help"].map(|answer| Pair { prompt: &question, answer });
+    let pairs = ["left", "help"].map(|answer| Pair { prompt: &question, answer, ends: true });
     let weights = likelihoods(&*place.engine, Target::Base, &pairs, 1).await?;
     let (likelier, other) =
         if weights[0] > weights[1] { ("left", "help") } else { ("help", "left") };

@@ -11,7 +11,7 @@ use hone_api::chat::Message;
 use hone_api::cycle::Verdict;
 use hone_config::Config;
 use hone_dataset::{Example, Kind, Snapshot};
-use hone_eval::{Bootstrap, Conducts, Evidence, Part, Report, RowResult, Suite, compare, groups};
+use hone_eval::{Bootstrap, Evidence, Part, Report, RowResult, Suite, compare, groups};
 use hone_text::{FrontEnd, Talk};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -108,9 +108,7 @@ async fn evaluate(work: &mut Work<'_>) -> anyhow::Result<End> {
         let compared = compare(&base_rows, &candidate_controls, Bootstrap::default())?;
         report.against_base = compared.controls;
         report.families_against_base = compared.families;
-        report.conduct = report
-            .conduct
-            .map(|conduct| Conducts { base: compared.conduct.map(|it| it.champion), ..conduct });
+        report.conduct_change_against_base = compared.conduct_change;
     }
     if snapshot.examples.iter().any(is_new) {
         work.progress("likelihoods of corrections".to_owned(), json!({})).await?;

@@ -180,7 +180,7 @@ fn answers(rows: &[&Example]) -> BTreeMap<String, usize> {
 }
 
 fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
-    rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference() }).collect()
+    rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference(), ends: true }).collect()
 }
 
 /// The questions of some rows with each other's answers, in squares of at most so many of one group.
@@ -206,7 +206,7 @@ async fn squares(
                     let prompt = row.example.prompt();
                     block
                         .iter()
-                        .map(move |other| Pair { prompt, answer: other.example.reference() })
+                        .map(move |other| Pair { prompt, answer: other.example.reference(), ends: true })
                 })
                 .collect();
             squares.push(Square {

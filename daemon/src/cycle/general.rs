@@ -15,19 +15,22 @@ pub(super) async fn agreement(
     others: [&Side; 2],
 ) -> anyhow::Result<[Vec<RowResult>; 3]> {
     let suite = general::suite()?;
+    // Answers that were cut off count as well: were only those asked for that the base ends, any change at all would end fewer.
     let answers = answer(services, base, std::slice::from_ref(&suite), &|_, _| {}).await?;
-    let whole: Vec<RowResult> = answers.into_iter().filter(|row| row.stopped).collect();
-    let pairs: Vec<Pair<'_>> = whole
+    let pairs: Vec<Pair<'_>> = answers
         .iter()
-        .map(|row| Pair { prompt: &suite.rows[row.row].messages, answer: &row.text })
+        .map(|row| Pair {
+            prompt: &suite.rows[row.row].messages,
+            answer: &row.text,
+            ends: row.stopped,
+        })
         .collect();
     let likelihoods = weigh(services, base, &pairs).await?;
-    let of_base = BaseAnswers { answers: &whole, likelihoods: &likelihoods };
+    let of_base = BaseAnswers { answers: &answers, likelihoods: &likelihoods };
     let kept = async |side| -> anyhow::Result<_> {
-        let mut own = answer(services, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
-        own.retain(|row| whole.iter().any(|answered| answered.row == row.row));
+        let own = answer(services, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
         Ok(general::kept(of_base, &own, &weigh(services, side, &pairs).await?))
     };
     let (champion, candidate) = (kept(others[0]).await?, kept(others[1]).await?);
-    Ok([whole.clone(), champion, candidate])
+    Ok([answers.clone(), champion, candidate])
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::conduct::Conduct;
 use crate::evidence::{GroupFit, Preferences};
-use crate::report::{Conducts, FamilyLine};
+use crate::report::{ConductChange, Ends, FamilyLine};
 use crate::stats::mcnemar_exact;
 
 /// `gained` of the rows that the champion failed, and `lost` of those it passed.
@@ -51,12 +51,14 @@ fn good() -> Report {
         against_base: Some(comparison(1200, 1181, 3, 5)),
         evidence: Some(evidence()),
         families_against_base: Vec::new(),
-        conduct: None,
+        conduct_change: None,
+        conduct_change_against_base: None,
         families: Vec::new(),
         items: 1280,
         identical: 900,
         champion_stopped: 1280,
         candidate_stopped: 1280,
+        ends: Ends::default(),
     }
 }
 
@@ -341,18 +343,34 @@ fn worse(report: &Report, why: &str) {
 #[test]
 fn answers_must_end() {
     let of = |stopped| {
-        but(|it| (it.items, it.champion_stopped, it.candidate_stopped) = (1000, 1000, stopped))
+        but(|it| {
+            (it.items, it.champion_stopped, it.candidate_stopped) = (1000, 1000, stopped);
+            it.ends = Ends { lost: 1000 - stopped, gained: 0 };
+        })
     };
     promotes(&of(970));
     let why = "answers that end by themselves fell from 100.0 % to 96.9 % (margin 3.0 points)";
     worse(&of(969), why);
+    // Of long answers, some that were cut off end now, and some that ended are cut off.
+    let mut report = of(969);
+    report.ends = Ends { lost: 231, gained: 200 };
+    promotes(&report);
+    report.ends = Ends { lost: 71, gained: 40 };
+    worse(&report, why);
 }
 
 #[test]
 fn answers_to_controls_must_stay_what_they_are() {
     let usual = Conduct { answers: 100, stopped: 100, tokens: 3000, refusals: 10 };
+    let beside = |before: Conduct, after: Conduct| {
+        let ends = Ends { lost: before.stopped.saturating_sub(after.stopped), gained: 0 };
+        ConductChange { before, after, ends }
+    };
     let of = |base: Option<Conduct>, candidate| {
-        but(|it| it.conduct = Some(Conducts { champion: usual, candidate, base }))
+        but(|it| {
+            it.conduct_change = Some(beside(usual, candidate));
+            it.conduct_change_against_base = base.map(|base| beside(base, candidate));
+        })
     };
     let with = |change: fn(&mut Conduct)| {
         let mut conduct = usual;
@@ -377,8 +395,10 @@ fn answers_to_controls_must_stay_what_they_are() {
     let why = "it refuses more than the base: 4.0 % to 10.0 % of the controls";
     worse(&of(Some(before), usual), why);
     let why = "answers to controls that end by themselves fell below those of the adapter that \
-               serves, from 100.0 % to 96.0 % (margin 3.0 points)";
-    worse(&of(None, with(|it| it.stopped = 96)), why);
+               serves, from 100.0 % to 95.0 % (margin 3.0 points)";
+    worse(&of(None, with(|it| it.stopped = 95)), why);
+    // four of a hundred may be chance
+    promotes(&of(None, with(|it| it.stopped = 96)));
 }
 
 #[test]
@@ -464,7 +484,7 @@ fn approval_holds_what_passes_and_nothing_else() {
     let why =
         "it passes and waits for approval: learned 34 of 36 corrected answers that were wrong";
     assert_eq!(held, (GateVerdict::Hold, why.to_owned(), None));
-    let worse = but(|it| it.candidate_stopped = 0);
+    let worse = but(|it| (it.candidate_stopped, it.ends.lost) = (0, 1280));
     assert_eq!(decide(&worse, &policy).verdict, GateVerdict::Reject);
 }
 
@@ -492,6 +512,7 @@ fn the_first_rule_that_speaks_decides() {
         against_base: Some(comparison(1200, 1200, 0, 200)),
         families: vec![family(Part::Control, "bad", comparison(50, 50, 0, 20))],
         candidate_stopped: 0,
+        ends: Ends { lost: 1280, gained: 0 },
         identical: 1280,
         ..good()
     };

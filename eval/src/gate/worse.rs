@@ -2,8 +2,7 @@
 
 use super::{GatePolicy, TOLERANCE};
 use crate::Part;
-use crate::conduct::Conduct;
-use crate::report::{Comparison, FamilyLine, Report};
+use crate::report::{Comparison, ConductChange, Ends, FamilyLine, Report};
 use crate::stats::percent;
 
 /// So many lost answers are within chance, however small the suites are.
@@ -12,6 +11,8 @@ const FEW_LOST: usize = 2;
 const KEPT_MARGIN: f64 = 3.0;
 /// Liked answers may become less likely by so many nats a token.
 const LIKED_MARGIN: f64 = 0.1;
+/// Fewer answers that end may be chance: of long answers many end just before or just behind the last token that is asked for.
+const ENDS_LEVEL: f64 = 0.05;
 /// Answers to controls may become so many times as long, or as short.
 const LENGTH_FACTOR: f64 = 1.5;
 /// Of the controls so many points more or fewer may be refused.
@@ -21,7 +22,7 @@ const REFUSAL_MARGIN: f64 = 5.0;
 pub(super) fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<String> {
     let stopped = percent(report.champion_stopped, report.items)
         - percent(report.candidate_stopped, report.items);
-    if stopped > policy.stop_margin + TOLERANCE {
+    if fewer_end(stopped, report.ends, policy) {
         return Some(format!(
             "answers that end by themselves fell from {:.1} % to {:.1} % (margin {:.1} points)",
             percent(report.champion_stopped, report.items),
@@ -29,12 +30,12 @@ pub(super) fn what_got_worse(report: &Report, policy: &GatePolicy) -> Option<Str
             policy.stop_margin
         ));
     }
-    if let Some(conduct) = report.conduct {
-        let base = conduct.base.map(|base| (base, "the base"));
-        let before = std::iter::once((conduct.champion, "the adapter that serves")).chain(base);
-        let mut changes = before.filter_map(|it| out_of_character(it, conduct.candidate, policy));
-        if let Some(change) = changes.next() {
-            return Some(change);
+    for (change, whose) in [
+        (report.conduct_change, "the adapter that serves"),
+        (report.conduct_change_against_base, "the base"),
+    ] {
+        if let Some(why) = change.and_then(|change| out_of_character(change, whose, policy)) {
+            return Some(why);
         }
     }
     for (controls, against) in
@@ -102,14 +103,16 @@ fn by_gain(line: &FamilyLine) -> f64 {
     line.comparison.gain
 }
 
-/// What about the answers to the controls became other than `before`, beyond its margin.
-fn out_of_character(
-    (before, whose): (Conduct, &str),
-    after: Conduct,
-    policy: &GatePolicy,
-) -> Option<String> {
+/// Whether a fall by so many points is beyond its margin and beyond chance.
+fn fewer_end(points: f64, ends: Ends, policy: &GatePolicy) -> bool {
+    points > policy.stop_margin + TOLERANCE && ends.chance_of_loss() < ENDS_LEVEL
+}
+
+/// What about the answers to the controls became other than before, beyond its margin.
+fn out_of_character(change: ConductChange, whose: &str, policy: &GatePolicy) -> Option<String> {
+    let ConductChange { before, after, ends } = change;
     let fall = before.stopped_percent() - after.stopped_percent();
-    if fall > policy.stop_margin + TOLERANCE {
+    if fewer_end(fall, ends, policy) {
         return Some(format!(
             "answers to controls that end by themselves fell below those of {whose}, from {:.1} % to {:.1} % \
              (margin {:.1} points)",

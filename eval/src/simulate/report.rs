@@ -12,7 +12,7 @@ use crate::Result;
 use crate::evidence::{Evidence, Judged, MANY, Measured, Square, block_of};
 use crate::gate::{GatePolicy, GateVerdict, decide};
 use crate::ledger::{ErrorBudget, Test, level};
-use crate::report::{Comparison, Report};
+use crate::report::{Comparison, Ends, Report};
 use crate::stats::mcnemar_exact;
 
 const NIGHTS: i64 = 365;
@@ -81,7 +81,8 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
         kept: None,
         against_base: controls.clone(),
         families_against_base: Vec::new(),
-        conduct: None,
+        conduct_change: None,
+        conduct_change_against_base: None,
         controls,
         evidence: Some(evidence),
         families: Vec::new(),
@@ -89,6 +90,7 @@ pub fn report(truth: &Truth, folds: &[usize], checkable: bool, seed: u64) -> Res
         identical: 0,
         champion_stopped: items,
         candidate_stopped: items,
+        ends: Ends::default(),
     })
 }
 
