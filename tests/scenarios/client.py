@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, TypeVar
 
-BASE = "hone-starter:base"
+BASE = "hone:base"
 LIVE = "hone"
 MAX_TOKENS = 192
 AT_ONCE = 16
@@ -34,6 +34,7 @@ class Cycle:
     reason: str
     seconds: float
     outcomes: dict[str, Any]
+    candidate: str
 
     @property
     def promoted(self) -> bool:
@@ -124,7 +125,7 @@ class Client:
             time.sleep(0.3)
             _, view = self.must("GET", f"/v1/cycles/{view['id']}")
         verdict = view["verdict"] or view["status"]
-        return Cycle(verdict, view["reason"] or "", time.monotonic() - start, view.get("outcomes") or {})
+        return Cycle(verdict, view["reason"] or "", time.monotonic() - start, view.get("outcomes") or {}, view.get("candidate") or "")
 
 
 def together(work: Callable[[T], R], items: Iterable[T]) -> list[R]:

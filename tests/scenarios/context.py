@@ -1,5 +1,6 @@
 """What a scenario is given: a seed, daemons, the controls, and a place to tell how it goes."""
 
+import json
 import sys
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ class Options:
     controls: int = 100
     nights: int = 3
     settings: str = ""
+    model: Path | None = None
     keep: bool = False
 
 
@@ -38,9 +40,11 @@ class Run:
         """A line of progress."""
         print(f"  {self.name} seed {self.seed} [{time.monotonic() - self.start:5.0f} s] {text}", file=sys.stderr, flush=True)
 
-    def daemon(self) -> Daemon:
-        """A daemon of its own, killed at the end of the `with` block."""
-        daemon = Daemon(self.options.hone, self.options.settings, self.options.keep)
+    def daemon(self, settings: str = "") -> Daemon:
+        """A daemon of its own, with more settings if they are given; killed at the end of the `with` block."""
+        options = self.options
+        model = f"[model]\nsource = {json.dumps(str(options.model.resolve()))}\n" if options.model else ""
+        daemon = Daemon(options.hone, model + options.settings + settings, options.keep)
         self.daemons.append(daemon)
         return daemon
 

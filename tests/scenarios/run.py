@@ -30,6 +30,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--controls", type=int, default=100, help="rows of each control file (at most 200)")
     parser.add_argument("--nights", type=int, default=3, help="nights of the noise scenarios")
     parser.add_argument("--settings", type=Path, help="more of hone.toml, for trials; the bars are meant for defaults")
+    parser.add_argument("--model", type=Path, help="a folder or GGUF file in the place of the starter, for `guards`")
     parser.add_argument("--keep", action="store_true", help="keep the daemons' folders")
     parser.add_argument("--quick", action="store_true", help="facts10 with seed 1 and 20 rows of each control file")
     arguments = parser.parse_args()
@@ -84,7 +85,7 @@ def main() -> int:
 def _all(arguments: argparse.Namespace, hone: Path) -> int:
     """All scenarios that were asked for; the exit status."""
     settings = arguments.settings.read_text() if arguments.settings else ""
-    options = Options(hone, arguments.controls, arguments.nights, settings, arguments.keep)
+    options = Options(hone, arguments.controls, arguments.nights, settings, arguments.model, arguments.keep)
     controls = Controls(options.hone, options.controls)
     results: list[report.Result] = []
     try:

@@ -180,7 +180,9 @@ fn answers(rows: &[&Example]) -> BTreeMap<String, usize> {
 }
 
 fn own<'a>(rows: &[&'a Example]) -> Vec<Pair<'a>> {
-    rows.iter().map(|row| Pair { prompt: row.prompt(), answer: row.reference(), ends: true }).collect()
+    rows.iter()
+        .map(|row| Pair { prompt: row.prompt(), answer: row.reference(), ends: true })
+        .collect()
 }
 
 /// The questions of some rows with each other's answers, in squares of at most so many of one group.
@@ -204,9 +206,11 @@ async fn squares(
                 .iter()
                 .flat_map(|row| {
                     let prompt = row.example.prompt();
-                    block
-                        .iter()
-                        .map(move |other| Pair { prompt, answer: other.example.reference(), ends: true })
+                    block.iter().map(move |other| Pair {
+                        prompt,
+                        answer: other.example.reference(),
+                        ends: true,
+                    })
                 })
                 .collect();
             squares.push(Square {

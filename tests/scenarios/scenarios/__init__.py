@@ -4,13 +4,13 @@ from typing import Callable
 
 from context import Run
 
-from . import bulk, conversation, days, noise, small, style, trust
+from . import bulk, conversation, days, guards, noise, small, style, trust
 
 Scenario = Callable[[Run], None]
 
 ALL: dict[str, Scenario] = {
     name: scenario
-    for group in (small, days, conversation, bulk, style, noise, trust)
+    for group in (small, guards, days, conversation, bulk, style, noise, trust)
     for name, scenario in group.SCENARIOS.items()
 }
 
