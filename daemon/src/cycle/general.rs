@@ -27,9 +27,14 @@ pub(super) async fn agreement(
         .collect();
     let likelihoods = weigh(services, base, &pairs).await?;
     let of_base = BaseAnswers { answers: &answers, likelihoods: &likelihoods };
-    let kept = async |side| -> anyhow::Result<_> {
+    let kept = async |side: &Side| -> anyhow::Result<_> {
         let own = answer(services, side, std::slice::from_ref(&suite), &|_, _| {}).await?;
-        Ok(general::kept(of_base, &own, &weigh(services, side, &pairs).await?))
+        // While the base serves, the champion is the base.
+        let likely = match side.adapter == base.adapter {
+            true => likelihoods.clone(),
+            false => weigh(services, side, &pairs).await?,
+        };
+        Ok(general::kept(of_base, &own, &likely))
     };
     let (champion, candidate) = (kept(others[0]).await?, kept(others[1]).await?);
     Ok([answers.clone(), champion, candidate])
