@@ -188,14 +188,31 @@ impl Loaded {
 }
 
 impl Config {
-    /// The defaults, with a data directory: for tests and tools that need no layers.
+    /// What `hone.toml` beside this crate says, without any other layer.
     ///
     /// # Errors
     /// None in practice: a test reads the compiled-in layer.
+    pub fn shipped() -> Result<Self, Error> {
+        Ok(Sources::default().load()?.config)
+    }
+
+    /// The defaults, with a data directory: for tests and tools that need no layers.
+    ///
+    /// # Errors
+    /// None in practice, as [`Config::shipped`].
     pub fn defaults(data_dir: &Path) -> Result<Self, Error> {
-        let mut config = Sources::default().load()?.config;
+        let mut config = Self::shipped()?;
         config.server.data_dir = data_dir.to_owned();
         Ok(config)
+    }
+
+    /// Cores for training: `training.threads`, else as many as the model has.
+    #[must_use]
+    pub fn training_threads(&self) -> usize {
+        match self.training.threads {
+            0 => self.model.cores(),
+            threads => threads,
+        }
     }
 
     /// The keys whose values differ.
@@ -453,6 +470,15 @@ mod tests {
         assert_eq!(loaded.config.curation.holdout_percent.percent(), 25.0);
         let loaded = variable("HONE__EVALUATION__SUITES", "[\"a\", \"b\"]").load().unwrap();
         assert_eq!(loaded.config.evaluation.suites, ["a", "b"]);
+    }
+
+    #[test]
+    fn training_has_as_many_threads_as_the_model_unless_it_has_its_own() {
+        let mut config = Config::shipped().unwrap();
+        config.model.threads = 3;
+        assert_eq!(config.training_threads(), 3);
+        config.training.threads = 2;
+        assert_eq!(config.training_threads(), 2);
     }
 
     #[test]

@@ -191,6 +191,20 @@ section! {
     }
 }
 
+impl Engine {
+    /// The prefix cache's part of so many bytes.
+    #[must_use]
+    pub fn prefix_cache_of(&self, kv_bytes: u64) -> u64 {
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let part = (kv_bytes as f64 * self.prefix_cache_share) as u64; // the share is 0 to 1
+        part
+    }
+}
+
 /// An endpoint whose answers may teach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

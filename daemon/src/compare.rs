@@ -65,11 +65,10 @@ pub async fn answer(
     let path = services.dirs.answers().join(format!("{}.jsonl", side.name()));
     let answers = tokio::task::spawn_blocking(move || Answers::open(&path)).await??;
     let options = EvalOptions {
-        max_tokens: config.evaluation.max_tokens,
-        concurrency: config.evaluation.concurrency,
         adapter_digest: side.digest.as_deref(),
         answers: Some(&answers),
         progress: Some(progress),
+        ..EvalOptions::from(&config.evaluation)
     };
     let target = side.adapter.map_or(Target::Base, Target::Exact);
     Ok(answer_suites(services.engine.as_ref(), target, suites, &options).await?)

@@ -38,7 +38,7 @@ use crate::services::Services;
 use crate::stained;
 
 pub use ask::StartError;
-pub use select::{policy, teaching};
+pub use select::teaching;
 pub use start::GOES_ON_FROM;
 
 use halt::Halt;

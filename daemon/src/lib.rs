@@ -59,6 +59,5 @@ mod systemd;
 pub mod telemetry;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod training_config;
 mod trigger;
 mod waiting;

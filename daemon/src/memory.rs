@@ -2,13 +2,12 @@
 
 use anyhow::{Context as _, ensure};
 use hone_config::{Config, Engine, Loaded};
+use hone_engine::EngineConfig;
 use hone_machine::{Need, Room, available, limit};
 use hone_model::train::LoraLayout;
 use hone_model::{KvCache, ModelConfig, WeightFormat, packed_bytes};
 use hone_trainer::TrainingConfig;
 use hone_trainer::probe::Work;
-
-use crate::training_config;
 
 /// The key of the memory for attention's caches.
 const KV: &str = "engine.kv_memory";
@@ -103,15 +102,15 @@ impl Budget {
         Ok(budget)
     }
 
-    /// The prefix cache's part of attention's caches.
-    pub fn prefix_cache(&self, engine: &Engine) -> u64 {
-        #[allow(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss
-        )]
-        let part = (self.kv as f64 * engine.prefix_cache_share) as u64; // the share is 0 to 1
-        part
+    /// The engine by the settings, with no more memory than this.
+    pub fn engine(&self, settings: &Engine) -> EngineConfig {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        EngineConfig {
+            kv_bytes: bytes(self.kv),
+            prefix_cache_bytes: bytes(settings.prefix_cache_of(self.kv)),
+            adapter_bytes: bytes(self.adapters),
+            ..EngineConfig::from(settings)
+        }
     }
 
     /// In named parts.
@@ -155,7 +154,7 @@ fn training(
     (base, format): (&ModelConfig, WeightFormat),
     room: &Room,
 ) -> Result<u64, hone_trainer::Error> {
-    let training = training_config::of(&config.training);
+    let training = TrainingConfig::from(&config.training);
     let length = match training.max_length {
         0 => base.max_positions,
         length => length,

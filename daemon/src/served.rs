@@ -10,7 +10,7 @@ use hone_model::Model;
 
 use crate::base_model::{self, BaseModel, open_packed};
 use crate::dirs::Dirs;
-use crate::memory::{Asked, Budget};
+use crate::memory::Asked;
 use crate::mistral;
 use crate::preparing::{self, Preparing};
 use crate::served_model::{ModelPlace, PackedBase, Served};
@@ -59,7 +59,9 @@ fn hone(
     tracing::info!(digest = model.digest(), weights = %model.format(), seconds, "model open");
     let shape = shape(&model);
     let base = PackedBase { folder: pack.folder().to_owned(), config: model.config().clone() };
-    let engine = Engine::start(model, engine_config(config, budget, dirs))?;
+    let settings =
+        EngineConfig { load_signal: Some(dirs.load_signal()), ..budget.engine(&config.engine) };
+    let engine = Engine::start(model, settings)?;
     let repaired = pack.repaired().map(str::to_owned);
     Ok(Served { engine, shape, base: Some(base), repaired })
 }
@@ -69,20 +71,4 @@ pub fn shape(model: &Model) -> BaseShape {
     let config = model.config();
     let (digest, num_layers) = (model.digest().to_owned(), config.num_layers);
     BaseShape { digest, num_layers, modules: config.modules() }
-}
-
-fn engine_config(config: &Config, budget: Budget, dirs: &Dirs) -> EngineConfig {
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let engine = &config.engine;
-    EngineConfig {
-        max_sequences: engine.max_sequences,
-        max_queue: engine.max_queue,
-        max_step_tokens: engine.max_step_tokens,
-        target_token_gap: engine.target_token_gap.0,
-        speculative_tokens: engine.speculative_tokens,
-        kv_bytes: bytes(budget.kv),
-        prefix_cache_bytes: bytes(budget.prefix_cache(engine)),
-        adapter_bytes: bytes(budget.adapters),
-        load_signal: Some(dirs.load_signal()),
-    }
 }

@@ -8,7 +8,7 @@ use hone_api::waiting::{Votes, WaitingReason, WaitingView};
 use hone_dataset::{Known, Labelled, Policy};
 
 use crate::controls::Controls;
-use crate::cycle::{policy, teaching};
+use crate::cycle::teaching;
 use crate::promote::Error;
 use crate::services::Services;
 
@@ -19,7 +19,7 @@ use crate::services::Services;
 pub async fn list(services: &Services) -> Result<Vec<WaitingView>, Error> {
     let config = services.settings.now();
     let rows = teaching(services.store.labelled().await?, &config.feedback.endpoints);
-    let policy = policy(&config);
+    let policy = Policy::from(&config.curation);
     Ok(tokio::task::spawn_blocking(move || views(&policy, &rows, &Controls::of(&config))).await?)
 }
 

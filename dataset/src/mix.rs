@@ -231,7 +231,7 @@ mod tests {
             messages: vec![Message::new(Role::User, it.to_string())],
             bad_turns: Vec::new(),
         });
-        let policy = Policy::default();
+        let policy = Policy::plain();
         let snapshot =
             Snapshot::seal(&policy, Vec::new(), rehearsal.collect(), Ledger::default()).unwrap();
         let of = |row: TrainRow<'_>| {
@@ -293,7 +293,7 @@ mod tests {
     fn a_run_that_goes_on_shows_what_is_new_and_keeps_what_is_older() {
         let example = |older| Example { older, ..in_a_chat("How much is three and four?", vec![]) };
         let examples = (0..50).map(|at| example(at < 40)).collect();
-        let policy = Policy::default();
+        let policy = Policy::plain();
         let snapshot = Snapshot::seal(&policy, examples, Vec::new(), Ledger::default()).unwrap();
         let shown = |goes_on| -> Vec<usize> {
             let rows = snapshot.mix(Mix { goes_on, ..Mix::default() });

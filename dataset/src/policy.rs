@@ -1,10 +1,11 @@
 //! How rows are chosen. Part of every manifest, and so of every snapshot's hash.
 
+use hone_config::Curation;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Settings of [`crate::build`].
+/// The rules of curation: the section `[curation]`, and what no setting says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
@@ -26,16 +27,19 @@ pub struct Policy {
     pub seed: u64,
 }
 
-impl Default for Policy {
-    fn default() -> Self {
+/// Prompts this similar ask for the same with other words or other numbers. Below it, most pairs have only a frame in common.
+const CLUSTER_SIMILARITY: f64 = 0.7;
+
+impl From<&Curation> for Policy {
+    fn from(settings: &Curation) -> Self {
         Self {
-            holdout_percent: 20.0,
-            replay_ratio: 1.0,
-            near_duplicate: 0.95,
-            cluster_similarity: 0.7,
-            max_rows: 20_000,
-            redact: true,
-            seed: 0,
+            holdout_percent: settings.holdout_percent.percent(),
+            replay_ratio: settings.replay_ratio,
+            near_duplicate: settings.near_duplicate,
+            cluster_similarity: CLUSTER_SIMILARITY,
+            max_rows: settings.max_rows,
+            redact: settings.redact,
+            seed: settings.seed,
         }
     }
 }
@@ -63,15 +67,24 @@ impl Policy {
 }
 
 #[cfg(test)]
+impl Policy {
+    /// As the settings that ship, but for figures that the tests count with.
+    pub(crate) fn plain() -> Self {
+        let shipped = hone_config::Config::shipped().unwrap();
+        Self { replay_ratio: 1.0, seed: 0, ..Self::from(&shipped.curation) }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_setting_out_of_range_is_named() {
-        assert!(Policy::default().check().is_ok());
-        let error = Policy { holdout_percent: 95.0, ..Policy::default() }.check().unwrap_err();
+        assert!(Policy::plain().check().is_ok());
+        let error = Policy { holdout_percent: 95.0, ..Policy::plain() }.check().unwrap_err();
         assert!(error.to_string().contains("`holdout_percent` is 95"), "{error}");
-        assert!(Policy { replay_ratio: f64::NAN, ..Policy::default() }.check().is_err());
-        assert!(Policy { near_duplicate: 0.0, ..Policy::default() }.check().is_err());
+        assert!(Policy { replay_ratio: f64::NAN, ..Policy::plain() }.check().is_err());
+        assert!(Policy { near_duplicate: 0.0, ..Policy::plain() }.check().is_err());
     }
 }

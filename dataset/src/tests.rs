@@ -108,7 +108,7 @@ fn fix(text: &str) -> Signal {
 
 /// Liked rows find room.
 fn roomy() -> Policy {
-    Policy { replay_ratio: 100.0, ..Policy::default() }
+    Policy { replay_ratio: 100.0, ..Policy::plain() }
 }
 
 fn curated(policy: &Policy, labelled: &[Labelled]) -> Curated {
@@ -258,7 +258,7 @@ fn liked_rows_follow_the_ratio_and_corrections_the_limit() {
             if it < 100 { row.say("a", fix(&format!("x{it}"))) } else { row.say("a", good()) }
         })
         .collect();
-    let policy = Policy { replay_ratio: 0.5, max_rows: 80, ..Policy::default() };
+    let policy = Policy { replay_ratio: 0.5, max_rows: 80, ..Policy::plain() };
     let snapshot = build(&policy, &rows);
     assert_eq!(snapshot.manifest.count(Kind::Supervised), 80);
     assert_eq!(snapshot.manifest.count(Kind::Replay), 40);
@@ -335,7 +335,7 @@ fn workload(name: &str) -> Vec<SuiteRow> {
 fn the_starters_workloads_come_through_whole() {
     let rows = starter();
     assert_eq!(rows.len(), 2600);
-    let snapshot = build(&Policy::default(), &rows);
+    let snapshot = build(&Policy::plain(), &rows);
     let manifest = &snapshot.manifest;
     assert!(manifest.redacted.is_empty(), "{:?}", manifest.redacted);
     assert_eq!(manifest.waiting, []);
@@ -358,7 +358,7 @@ fn the_starters_workloads_come_through_whole() {
     // Templates make similar prompts, but no cluster is large.
     assert!(manifest.clusters > 2000, "{}", manifest.clusters);
     assert!(snapshot.examples.iter().all(|it| it.messages.len() >= 2));
-    assert_no_leak(&snapshot, &Policy::default());
+    assert_no_leak(&snapshot, &Policy::plain());
 }
 
 #[test]
@@ -429,7 +429,7 @@ proptest! {
         for row in &mut shuffled {
             row.feedback.reverse();
         }
-        let policy = Policy::default();
+        let policy = Policy::plain();
         prop_assert_eq!(curated(&policy, &rows), curated(&policy, &shuffled));
     }
 
@@ -439,7 +439,7 @@ proptest! {
         seed in any::<u64>(),
         percent in 0..90_u32,
     ) {
-        let policy = Policy { seed, holdout_percent: f64::from(percent), ..Policy::default() };
+        let policy = Policy { seed, holdout_percent: f64::from(percent), ..Policy::plain() };
         assert_no_leak(&build(&policy, &labelled(&log)), &policy);
     }
 
@@ -447,7 +447,7 @@ proptest! {
     fn a_snapshot_reads_back_as_it_was_written(log in log()) {
         let folder = tempfile::tempdir().unwrap();
         let shipped = (0..5).map(|it| answered(&format!("everyday {it}"))).collect();
-        let snapshot = curated(&Policy::default(), &labelled(&log)).seal(shipped).unwrap();
+        let snapshot = curated(&Policy::plain(), &labelled(&log)).seal(shipped).unwrap();
         let path = snapshot.write(folder.path()).unwrap();
         prop_assert_eq!(&Snapshot::read(&path).unwrap(), &snapshot);
         prop_assert_eq!(snapshot.write(folder.path()).unwrap(), path);
@@ -469,7 +469,7 @@ fn small() -> Snapshot {
         })
         .chain([ask(10, "Hello there").say("a", good()), ask(11, "Who?").say("a", bad())])
         .collect();
-    curated(&Policy::default(), &rows).seal(vec![answered("How are you?")]).unwrap()
+    curated(&Policy::plain(), &rows).seal(vec![answered("How are you?")]).unwrap()
 }
 
 #[test]

@@ -29,17 +29,19 @@ pub struct EngineConfig {
     pub load_signal: Option<PathBuf>,
 }
 
-impl Default for EngineConfig {
-    fn default() -> Self {
+impl From<&hone_config::Engine> for EngineConfig {
+    /// As the settings say, and with all the memory that they name.
+    fn from(settings: &hone_config::Engine) -> Self {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
-            max_sequences: 32,
-            max_queue: 256,
-            max_step_tokens: 512,
-            target_token_gap: Duration::from_millis(20),
-            speculative_tokens: 8,
-            kv_bytes: 1 << 30,
-            prefix_cache_bytes: 1 << 29,
-            adapter_bytes: 1 << 30,
+            max_sequences: settings.max_sequences,
+            max_queue: settings.max_queue,
+            max_step_tokens: settings.max_step_tokens,
+            target_token_gap: settings.target_token_gap.0,
+            speculative_tokens: settings.speculative_tokens,
+            kv_bytes: bytes(settings.kv_memory.0),
+            prefix_cache_bytes: bytes(settings.prefix_cache_of(settings.kv_memory.0)),
+            adapter_bytes: bytes(settings.adapter_memory.0),
             load_signal: None,
         }
     }

@@ -29,6 +29,11 @@ fn tiny() -> Arc<Model> {
     Arc::clone(&TINY.1)
 }
 
+/// As the settings that ship.
+fn shipped() -> EngineConfig {
+    EngineConfig::from(&hone_config::Config::shipped().unwrap().engine)
+}
+
 fn start(config: EngineConfig) -> Arc<Engine> {
     Engine::start(tiny(), config).unwrap()
 }
@@ -134,7 +139,7 @@ fn an_answer_is_the_same_alone_and_in_a_crowd_of_adapters() {
     let small = EngineConfig {
         max_step_tokens: 24,
         target_token_gap: Duration::from_micros(1),
-        ..EngineConfig::default()
+        ..shipped()
     };
     crowd_equals_alone(&start(small.clone()));
     crowd_equals_alone(&start(EngineConfig { prefix_cache_bytes: 0, ..small.clone() }));
@@ -165,7 +170,7 @@ fn crowd_equals_alone(engine: &Engine) {
 
 #[test]
 fn the_length_of_an_answer_is_bounded_by_request_and_context() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let short = ask(&engine, request("Hi", 5));
     assert_eq!((short.tokens.len(), short.reason), (5, Some(FinishReason::Length)));
     let context = engine.model().config().max_positions;
@@ -181,7 +186,7 @@ fn the_length_of_an_answer_is_bounded_by_request_and_context() {
 
 #[test]
 fn bad_requests_are_refused_at_once() {
-    let engine = start(EngineConfig { kv_bytes: 100_000, ..EngineConfig::default() });
+    let engine = start(EngineConfig { kv_bytes: 100_000, ..shipped() });
     let mut empty = request("", 5);
     empty.prompt.clear();
     assert!(matches!(engine.submit(empty), Err(Error::EmptyPrompt)));
@@ -195,14 +200,14 @@ fn bad_requests_are_refused_at_once() {
     cold.sampling.temperature = -1.0;
     assert!(matches!(engine.submit(cold), Err(Error::Text(_))));
     assert!(matches!(
-        Engine::start(tiny(), EngineConfig { max_sequences: 0, ..EngineConfig::default() }),
+        Engine::start(tiny(), EngineConfig { max_sequences: 0, ..shipped() }),
         Err(Error::Config { name: "max_sequences", .. })
     ));
 }
 
 #[test]
 fn a_client_that_leaves_frees_its_place() {
-    let engine = start(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_sequences: 1, ..shipped() });
     let held = engine.hold();
     let running = engine.submit(request("Hi", 480)).unwrap();
     wait_until("it has its place", || engine.health().running == 1);
@@ -224,7 +229,7 @@ fn a_client_that_leaves_frees_its_place() {
 
 #[test]
 fn a_client_that_does_not_read_stops_nobody() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let stalled = engine.submit(request("Hi", 300)).unwrap();
     assert_eq!(ask(&engine, request("Hi", 20)).tokens.len(), 20);
     assert_eq!(collect(stalled).tokens.len(), 300);
@@ -232,7 +237,7 @@ fn a_client_that_does_not_read_stops_nobody() {
 
 #[test]
 fn a_full_queue_says_when_to_come_back() {
-    let config = EngineConfig { max_sequences: 1, max_queue: 2, ..EngineConfig::default() };
+    let config = EngineConfig { max_sequences: 1, max_queue: 2, ..shipped() };
     let engine = start(config);
     let held = engine.hold();
     let running = engine.submit(request("Hi", 480)).unwrap();
@@ -255,7 +260,7 @@ fn a_full_queue_says_when_to_come_back() {
 
 #[test]
 fn a_full_queue_makes_room_for_who_has_fewer_places() {
-    let config = EngineConfig { max_sequences: 1, max_queue: 3, ..EngineConfig::default() };
+    let config = EngineConfig { max_sequences: 1, max_queue: 3, ..shipped() };
     let engine = start(config);
     let held = engine.hold();
     let running = engine.submit(by(1, request("Hi", 480))).unwrap();
@@ -281,7 +286,7 @@ fn a_full_queue_makes_room_for_who_has_fewer_places() {
 
 #[test]
 fn long_answers_of_one_caller_hold_up_no_other() {
-    let engine = start(EngineConfig { max_sequences: 8, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_sequences: 8, ..shipped() });
     let long: Vec<_> = (0..20).map(|_| engine.submit(by(1, request("Hi", 480))).unwrap()).collect();
     wait_until("they have their places", || engine.health().running == 7);
     for _ in 0..3 {
@@ -292,7 +297,7 @@ fn long_answers_of_one_caller_hold_up_no_other() {
     // The same with the cache: what it takes leaves room for one that has nothing.
     drop(long);
     let one = hone_model::KvCache::bytes_for(tiny().config(), 400);
-    let engine = start(EngineConfig { kv_bytes: one * 8, ..EngineConfig::default() });
+    let engine = start(EngineConfig { kv_bytes: one * 8, ..shipped() });
     let long: Vec<_> = (0..20).map(|_| engine.submit(by(1, request("Hi", 390))).unwrap()).collect();
     wait_until("they have their places", || engine.health().running == 6);
     assert_eq!(ask(&engine, by(2, request("Hi", 20))).tokens.len(), 20);
@@ -306,7 +311,7 @@ fn long_answers_of_one_caller_hold_up_no_other() {
 #[test]
 fn cache_memory_is_a_budget() {
     let one = hone_model::KvCache::bytes_for(tiny().config(), 400);
-    let engine = start(EngineConfig { kv_bytes: one * 2, ..EngineConfig::default() });
+    let engine = start(EngineConfig { kv_bytes: one * 2, ..shipped() });
     let all: Vec<Generation> = (0..6).map(|_| engine.submit(request("Hi", 390)).unwrap()).collect();
     let mut most = 0;
     let done = Arc::new(AtomicBool::new(false));
@@ -328,7 +333,7 @@ fn cache_memory_is_a_budget() {
 
 #[test]
 fn promotions_under_load_never_mix_adapters() {
-    let engine = start(EngineConfig { max_sequences: 6, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_sequences: 6, ..shipped() });
     let prompts: Vec<String> = (0..4).map(|i| "abc ".repeat(i * 7 + 1)).collect();
     let mut expected: BTreeMap<(Option<AdapterId>, usize), Answer> = BTreeMap::new();
     let mut ids = vec![None];
@@ -381,7 +386,7 @@ fn promotions_under_load_never_mix_adapters() {
 
 #[test]
 fn a_request_keeps_the_adapter_that_it_began_with() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let id = adapter(&engine, 1);
     let whole = ask(&engine, on(Target::Exact(id), request("Tell", 60)));
     engine.set_live(Some(id), 1).unwrap();
@@ -399,7 +404,7 @@ fn a_request_keeps_the_adapter_that_it_began_with() {
 
 #[test]
 fn an_adapter_without_effect_is_refused() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let folder = tempfile::tempdir().unwrap();
     let load = |strength: f32| {
         random_adapter(folder.path(), engine.model().config(), 4, strength, 1).unwrap();
@@ -420,7 +425,7 @@ fn an_adapter_without_effect_is_refused() {
 
 #[test]
 fn a_panic_ends_the_batch_and_not_the_engine() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let expected = ask(&engine, request("Hi", 10));
     engine.panic_next();
     let broken = engine.submit(request("Hi", 400)).unwrap();
@@ -433,7 +438,7 @@ fn a_panic_ends_the_batch_and_not_the_engine() {
 
 #[test]
 fn seeds_repeat_answers() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let sampled = |seed| {
         let mut request = request("Once", 24);
         request.sampling.temperature = 1.0;
@@ -448,7 +453,7 @@ fn seeds_repeat_answers() {
 
 #[test]
 fn a_stop_string_may_lie_across_tokens() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let free = ask(&engine, request("Go", 40));
     // From the middle of one token to the middle of another one, all ASCII.
     let text: Vec<char> = free.text.chars().collect();
@@ -470,7 +475,7 @@ fn a_stop_string_may_lie_across_tokens() {
 
 #[test]
 fn end_tokens_end_and_min_tokens_holds_them_off() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let eos = engine.model().config().eos_token_ids[0];
     let mut ending = request("Hi", 20);
     ending.sampling.ignore_eos = false;
@@ -489,7 +494,7 @@ fn end_tokens_end_and_min_tokens_holds_them_off() {
 
 #[test]
 fn prompt_log_probabilities_are_those_of_generation() {
-    let engine = start(EngineConfig { max_step_tokens: 50, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_step_tokens: 50, ..shipped() });
     let answer = ask(&engine, request("A prompt", 100));
     let mut echo = request("A prompt", 0);
     let prompt = echo.prompt.len();
@@ -516,14 +521,14 @@ fn prompt_log_probabilities_are_those_of_generation() {
 
 #[test]
 fn shutdown_waits_and_then_fails_the_rest() {
-    let engine = start(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_sequences: 1, ..shipped() });
     let short = engine.submit(request("Hi", 3)).unwrap();
     assert_eq!(engine.shutdown(Duration::from_secs(20)), 0);
     assert_eq!(collect(short).tokens.len(), 3);
     assert!(matches!(engine.submit(request("Hi", 1)), Err(Error::ShuttingDown)));
     assert!(!engine.health().alive);
 
-    let engine = start(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_sequences: 1, ..shipped() });
     let held = engine.hold();
     let running = engine.submit(request("Hi", 480)).unwrap();
     wait_until("it has its place", || engine.health().running == 1);
@@ -542,7 +547,7 @@ fn shutdown_waits_and_then_fails_the_rest() {
 
 #[test]
 fn a_load_that_meets_the_stop_is_refused() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let folder = tempfile::tempdir().unwrap();
     random_adapter(folder.path(), engine.model().config(), 4, 1.0, 1).unwrap();
     let held = engine.hold();
@@ -561,7 +566,7 @@ fn a_load_that_meets_the_stop_is_refused() {
 
 #[test]
 fn an_idle_engine_is_not_a_stuck_one() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     ask(&engine, request("Hi", 1));
     std::thread::sleep(Duration::from_millis(5));
     let held = engine.hold();
@@ -576,7 +581,7 @@ fn an_idle_engine_is_not_a_stuck_one() {
 fn the_load_signal_follows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pressure");
-    let config = EngineConfig { load_signal: Some(path.clone()), ..EngineConfig::default() };
+    let config = EngineConfig { load_signal: Some(path.clone()), ..shipped() };
     let engine = start(config);
     let busy = || fs_err::read(&path).unwrap()[8..16] != [0; 8];
     assert!(!busy());
@@ -599,7 +604,7 @@ fn the_starter_answers_questions() {
     let folder = tempfile::tempdir().unwrap();
     let packed = hone_model::prepare(&Source::Starter, WeightFormat::Q8, folder.path()).unwrap();
     let model = Arc::new(Model::open(&packed, 2).unwrap());
-    let engine = Engine::start(Arc::clone(&model), EngineConfig::default()).unwrap();
+    let engine = Engine::start(Arc::clone(&model), shipped()).unwrap();
     let ids: Vec<AdapterId> = (0..2).map(|seed| adapter(&engine, seed)).collect();
     let question = [Message::new(Role::User, "How many r's are in strawberry?")];
     let ask = |target| {
@@ -636,7 +641,7 @@ fn a_storm_leaves_nothing_behind() {
         max_queue: 40,
         max_step_tokens: 16,
         kv_bytes: hone_model::KvCache::bytes_for(tiny().config(), 128) * 3,
-        ..EngineConfig::default()
+        ..shipped()
     };
     let engine = start(config);
     let targets = [Target::Base, Target::Exact(adapter(&engine, 1)), Target::Live];
@@ -695,7 +700,7 @@ fn a_storm_leaves_nothing_behind() {
 
 #[test]
 fn a_thousand_loads_leave_no_adapter_behind() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let folder = tempfile::tempdir().unwrap();
     random_adapter(folder.path(), engine.model().config(), 2, 1.0, 1).unwrap();
     let mut old = Vec::new();
@@ -718,7 +723,7 @@ fn a_thousand_loads_leave_no_adapter_behind() {
 #[test]
 fn events_come_as_a_stream() {
     use futures_util::StreamExt;
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let events: Vec<Event> =
         runtime.block_on(engine.submit(request("Hi", 4)).unwrap().collect::<Vec<_>>());
@@ -736,11 +741,11 @@ fn events_come_as_a_stream() {
 #[test]
 fn who_was_not_asked_for_longest_makes_room() {
     let one = {
-        let engine = start(EngineConfig::default());
+        let engine = start(shipped());
         adapter(&engine, 1);
         engine.health().adapter_bytes
     };
-    let engine = start(EngineConfig { adapter_bytes: one * 3, ..EngineConfig::default() });
+    let engine = start(EngineConfig { adapter_bytes: one * 3, ..shipped() });
     let live = adapter(&engine, 1);
     engine.set_live(Some(live), 1).unwrap();
     let (kept, other) = (adapter(&engine, 2), adapter(&engine, 3));
@@ -761,11 +766,11 @@ fn who_was_not_asked_for_longest_makes_room() {
 #[test]
 fn who_is_asked_for_stays() {
     let one = {
-        let engine = start(EngineConfig::default());
+        let engine = start(shipped());
         adapter(&engine, 1);
         engine.health().adapter_bytes
     };
-    let engine = start(EngineConfig { adapter_bytes: one * 2, ..EngineConfig::default() });
+    let engine = start(EngineConfig { adapter_bytes: one * 2, ..shipped() });
     let (old, young) = (adapter(&engine, 1), adapter(&engine, 2));
     drop(engine.submit(on(Target::Exact(old), request("a", 1))).unwrap());
     adapter(&engine, 3);

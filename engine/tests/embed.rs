@@ -14,6 +14,11 @@ use hone_engine::{
 };
 use hone_model::{KvCache, LogitsFor, Model, Scratch, Segment, Source, WeightFormat};
 
+/// As the settings that ship.
+fn shipped() -> EngineConfig {
+    EngineConfig::from(&hone_config::Config::shipped().unwrap().engine)
+}
+
 fn model(folder: &Path) -> Arc<Model> {
     tiny_model(&folder.join("hf"), 3).unwrap();
     let source = Source::Folder(folder.join("hf"));
@@ -78,7 +83,7 @@ async fn vectors_are_means_to_the_last_bit_however_texts_are_cut() {
     let model = model(folder.path());
     let expected: Vec<_> = texts().iter().map(|text| mean(&model, text)).collect();
     for max_step_tokens in [1024, 64, 7] {
-        let config = EngineConfig { max_step_tokens, ..EngineConfig::default() };
+        let config = EngineConfig { max_step_tokens, ..shipped() };
         let engine = Engine::start(Arc::clone(&model), config).unwrap();
         let vectors = engine.embed(ask(texts(), Target::Live)).unwrap().vectors().await.unwrap();
         assert!(vectors == expected, "pieces of {max_step_tokens}");
@@ -90,7 +95,7 @@ async fn answers_go_on_beside_them_and_an_adapter_reads_otherwise() {
     let folder = tempfile::tempdir().unwrap();
     let model = model(folder.path());
     random_adapter(&folder.path().join("adapter"), model.config(), 4, 1.0, 9).unwrap();
-    let engine = Engine::start(Arc::clone(&model), EngineConfig::default()).unwrap();
+    let engine = Engine::start(Arc::clone(&model), shipped()).unwrap();
     let id = AdapterId::new();
     let loading = Arc::clone(&engine);
     let path = folder.path().join("adapter");
@@ -127,7 +132,7 @@ async fn answers_go_on_beside_them_and_an_adapter_reads_otherwise() {
 #[tokio::test]
 async fn what_cannot_be_read_is_refused_and_a_full_queue_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = Engine::start(model(folder.path()), EngineConfig::default()).unwrap();
+    let engine = Engine::start(model(folder.path()), shipped()).unwrap();
     let refused =
         |input: Vec<u32>, target| engine.embed(ask(vec![vec![1], input], target)).unwrap_err();
     assert!(matches!(refused(Vec::new(), Target::Live), Error::EmptyPrompt));

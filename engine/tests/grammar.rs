@@ -63,7 +63,8 @@ async fn finished_answers_satisfy_their_schemas_and_leave_the_others_alone() {
     let folder = tempfile::tempdir().unwrap();
     let packed = hone_model::prepare(&Source::Starter, WeightFormat::Q8, folder.path()).unwrap();
     let model = Arc::new(Model::open(&packed, 2).unwrap());
-    let engine = Engine::start(Arc::clone(&model), EngineConfig::default()).unwrap();
+    let config = EngineConfig::from(&hone_config::Config::shipped().unwrap().engine);
+    let engine = Engine::start(Arc::clone(&model), config).unwrap();
     let alone = collect(engine.submit(request(&model, None, 0.0)).unwrap()).await;
     assert_eq!(alone.text, "922 * 8 = 7376");
 

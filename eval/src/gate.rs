@@ -7,6 +7,7 @@ mod figures;
 mod worse;
 
 use hone_api::cycle;
+use hone_config::Promotion;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
@@ -36,27 +37,29 @@ pub struct GatePolicy {
     pub approve_first: bool,
 }
 
-impl Default for GatePolicy {
-    fn default() -> Self {
+impl GatePolicy {
+    /// By the settings, in a first try at this level.
+    #[must_use]
+    pub fn at(level: f64, settings: &Promotion) -> Self {
         Self {
-            level: 0.02,
-            control_margin: 0.5,
-            family_margin: 12.0,
-            min_items: 10,
-            stop_margin: 3.0,
+            level,
+            control_margin: settings.control_margin,
+            family_margin: settings.family_margin,
+            min_items: settings.min_items,
+            stop_margin: STOP_MARGIN,
             later_try: false,
-            approve_first: false,
+            approve_first: !settings.automatic,
         }
     }
-}
 
-impl GatePolicy {
     /// By how many points all controls together may fall in this try.
     fn controls_may_fall(&self) -> f64 {
         self.control_margin * if self.later_try { LATER_MARGINS } else { 1.0 }
     }
 }
 
+/// By how many points the share of answers that end by themselves may fall.
+const STOP_MARGIN: f64 = 3.0;
 /// Of the corrected answers that were wrong before, so many must be right after.
 const LEARNED: f64 = 0.7;
 /// Fewer wrong answers are no failure worth a new adapter.

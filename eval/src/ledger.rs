@@ -22,9 +22,16 @@
 //!
 //! With the defaults, over 365 nights: (0.08 + 0.5) / 0.98 = 0.59, less than one promotion.
 
+use hone_config::Promotion;
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: f64 = 86_400_000.0;
+/// What the bucket begins with.
+const START: f64 = 0.08;
+/// What flows in in a year.
+const A_YEAR: f64 = 0.5;
+/// The share of it that one test may risk.
+const SHARE: f64 = 0.25;
 
 /// How much chance may be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -39,9 +46,10 @@ pub struct ErrorBudget {
     pub most: f64,
 }
 
-impl Default for ErrorBudget {
-    fn default() -> Self {
-        Self { start: 0.08, per_day: 0.5 / 365.0, share: 0.25, most: 0.02 }
+impl From<&Promotion> for ErrorBudget {
+    /// `promotion.alpha` is the most that one night may risk.
+    fn from(settings: &Promotion) -> Self {
+        Self { start: START, per_day: A_YEAR / 365.0, share: SHARE, most: settings.alpha }
     }
 }
 
@@ -103,13 +111,17 @@ mod tests {
 
     const DAY: i64 = 86_400_000;
 
+    fn budget() -> ErrorBudget {
+        ErrorBudget::from(&hone_config::Config::shipped().unwrap().promotion)
+    }
+
     fn test(day: i64, alpha: f64, promoted: bool) -> Test {
         Test { at_ms: day * DAY, alpha, promoted }
     }
 
     #[test]
     fn the_first_night_risks_the_most_and_failures_make_it_careful() {
-        let budget = ErrorBudget::default();
+        let budget = budget();
         assert!((level(&budget, &[], 0) - 0.02).abs() < 1e-15);
         let mut tests = Vec::new();
         for day in 0..365 {
@@ -126,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_promotion_pays_back() {
-        let budget = ErrorBudget::default();
+        let budget = budget();
         let lost = [test(0, 0.02, false)];
         let won = [test(0, 0.02, true)];
         assert!((wealth(&budget, &lost, 0) - 0.06).abs() < 1e-15);
@@ -135,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_jumps_back_gives_nothing() {
-        let budget = ErrorBudget::default();
+        let budget = budget();
         let tests = [test(100, 0.01, false), test(100, 0.01, false), test(100, 0.01, false)];
         let before = wealth(&budget, &tests, 100 * DAY);
         assert_eq!(wealth(&budget, &tests, 0), before);
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_damaged_ledger_errs_to_the_safe_side() {
-        let budget = ErrorBudget::default();
+        let budget = budget();
         for alpha in [f64::NAN, f64::INFINITY, 7.0] {
             assert_eq!(level(&budget, &[test(0, alpha, false)], 0), 0.0);
         }
@@ -161,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_year_of_nothing_promotes_less_than_once() {
-        let budget = ErrorBudget::default();
+        let budget = budget();
         assert!(budget.false_promotions(365.0) < 1.0);
         let mut rng = ChaCha8Rng::seed_from_u64(2008);
         let years = 2000;
@@ -185,7 +197,7 @@ mod tests {
         fn no_more_is_spent_than_there_is(
             steps in prop::collection::vec((-30 * DAY..30 * DAY, prop::bool::weighted(0.1)), 1..200),
         ) {
-            let budget = ErrorBudget::default();
+            let budget = budget();
             let (mut now, mut tests) = (0_i64, Vec::new());
             for (step, promoted) in steps {
                 now += step;
@@ -209,7 +221,7 @@ mod tests {
                 .into_iter()
                 .map(|(at_ms, alpha, promoted)| Test { at_ms, alpha, promoted })
                 .collect();
-            let budget = ErrorBudget::default();
+            let budget = budget();
             prop_assert!((0.0..=budget.start).contains(&wealth(&budget, &tests, now)));
             prop_assert!((0.0..=budget.most).contains(&level(&budget, &tests, now)));
         }
@@ -217,7 +229,7 @@ mod tests {
         #[test]
         fn later_is_never_less(now in 0..400 * DAY, more in 0..400 * DAY) {
             let tests = [test(0, 0.01, false), test(3, 0.008, false)];
-            let budget = ErrorBudget::default();
+            let budget = budget();
             prop_assert!(level(&budget, &tests, now + more) >= level(&budget, &tests, now));
         }
     }

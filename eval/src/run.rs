@@ -11,6 +11,7 @@ use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
 use hone_api::check::SuiteRow;
 use hone_api::sampling_params::SamplingParams;
+use hone_config::Evaluation;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
 use hone_text::Talk;
 
@@ -35,11 +36,12 @@ pub struct EvalOptions<'a> {
     pub progress: Option<&'a (dyn Fn(usize, usize) + Send + Sync)>,
 }
 
-impl Default for EvalOptions<'_> {
-    fn default() -> Self {
+impl From<&Evaluation> for EvalOptions<'_> {
+    /// As the settings say, for the base; nothing is kept and nobody is told.
+    fn from(settings: &Evaluation) -> Self {
         Self {
-            max_tokens: 192,
-            concurrency: 16,
+            max_tokens: settings.max_tokens,
+            concurrency: settings.concurrency,
             adapter_digest: None,
             answers: None,
             progress: None,

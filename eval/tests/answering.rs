@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hone_api::chat::{Message, Role};
 use hone_api::{AdapterId, InteractionId};
+use hone_config::Config;
 use hone_dataset::Example;
 use hone_engine::testing::{random_adapter, tiny_model};
 use hone_engine::{Engine, EngineConfig, Generate, Target};
@@ -48,8 +49,9 @@ fn suite(name: &str, part: Part, rows: usize) -> hone_eval::Result<Suite> {
     Suite::parse(name, part, &lines.join("\n"), 0)
 }
 
-fn short<'a>() -> EvalOptions<'a> {
-    EvalOptions { max_tokens: 6, concurrency: 4, ..EvalOptions::default() }
+fn short<'a>() -> anyhow::Result<EvalOptions<'a>> {
+    let settings = Config::shipped()?.evaluation;
+    Ok(EvalOptions { max_tokens: 6, concurrency: 4, ..EvalOptions::from(&settings) })
 }
 
 fn texts(rows: &[RowResult]) -> Vec<&str> {
@@ -58,7 +60,11 @@ fn texts(rows: &[RowResult]) -> Vec<&str> {
 
 #[tokio::test]
 async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result<()> {
-    let place = place(EngineConfig { max_queue: 2, max_sequences: 2, ..EngineConfig::default() })?;
+    let place = place(EngineConfig {
+        max_queue: 2,
+        max_sequences: 2,
+        ..EngineConfig::from(&Config::shipped()?.engine)
+    })?;
     let (id, digest) = place.adapter(1)?;
     let suites = [suite("one", Part::HeldOut, 7)?, suite("two", Part::Control, 5)?];
     let told = AtomicUsize::new(0);
@@ -66,15 +72,15 @@ async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result
         assert!(done <= all && all == 12);
         told.fetch_add(1, Ordering::Relaxed);
     };
-    let base = EvalOptions { progress: Some(&progress), ..short() };
+    let base = EvalOptions { progress: Some(&progress), ..short()? };
     let champion = answer_suites(&*place.engine, Target::Base, &suites, &base).await?;
     assert_eq!(told.load(Ordering::Relaxed), 12, "more rows than the queue holds");
     assert_eq!(champion.len(), 12);
     assert!(champion.iter().enumerate().all(|(i, row)| row.row == if i < 7 { i } else { i - 7 }));
-    let alone = answer_suite(&*place.engine, Target::Base, &suites[1], &short()).await?;
+    let alone = answer_suite(&*place.engine, Target::Base, &suites[1], &short()?).await?;
     assert_eq!(alone, champion[7..], "whatever else runs");
 
-    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short() };
+    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short()? };
     let target = Target::Exact(id);
     let candidate = answer_suites(&*place.engine, target, &suites, &adapted).await?;
     assert_ne!(texts(&candidate), texts(&champion));
@@ -82,24 +88,27 @@ async fn answers_are_those_of_the_adapter_in_order_and_again() -> anyhow::Result
     assert_eq!((report.items, report.families.len()), (12, 2));
 
     let itself = compare(&candidate, &candidate, Bootstrap::default())?;
-    assert_eq!(decide(&itself, &GatePolicy::default()).verdict, GateVerdict::Reject);
+    assert_eq!(
+        decide(&itself, &GatePolicy::at(0.02, &Config::shipped()?.promotion)).verdict,
+        GateVerdict::Reject
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn an_evaluation_goes_on_where_it_stopped() -> anyhow::Result<()> {
-    let place = place(EngineConfig::default())?;
+    let place = place(EngineConfig::from(&Config::shipped()?.engine))?;
     let (id, digest) = place.adapter(2)?;
     let path = place.dir.path().join("answers.jsonl");
     let (half, whole) = (suite("mine", Part::HeldOut, 4)?, suite("mine", Part::HeldOut, 9)?);
     let answers = Answers::open(&path)?;
-    let options = EvalOptions { answers: Some(&answers), ..short() };
+    let options = EvalOptions { answers: Some(&answers), ..short()? };
     let first = answer_suite(&*place.engine, Target::Base, &half, &options).await?;
     assert_eq!(answers.len(), 4);
     drop(answers);
 
     let answers = Answers::open(&path)?;
-    let options = EvalOptions { answers: Some(&answers), ..short() };
+    let options = EvalOptions { answers: Some(&answers), ..short()? };
     let tokens = place.engine.health().generated_tokens;
     let again = answer_suite(&*place.engine, Target::Base, &half, &options).await?;
     assert_eq!(again, first);
@@ -118,7 +127,7 @@ async fn an_evaluation_goes_on_where_it_stopped() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_correction_that_is_likelier_than_what_it_replaces_passes() -> anyhow::Result<()> {
-    let place = place(EngineConfig::default())?;
+    let place = place(EngineConfig::from(&Config::shipped()?.engine))?;
     let question = [Message::new(Role::User, "Which way?")];
     // as many tokens each: letters are tokens here
     let pairs = ["left", "help"].map(|answer| Pair { prompt: &question, answer, ends: true });
@@ -140,7 +149,7 @@ async fn a_correction_that_is_likelier_than_what_it_replaces_passes() -> anyhow:
         });
         let example: Example = serde_json::from_value(example)?;
         let suite = Suite::from_examples("taught", Part::Taught, &[&example], 0)?;
-        let rows = answer_suite(&*place.engine, Target::Base, &suite, &short()).await?;
+        let rows = answer_suite(&*place.engine, Target::Base, &suite, &short()?).await?;
         assert_eq!(rows[0].passed, passes, "{correction} for {replaces:?}: {}", rows[0].text);
     }
     Ok(())
@@ -148,10 +157,10 @@ async fn a_correction_that_is_likelier_than_what_it_replaces_passes() -> anyhow:
 
 #[tokio::test]
 async fn another_adapter_than_the_measured_one_is_an_error() -> anyhow::Result<()> {
-    let place = place(EngineConfig::default())?;
+    let place = place(EngineConfig::from(&Config::shipped()?.engine))?;
     let (id, digest) = place.adapter(3)?;
     let suite = suite("mine", Part::HeldOut, 2)?;
-    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short() };
+    let adapted = EvalOptions { adapter_digest: Some(&digest), ..short()? };
     let live = answer_suite(&*place.engine, Target::Live, &suite, &adapted).await;
     assert!(matches!(live, Err(Error::WrongAdapter { .. })));
     place.engine.set_live(Some(id), 1)?;
@@ -164,9 +173,9 @@ async fn another_adapter_than_the_measured_one_is_an_error() -> anyhow::Result<(
 
 #[tokio::test]
 async fn a_question_that_is_too_long_is_named() -> anyhow::Result<()> {
-    let place = place(EngineConfig::default())?;
+    let place = place(EngineConfig::from(&Config::shipped()?.engine))?;
     let suite = suite(&"long ".repeat(600), Part::HeldOut, 1)?;
-    let error = answer_suite(&*place.engine, Target::Base, &suite, &short()).await.unwrap_err();
+    let error = answer_suite(&*place.engine, Target::Base, &suite, &short()?).await.unwrap_err();
     assert!(matches!(error, Error::Prompt { row: 1, .. }), "{error}");
     Ok(())
 }
@@ -176,7 +185,10 @@ async fn a_question_that_is_too_long_is_named() -> anyhow::Result<()> {
 async fn the_starter_scores_what_its_card_says() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let packed = hone_model::prepare(&Source::Starter, WeightFormat::Q8, dir.path())?;
-    let engine = Engine::start(Arc::new(Model::open(&packed, 2)?), EngineConfig::default())?;
+    let engine = Engine::start(
+        Arc::new(Model::open(&packed, 2)?),
+        EngineConfig::from(&Config::shipped()?.engine),
+    )?;
     let figures = [
         ("control_facts", 37),
         ("control_instructions", 38),
@@ -185,7 +197,13 @@ async fn the_starter_scores_what_its_card_says() -> anyhow::Result<()> {
     ];
     let suites: Vec<Suite> =
         figures.iter().map(|(name, _)| Suite::builtin(name, 40)).collect::<Result<_, _>>()?;
-    let rows = answer_suites(&*engine, Target::Base, &suites, &EvalOptions::default()).await?;
+    let rows = answer_suites(
+        &*engine,
+        Target::Base,
+        &suites,
+        &EvalOptions::from(&Config::shipped()?.evaluation),
+    )
+    .await?;
     for (name, expected) in figures {
         let passed = rows.iter().filter(|row| row.suite == name && row.passed).count();
         // 8-bit weights may turn an answer or two

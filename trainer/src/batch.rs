@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::job::TrainingConfig;
+use crate::training_config::TrainingConfig;
 
 /// A row in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,7 @@ mod tests {
             epoch in 0_usize..3,
         ) {
             let training =
-                TrainingConfig { batch_size, accumulation, batch_tokens, focus: 3, ..TrainingConfig::default() };
+                TrainingConfig { batch_size, accumulation, batch_tokens, focus: 3, ..TrainingConfig::plain() };
             let extra = vec![2];
             let usual: Vec<usize> = lengths.iter().map(|length| 1 + length % 3).collect();
             let steps = steps(&usual, &extra, &training, epoch);
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn orders_differ_between_epochs_and_repeat() {
-        let training = TrainingConfig::default();
+        let training = TrainingConfig::plain();
         let order = |seed, epoch| {
             steps(&[1; 100], &[], &TrainingConfig { seed, ..training.clone() }, epoch)
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
+use hone_config::Recompute;
 use hone_machine::available;
 use hone_model::train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable};
 use hone_model::{Model, ModelConfig, WeightFormat};
@@ -12,9 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::job::{Recompute, TrainingConfig};
 use crate::optim::AdamW;
 use crate::probe::{Plan, Work};
+use crate::training_config::TrainingConfig;
 
 /// What one measured step holds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -31,12 +32,6 @@ pub struct BenchShape {
     pub recompute: bool,
 }
 
-impl Default for BenchShape {
-    fn default() -> Self {
-        Self { sequences: 4, length: 256, rank: 16, supervised: 1.0, recompute: false }
-    }
-}
-
 impl BenchShape {
     /// What a step takes, told before the model is opened.
     ///
@@ -46,9 +41,14 @@ impl BenchShape {
         self.work(config, format, &self.layout(config)?).plan(&available())
     }
 
+    /// What the shape does not say is as in the settings that ship, so that figures of two machines speak of the same.
+    fn training(&self) -> Result<TrainingConfig, Error> {
+        Ok(TrainingConfig { rank: self.rank, ..TrainingConfig::shipped()? })
+    }
+
     fn layout(&self, config: &ModelConfig) -> Result<LoraLayout, Error> {
-        let training = TrainingConfig::default();
-        Ok(LoraLayout::new(config, self.rank, training.alpha as f32, &training.target_modules)?)
+        let training = self.training()?;
+        Ok(LoraLayout::new(config, training.rank, training.alpha as f32, &training.target_modules)?)
     }
 
     fn work<'a>(
@@ -95,7 +95,7 @@ pub struct BenchFigures {
 /// # Errors
 /// [`Error::Memory`]: the shape needs more than there is. The shape does not fit the model, or autograd fails.
 pub fn bench(model: &Arc<Model>, shape: BenchShape, steps: usize) -> Result<BenchFigures, Error> {
-    let training = TrainingConfig { rank: shape.rank, ..TrainingConfig::default() };
+    let training = shape.training()?;
     let trainable = Trainable::new(Arc::clone(model), shape.layout(model.config())?);
     shape.work(model.config(), model.format(), trainable.layout()).plan(&available())?;
     let parameters = trainable.layout().len();

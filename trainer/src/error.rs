@@ -94,6 +94,9 @@ pub enum Error {
         "the adapter changes nothing: every weight of B is zero; train longer or raise learning_rate"
     )]
     NoEffect,
+    /// The settings that ship are broken.
+    #[error(transparent)]
+    Settings(#[from] hone_config::Error),
     /// Tokenizer or template.
     #[error(transparent)]
     Text(#[from] hone_text::Error),

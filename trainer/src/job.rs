@@ -14,17 +14,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::Error;
 use crate::json::{read_json, write_json};
-
-/// The seven linear layers of a decoder block, as PEFT names them.
-pub const ALL_LINEAR: [&str; 7] =
-    ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-
-/// What models have in place of some of these that keep several layers in one matrix. The names of those layers stand for
-/// them, so that [`ALL_LINEAR`] is all of any model.
-const FUSED: [&str; 2] = ["qkv_proj", "gate_up_proj"];
+use crate::{Error, TrainingConfig};
 
 /// One order: train an adapter for `base` on `data`.
 ///
@@ -50,7 +43,7 @@ pub struct Job {
     #[serde(default = "default_out")]
     pub out: PathBuf,
     /// How to train.
-    #[serde(default, rename = "hyper")]
+    #[serde(rename = "hyper")]
     pub training: TrainingConfig,
     /// Compute threads; 0 means all cores.
     #[serde(default)]
@@ -65,8 +58,12 @@ fn default_out() -> PathBuf {
 }
 
 impl Job {
-    /// A job with the default hyper-parameters, which writes to `adapter/` in its directory.
-    pub fn new(base: impl Into<PathBuf>, data: impl Into<PathBuf>) -> Self {
+    /// A job that writes to `adapter/` in its directory.
+    pub fn new(
+        base: impl Into<PathBuf>,
+        data: impl Into<PathBuf>,
+        training: TrainingConfig,
+    ) -> Self {
         Self {
             base: base.into(),
             base_name: None,
@@ -74,7 +71,7 @@ impl Job {
             data_digest: None,
             start: None,
             out: default_out(),
-            training: TrainingConfig::default(),
+            training,
             threads: 0,
             load_signal: None,
         }
@@ -86,7 +83,9 @@ impl Job {
     /// The file is missing, is not a job, or its hyper-parameters are out of range.
     pub fn read(job_dir: &Path) -> Result<Self, Error> {
         let path = job_dir.join("job.json");
-        let mut job: Self = read_json(&path)?;
+        let written = filled_in(read_json(&path)?)?;
+        let mut job: Self = serde_json::from_value(written)
+            .map_err(|error| Error::Json { path, error: error.to_string() })?;
         job.training.check()?;
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
@@ -129,200 +128,21 @@ impl Job {
     }
 }
 
-/// The shape of the learning rate after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Scheduler {
-    /// Half a cosine down to zero.
-    #[default]
-    Cosine,
-    /// A straight line down to zero.
-    Linear,
-    /// Stays at the top.
-    Constant,
-}
-
-/// Whether a layer's intermediates are computed again in the backward pass instead of kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recompute {
-    /// Keep them while they fit in half of the memory that is free at the start.
-    #[default]
-    Auto,
-    /// Always compute again: less memory, about a third more time.
-    Always,
-    /// Always keep.
-    Never,
-}
-
-/// The training configuration: hyper-parameters, each with a default that fine-tunes the starter model well.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TrainingConfig {
-    /// Rank of the update.
-    pub rank: usize,
-    /// The update is scaled by `alpha / rank`.
-    pub alpha: f64,
-    /// Share of the adapter's inputs that is dropped in training.
-    pub dropout: f64,
-    /// What the divergence from the base's distribution counts on every token of replay rows,
-    /// beside the cross-entropy of a supervised token; 0 is nothing.
-    pub kl_weight: f64,
-    /// Top of the learning rate.
-    pub learning_rate: f64,
-    /// Share of all steps in which the learning rate rises.
-    pub warmup_ratio: f64,
-    /// Its shape afterwards.
-    pub scheduler: Scheduler,
-    /// Passes over the rows in one run of the learning rate's schedule.
-    pub epochs: usize,
-    /// Runs of the schedule at most: another one follows while the mean loss of the taught rows is
-    /// above [`TrainingConfig::learned_loss`].
-    pub rounds: usize,
-    /// Mean loss by token at which what is taught counts as learned.
-    pub learned_loss: f64,
-    /// Showings that a taught row with other wordings may have in an epoch beyond its usual ones, while
-    /// its answer is not likely yet behind the last of them; 0 is none.
-    pub focus: usize,
-    /// Rows of one micro-batch group; `batch_size * accumulation` rows make an optimizer step.
-    pub batch_size: usize,
-    /// Groups of one optimizer step.
-    pub accumulation: usize,
-    /// Most tokens that go through the model at once; longer groups are cut, with the same result.
-    pub batch_tokens: usize,
-    /// Largest global gradient norm; larger gradients are scaled down to it.
-    pub clip: f64,
-    /// Decoupled weight decay.
-    pub weight_decay: f64,
-    /// AdamW's decay of the first moment.
-    pub beta1: f64,
-    /// AdamW's decay of the second moment.
-    pub beta2: f64,
-    /// AdamW's denominator floor.
-    pub epsilon: f64,
-    /// Longest row in tokens; 0 means the model's context. Longer rows are refused.
-    pub max_length: usize,
-    /// Which linear layers get an adapter.
-    pub target_modules: Vec<String>,
-    /// Epochs without a better validation loss after which training ends; 0 means never.
-    pub early_stop_patience: usize,
-    /// Share of the rows that is held for validation when the file marks none.
-    pub validation_share: f64,
-    /// Largest share of refused rows that is not yet a failure of the job.
-    pub max_refused_share: f64,
-    /// Seed of the initial weights, the order of rows and the dropout.
-    pub seed: u64,
-    /// Whether intermediates are computed again in the backward pass.
-    pub recompute: Recompute,
-    /// Steps between checkpoints; 0 means one per epoch.
-    pub checkpoint_every: usize,
-}
-
-impl Default for TrainingConfig {
-    fn default() -> Self {
-        Self {
-            rank: 16,
-            alpha: 64.0,
-            dropout: 0.0,
-            kl_weight: 6.0,
-            learning_rate: 5e-4,
-            warmup_ratio: 0.05,
-            scheduler: Scheduler::Cosine,
-            epochs: 3,
-            rounds: 1,
-            learned_loss: 0.05,
-            focus: 0,
-            batch_size: 8,
-            accumulation: 1,
-            batch_tokens: 4096,
-            clip: 1.0,
-            weight_decay: 0.0,
-            beta1: 0.9,
-            beta2: 0.999,
-            epsilon: 1e-8,
-            max_length: 0,
-            target_modules: ALL_LINEAR.map(str::to_owned).to_vec(),
-            early_stop_patience: 1,
-            validation_share: 0.05,
-            max_refused_share: 0.5,
-            seed: 0,
-            recompute: Recompute::Auto,
-            checkpoint_every: 50,
-        }
-    }
-}
-
-impl TrainingConfig {
-    /// Passes over the rows at most.
-    pub(crate) fn most_epochs(&self) -> usize {
-        self.epochs * self.rounds
-    }
-
-    /// Refuses values that cannot train.
-    ///
-    /// # Errors
-    /// [`Error::TrainingConfig`] with the name of the field and its range.
-    pub fn check(&self) -> Result<(), Error> {
-        let refuse = |name, range| Err(Error::TrainingConfig { name, range });
-        if self.rank == 0 || self.rank > 1024 {
-            return refuse("rank", "between 1 and 1024");
-        }
-        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return refuse("alpha", "above 0");
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return refuse("dropout", "at least 0 and below 1");
-        }
-        if !(self.kl_weight >= 0.0 && self.kl_weight.is_finite()) {
-            return refuse("kl_weight", "at least 0");
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return refuse("learning_rate", "above 0");
-        }
-        if !(0.0..=1.0).contains(&self.warmup_ratio) {
-            return refuse("warmup_ratio", "between 0 and 1");
-        }
-        for (name, value) in [
-            ("epochs", self.epochs),
-            ("rounds", self.rounds),
-            ("batch_size", self.batch_size),
-            ("accumulation", self.accumulation),
-            ("batch_tokens", self.batch_tokens),
-        ] {
-            if value == 0 {
-                return refuse(name, "at least 1");
+/// A file by a person, or by a version that knew fewer hyper-parameters, need not name them all: what it does not say is as
+/// in the settings that ship.
+fn filled_in(mut job: Value) -> Result<Value, Error> {
+    let shipped = serde_json::to_value(TrainingConfig::shipped()?);
+    if let (Some(fields), Ok(Value::Object(mut training))) = (job.as_object_mut(), shipped) {
+        match fields.get_mut("hyper") {
+            Some(Value::Object(said)) => {
+                training.append(said);
+                *said = training;
             }
+            Some(_) => {} // for the parser to refuse
+            None => drop(fields.insert("hyper".to_owned(), Value::Object(training))),
         }
-        if self.clip.is_nan() || self.clip <= 0.0 {
-            return refuse("clip", "above 0");
-        }
-        if !(self.learned_loss >= 0.0 && self.learned_loss.is_finite()) {
-            return refuse("learned_loss", "at least 0");
-        }
-        if !(self.weight_decay >= 0.0 && self.weight_decay.is_finite()) {
-            return refuse("weight_decay", "at least 0");
-        }
-        if !(0.0..1.0).contains(&self.beta1) || !(0.0..1.0).contains(&self.beta2) {
-            return refuse("beta1 and beta2", "at least 0 and below 1");
-        }
-        if self.epsilon.is_nan() || self.epsilon <= 0.0 {
-            return refuse("epsilon", "above 0");
-        }
-        if !(0.0..=0.5).contains(&self.validation_share) {
-            return refuse("validation_share", "between 0 and 0.5");
-        }
-        if !(0.0..=1.0).contains(&self.max_refused_share) {
-            return refuse("max_refused_share", "between 0 and 1");
-        }
-        let is_known = |name: &String| ALL_LINEAR.iter().chain(&FUSED).any(|known| known == name);
-        if self.target_modules.is_empty() || !self.target_modules.iter().all(is_known) {
-            return refuse(
-                "target_modules",
-                "some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj",
-            );
-        }
-        Ok(())
     }
+    Ok(job)
 }
 
 /// What a job is doing.
@@ -379,11 +199,16 @@ pub struct Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Scheduler;
+
+    fn new(data: impl Into<PathBuf>) -> Job {
+        Job::new("/base", data, TrainingConfig::plain())
+    }
 
     #[test]
     fn a_job_survives_the_disk_and_resolves_its_paths() {
         let dir = tempfile::tempdir().unwrap();
-        let mut job = Job::new("/base", "rows.jsonl");
+        let mut job = new("rows.jsonl");
         job.training.rank = 4;
         job.write(dir.path()).unwrap();
         let read = Job::read(dir.path()).unwrap();
@@ -394,25 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn impossible_values_are_refused_by_name() {
-        let refused = |change: fn(&mut TrainingConfig)| {
-            let mut training = TrainingConfig::default();
-            change(&mut training);
-            training.check().unwrap_err().to_string()
-        };
-        assert!(refused(|h| h.rank = 0).contains("rank"));
-        assert!(refused(|h| h.dropout = 1.0).contains("dropout"));
-        assert!(refused(|h| h.kl_weight = -1.0).contains("kl_weight"));
-        assert!(refused(|h| h.learning_rate = f64::NAN).contains("learning_rate"));
-        assert!(refused(|h| h.clip = f64::NAN).contains("clip"));
-        assert!(refused(|h| h.target_modules = vec!["lm_head".into()]).contains("target_modules"));
-    }
-
-    #[test]
     fn a_flipped_bit_is_no_other_order() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("job.json");
-        Job::new("/base", "rows.jsonl").write(dir.path()).unwrap();
+        new("rows.jsonl").write(dir.path()).unwrap();
         let bytes = fs_err::read(&path).unwrap();
         let rank = bytes.windows(10).position(|it| it == br#""rank": 16"#).unwrap();
         let mut flipped = bytes.clone();
@@ -426,7 +236,7 @@ mod tests {
     fn rows_must_be_the_ones_it_was_made_for() {
         let dir = tempfile::tempdir().unwrap();
         fs_err::write(dir.path().join("rows.jsonl"), "{}").unwrap();
-        let mut job = Job::new("/base", dir.path().join("rows.jsonl"));
+        let mut job = new(dir.path().join("rows.jsonl"));
         job.check_rows().unwrap();
         job.data_digest = Some(blake3::hash(b"{}").to_hex().to_string());
         job.check_rows().unwrap();
@@ -440,5 +250,21 @@ mod tests {
         let text = r#"{"base":"b","data":"d","hyper":{"rnak":4}}"#;
         fs_err::write(dir.path().join("job.json"), text).unwrap();
         assert!(Job::read(dir.path()).unwrap_err().to_string().contains("rnak"));
+        fs_err::write(dir.path().join("job.json"), r#"{"base":"b","data":"d","hyper":4}"#).unwrap();
+        assert!(Job::read(dir.path()).is_err());
+    }
+
+    #[test]
+    fn what_a_person_does_not_say_is_as_the_settings_that_ship() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            fs_err::write(dir.path().join("job.json"), text).unwrap();
+            Job::read(dir.path()).unwrap().training
+        };
+        let shipped = TrainingConfig::shipped().unwrap();
+        assert_eq!(read(r#"{"base":"b","data":"d"}"#), shipped);
+        let said = read(r#"{"base":"b","data":"d","hyper":{"rank":4,"scheduler":"linear"}}"#);
+        let expected = TrainingConfig { rank: 4, scheduler: Scheduler::Linear, ..shipped };
+        assert_eq!(said, expected);
     }
 }

@@ -24,6 +24,7 @@ pub mod schedule;
 mod tests;
 mod tfevents;
 pub mod throttle;
+mod training_config;
 mod unfinished;
 
 use std::collections::BTreeMap;
@@ -34,13 +35,15 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use fail::fail_point;
+use hone_config::Recompute;
 use hone_model::train::{LoraLayout, TrainSequence, Trainable};
 use hone_model::{Adapter, Model};
 
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
-pub use job::{Job, Phase, Progress, Recompute, Scheduler, TrainingConfig};
+pub use job::{Job, Phase, Progress};
 pub use outcome::Outcome;
+pub use training_config::{Scheduler, TrainingConfig};
 pub use unfinished::sweep;
 
 use checkpoint::Identity;

@@ -6,7 +6,7 @@
 use candle_core::{Tensor, Var};
 
 use crate::Error;
-use crate::job::TrainingConfig;
+use crate::training_config::TrainingConfig;
 
 /// Moments of every parameter; one vector per layer, in the order of the variables.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,8 +104,7 @@ mod tests {
     /// Figures of `torch.optim.AdamW(lr=0.1, weight_decay=0.01)` on the same two gradients.
     #[test]
     fn agrees_with_pytorch() {
-        let training =
-            TrainingConfig { weight_decay: 0.01, clip: 1e9, ..TrainingConfig::default() };
+        let training = TrainingConfig { weight_decay: 0.01, clip: 1e9, ..TrainingConfig::plain() };
         let variables = [variable(&[1.0, -2.0])];
         let mut adam = AdamW::new(&[2]);
         adam.update(&variables, &mut [vec![0.5, -0.25]], &training, 0.1).unwrap();
@@ -141,7 +140,7 @@ mod tests {
     fn a_nan_names_the_step_and_changes_nothing() {
         let variables = [variable(&[1.0])];
         let mut adam = AdamW::new(&[1]);
-        let training = TrainingConfig::default();
+        let training = TrainingConfig::plain();
         adam.update(&variables, &mut [vec![0.1]], &training, 0.1).unwrap();
         let before = (values(&variables[0]), adam.clone());
         let error = adam.update(&variables, &mut [vec![f32::NAN]], &training, 0.1).unwrap_err();

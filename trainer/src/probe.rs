@@ -3,12 +3,12 @@
 //! Training that runs out of memory after an hour, or takes the server with it, is what this
 //! prevents: the peak is known from the longest batch, and a job that does not fit is refused.
 
+use hone_config::Recompute;
 use hone_machine::{Need, Room};
 use hone_model::train::{LoraLayout, memory_needed};
 use hone_model::{ModelConfig, WeightFormat, packed_bytes};
 
 use crate::Error;
-use crate::job::Recompute;
 
 /// What is to be trained, and on how much at once.
 #[derive(Debug, Clone, Copy)]

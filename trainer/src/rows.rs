@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::formats::to_messages;
-use crate::job::TrainingConfig;
+use crate::training_config::TrainingConfig;
 
 /// Fewer validation rows than this stop nothing early: their loss is mostly chance.
 pub const FEWEST_TO_MEASURE: usize = 20;
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_answer_and_its_end_are_supervised_and_nothing_else() {
-        let rows = read(&[ROW], &TrainingConfig::default()).unwrap();
+        let rows = read(&[ROW], &TrainingConfig::plain()).unwrap();
         let row = rows.train[0].itself();
         // "4" and <|im_end|>
         assert_eq!(row.supervised_tokens(), 2);
@@ -463,13 +463,13 @@ mod tests {
         for (name, taught) in
             [("Training", 2), ("val", 1), ("dev", 1), ("test", 1), ("held-out", 1)]
         {
-            let rows = read(&[ROW, &named(name)], &TrainingConfig::default()).unwrap();
+            let rows = read(&[ROW, &named(name)], &TrainingConfig::plain()).unwrap();
             assert_eq!(rows.train.len(), taught, "{name}");
             let measured = usize::from(matches!(name, "val" | "dev"));
             assert_eq!(rows.validation.len(), measured, "{name}");
         }
         let error =
-            read(&[ROW, &named("spare")], &TrainingConfig::default()).unwrap_err().to_string();
+            read(&[ROW, &named("spare")], &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("\"spare\"") && error.contains('2'), "{error}");
     }
 
@@ -479,7 +479,7 @@ mod tests {
             let turn = format!(r#"{{"role":"assistant","content":"bad","weight":{weight}}}"#);
             let first = r#"{"role":"user","content":"a"}"#;
             let rest = &ROW[r#"{"messages":["#.len()..];
-            read(&[&format!(r#"{{"messages":[{first},{turn},{rest}"#)], &TrainingConfig::default())
+            read(&[&format!(r#"{{"messages":[{first},{turn},{rest}"#)], &TrainingConfig::plain())
         };
         let supervised = |weight| row(weight).unwrap().train[0].itself().supervised_tokens();
         assert_eq!(supervised("0.0"), supervised("0"));
@@ -493,11 +493,11 @@ mod tests {
         let share =
             r#"{"conversations":[{"from":"human","value":"2+2?"},{"from":"gpt","value":"4"}]}"#;
         let alpaca = r#"{"instruction":"2+2?","input":"","output":"4"}"#;
-        let rows = read(&[ROW, share, alpaca], &TrainingConfig::default()).unwrap();
+        let rows = read(&[ROW, share, alpaca], &TrainingConfig::plain()).unwrap();
         assert_eq!(rows.train.len(), 3);
         assert!(rows.train.iter().all(|lesson| lesson.itself() == rows.train[0].itself()));
         let error =
-            read(&[r#"{"text":"2+2=4"}"#], &TrainingConfig::default()).unwrap_err().to_string();
+            read(&[r#"{"text":"2+2=4"}"#], &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("ShareGPT") && error.contains("text"), "{error}");
     }
 
@@ -512,7 +512,7 @@ mod tests {
         let result = r#"{"role":"tool","tool_call_id":"c1","content":"8"}"#;
         let end = r#"{"role":"assistant","content":"It is 8."}"#;
         let whole = row.replace(call, &format!("{call},{result},{end}"));
-        let rows = read(&[&row, &null, &object, &whole], &TrainingConfig::default()).unwrap();
+        let rows = read(&[&row, &null, &object, &whole], &TrainingConfig::plain()).unwrap();
         assert_eq!(rows.refused.len(), 0);
         let (tokenizer, _, _) = starter();
         let taught = |at: usize| {
@@ -529,7 +529,7 @@ mod tests {
         assert_eq!(taught(3).0, format!("{written}It is 8.<|im_end|>"));
         assert!(taught(3).1.contains("<tool_response>\n8\n</tool_response>"));
         let neither = row.replace("tool_calls", "calls").replace(r#""content":"","#, "");
-        assert!(read(&[&neither], &TrainingConfig::default()).is_err());
+        assert!(read(&[&neither], &TrainingConfig::plain()).is_err());
     }
 
     #[test]
@@ -545,8 +545,8 @@ mod tests {
             rows.map(|row| (row.imitated, row.has_kl_to_base())).collect()
         };
         let (taught, both, kept) = ((true, false), (true, true), (false, true));
-        assert_eq!(roles(&TrainingConfig::default()), [taught, both, taught, kept, taught]);
-        let without = TrainingConfig { kl_weight: 0.0, ..TrainingConfig::default() };
+        assert_eq!(roles(&TrainingConfig::plain()), [taught, both, taught, kept, taught]);
+        let without = TrainingConfig { kl_weight: 0.0, ..TrainingConfig::plain() };
         assert_eq!(roles(&without), [taught; 4]);
         assert!(read(&[&kind("other")], &without).is_err());
     }
@@ -559,7 +559,7 @@ mod tests {
             )
         };
         let one = |line: String| {
-            read(&[&line], &TrainingConfig::default()).unwrap().train[0].itself().clone()
+            read(&[&line], &TrainingConfig::plain()).unwrap().train[0].itself().clone()
         };
         let taught = one(talk("supervised", ""));
         assert_eq!(taught.supervised_tokens(), 2, "e and the end");
@@ -575,16 +575,16 @@ mod tests {
     #[test]
     fn a_row_is_shown_in_all_its_wordings_in_turn() {
         let row = ROW.replace("\"split\"", r#""showings":2,"wordings":["1+3?","4+0?"],"split""#);
-        let lesson = read(&[&row], &TrainingConfig::default()).unwrap().train.remove(0);
+        let lesson = read(&[&row], &TrainingConfig::plain()).unwrap().train.remove(0);
         assert_eq!((lesson.showings, lesson.wordings().len()), (2, 3));
         assert_eq!(lesson.shown(0), lesson.itself());
         assert_eq!(lesson.shown(3), lesson.itself());
         assert_eq!(Some(lesson.shown(2)), lesson.in_other_words());
         assert_ne!(lesson.shown(1).tokens, lesson.shown(2).tokens);
         assert!(lesson.wordings().iter().all(|it| it.supervised_tokens() == 2), "the answer stays");
-        assert!(read(&[&row.replace(":2,", ":0,")], &TrainingConfig::default()).is_err());
-        assert!(read(&[&row.replace(":2,", ":300,")], &TrainingConfig::default()).is_err());
-        let plain = read(&[ROW], &TrainingConfig::default()).unwrap().train.remove(0);
+        assert!(read(&[&row.replace(":2,", ":0,")], &TrainingConfig::plain()).is_err());
+        assert!(read(&[&row.replace(":2,", ":300,")], &TrainingConfig::plain()).is_err());
+        let plain = read(&[ROW], &TrainingConfig::plain()).unwrap().train.remove(0);
         assert!(plain.in_other_words().is_none());
     }
 
@@ -592,7 +592,7 @@ mod tests {
     fn what_is_rehearsed_goes_through_its_conversations() {
         let other = r#""alternates":[[{"role":"user","content":"a"},{"role":"assistant","content":"b c","weight":0},{"role":"user","content":"d"},{"role":"assistant","content":"e"}]],"split""#;
         let row = ROW.replace("\"split\"", &format!(r#""kind":"rehearsal",{other}"#));
-        let lesson = read(&[&row], &TrainingConfig::default()).unwrap().train.remove(0);
+        let lesson = read(&[&row], &TrainingConfig::plain()).unwrap().train.remove(0);
         assert_eq!(lesson.shown_in(0, 0), lesson.itself());
         assert_eq!(lesson.shown_in(2, 0), lesson.itself());
         let alternate = lesson.shown_in(1, 0);
@@ -604,7 +604,7 @@ mod tests {
             "its own turns count, not the first one's"
         );
         let taught = ROW.replace("\"split\"", r#""wordings":["1+3?"],"split""#);
-        let lesson = read(&[&taught], &TrainingConfig::default()).unwrap().train.remove(0);
+        let lesson = read(&[&taught], &TrainingConfig::plain()).unwrap().train.remove(0);
         assert_eq!(lesson.shown_in(1, 0), lesson.itself(), "each pass begins with its own words");
     }
 
@@ -615,7 +615,7 @@ mod tests {
                 r#"{{"messages":[{{"role":"user","content":"a"}},{{"role":"assistant","content":"b c"{weight}}},{{"role":"user","content":"d"}},{{"role":"assistant","content":"e"}}]}}"#
             )
         };
-        let training = TrainingConfig { validation_share: 0.0, ..TrainingConfig::default() };
+        let training = TrainingConfig { validation_share: 0.0, ..TrainingConfig::plain() };
         let whole = read(&[&talk("")], &training).unwrap().train[0].itself().clone();
         let masked = read(&[&talk(r#","weight":0"#)], &training).unwrap().train[0].itself().clone();
         assert_eq!(masked.tokens, whole.tokens);
@@ -629,27 +629,25 @@ mod tests {
     fn rows_that_teach_nothing_are_refused_by_name() {
         let silent = r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","weight":0}]}"#;
         let unanswered = r#"{"messages":[{"role":"user","content":"a"}]}"#;
-        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &TrainingConfig::default()).unwrap();
+        let rows = read(&[ROW, ROW, silent, unanswered, ROW], &TrainingConfig::plain()).unwrap();
         assert_eq!(rows.train.len(), 3);
         assert_eq!(rows.refused.values().sum::<usize>(), 2);
         assert_eq!(rows.refused["no supervised token"], 1);
 
-        let error =
-            read(&[silent, unanswered], &TrainingConfig::default()).unwrap_err().to_string();
+        let error = read(&[silent, unanswered], &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("1: no supervised token"), "{error}");
-        let few = TrainingConfig { max_refused_share: 0.1, ..TrainingConfig::default() };
+        let few = TrainingConfig { max_refused_share: 0.1, ..TrainingConfig::plain() };
         assert!(matches!(
             read(&[ROW, silent], &few),
             Err(Error::TooManyRefused { refused: 1, rows: 2, .. })
         ));
-        let short = TrainingConfig { max_length: 5, ..TrainingConfig::default() };
+        let short = TrainingConfig { max_length: 5, ..TrainingConfig::plain() };
         assert!(read(&[ROW], &short).unwrap_err().to_string().contains("longer than 5"));
-        let marked = read(&[&format!("\u{feff}{ROW}")], &TrainingConfig::default()).unwrap();
+        let marked = read(&[&format!("\u{feff}{ROW}")], &TrainingConfig::plain()).unwrap();
         assert_eq!(marked.train.len(), 1, "a mark of the encoding is no part of a row");
-        let error = read(&[ROW, "{"], &TrainingConfig::default()).unwrap_err().to_string();
+        let error = read(&[ROW, "{"], &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("line 2 of ") && error.contains("not JSON"), "{error}");
-        let error =
-            read(&[&format!("[{ROW}]")], &TrainingConfig::default()).unwrap_err().to_string();
+        let error = read(&[&format!("[{ROW}]")], &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("one object a line"), "{error}");
     }
 
@@ -660,7 +658,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs_err::write(file.path(), [ROW.as_bytes(), b"\n\n\xe9\n"].concat()).unwrap();
         let error =
-            Rows::read(file.path(), renderer, &TrainingConfig::default()).unwrap_err().to_string();
+            Rows::read(file.path(), renderer, &TrainingConfig::plain()).unwrap_err().to_string();
         assert!(error.contains("line 3 of ") && error.contains("UTF-8"), "{error}");
     }
 
@@ -669,7 +667,7 @@ mod tests {
         let held = ROW.replace("\"train\"", "\"held_out\"");
         let suite = r#"{"family":"f","split":"feedback","messages":[{"role":"user","content":"a"}],"reference":"b","check":{"type":"exact","value":"b"}}"#;
         let marked = ROW.replace("\"train\"", "\"validation\"");
-        let rows = read(&[&held, suite, &marked], &TrainingConfig::default()).unwrap();
+        let rows = read(&[&held, suite, &marked], &TrainingConfig::plain()).unwrap();
         assert_eq!((rows.train.len(), rows.validation.len()), (1, 1));
     }
 }

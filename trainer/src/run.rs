@@ -13,12 +13,13 @@ use crate::Error;
 use crate::batch::{self, Showing};
 use crate::checkpoint::{Checkpoint, Counters, Identity};
 use crate::focus;
-use crate::job::{Phase, Progress, TrainingConfig};
+use crate::job::{Phase, Progress};
 use crate::optim::AdamW;
 use crate::probe::Plan;
 use crate::rows::{FEWEST_TO_MEASURE, Lesson, Rows};
 use crate::schedule::{EarlyStop, learning_rate};
 use crate::throttle::Throttle;
+use crate::training_config::TrainingConfig;
 
 /// Everything that stays the same during a run.
 pub(crate) struct Setting<'a> {

@@ -1,6 +1,6 @@
 //! The learning rate over the steps, and when to stop.
 
-use crate::job::{Scheduler, TrainingConfig};
+use crate::training_config::{Scheduler, TrainingConfig};
 
 /// Learning rate of optimizer step `at` (from 0) of `steps`: a linear rise over the warm-up, then the
 /// scheduler's fall, which reaches zero one step after the last. A step may lie between two where an
@@ -53,8 +53,7 @@ mod tests {
     use super::*;
 
     fn rates(scheduler: Scheduler, steps: usize) -> Vec<f64> {
-        let training =
-            TrainingConfig { scheduler, learning_rate: 1.0, ..TrainingConfig::default() };
+        let training = TrainingConfig { scheduler, learning_rate: 1.0, ..TrainingConfig::plain() };
         (0..steps).map(|step| learning_rate(&training, step as f64, steps)).collect()
     }
 

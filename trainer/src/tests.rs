@@ -53,9 +53,7 @@ fn of_kind(count: usize, kind: &str) -> String {
 
 /// A job directory with `count` rows.
 fn job(dir: &Path, count: usize, change: impl FnOnce(&mut Job)) {
-    let mut job = Job::new(base(), "rows.jsonl");
-    job.threads = 2;
-    job.training = TrainingConfig {
+    let training = TrainingConfig {
         rank: 4,
         alpha: 8.0,
         epochs: 2,
@@ -64,8 +62,10 @@ fn job(dir: &Path, count: usize, change: impl FnOnce(&mut Job)) {
         learning_rate: 2e-3,
         checkpoint_every: 2,
         early_stop_patience: 0,
-        ..TrainingConfig::default()
+        ..TrainingConfig::plain()
     };
+    let mut job = Job::new(base(), "rows.jsonl", training);
+    job.threads = 2;
     change(&mut job);
     fs_err::create_dir_all(dir).unwrap();
     fs_err::write(dir.join("rows.jsonl"), rows(count)).unwrap();
@@ -496,7 +496,7 @@ fn the_exported_adapter_serves_what_was_trained() {
 #[test]
 fn a_plan_that_does_not_fit_is_refused_and_auto_recomputes_first() {
     let model = Arc::new(Model::open(base(), 1).unwrap());
-    let names = TrainingConfig::default().target_modules;
+    let names = TrainingConfig::plain().target_modules;
     let layout = LoraLayout::new(model.config(), 16, 32.0, &names).unwrap();
     let plan = |tokens, bytes| {
         let work = probe::Work {
@@ -522,7 +522,7 @@ fn a_plan_that_does_not_fit_is_refused_and_auto_recomputes_first() {
 #[test]
 fn the_bench_counts_what_it_ran() {
     let model = Arc::new(Model::open(base(), 2).unwrap());
-    let shape = BenchShape { sequences: 2, length: 16, rank: 4, ..BenchShape::default() };
+    let shape = BenchShape { sequences: 2, length: 16, rank: 4, supervised: 1.0, recompute: false };
     let figures = bench(&model, shape, 1).unwrap();
     assert!(figures.tokens_per_second > 0.0 && figures.loss.is_finite());
     assert!(figures.forward_seconds + figures.backward_seconds <= figures.seconds);

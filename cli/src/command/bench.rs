@@ -36,8 +36,8 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
         sequences: load.batch_size,
         length: load.length,
         rank: load.rank,
+        supervised: 1.0,
         recompute: load.recompute == RecomputeArg::Always,
-        ..BenchShape::default()
     };
     let (base, _) = Base::prepare_if(context, &load.model, |_, found| {
         Ok(shape.admit(&found.config, found.format)?)
@@ -58,16 +58,13 @@ fn serve(context: &Context, load: &ServeLoad) -> Outcome {
     let config = EngineConfig {
         max_sequences: most.max(base.config.engine.max_sequences),
         max_queue: most.max(base.config.engine.max_queue),
-        max_step_tokens: base.config.engine.max_step_tokens,
-        target_token_gap: base.config.engine.target_token_gap.0,
         // Random prompts make answers that repeat themselves, as real ones do not.
         speculative_tokens: 0,
-        kv_bytes: usize::try_from(budget.kv).unwrap_or(usize::MAX),
         // Whole prompts are measured.
         prefix_cache_bytes: 0,
         // All that are measured side by side.
         adapter_bytes: usize::MAX,
-        load_signal: None,
+        ..budget.engine(&base.config.engine)
     };
     let engine = Engine::start(Arc::clone(&model), config)?;
     let targets = load_adapters(engine.as_ref(), &load.adapters)?;

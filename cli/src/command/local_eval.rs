@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 
 use hone_api::{AdapterId, AdapterRef};
-use hone_engine::{Engine, EngineConfig, Generate, Target};
+use hone_engine::{Engine, Generate, Target};
 use hone_eval::{EvalOptions, RowResult, Suite, answer_suite};
 
 use super::base::Base;
@@ -22,9 +22,9 @@ use hone_daemon::served;
 /// The model, the suite or an adapter cannot be loaded.
 pub async fn run(context: &Context, args: &EvalArgs) -> Outcome {
     let suite = Suite::find(&args.suite, args.limit)?;
-    let (base, _) = Base::prepare_to_serve(context, &args.model)?;
+    let (base, budget) = Base::prepare_to_serve(context, &args.model)?;
     let model = base.open()?;
-    let engine = Engine::start(model, EngineConfig::default())?;
+    let engine = Engine::start(model, budget.engine(&base.config.engine))?;
     let subject = Subject::find(&base, engine.as_ref(), &args.adapter)?;
     let against = match &args.against {
         Some(name) => Some(Subject::find(&base, engine.as_ref(), name)?),
@@ -104,11 +104,9 @@ async fn answers(
         }
     };
     let options = EvalOptions {
-        max_tokens: base.config.evaluation.max_tokens,
-        concurrency: base.config.evaluation.concurrency,
         adapter_digest: subject.digest.as_deref(),
         progress: Some(&progress),
-        ..EvalOptions::default()
+        ..EvalOptions::from(&base.config.evaluation)
     };
     Ok(answer_suite(engine, subject.target, suite, &options).await?)
 }

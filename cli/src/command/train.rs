@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use hone_api::RunId;
-use hone_config::Training;
-use hone_trainer::{Job, Outcome as Trained, Progress, Recompute, Scheduler, TrainingConfig};
+use hone_config::{Recompute, Training};
+use hone_trainer::{Job, Outcome as Trained, Progress, Scheduler, TrainingConfig};
 
 use super::base::Base;
 use super::words;
 use crate::cli::{RecomputeArg, SchedulerArg, TrainArgs, TrainingArgs};
 use crate::context::{Context, Failure, Outcome, model_flags};
 use crate::output::{Bars, Table};
-use hone_daemon::{child, memory, training_config};
+use hone_daemon::{child, memory};
 
 /// Trains.
 ///
@@ -41,15 +41,12 @@ pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
     })?;
     let new = NewFolder::make(out)?;
     let dir = base.config.server.data_dir.join("runs").join(RunId::new().to_string());
-    let mut job = Job::new(base.folder(), data);
+    let mut job = Job::new(base.folder(), data, training);
     job.out = fs_err::canonicalize(out)?;
     job.base_name = Some(base.config.model.name());
-    job.training = training;
     // --threads speaks of this run; training.threads of training beside a daemon that serves.
-    job.threads = args
-        .model
-        .threads
-        .map_or_else(|| training_config::threads(&config), |_| config.model.cores());
+    job.threads =
+        args.model.threads.map_or_else(|| config.training_threads(), |_| config.model.cores());
     job.write(&dir)?;
 
     let output = context.output;
@@ -165,7 +162,7 @@ fn tell(context: &Context, outcome: &Trained) -> Outcome {
 
 /// The settings' hyper-parameters, but for those that flags name.
 fn with_flags(args: &TrainingArgs, settings: &Training) -> TrainingConfig {
-    let mut training = training_config::of(settings);
+    let mut training = TrainingConfig::from(settings);
     macro_rules! take {
         ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { training.$name = value; })* };
     }
@@ -233,7 +230,7 @@ mod tests {
     #[test]
     fn flags_change_only_what_they_name() {
         let settings = Training { seed: 5, epochs: 9, ..training() };
-        assert_eq!(parsed(&[], &settings), training_config::of(&settings));
+        assert_eq!(parsed(&[], &settings), TrainingConfig::from(&settings));
         let training = parsed(
             &["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"],
             &settings,
@@ -242,7 +239,7 @@ mod tests {
             rank: 4,
             target_modules: vec!["q_proj".into(), "v_proj".into()],
             scheduler: Scheduler::Linear,
-            ..training_config::of(&settings)
+            ..TrainingConfig::from(&settings)
         };
         assert_eq!(training, expected);
         assert_eq!((training.seed, training.epochs), (5, 9), "as the settings say");
@@ -257,7 +254,7 @@ mod tests {
             let arg = train.get_arguments().find(|arg| arg.get_long() == Some(name)).unwrap();
             arg.get_help().unwrap().to_string()
         };
-        let training = training_config::of(&training());
+        let training = TrainingConfig::from(&training());
         for (name, value) in [
             ("rank", training.rank as f64),
             ("alpha", training.alpha),

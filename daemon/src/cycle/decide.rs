@@ -4,7 +4,7 @@ use anyhow::Context;
 use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
 use hone_config::Promotion;
-use hone_eval::ledger::{self, ErrorBudget};
+use hone_eval::ledger;
 use hone_eval::{GatePolicy, Report, decide};
 use hone_store::GateTest;
 use serde_json::json;
@@ -23,7 +23,7 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let level = level(&work, &config.promotion).await?;
     let mut attempts = Attempts::of(work.cycle);
     let later_try = attempts.attempt.is_last_resort();
-    let policy = GatePolicy { later_try, ..policy(&config.promotion, level) };
+    let policy = GatePolicy { later_try, ..GatePolicy::at(level, &config.promotion) };
     let decision = decide(&report, &policy);
     let next = decision.remedy.and_then(|remedy| attempts.next(remedy));
     if let Some(next) = next {
@@ -77,17 +77,5 @@ async fn level(work: &Work<'_>, promotion: &Promotion) -> anyhow::Result<f64> {
         .filter(|test| test.cycle_id != work.cycle.id)
         .map(|test| ledger::Test { at_ms: test.at.0, alpha: test.alpha, promoted: test.promoted })
         .collect();
-    let budget = ErrorBudget { most: promotion.alpha, ..ErrorBudget::default() };
-    Ok(ledger::level(&budget, &tests, UnixMillis::now().0))
-}
-
-fn policy(promotion: &Promotion, level: f64) -> GatePolicy {
-    GatePolicy {
-        level,
-        min_items: promotion.min_items,
-        control_margin: promotion.control_margin,
-        family_margin: promotion.family_margin,
-        approve_first: !promotion.automatic,
-        ..GatePolicy::default()
-    }
+    Ok(ledger::level(&promotion.into(), &tests, UnixMillis::now().0))
 }

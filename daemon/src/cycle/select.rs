@@ -44,7 +44,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let champion = stained::champion(services).await?;
     let learned = learned(services, champion.compared).await;
     let lessons_of_live = learned.clone();
-    let policy = policy(&config);
+    let policy = Policy::from(&config.curation);
     let shipped = shipped(&config)?;
     let controls = Controls::of(&config);
     let mut curated = tokio::task::spawn_blocking(move || {
@@ -224,20 +224,6 @@ pub fn teaching(
         .collect()
 }
 
-/// The rules of curation, as the settings have them.
-pub fn policy(config: &Config) -> Policy {
-    let curation = &config.curation;
-    Policy {
-        holdout_percent: curation.holdout_percent.percent(),
-        replay_ratio: curation.replay_ratio,
-        near_duplicate: curation.near_duplicate,
-        max_rows: curation.max_rows,
-        redact: curation.redact,
-        seed: curation.seed,
-        ..Policy::default()
-    }
-}
-
 fn too_little(manifest: &Manifest, config: &Config, taken_back: usize) -> Option<String> {
     let (corrected, least) = (manifest.count(Kind::Supervised), config.curation.min_examples);
     // So few would be tried in vain: of four corrections the best fit is no rarer than 1 in 24.
@@ -398,7 +384,7 @@ mod tests {
             learned: &learned,
             known: &hone_dataset::Nothing,
         };
-        let curated = hone_dataset::curate(&policy(&config), inputs).unwrap();
+        let curated = hone_dataset::curate(&Policy::from(&config.curation), inputs).unwrap();
         let reason = too_little(&curated.seal(Vec::new()).unwrap().manifest, &config, 0).unwrap();
         assert!(reason.contains("0 corrected answers") && reason.contains("min_examples"));
     }

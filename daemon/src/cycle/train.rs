@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use hone_config::Recompute;
 use hone_dataset::{Mix, Snapshot};
 use hone_trainer::{Job, Outcome, Progress, TrainingConfig};
 use serde_json::{Value, json};
@@ -17,7 +18,6 @@ use tokio::sync::mpsc;
 use super::attempt::{Attempt, Attempts};
 use super::{BEAT, End, Work, start};
 use crate::child::{self, ChildLimits, Ended};
-use crate::training_config;
 
 /// How often a killed run is started again.
 const STRIKES: usize = 3;
@@ -99,30 +99,30 @@ async fn one(
     let mut job = match found {
         Some(job) => job,
         None => {
-            let mut training = training_config::of(&config.training);
+            let mut training = TrainingConfig::from(&config.training);
             let served = start::adapter(work, &attempt, &training).await?;
             let mix = Mix { goes_on: served.is_some(), ..mix };
             let rows = dir.join(ROWS);
             let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
             let digest =
                 tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
-            let mut job = Job::new(base, rows);
-            job.data_digest = Some(digest);
-            job.base_name = Some(config.model.name());
             training.kl_weight *= attempt.kl;
             if served.is_some() {
                 training.epochs -= training.epochs / FEWER;
             }
-            job.start = served;
+            let mut start = served;
             if let Some(number) = attempt.mends {
-                job.start = Some(made_by(&try_dir(&work.run_dir(), number)).await?);
+                start = Some(made_by(&try_dir(&work.run_dir(), number)).await?);
                 training = one_pass(training);
             } else if attempt.rounds > 1 {
                 training.rounds += attempt.rounds;
                 training.learned_loss /= 4.0;
             }
-            job.training = training;
-            job.threads = training_config::threads(&config);
+            let mut job = Job::new(base, rows, training);
+            job.data_digest = Some(digest);
+            job.base_name = Some(config.model.name());
+            job.start = start;
+            job.threads = config.training_threads();
             job.load_signal = Some(work.services.dirs.load_signal());
             job.write(&dir)?;
             job
@@ -220,7 +220,7 @@ async fn made_by(dir: &Path) -> anyhow::Result<PathBuf> {
 /// Makes the next try need less memory: first at the cost of time only, then with smaller batches,
 /// which is another computation, so that its checkpoints are of no use any more.
 fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
-    job.training.recompute = hone_trainer::Recompute::Always;
+    job.training.recompute = Recompute::Always;
     if strike > 1 {
         job.training.batch_tokens = (job.training.batch_tokens / 2).max(256);
         let checkpoints = dir.join("checkpoints");
@@ -299,11 +299,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_largest_settings_make_an_adapter_that_is_taken() {
+        let limits = hone_adapters::verify::VerifyLimits::default();
+        let with = |rank: usize, alpha: f64| {
+            let set = |key: &str, value: String| (format!("HONE__TRAINING__{key}"), value);
+            let environment = vec![set("RANK", rank.to_string()), set("ALPHA", alpha.to_string())];
+            hone_config::Sources { environment, ..hone_config::Sources::default() }.load()
+        };
+        let alpha = |rank: usize| limits.scaling * rank as f64;
+        assert!(with(limits.rank, alpha(limits.rank)).is_ok());
+        assert!(with(limits.rank + 1, 1.0).is_err());
+        assert!(with(4, alpha(4)).is_ok() && with(4, alpha(4) + 1.0).is_err());
+    }
+
+    #[test]
     fn a_run_for_another_base_begins_anew() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
         assert_eq!(begun(&run, Path::new("/base/a")).unwrap(), None);
-        let job = Job::new("/base/a", "/rows.jsonl");
+        let job = Job::new("/base/a", "/rows.jsonl", TrainingConfig::shipped().unwrap());
         job.write(&run).unwrap();
         let found = begun(&run, Path::new("/base/a")).unwrap().unwrap();
         assert_eq!(found.base, job.base);
@@ -318,7 +332,8 @@ mod tests {
         let spoil = |name: &str| {
             fs_err::create_dir_all(&run).unwrap();
             fs_err::write(run.join(ROWS), "{}\n").unwrap();
-            let mut job = Job::new(base, run.join(ROWS));
+            let training = TrainingConfig::shipped().unwrap();
+            let mut job = Job::new(base, run.join(ROWS), training);
             job.data_digest = Some(blake3::hash(b"{}\n").to_hex().to_string());
             job.write(&run).unwrap();
             assert!(begun(&run, base).unwrap().is_some());
@@ -336,10 +351,10 @@ mod tests {
     fn each_try_needs_less_and_keeps_no_useless_checkpoint() {
         let dir = tempfile::tempdir().unwrap();
         fs_err::create_dir(dir.path().join("checkpoints")).unwrap();
-        let mut job = Job::new("base", "rows.jsonl");
+        let mut job = Job::new("base", "rows.jsonl", TrainingConfig::shipped().unwrap());
         let before = job.training.batch_tokens;
         need_less(&mut job, dir.path(), 1).unwrap();
-        assert_eq!(job.training.recompute, hone_trainer::Recompute::Always);
+        assert_eq!(job.training.recompute, Recompute::Always);
         assert!(dir.path().join("checkpoints").exists() && job.training.batch_tokens == before);
         need_less(&mut job, dir.path(), 2).unwrap();
         assert!(!dir.path().join("checkpoints").exists() && job.training.batch_tokens < before);

@@ -67,7 +67,7 @@ fn what_a_person_called_her_rows_goes_too() {
         ask(number, &text).say_with("a", fix("Seven."), &[("family", family)])
     };
     let rows = [tagged(1, "secret-project"), tagged(2, "billing"), tagged(3, "billing")];
-    let whole = curated(&Policy::default(), &rows).seal(vec![answered("How are you?")]).unwrap();
+    let whole = curated(&Policy::plain(), &rows).seal(vec![answered("How are you?")]).unwrap();
     let path = whole.write(folder.path()).unwrap();
     erase(&path, &BTreeSet::from([whole.examples[0].id])).unwrap();
     assert!(!holds(&path, "secret-project") && holds(&path, "billing"));
@@ -80,7 +80,7 @@ fn what_she_only_asked_is_rehearsed_no_more() {
     let mut rehearsed = answered("Tell me a Wobbegong joke");
     rehearsed.id = Some(asked);
     let rows = [ask(1, "Who?").say("a", fix("Me."))];
-    let whole = curated(&Policy::default(), &rows).seal(vec![rehearsed, answered("Hi")]).unwrap();
+    let whole = curated(&Policy::plain(), &rows).seal(vec![rehearsed, answered("Hi")]).unwrap();
     let path = whole.write(folder.path()).unwrap();
     assert_eq!(erase(&path, &BTreeSet::from([asked])).unwrap(), Some(1));
     assert!(!holds(&path, "Wobbegong") && holds(&path, "Hi"));

@@ -52,18 +52,18 @@ fn each_of_few_lessons_is_judged_and_similar_ones_together() {
         let prompt = format!("{} today", topic(it));
         ask(100 + it, &prompt).say("a", fix(&format!("today {it}")))
     }));
-    let snapshot = build(&Policy::default(), &rows);
+    let snapshot = build(&Policy::plain(), &rows);
     assert_eq!((snapshot.manifest.judged, snapshot.manifest.folds), (20, 2));
     for it in 0..10 {
         let (one, other) = (&snapshot.examples[it], &snapshot.examples[it + 10]);
         assert_eq!((one.cluster, one.fold), (other.cluster, other.fold));
     }
-    assert_no_leak(&snapshot, &Policy::default());
+    assert_no_leak(&snapshot, &Policy::plain());
 }
 
 #[test]
 fn too_few_lessons_are_not_judged() {
-    let manifest = build(&Policy::default(), &lessons(5)).manifest;
+    let manifest = build(&Policy::plain(), &lessons(5)).manifest;
     assert_eq!((manifest.new, manifest.judged, manifest.folds), (5, 0, 0));
 }
 
@@ -196,7 +196,7 @@ fn rehearsal_is_everyday_traffic_unlike_what_was_corrected() {
     let rehearsal = Sources { unrated: &traffic, shipped: &shipped };
     let inputs =
         Inputs { labelled: &labelled, rehearsal, learned: &BTreeSet::new(), known: &Nothing };
-    let questions = curate(&Policy::default(), inputs).unwrap().questions;
+    let questions = curate(&Policy::plain(), inputs).unwrap().questions;
 
     let of = |number: usize| questions.iter().find(|it| it.id == Some(traffic[number].id));
     assert!(of(0).is_none(), "like a corrected one");

@@ -198,7 +198,7 @@ fn a_correction_that_waits_stands_in_nobodys_chat() {
     });
     let messages: Vec<Message> = turns.take(3).collect();
     rows.push(asked(95, messages, "served").asked_by("a").say("a", fix("then that")));
-    let snapshot = build(&Policy::default(), &rows);
+    let snapshot = build(&Policy::plain(), &rows);
     let chat = snapshot.examples.iter().find(|example| example.messages.len() == 4).unwrap();
     assert_eq!((chat.messages[1].content.as_str(), &chat.bad_turns), ("served", &vec![1]));
 }
@@ -214,7 +214,7 @@ fn what_was_corrected_or_called_bad_is_not_rehearsed() {
     let rehearsal = Sources { unrated: &[], shipped: &shipped };
     let learned = BTreeSet::new();
     let inputs = Inputs { labelled: &rows, rehearsal, learned: &learned, known: &Nothing };
-    let questions = curate(&Policy::default(), inputs).unwrap().questions;
+    let questions = curate(&Policy::plain(), inputs).unwrap().questions;
     let asked: Vec<_> = questions.into_iter().map(|question| question.messages).collect();
     assert_eq!(asked, [prompt("Thanks!")]);
 }

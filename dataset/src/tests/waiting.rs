@@ -11,7 +11,7 @@ fn waits(rows: &[Labelled]) -> Vec<(i64, WaitingReason)> {
         let row = rows.iter().find(|row| row.interaction.id == id).unwrap();
         row.interaction.created_at.0
     };
-    let waiting = waiting(&Policy::default(), rows, &Nothing).unwrap();
+    let waiting = waiting(&Policy::plain(), rows, &Nothing).unwrap();
     waiting.iter().map(|it| (number(it.id), it.reason)).collect()
 }
 
@@ -42,7 +42,7 @@ fn corrections_that_contradict_each_other_wait() {
     let again = ask(2, "how much  IS it?").say("b", fix("6"));
     let both = [q(1).say("a", fix("5")), again];
     assert_eq!(contradicted(&both), [1, 2]);
-    assert_eq!(build(&Policy::default(), &both).examples, []);
+    assert_eq!(build(&Policy::plain(), &both).examples, []);
     let other = ask(2, "How many are there?").say("b", fix("6"));
     assert!(contradicted(&[q(1).say("a", fix("5")), other]).is_empty());
     // Who says two things within an hour is asked which she means.
@@ -83,7 +83,7 @@ fn a_flood_of_one_source_waits_while_the_others_teach() {
     };
     let mut rows: Vec<Labelled> = (0..100).map(|it| by(it, "flood")).collect();
     rows.extend((100..120).map(|it| by(it, ["a", "b", "c", "d"][it as usize % 4])));
-    let snapshot = build(&Policy::default(), &rows);
+    let snapshot = build(&Policy::plain(), &rows);
     let taught: BTreeSet<_> = snapshot.examples.iter().filter_map(|it| it.source.clone()).collect();
     assert_eq!(taught, ["a", "b", "c", "d"].map(str::to_owned).into());
     assert_eq!(snapshot.examples.len(), 20);
@@ -92,7 +92,7 @@ fn a_flood_of_one_source_waits_while_the_others_teach() {
     assert!(found.iter().map(|(number, _)| *number).eq(0..100));
     assert_eq!(snapshot.manifest.dropped, BTreeMap::from([(Reason::SourceOverCap, 100)]));
     // Alone she is the owner.
-    assert_eq!(build(&Policy::default(), &rows[..100]).examples.len(), 100);
+    assert_eq!(build(&Policy::plain(), &rows[..100]).examples.len(), 100);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_flood_outvotes_nobody() {
         (0..60).map(|it| ask(it, "How much is it?").say("flood", fix("wrong"))).collect();
     rows.push(ask(60, "How much is it?").say("a", fix("right")));
     rows.push(ask(61, "Something else").say("b", good()));
-    let snapshot = build(&Policy::default(), &rows);
+    let snapshot = build(&Policy::plain(), &rows);
     let taught: Vec<_> = snapshot.examples.iter().map(Example::reference).collect();
     assert_eq!(taught, ["right", "served"]);
 }
@@ -118,7 +118,7 @@ impl crate::Known for Sum {
 #[test]
 fn what_is_said_once_against_the_base_and_a_control_waits() {
     let waits = |rows: &[Labelled]| -> Vec<WaitingReason> {
-        let waiting = waiting(&Policy::default(), rows, &Sum).unwrap();
+        let waiting = waiting(&Policy::plain(), rows, &Sum).unwrap();
         waiting.into_iter().map(|one| one.reason).collect()
     };
     let served =

@@ -34,12 +34,12 @@ fn cached(engine: &Engine, request: Request) -> (Answer, usize) {
 }
 
 fn without() -> Arc<Engine> {
-    start(EngineConfig { prefix_cache_bytes: 0, ..EngineConfig::default() })
+    start(EngineConfig { prefix_cache_bytes: 0, ..shipped() })
 }
 
 #[test]
 fn a_prompt_that_goes_on_is_computed_from_where_it_does() {
-    let (engine, plain) = (start(EngineConfig::default()), without());
+    let (engine, plain) = (start(shipped()), without());
     let adapter = [adapter(&engine, 1), adapter(&plain, 1)];
     for target in [[Target::Base; 2], adapter.map(Target::Exact)] {
         let first = on(target[0], long(150, 1));
@@ -71,7 +71,7 @@ fn a_prompt_that_goes_on_is_computed_from_where_it_does() {
 
 #[test]
 fn neither_adapters_nor_callers_see_anothers_prompts() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let [one, other] = [1, 2].map(|seed| adapter(&engine, seed));
     let prompt = long(100, 3);
     let targets = [Target::Base, Target::Exact(one), Target::Exact(other)];
@@ -102,7 +102,7 @@ fn neither_adapters_nor_callers_see_anothers_prompts() {
 
 #[test]
 fn an_adapter_of_other_settings_is_another_one() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let prompt = long(80, 4);
     let folder = tempfile::tempdir().unwrap();
     random_adapter(folder.path(), engine.model().config(), 8, 2.0, 9).unwrap();
@@ -123,7 +123,7 @@ fn an_adapter_of_other_settings_is_another_one() {
 
 #[test]
 fn prompts_with_log_probabilities_are_computed_whole() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let mut echo = long(90, 5);
     echo.echo_logprobs = true;
     let logprobs = |request: &Request| {
@@ -148,11 +148,7 @@ fn prompts_with_log_probabilities_are_computed_whole() {
 #[test]
 fn the_cache_takes_what_running_sequences_leave() {
     let block = KvCache::bytes_for(tiny().config(), 1);
-    let config = EngineConfig {
-        kv_bytes: block * 8,
-        prefix_cache_bytes: block * 6,
-        ..EngineConfig::default()
-    };
+    let config = EngineConfig { kv_bytes: block * 8, prefix_cache_bytes: block * 6, ..shipped() };
     let engine = start(config);
     for seed in 0..5 {
         cached(&engine, long(120, seed));
@@ -174,7 +170,7 @@ fn the_cache_takes_what_running_sequences_leave() {
 
 #[test]
 fn all_is_forgotten_when_asked_for() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     cached(&engine, long(100, 7));
     assert!(engine.health().prefix_bytes > 0);
     engine.forget_prefixes();
@@ -184,7 +180,7 @@ fn all_is_forgotten_when_asked_for() {
 
 #[test]
 fn a_prompt_is_there_for_others_before_its_answer_ends() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let mut first = long(200, 6);
     first.sampling.max_tokens = 300;
     let mut first = engine.submit(first).unwrap();

@@ -34,7 +34,7 @@ fn requests(adapter: AdapterId) -> Vec<Request> {
 }
 
 fn with(speculative_tokens: usize) -> Arc<Engine> {
-    start(EngineConfig { speculative_tokens, prefix_cache_bytes: 0, ..EngineConfig::default() })
+    start(EngineConfig { speculative_tokens, prefix_cache_bytes: 0, ..shipped() })
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn drafts_change_no_answer() {
 /// What was computed of wrong drafts is in no cache that others begin from.
 #[test]
 fn a_conversation_goes_on_from_an_answer_with_drafts() {
-    let (plain, drafting) = (with(0), start(EngineConfig::default()));
+    let (plain, drafting) = (with(0), start(shipped()));
     for length in [30, 61, 62, 63, 64, 65, 100] {
         let mut first = request("One two three. One two three. One two", length);
         first.sampling.temperature = 1.0;

@@ -6,6 +6,12 @@ use crate::evidence::{GroupFit, Preferences};
 use crate::report::{ConductChange, Ends, FamilyLine};
 use crate::stats::mcnemar_exact;
 
+/// As the settings that ship, on a first night.
+fn policy() -> GatePolicy {
+    let settings = hone_config::Config::shipped().unwrap().promotion;
+    GatePolicy::at(settings.alpha, &settings)
+}
+
 /// `gained` of the rows that the champion failed, and `lost` of those it passed.
 fn comparison(items: usize, champion: usize, gained: usize, lost: usize) -> Comparison {
     Comparison {
@@ -80,13 +86,13 @@ fn family(part: Part, name: &str, comparison: Comparison) -> FamilyLine {
 
 #[track_caller]
 fn says(report: &Report, verdict: GateVerdict, why: &str, remedy: Option<Remedy>) {
-    let ruling = rule(report, &GatePolicy::default());
+    let ruling = rule(report, &policy());
     assert_eq!(ruling, (verdict, why.to_owned(), remedy));
 }
 
 #[track_caller]
 fn promotes(report: &Report) {
-    let decision = decide(report, &GatePolicy::default());
+    let decision = decide(report, &policy());
     assert_eq!(decision.verdict, GateVerdict::Promote, "{}", decision.reason);
 }
 
@@ -95,7 +101,7 @@ const SHOWS: &str = "answers belong to their questions (p=0.0002); controls fell
 
 #[test]
 fn a_gain_is_promoted_with_its_figures() {
-    let decision = decide(&good(), &GatePolicy::default());
+    let decision = decide(&good(), &policy());
     let expected = format!(
         "learned 34 of 36 corrected answers that were wrong; taught questions 4 to 38 of 40 right; \
          held-out: 4 to 24 of 40 right by adapters that did not see them (p=2e-6); {SHOWS}"
@@ -109,7 +115,7 @@ fn what_is_held_and_rejected_has_its_figures() {
     let few = |it: &mut Evidence| {
         (it.new, it.judge) = (9, Some(preferred(4, 1)));
     };
-    let held = decide(&shown(few), &GatePolicy::default());
+    let held = decide(&shown(few), &policy());
     let expected = format!(
         "too little to tell: the judge's preference may be chance (p=0.1875); about 11 more would \
          tell; taught questions 4 to 38 of 40 right; held-out: 4 to 24 of 40 \
@@ -124,7 +130,7 @@ fn what_is_held_and_rejected_has_its_figures() {
         it.kept = Some(comparison(50, 50, 0, 5));
         (it.controls, it.against_base) = (None, None);
     });
-    let rejected = decide(&forgot, &GatePolicy::default());
+    let rejected = decide(&forgot, &policy());
     let expected = "what was taught before fell from 100.0 % to 90.0 % (n=50); taught questions 4 \
                     to 38 of 40 right; answers belong to their questions (p=0.0002, one source: its \
                     owner); taught before: 50 to 45 of 50 right; no control suite is configured";
@@ -164,13 +170,13 @@ fn answers_that_fit_any_question_are_only_form() {
                questions (p=0.3000, below 0.0200 is asked for); about 1 more would";
     says(&shown(|it| (it.new, it.fit) = (19, 0.3)), GateVerdict::Hold, why, None);
     // what is nearly sure needs fewer than plenty
-    let near = decide(&shown(|it| (it.new, it.fit) = (8, 0.04)), &GatePolicy::default());
+    let near = decide(&shown(|it| (it.new, it.fit) = (8, 0.04)), &policy());
     assert!(near.reason.contains("; about 4 more would;"), "{}", near.reason);
 }
 
 #[test]
 fn the_ledger_sets_the_level() {
-    let policy = GatePolicy { level: 0.0001, ..GatePolicy::default() };
+    let policy = GatePolicy { level: 0.0001, ..policy() };
     let decision = decide(&good(), &policy);
     assert!(decision.reason.contains("(p=0.0002, below 0.0001 is asked for)"));
     let policy = GatePolicy { level: 0.00025, ..policy };
@@ -212,7 +218,7 @@ fn a_judge_has_the_last_word_on_free_text() {
     says(&of(9, preferred(4, 1)), GateVerdict::Hold, why, None);
     // it saw too few differences, and so few corrections need no gain
     promotes(&of(9, preferred(4, 0)));
-    let decision = decide(&of(40, preferred(9, 0)), &GatePolicy::default());
+    let decision = decide(&of(40, preferred(9, 0)), &policy());
     let judged = "; a judge decided on free text: 9 times for the candidate, 0 times for what \
                   serves, 3 ties";
     assert!(decision.reason.contains(judged), "{}", decision.reason);
@@ -420,7 +426,7 @@ fn controls_must_hold_against_both() {
 #[test]
 fn a_later_try_may_fall_by_two_margins() {
     let of = |lost| but(|it| it.against_base = Some(comparison(1200, 1181, 0, lost)));
-    let later = GatePolicy { later_try: true, ..GatePolicy::default() };
+    let later = GatePolicy { later_try: true, ..policy() };
     worse(&of(7), "controls fell by 0.6 points against the base (margin 0.5)");
     let passes = decide(&of(12), &later);
     assert_eq!(passes.verdict, GateVerdict::Promote);
@@ -479,7 +485,7 @@ fn no_family_of_controls_may_fall_far() {
 
 #[test]
 fn approval_holds_what_passes_and_nothing_else() {
-    let policy = GatePolicy { approve_first: true, ..GatePolicy::default() };
+    let policy = GatePolicy { approve_first: true, ..policy() };
     let held = rule(&good(), &policy);
     let why =
         "it passes and waits for approval: learned 34 of 36 corrected answers that were wrong";
@@ -552,7 +558,7 @@ fn the_first_rule_that_speaks_decides() {
         ("learned 36 of 36", |_| {}),
     ];
     for (expected, fix) in steps {
-        let decision = decide(&report, &GatePolicy::default());
+        let decision = decide(&report, &policy());
         assert!(decision.reason.starts_with(expected), "{expected}: {}", decision.reason);
         fix(&mut report);
     }

@@ -3,6 +3,7 @@
 //! Everything that is not in doubt is as bad as it can be: the candidate knows nearly all taught
 //! answers by heart, whether or not they mean something, and everything comes from one source.
 
+use hone_config::Promotion;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -139,23 +140,30 @@ fn counted(items: usize, champion: usize, gained: usize, lost: usize) -> Compari
     }
 }
 
-fn is_promoted(report: &Report, level: f64) -> bool {
-    let policy = GatePolicy { level, later_try: true, ..GatePolicy::default() };
+fn is_promoted(report: &Report, level: f64, settings: &Promotion) -> bool {
+    let policy =
+        GatePolicy { later_try: true, approve_first: false, ..GatePolicy::at(level, settings) };
     decide(report, &policy).verdict == GateVerdict::Promote
 }
 
-/// Promotions in a year of nights that bring `rows` corrections each and nothing to learn.
+/// Promotions in a year of nights that bring `rows` corrections each and nothing to learn, by these settings.
 ///
 /// # Errors
 /// As [`report`].
-pub fn false_promotions(rows: usize, checkable: bool, seed: u64) -> Result<usize> {
-    let (truth, folds, budget) = (Truth::nothing(rows), judged(rows), ErrorBudget::default());
+pub fn false_promotions(
+    settings: &Promotion,
+    rows: usize,
+    checkable: bool,
+    seed: u64,
+) -> Result<usize> {
+    let (truth, folds, budget) = (Truth::nothing(rows), judged(rows), ErrorBudget::from(settings));
     let mut tests: Vec<Test> = Vec::new();
     for day in 0..NIGHTS {
         let at_ms = day * DAY_MS;
         let alpha = level(&budget, &tests, at_ms);
         let seed = seed.wrapping_mul(1000).wrapping_add_signed(day);
-        let promoted = is_promoted(&report(&truth, &folds, checkable, seed)?, alpha);
+        let report = report(&truth, &folds, checkable, seed)?;
+        let promoted = is_promoted(&report, alpha, settings);
         tests.push(Test { at_ms, alpha, promoted });
     }
     Ok(tests.iter().filter(|test| test.promoted).count())
@@ -170,19 +178,25 @@ pub struct Told {
     pub late: f64,
 }
 
-/// How often such a candidate is promoted in so many nights. Its results can be checked.
+/// How often such a candidate is promoted in so many nights, by these settings. Its results can be checked.
 ///
 /// # Errors
 /// As [`report`].
-pub fn promoted(truth: &Truth, folds: &[usize], nights: usize, seed: u64) -> Result<Told> {
-    let budget = ErrorBudget::default();
+pub fn promoted(
+    settings: &Promotion,
+    truth: &Truth,
+    folds: &[usize],
+    nights: usize,
+    seed: u64,
+) -> Result<Told> {
+    let budget = ErrorBudget::from(settings);
     let (first, late) = (level(&budget, &[], 0), budget.per_day.min(budget.most));
     let (mut at_first, mut at_last) = (0_usize, 0_usize);
     for at in 0..nights {
         let seed = seed.wrapping_mul(1000).wrapping_add(at as u64);
         let report = report(truth, folds, true, seed)?;
-        at_first += usize::from(is_promoted(&report, first));
-        at_last += usize::from(is_promoted(&report, late));
+        at_first += usize::from(is_promoted(&report, first, settings));
+        at_last += usize::from(is_promoted(&report, late, settings));
     }
     let share = |promoted: usize| promoted as f64 / nights.max(1) as f64;
     Ok(Told { first: share(at_first), late: share(at_last) })
@@ -191,6 +205,10 @@ pub fn promoted(truth: &Truth, folds: &[usize], nights: usize, seed: u64) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn settings() -> Promotion {
+        hone_config::Config::shipped().unwrap().promotion
+    }
 
     #[test]
     fn rows_all_judge_and_very_many_in_part() {
@@ -203,13 +221,14 @@ mod tests {
 
     #[test]
     fn a_year_of_nothing_promotes_at_most_once() {
-        let years = [1, 2].map(|seed| false_promotions(20, false, seed).unwrap());
+        let years = [1, 2].map(|seed| false_promotions(&settings(), 20, false, seed).unwrap());
         assert!(years.iter().sum::<usize>() <= 3, "{years:?}");
     }
 
     #[test]
     fn a_gain_is_found_and_a_loss_is_not_promoted() {
-        let told = |truth: Truth| promoted(&truth, &judged(truth.rows), 20, 1).unwrap().first;
+        let told =
+            |truth: Truth| promoted(&settings(), &truth, &judged(truth.rows), 20, 1).unwrap().first;
         assert!(told(Truth::gain(50.0, 50)) >= 0.7, "{}", told(Truth::gain(50.0, 50)));
         assert_eq!(told(Truth::worse(3.0, 50)), 0.0);
         assert_eq!(told(Truth::paid_for(50.0, 3.0, 50)), 0.0);

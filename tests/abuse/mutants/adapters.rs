@@ -60,7 +60,8 @@ fn import_all(tell: &Sender<String>) -> Result<(u64, u64)> {
     tiny_model(&folder.path().join("tiny"), 1)?;
     let source = Source::Folder(folder.path().join("tiny"));
     let packed = hone_model::prepare(&source, WeightFormat::F32, folder.path())?;
-    let engine = Engine::start(Arc::new(Model::open(&packed, 1)?), EngineConfig::default())?;
+    let config = EngineConfig::from(&hone_config::Config::shipped()?.engine);
+    let engine = Engine::start(Arc::new(Model::open(&packed, 1)?), config)?;
     let base = shape(engine.model().config());
     let registry = Registry::open(&folder.path().join("data"), base.clone())?;
     let good = folder.path().join("good");

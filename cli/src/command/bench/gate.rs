@@ -1,5 +1,6 @@
-//! `hone bench gate`: what the gate says of simulated nights, of which the truth is known.
+//! `hone bench gate`: what the gate says of simulated nights, of which the truth is known, by the settings of `[promotion]`.
 
+use hone_config::Promotion;
 use hone_eval::simulate::{self, Told, Truth};
 use serde::Serialize;
 
@@ -52,7 +53,7 @@ struct Worse {
 
 pub(super) fn run(context: &Context, load: &GateLoad) -> Outcome {
     let output = context.output;
-    let figures = figures(load)?;
+    let figures = figures(load, &context.config(Vec::new())?.config.promotion)?;
     if output.is_json() {
         output.value(&figures)?;
         return Ok(());
@@ -88,18 +89,19 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-fn figures(load: &GateLoad) -> hone_eval::Result<Figures> {
+fn figures(load: &GateLoad, settings: &Promotion) -> hone_eval::Result<Figures> {
     let nights = NIGHTS * load.years;
     let seed = load.seed;
     let mean = |checkable| -> hone_eval::Result<f64> {
         let mut promoted = 0;
         for year in 0..load.years {
             let seed = seed.wrapping_mul(1000).wrapping_add(year as u64);
-            promoted += simulate::false_promotions(NOTHING, checkable, seed)?;
+            promoted += simulate::false_promotions(settings, NOTHING, checkable, seed)?;
         }
         Ok(promoted as f64 / load.years as f64)
     };
-    let told = |truth: Truth, folds: &[usize]| simulate::promoted(&truth, folds, nights, seed);
+    let told =
+        |truth: Truth, folds: &[usize]| simulate::promoted(settings, &truth, folds, nights, seed);
     let mut gains = Vec::new();
     let mut worse = Vec::new();
     for rows in [10, 20, 50, 100, 500] {
