@@ -1,13 +1,11 @@
-//! Files that survive a crash, and names that cannot escape.
+//! Names that cannot escape, files that cannot hang or be too large, and folders that go at once.
 //!
-//! Prevents two failures: a file that is half old and half new after a power cut (write, fsync,
-//! rename, fsync of the folder), and a name such as `../../etc` that leaves its folder.
+//! Prevents that a name such as `../../etc` leaves its folder, or that a pipe is read where a file was expected.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fail::fail_point;
 use fs_err as fs;
@@ -19,81 +17,6 @@ pub const MAX_NAME: usize = 64;
 
 /// Names that mean something else already.
 const RESERVED: [&str; 7] = ["base", "live", "previous", "candidate", "canary", "latest", "hone"];
-
-/// Makes the entries of a folder durable: what was created, renamed or removed in it.
-///
-/// # Errors
-/// The disk's.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    fs::File::open(dir)?.sync_all()
-}
-
-/// Replaces a file in one step: readers see the old content or the new, never a mixture, and after
-/// the return the new content survives a power cut.
-///
-/// # Errors
-/// The disk's; the old content then stays.
-pub fn atomic_write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let (dir, name) = parent_and_name(path)?;
-    let mut unfinished = std::ffi::OsString::from(".");
-    unfinished.push(name);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
-    unfinished.push(format!("{UNFINISHED}{}-{count}", std::process::id()));
-    let unfinished = dir.join(unfinished);
-    let written = (|| {
-        let mut file = fs::File::create(&unfinished)?;
-        file.write_all(bytes)?;
-        fail_point!("file.tmp");
-        file.sync_all()?;
-        fail_point!("file.fsync");
-        fs::rename(&unfinished, path)?;
-        fail_point!("file.renamed");
-        Ok(())
-    })();
-    if let Err(error) = written {
-        let _ = fs::remove_file(&unfinished); // the first error is the one to report
-        return Err(error);
-    }
-    sync_dir(dir)?;
-    fail_point!("file.dirsync");
-    Ok(())
-}
-
-/// What `atomic_write` puts between the name and a number while a file is unfinished.
-const UNFINISHED: &str = ".tmp-";
-
-/// Removes what a killed `atomic_write` of this path left. Only for the path's single writer.
-///
-/// # Errors
-/// The disk's.
-pub fn remove_unfinished(path: &Path) -> io::Result<()> {
-    let (dir, name) = parent_and_name(path)?;
-    let prefix = format!(".{}{UNFINISHED}", name.to_string_lossy());
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes what killed `atomic_write`s left of files in this folder. Only for the folder's single writer.
-///
-/// # Errors
-/// The disk's.
-pub fn sweep_unfinished(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with('.') && name.contains(UNFINISHED) && entry.file_type()?.is_file() {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
 
 fn parent_and_name(path: &Path) -> io::Result<(&Path, &std::ffi::OsStr)> {
     let name = path.file_name().ok_or_else(|| {
@@ -249,9 +172,7 @@ pub fn remove_dir(dir: &Path) -> io::Result<()> {
         fs::remove_dir_all(&doomed)?;
     }
     fail_point!("gc.mark");
-    fs::rename(dir, &doomed)?;
-    fail_point!("gc.rename");
-    sync_dir(parent)?;
+    hone_durable::rename(dir, &doomed)?;
     let removed = fs::remove_dir_all(&doomed);
     fail_point!("gc.unlink");
     match removed {
@@ -288,31 +209,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::os::unix::fs::symlink;
-
-    #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("live.json");
-        atomic_write(&path, b"one").unwrap();
-        atomic_write(&path, b"two").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn remains_of_a_killed_write_are_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("live.json");
-        fs::write(dir.path().join(".live.json.tmp-1-0"), "half").unwrap();
-        fs::write(dir.path().join(".other.json.tmp-1-0"), "half").unwrap();
-        remove_unfinished(&path).unwrap();
-        assert!(!dir.path().join(".live.json.tmp-1-0").exists());
-        assert!(dir.path().join(".other.json.tmp-1-0").exists());
-        fs::write(dir.path().join(".hidden"), "").unwrap();
-        sweep_unfinished(dir.path()).unwrap();
-        assert!(!dir.path().join(".other.json.tmp-1-0").exists());
-        assert!(dir.path().join(".hidden").exists());
-    }
 
     #[test]
     fn only_plain_files_are_opened() {

@@ -11,7 +11,6 @@ use hone_api::AdapterId;
 use hone_api::adapter::AdapterState;
 
 use crate::fs::DOOMED;
-use crate::staging::{STAGING, lock_dir};
 use crate::{LivePointer, Manifest, Result};
 
 /// Which adapters go: of those that cycles made, the retired ones but for the newest `keep_last`, and the
@@ -39,17 +38,12 @@ pub(crate) fn doomed<'a>(
     doomed
 }
 
-/// Removes remains of killed imports and deletions. A staging folder that a living process works on
-/// is locked by it, and stays.
+/// Removes remains of killed imports and deletions. What a living process works on stays.
 pub(crate) fn sweep(root: &Path) -> Result<()> {
+    hone_durable::sweep(root);
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(STAGING) && lock_dir(&entry.path())?.is_none() {
-            continue;
-        }
-        if name.starts_with(STAGING) || name.starts_with(DOOMED) {
+        if entry.file_name().to_string_lossy().starts_with(DOOMED) {
             match fs::remove_dir_all(entry.path()) {
                 // A deletion that is under way was faster.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -127,18 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_use_is_not_swept() {
+    fn remains_are_swept_but_what_is_in_use() {
         let root = tempfile::tempdir().unwrap();
-        for name in [".staging-old", ".staging-busy", ".trash-x", "kept"] {
+        for name in [".unfinished-old", ".trash-x", "kept"] {
             fs::create_dir(root.path().join(name)).unwrap();
         }
-        let busy = lock_dir(&root.path().join(".staging-busy")).unwrap();
+        let busy = hone_durable::AsideFolder::within(root.path()).unwrap();
         sweep(root.path()).unwrap();
         let left = |name: &str| root.path().join(name).exists();
-        assert!(left(".staging-busy") && left("kept"));
-        assert!(!left(".staging-old") && !left(".trash-x"));
-        drop(busy);
-        sweep(root.path()).unwrap();
-        assert!(!left(".staging-busy"));
+        assert!(busy.path().exists() && left("kept"));
+        assert!(!left(".unfinished-old") && !left(".trash-x"));
     }
 }

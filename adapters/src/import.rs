@@ -3,17 +3,16 @@
 //! Prevents half an adapter from ever being visible, and the difference between what was checked
 //! and what is used: the files are copied first, the copy is verified, and one rename publishes it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use fail::fail_point;
-use fs_err as fs;
 use hone_api::adapter::{AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis};
+use hone_durable::AsideFolder;
 
 use crate::config::MAX_CONFIG;
-use crate::fs::{check_adapter_name, copy_bounded, sync_dir};
-use crate::staging::{STAGING, lock_dir};
+use crate::fs::{check_adapter_name, copy_bounded};
 use crate::verify::{file_refusal, max_weight_file, refuse_pickles, too_large, verify_within};
 use crate::{CONFIG, Error, Manifest, Refusal, Registry, Result, WEIGHTS};
 
@@ -45,30 +44,14 @@ impl Registry {
             check_adapter_name(name)?;
         }
         let _one_at_a_time = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-        let staging = self.root.join(format!("{STAGING}{}", import.id));
-        if staging.exists() {
-            let left_by_a_killed_import = lock_dir(&staging)?.is_some();
-            if !left_by_a_killed_import {
-                return Err(Error::Exists(import.id));
-            }
-            fs::remove_dir_all(&staging)?;
-        }
-        fs::create_dir(&staging)?;
+        let staging = AsideFolder::within(&self.root)?;
         fail_point!("import.stage");
-        let lock = lock_dir(&staging)?;
-        let published = self.stage_and_publish(import, &staging);
-        if staging.exists() {
-            // refused, or already there; the reason is worth more than a failure to tidy up
-            if let Err(error) = fs::remove_dir_all(&staging) {
-                tracing::warn!(%error, "a staging folder stays behind until the next start");
-            }
-        }
-        drop(lock);
-        published
+        self.stage_and_publish(import, staging)
     }
 
-    fn stage_and_publish(&self, import: Import, staging: &Path) -> Result<AdapterView> {
+    fn stage_and_publish(&self, import: Import, aside: AsideFolder) -> Result<AdapterView> {
         let Import { id, source, name, provenance, now } = import;
+        let staging = aside.path();
         let folder = source.file_name().unwrap_or(source.as_os_str()).to_string_lossy();
         let refused = |refusal| Error::Refused { folder: folder.clone().into_owned(), refusal };
         // What the system lacks is not the folder's fault.
@@ -95,7 +78,6 @@ impl Registry {
         fail_point!("import.verify");
         manifest.write(staging)?;
         fail_point!("manifest.write");
-        sync_dir(staging)?;
 
         let _one_at_a_time = self.changing();
         let there = self.read().manifests.get(&id).cloned();
@@ -116,9 +98,7 @@ impl Registry {
         if target.exists() {
             return Err(Error::Exists(id)); // damaged, and therefore not listed
         }
-        fs::rename(staging, target)?;
-        fail_point!("import.rename");
-        sync_dir(&self.root)?;
+        aside.publish(&target)?;
         Ok(self.insert(manifest))
     }
 }

@@ -27,7 +27,6 @@ mod reserve;
 mod servable;
 mod shape;
 mod shortage;
-mod staging;
 pub mod state;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, clippy::panic)] // compiled for tests only

@@ -10,7 +10,7 @@ use hone_api::adapter::{AdapterState, AdapterView, Provenance};
 use hone_api::{AdapterId, UnixMillis, sealed};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{atomic_write, read_bounded};
+use crate::fs::read_bounded;
 use crate::state;
 use crate::verify::Verified;
 use crate::{Error, Result};
@@ -222,7 +222,7 @@ impl Manifest {
     /// The disk's.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let bytes = sealed::seal(self).map_err(std::io::Error::from)?;
-        Ok(atomic_write(&dir.join(MANIFEST), &bytes)?)
+        Ok(hone_durable::replace(&dir.join(MANIFEST), &bytes)?)
     }
 }
 

@@ -10,8 +10,6 @@ use fs_err as fs;
 use hone_api::adapter::AdapterState;
 use hone_api::{AdapterId, UnixMillis};
 
-use crate::fs::{remove_unfinished, sweep_unfinished, sync_dir};
-use crate::manifest::MANIFEST;
 use crate::pointer::LIVE;
 use crate::servable::check_servable;
 use crate::shortage::is_shortage;
@@ -51,10 +49,10 @@ pub(crate) fn open(data_dir: &Path, base: &BaseShape) -> Result<Opened> {
     let (root, drop_dir) = (data_dir.join("adapters"), data_dir.join("drop"));
     fs::create_dir_all(&root)?;
     fs::create_dir_all(&drop_dir)?;
-    sync_dir(data_dir)?;
+    hone_durable::sync_dir(data_dir)?;
     let live_path = data_dir.join(LIVE);
-    remove_unfinished(&live_path)?;
-    sweep_unfinished(&drop_dir)?; // notes
+    hone_durable::sweep(data_dir);
+    hone_durable::sweep(&drop_dir); // notes
     gc::sweep(&root)?;
     let mut warnings = Vec::new();
     let manifests = read_manifests(&root, &mut warnings)?;
@@ -80,7 +78,7 @@ fn read_manifests(
 ) -> Result<BTreeMap<AdapterId, Manifest>> {
     let mut manifests = BTreeMap::new();
     for (id, dir) in adapter_dirs(root)? {
-        remove_unfinished(&dir.join(MANIFEST))?;
+        hone_durable::sweep(&dir);
         match Manifest::read(&dir, id) {
             Ok(manifest) => {
                 manifests.insert(id, manifest);

@@ -11,7 +11,7 @@ use hone_api::adapter::LiveView;
 use hone_api::{AdapterId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::fs::{atomic_write, read_bounded};
+use crate::fs::read_bounded;
 
 /// The file's name within the data directory.
 pub const LIVE: &str = "live.json";
@@ -125,7 +125,7 @@ impl LivePointer {
             checksum: self.checksum(),
         };
         let bytes = serde_json::to_vec_pretty(&file).map_err(io::Error::from)?;
-        atomic_write(path, &bytes)
+        hone_durable::replace(path, &bytes)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 use hone_api::adapter::{AdapterState, AdapterView};
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
 
-use crate::fs::{check_adapter_name, confine, remove_dir, sync_dir};
+use crate::fs::{check_adapter_name, confine, remove_dir};
 use crate::pointer::{LIVE, label};
 use crate::reserve::Reserve;
 use crate::servable::check_servable;
@@ -389,7 +389,7 @@ impl Registry {
         if !self.dir(id).exists() {
             self.write().manifests.remove(&id);
         }
-        sync_dir(&self.root)?;
+        hone_durable::sync_dir(&self.root)?;
         Ok(removed?)
     }
 

@@ -1,7 +1,7 @@
 //! Some room on the disk that is given back for what cannot wait: going back to the adapter that served
 //! before, when the disk is full.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -32,11 +32,9 @@ impl Reserve {
     }
 
     fn write(&self) -> io::Result<()> {
-        let mut file = fs::File::create(&self.0)?;
         // Not zeros: a file system may keep those without taking room.
         let block: Vec<u8> = (0..BYTES).map(|at| (at * 31 % 251) as u8).collect();
-        file.write_all(&block)?;
-        file.sync_all()
+        hone_durable::write_synced(&self.0, &block)
     }
 
     /// Does what needs room; if there is none, once more with that of the reserve.

@@ -80,7 +80,7 @@ fn leave_note(folder: &Path, kind: &str, text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    hone_adapters::fs::atomic_write(&note(folder, kind), text.as_bytes())
+    hone_durable::replace(&note(folder, kind), text.as_bytes())
 }
 
 fn is_dealt_with(folder: &Path) -> bool {

@@ -1,27 +1,14 @@
 //! What a killed daemon, or a killed training process, left half written in the data directory.
 //!
-//! Each kind is known to who writes it; this is the list of them. The registry sweeps its own folders when it opens, packing
-//! those of bases. All are named so that nobody takes them for whole; they only cost room.
-
-use hone_dataset::Snapshot;
+//! The registry sweeps its own folders when it opens, packing those of bases, an erasure those it empties.
 
 use crate::dirs::Dirs;
-use crate::source_key;
 
-/// Sweeps. Only for who holds the lock of the data directory. Failing to is told, and harmless.
+/// Sweeps the rest. What a living process writes stays: `hone train` may be at work here.
 pub fn sweep(dirs: &Dirs) {
-    // `hone train` may be at work here, without that lock: what a living process writes stays.
     hone_trainer::sweep(&dirs.runs());
-    let swept = [
-        Snapshot::sweep(&dirs.snapshots()).map_err(anyhow::Error::from),
-        source_key::sweep(dirs.root()).map_err(anyhow::Error::from),
-    ];
-    for error in swept.into_iter().filter_map(Result::err) {
-        tracing::warn!(
-            "what was left half written stays: {}",
-            crate::error_chain::describe(&error)
-        );
-    }
+    hone_durable::sweep(&dirs.snapshots());
+    hone_durable::sweep(dirs.root());
 }
 
 #[cfg(test)]
@@ -33,15 +20,15 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let dirs = Dirs::open(data.path()).unwrap();
         fs_err::create_dir_all(data.path().join("runs/run-1/try-0/checkpoints")).unwrap();
-        fs_err::create_dir_all(data.path().join("snapshots/.snapshot-half")).unwrap();
+        fs_err::create_dir_all(data.path().join("snapshots/.unfinished-half")).unwrap();
         let left =
-            ["runs/run-1/try-0/checkpoints/.unfinished-1", "runs/.unfinished-2", ".source.key-3"];
+            ["runs/run-1/try-0/checkpoints/.unfinished-1", "runs/.unfinished-2", ".unfinished-3"];
         let whole = ["runs/run-1/try-0/job.json", "source.key", "snapshots/rows"];
         for file in left.iter().chain(&whole) {
             fs_err::write(data.path().join(file), "").unwrap();
         }
         sweep(&dirs);
-        for file in left.iter().chain(&["snapshots/.snapshot-half"]) {
+        for file in left.iter().chain(&["snapshots/.unfinished-half"]) {
             assert!(!data.path().join(file).exists(), "{file}");
         }
         assert!(whole.iter().all(|file| data.path().join(file).exists()));

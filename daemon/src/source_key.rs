@@ -3,13 +3,10 @@
 //! Without a key, whoever holds the log could find out who said what by trying names. It is made
 //! once: under another one all who came before are strangers.
 
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 
-/// Beginning of the name of a key that is being written.
-const UNFINISHED: &str = ".source.key-";
 /// Bytes of the key.
 const LENGTH: usize = 32;
 
@@ -33,30 +30,9 @@ pub fn open(path: &Path) -> anyhow::Result<[u8; LENGTH]> {
     }
 }
 
-/// Removes what a killed [`open`] left. Only for the directory's daemon.
-///
-/// # Errors
-/// The disk's.
-pub fn sweep(data_dir: &Path) -> std::io::Result<()> {
-    for entry in fs_err::read_dir(data_dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            fs_err::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 fn make(path: &Path) -> anyhow::Result<[u8; LENGTH]> {
     let key: [u8; LENGTH] = rand::random();
-    let folder = path.parent().context("a key lies in a folder")?;
-    // Only its owner may read a temporary file, and it keeps that when it gets its name. The name
-    // comes last, so that a kill leaves no half of a key.
-    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
-    file.write_all(&key)?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path)?;
-    hone_adapters::fs::sync_dir(folder)?;
+    hone_durable::create_private(path, &key)?;
     Ok(key)
 }
 

@@ -4,21 +4,17 @@
 //! for ever. Beside it lies what was taken out: random ids, and the hash of what is left.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::Path;
 
-use fail::fail_point;
 use fs_err as fs;
 use hone_api::InteractionId;
+use hone_durable::replace;
 
 use crate::erased::{ERASED, Erased};
 use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::rehearse::Rehearsal;
 use crate::snapshot::{MANIFEST, Manifest, REHEARSAL, ROWS, Snapshot, hash, lines, read_lines};
-
-/// Beginning of the name of a file that is being written.
-const UNFINISHED: &str = ".erasing-";
 
 /// How many rows and rehearsal questions of a snapshot come, or came, from these interactions.
 ///
@@ -39,7 +35,7 @@ pub fn rows_of(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<usize> {
 /// # Errors
 /// [`Error::Io`].
 pub fn erase(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<Option<usize>> {
-    sweep(folder)?;
+    hone_durable::sweep(folder);
     let whole = || -> Result<_> {
         let (rows, rehearsal) = contents(folder)?;
         let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
@@ -72,10 +68,10 @@ pub fn erase(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<Option<usiz
     erased.left = hash(&rows, &rehearsal, &manifest)?;
     // First what shall be gone: killed in between, the content fits no hash, nothing is trained on it, and the
     // repetition comes to the same end.
-    replace(folder, ERASED, &serde_json::to_vec_pretty(&erased)?)?;
-    replace(folder, ROWS, &rows)?;
-    replace(folder, REHEARSAL, &rehearsal)?;
-    replace(folder, MANIFEST, &serde_json::to_vec_pretty(&manifest)?)?;
+    replace(&folder.join(ERASED), &serde_json::to_vec_pretty(&erased)?)?;
+    replace(&folder.join(ROWS), &rows)?;
+    replace(&folder.join(REHEARSAL), &rehearsal)?;
+    replace(&folder.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
     Ok(Some(found.max(known)))
 }
 
@@ -89,27 +85,6 @@ fn contents(folder: &Path) -> Result<(Vec<Example>, Vec<Rehearsal>)> {
 fn count(rows: &[Example], rehearsal: &[Rehearsal], ids: &BTreeSet<InteractionId>) -> usize {
     rows.iter().filter(|row| ids.contains(&row.id)).count()
         + rehearsal.iter().filter(|one| one.id.is_some_and(|id| ids.contains(&id))).count()
-}
-
-/// Removes what a killed [`replace`] left.
-fn sweep(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
-    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(folder.join(name)).map_err(|error| error.error)?;
-    fail_point!("erase.snapshot");
-    fs::File::open(folder)?.sync_all()?;
-    Ok(())
 }
 
 impl Snapshot {

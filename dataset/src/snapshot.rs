@@ -1,11 +1,11 @@
 //! The immutable data set of one cycle: `rows.jsonl` and `manifest.json`, named by their hash.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use fail::fail_point;
 use fs_err as fs;
+use hone_durable::{AsideFolder, write_synced};
 use serde::{Deserialize, Serialize};
 
 use crate::erased::Erased;
@@ -20,8 +20,6 @@ use crate::waiting::Waiting;
 pub(crate) const ROWS: &str = "rows.jsonl";
 pub(crate) const REHEARSAL: &str = "rehearsal.jsonl";
 pub(crate) const MANIFEST: &str = "manifest.json";
-/// Beginning of the name of a folder that is being written.
-const STAGING: &str = ".snapshot-";
 /// Raised when the same inputs would give other rows than before.
 const FORMAT: u32 = 4;
 
@@ -140,41 +138,17 @@ impl Snapshot {
             fs::remove_dir_all(&target)?;
         }
         fs::create_dir_all(folder)?;
-        let staged = tempfile::Builder::new().prefix(STAGING).tempdir_in(folder)?;
+        let aside = AsideFolder::within(folder)?;
         let manifest = serde_json::to_vec_pretty(&self.manifest)?;
         for (name, bytes) in [
             (ROWS, lines(&self.examples)?),
             (REHEARSAL, lines(&self.rehearsal)?),
             (MANIFEST, manifest),
         ] {
-            let mut file = fs::File::create(staged.path().join(name))?;
-            fail_point!("snapshot.tmp");
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fail_point!("snapshot.fsync");
+            write_synced(&aside.path().join(name), &bytes)?;
         }
-        fs::File::open(staged.path())?.sync_all()?;
-        fs::rename(staged.path(), &target)?;
-        fail_point!("snapshot.rename");
-        // The folder has moved: nothing is left for the guard to delete.
-        let _ = staged.keep();
-        fs::File::open(folder)?.sync_all()?;
-        fail_point!("snapshot.dirsync");
+        aside.publish(&target)?;
         Ok(target)
-    }
-
-    /// Removes from a folder of snapshots what a killed [`Snapshot::write`] left. Only for who alone writes there.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn sweep(folder: &Path) -> Result<()> {
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(STAGING) {
-                fs::remove_dir_all(entry.path())?;
-            }
-        }
-        Ok(())
     }
 
     /// Reads `<snapshots>/<hash>/` and verifies the hash, or that of what an erasure has left.

@@ -505,16 +505,6 @@ fn a_row_on_disk_says_what_it_is() {
 }
 
 #[test]
-fn what_a_killed_write_left_is_swept() {
-    let folder = tempfile::tempdir().unwrap();
-    for name in [".snapshot-x", "whole"] {
-        std::fs::create_dir(folder.path().join(name)).unwrap();
-    }
-    Snapshot::sweep(folder.path()).unwrap();
-    assert!(!folder.path().join(".snapshot-x").exists() && folder.path().join("whole").exists());
-}
-
-#[test]
 fn damage_is_noticed_and_repaired() {
     let folder = tempfile::tempdir().unwrap();
     let snapshot = small();

@@ -111,10 +111,7 @@ impl Repo {
         let write = || {
             let folder = path.parent().unwrap_or(&path);
             fs_err::create_dir_all(folder)?;
-            let file = tempfile::NamedTempFile::new_in(folder)?;
-            fs_err::write(file.path(), commit)?;
-            file.persist(&path).map_err(|error| error.error)?;
-            Ok(())
+            hone_durable::replace(&path, commit.as_bytes())
         };
         write().map_err(Error::io(&path))
     }

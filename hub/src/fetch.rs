@@ -121,7 +121,7 @@ impl Fetch<'_> {
         }
         self.check(&partial)?;
         partial.file.sync_all().map_err(io(&path))?;
-        fs_err::rename(&partial.path, blob).map_err(io(blob))
+        hone_durable::rename(&partial.path, blob).map_err(io(blob))
     }
 
     /// Asks for what is missing; the reason, if the connection failed in the middle.

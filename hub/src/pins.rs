@@ -1,7 +1,7 @@
 //! Which commit of a model a data directory stays with: adapters are bound to a base, so that what a branch moves to must not
 //! become the base of the next start by itself.
 
-use std::{collections::BTreeMap, io::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{Error, Name, name::is_commit};
 
@@ -36,11 +36,7 @@ impl Pins {
         let folder = self.file.parent().unwrap_or(&self.file);
         let write = || {
             fs_err::create_dir_all(folder)?;
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(&serde_json::to_vec_pretty(&pins)?)?;
-            file.as_file().sync_all()?;
-            file.persist(&self.file).map_err(|error| error.error)?;
-            fs_err::File::open(folder)?.sync_all()
+            hone_durable::replace(&self.file, &serde_json::to_vec_pretty(&pins)?)
         };
         write().map_err(Error::io(&self.file))
     }

@@ -8,13 +8,11 @@ mod choose;
 mod listed;
 mod manifest;
 mod remembered;
-mod staging;
 mod unpacked;
 mod weights;
 mod write;
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,8 +24,8 @@ pub(crate) use weights::Weights;
 
 use crate::{Error, ModelConfig, Source, WeightFormat, load::Checkpoint, small_files::SmallFiles};
 use fail::fail_point;
+use hone_durable::AsideFolder;
 use remembered::Remembered;
-use staging::Staging;
 
 /// Changes for a format whenever the layout of `weights.hone` does, or what it is packed to: adapters are bound to it.
 const fn pack_version(format: WeightFormat) -> u32 {
@@ -110,7 +108,8 @@ impl Pack {
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
         let checkpoint = Checkpoint::open(source)?;
         fs_err::create_dir_all(base_dir).map_err(Error::io(base_dir))?;
-        staging::sweep(base_dir);
+        hone_durable::sweep(base_dir);
+        hone_durable::sweep(&base_dir.join(remembered::FOLDER));
         let remembered = Remembered::of(source, format, &small, &checkpoint)?;
         let known = remembered.digest(base_dir);
         if let Some(digest) = &known
@@ -134,11 +133,10 @@ impl Pack {
         if let Some(error @ Error::Io { .. }) = damage {
             return Err(error);
         }
-        let staging = Staging::make(base_dir)?;
-        let folder = staging.folder();
+        let written = AsideFolder::within(base_dir).map_err(Error::io(base_dir))?;
         let made = Made { config: &config, small: &small, checkpoint: &checkpoint, format };
-        made.write(folder, &digest, progress)?;
-        publish(&staging, &target, base_dir, || Self::open_of(&target, &small, &digest).is_ok())?;
+        made.write(written.path(), &digest, progress)?;
+        publish(written, &target, base_dir, || Self::open_of(&target, &small, &digest).is_ok())?;
         let mut pack = Self::open_of(&target, &small, &digest)?;
         remember(remembered, &checkpoint, base_dir, &digest);
         pack.repaired = damage.map(|damage| repair(&damage, source));
@@ -220,21 +218,18 @@ fn remember(source: Remembered, checkpoint: &Checkpoint, base_dir: &Path, digest
 /// Gives a written folder its name. What is in the way is damaged, unless another process was faster: its folder has the
 /// same content.
 fn publish(
-    staging: &Staging,
+    written: AsideFolder,
     target: &Path,
     base_dir: &Path,
     is_whole: impl Fn() -> bool,
 ) -> Result<(), Error> {
-    let aside = Staging::make(base_dir)?;
+    let damaged = AsideFolder::within(base_dir).map_err(Error::io(base_dir))?;
     if target.symlink_metadata().is_ok() && !is_whole() {
-        fs_err::rename(target, aside.folder().join("damaged")).map_err(Error::io(target))?;
+        fs_err::rename(target, damaged.path().join("damaged")).map_err(Error::io(target))?;
     }
     fail_point!("pack.write");
-    match fs_err::rename(staging.folder(), target) {
-        Ok(()) => {
-            fail_point!("pack.rename");
-            sync_folder(base_dir)
-        }
+    match written.publish(target) {
+        Ok(()) => Ok(()),
         Err(_) if is_whole() => Ok(()),
         Err(source) => Err(Error::Io { path: target.to_owned(), source }),
     }
@@ -294,21 +289,10 @@ impl Made<'_> {
             ..self.config.clone()
         };
         let (bytes, blocks) = write::write(folder, &config, &tensors, self.format, progress)?;
-        Manifest::new(digest, self.format, self.small, bytes, blocks).write(folder)?;
-        sync_folder(folder)
+        Manifest::new(digest, self.format, self.small, bytes, blocks).write(folder)
     }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let write = || {
-        let mut file = fs_err::File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(Error::io(path))
-}
-
-fn sync_folder(path: &Path) -> Result<(), Error> {
-    let sync = || fs_err::File::open(path)?.sync_all();
-    sync().map_err(Error::io(path))
+    hone_durable::write_synced(path, bytes).map_err(Error::io(path))
 }

@@ -243,7 +243,7 @@ fn without_the_feature_the_starter_is_refused_with_a_way_out() {
 #[test]
 fn leftovers_of_a_killed_packing_are_removed_and_what_is_written_stays() {
     let base = tempfile::tempdir().unwrap();
-    let (left, busy) = (base.path().join(".packing-left"), base.path().join(".packing-busy"));
+    let (left, busy) = (base.path().join(".unfinished-left"), base.path().join(".unfinished-busy"));
     for folder in [&left, &busy] {
         std::fs::create_dir(folder).unwrap();
         std::fs::write(folder.join("weights.hone"), "half").unwrap();

@@ -5,8 +5,7 @@
 //! machine (`hone audit verify --head`). It is written after the commit of its row, so it may lag behind
 //! after a kill, but is never ahead.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension};
@@ -105,9 +104,6 @@ fn is_in_trail(connection: &Connection, head: Head) -> Result<bool> {
 }
 
 fn write(path: &Path, head: Head) -> io::Result<()> {
-    let new = path.with_extension("head.new");
-    let mut file = File::create(&new)?;
-    writeln!(file, "{} {}", head.sequence, chain::hex(&head.hash))?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
+    let line = format!("{} {}\n", head.sequence, chain::hex(&head.hash));
+    hone_durable::replace(path, line.as_bytes())
 }

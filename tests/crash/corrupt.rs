@@ -314,16 +314,15 @@ async fn no_damage_to_a_cycle_trains_another_adapter() -> Result<()> {
     let left = [
         run.join("fold-1/.unfinished-x"),
         run.join("fold-1/checkpoints/.unfinished-x"),
-        tiny.hone.data().join("snapshots/.snapshot-x"),
-        tiny.hone.data().join("base/.packing-x"),
-        tiny.hone.data().join("adapters/.staging-x"),
-        tiny.hone.data().join("drop/.x.imported.tmp-1-0"),
-        tiny.hone.data().join(".live.json.tmp-1-0"),
+        tiny.hone.data().join("snapshots/.unfinished-folder"),
+        tiny.hone.data().join("base/.unfinished-folder"),
+        tiny.hone.data().join("adapters/.unfinished-folder"),
+        tiny.hone.data().join("drop/.unfinished-x"),
+        tiny.hone.data().join(".unfinished-x"),
     ];
     let leave = |_: &Path| -> Result<()> {
         for path in &left {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if [".snapshot-x", ".packing-x", ".staging-x"].contains(&name.as_ref()) {
+            if path.ends_with(".unfinished-folder") {
                 fs_err::create_dir_all(path)?;
             } else {
                 fs_err::write(path, "half")?;

@@ -19,25 +19,32 @@ use crate::scenario::{Acknowledged, PLANTED, Scenario, World, pointer};
 
 /// Points by the deeds that reach them.
 const MATRIX: [(Scenario, &[&str]); 5] = [
-    (Scenario::FirstStart, &["migrate.begin", "migrate.end", "pack.write", "pack.rename"]),
+    (
+        Scenario::FirstStart,
+        &[
+            "migrate.begin",
+            "migrate.end",
+            "pack.write",
+            "rename.done",
+            "file.fsync",
+            "file.renamed",
+        ],
+    ),
     (Scenario::Write, &["store.enqueue", "store.begin", "store.commit", "store.ack"]),
     (
         Scenario::Cycle,
         &[
             "dataset.row",
-            "snapshot.tmp",
-            "snapshot.fsync",
-            "snapshot.rename",
-            "snapshot.dirsync",
             "child.spawn",
             "train.step",
-            "ckpt.tmp",
-            "ckpt.rename",
             "train.export",
             "import.stage",
             "import.verify",
             "manifest.write",
-            "import.rename",
+            "file.tmp",
+            "file.fsync",
+            "file.renamed",
+            "rename.done",
             "eval.item",
             "eval.report",
             "cycle.save",
@@ -47,20 +54,20 @@ const MATRIX: [(Scenario, &[&str]); 5] = [
         Scenario::Operate,
         &[
             "import.stage",
-            "import.rename",
             "audit.intend",
             "file.tmp",
             "file.fsync",
             "file.renamed",
             "file.dirsync",
+            "rename.done",
+            "rename.dirsync",
             "slots.swapped",
             "audit.done",
             "gc.mark",
-            "gc.rename",
             "gc.unlink",
         ],
     ),
-    (Scenario::Erase, &["erase.row", "erase.snapshot", "erase.run", "erase.receipt"]),
+    (Scenario::Erase, &["erase.row", "file.fsync", "file.renamed", "erase.run", "erase.receipt"]),
 ];
 
 /// The time that a start may take: loading the tiny model takes none.

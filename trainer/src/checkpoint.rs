@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::optim::AdamW;
 use crate::schedule::EarlyStop;
-use crate::unfinished::replace_file;
 
 /// How many checkpoints stay; the second is for a disk that tears the first.
 const KEEP: usize = 2;
@@ -132,7 +131,7 @@ impl Checkpoint {
         let bytes = safetensors::serialize(views, Some(metadata))
             .map_err(|error| tensors(&path, &error))?;
         fs_err::create_dir_all(dir)?;
-        replace_file(&path, &bytes)?;
+        hone_durable::replace(&path, &bytes)?;
         let files = list(dir)?;
         for old in &files[..files.len().saturating_sub(KEEP)] {
             fs_err::remove_file(old)?;

@@ -11,7 +11,6 @@ use serde_json::json;
 
 use crate::Error;
 use crate::checkpoint::tensors;
-use crate::unfinished::replace_file;
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`. `base_name` is what PEFT
 /// shows, and loads if nobody gives it a base.
@@ -51,7 +50,7 @@ pub fn write(
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|error| tensors(&path, &error))?;
-    replace_file(&path, &bytes)?;
+    hone_durable::replace(&path, &bytes)?;
     let mut modules: Vec<&str> = layout.slots().map(|slot| slot.target.name).collect();
     modules.sort_unstable();
     let alpha = match alpha.fract() == 0.0 {
@@ -80,7 +79,7 @@ pub fn write(
     let path = dir.join(CONFIG);
     let config = serde_json::to_vec_pretty(&config)
         .map_err(|error| Error::Json { path: path.clone(), error: error.to_string() })?;
-    replace_file(&path, &config)
+    Ok(hone_durable::replace(&path, &config)?)
 }
 
 /// BLAKE3 of the files of an adapter, by name.
@@ -151,7 +150,7 @@ pub fn scaled(from: &Path, to: &Path, scale: f64) -> Result<(), Error> {
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes =
         safetensors::serialize(views, Some(metadata)).map_err(|error| tensors(&path, &error))?;
-    replace_file(&to.join(WEIGHTS), &bytes)?;
+    hone_durable::replace(&to.join(WEIGHTS), &bytes)?;
     let config = fs_err::read(from.join(CONFIG))?;
-    replace_file(&to.join(CONFIG), &config)
+    Ok(hone_durable::replace(&to.join(CONFIG), &config)?)
 }

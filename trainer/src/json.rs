@@ -7,7 +7,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::unfinished::replace_file;
 
 /// Reads a sealed file, or one that a person wrote.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
@@ -27,5 +26,5 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let bytes = sealed::seal(value)
         .map_err(|error| Error::Json { path: path.to_owned(), error: error.to_string() })?;
-    replace_file(path, &bytes)
+    Ok(hone_durable::replace(path, &bytes)?)
 }

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Crate and layer; a crate may depend on crates of lower layers only.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("hone-api", 0),
     ("hone-config", 0),
+    ("hone-durable", 0),
     ("hone-peft", 0),
     ("hone-machine", 0),
     ("hone-text", 1),

@@ -422,12 +422,12 @@ fn a_kill_between_the_pointer_and_the_manifests_is_caught_up() {
 fn a_kill_during_an_import_leaves_no_trace() {
     let place = Place::new();
     let root = place.dir.path().join("adapters");
-    write_random_adapter(&root.join(".staging-ad-x"), &tiny_base(), 2, 1);
+    write_random_adapter(&root.join(".unfinished-x"), &tiny_base(), 2, 1);
     fs::create_dir_all(root.join(".trash-ad-y")).unwrap();
-    fs::write(place.dir.path().join(".live.json.tmp-1-0"), "{").unwrap();
+    fs::write(place.dir.path().join(".unfinished-y"), "{").unwrap();
     let place = place.reopen();
     assert_eq!(fs::read_dir(root).unwrap().count(), 0);
-    assert!(!place.dir.path().join(".live.json.tmp-1-0").exists());
+    assert!(!place.dir.path().join(".unfinished-y").exists());
 }
 
 #[test]

@@ -35,7 +35,7 @@ async fn each_planted_fault_is_found_and_has_a_remedy() {
     fs_err::write(&weights, broken).unwrap();
     fs_err::create_dir_all(data.join("snapshots/00ff")).unwrap();
     fs_err::create_dir_all(data.join(".restore-x")).unwrap();
-    fs_err::create_dir_all(data.join("adapters/.staging-x")).unwrap();
+    fs_err::create_dir_all(data.join("adapters/.unfinished-x")).unwrap();
     fs_err::set_permissions(data.join("hone.db"), PermissionsExt::from_mode(0o644)).unwrap();
     let ill = found(data);
     for check in [
@@ -51,7 +51,7 @@ async fn each_planted_fault_is_found_and_has_a_remedy() {
         assert!(wrong.is_some_and(|it| it.remedy.is_some()), "{check} in {ill:?}");
     }
     assert!(
-        ill.iter().any(|it| it.state == State::Note && it.found.contains(".staging-x")),
+        ill.iter().any(|it| it.state == State::Note && it.found.contains(".unfinished-x")),
         "{ill:?}"
     );
 }

@@ -61,8 +61,7 @@ pub fn make(data_dir: &Path, to: &Path) -> anyhow::Result<BackupManifest> {
     let text = serde_json::to_vec_pretty(&manifest)?;
     sink.put_bytes(MANIFEST, text.len() as u64, &*text)?;
     sink.finish()?;
-    fs::rename(&whole, to)?;
-    hone_adapters::fs::sync_dir(&parent)?;
+    hone_durable::rename(&whole, to)?;
     Ok(manifest)
 }
 

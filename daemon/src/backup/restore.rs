@@ -54,8 +54,7 @@ pub async fn restore(from: &Path, data_dir: &Path) -> anyhow::Result<BackupManif
     for name in FOLDERS.iter().chain(&FILES).chain(&["audit.head", DATABASE]) {
         let part = staged.join(name);
         if part.exists() {
-            fs::rename(part, data_dir.join(name))?;
-            hone_adapters::fs::sync_dir(data_dir)?;
+            hone_durable::rename(&part, &data_dir.join(name))?;
         }
     }
     Ok(manifest)

@@ -82,7 +82,7 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
             sync_folders(&entry.path())?;
         }
     }
-    hone_adapters::fs::sync_dir(folder)
+    hone_durable::sync_dir(folder)
 }
 
 /// Hashes what is read through it.

@@ -10,7 +10,7 @@ async fn serving() -> (Rig, hone_api::AdapterId) {
     let rig = Rig::new().await;
     let id = rig.adapter(1).await;
     rig.services.registry.promote(Some(id), None, UnixMillis::now()).unwrap();
-    fs_err::create_dir(rig.services.dirs.snapshots().join(".snapshot-half")).unwrap();
+    fs_err::create_dir(rig.services.dirs.snapshots().join(".unfinished-half")).unwrap();
     (rig, id)
 }
 

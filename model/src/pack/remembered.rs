@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use hone_api::sealed;
 use serde::{Deserialize, Serialize};
 
-use super::{pack_version, staging::Staging, write_synced};
+use super::pack_version;
 use crate::{
     Error, Source, WeightFormat, files::FileState, load::Checkpoint, small_files::SmallFiles,
 };
@@ -154,8 +154,5 @@ pub(super) fn keep(base_dir: &Path, name: &str, record: &impl Serialize) -> Resu
     let bytes = sealed::seal(record).map_err(|e| Error::invalid(name, e))?;
     let folder = base_dir.join(FOLDER);
     fs_err::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    let staging = Staging::make(base_dir)?;
-    let written = staging.folder().join(name);
-    write_synced(&written, &bytes)?;
-    fs_err::rename(written, folder.join(name)).map_err(Error::io(&folder))
+    hone_durable::replace(&folder.join(name), &bytes).map_err(Error::io(&folder))
 }
