@@ -11,13 +11,13 @@ use hone_api::AdapterId;
 use hone_api::adapter::AdapterState;
 
 use crate::fs::DOOMED;
-use crate::{LivePointer, Manifest, Result};
+use crate::{AdapterManifest, LivePointer, Result};
 
 /// Which adapters go: of those that cycles made, the retired ones but for the newest `keep_last`, and the
 /// rejected ones but for as many. So what was refused pushes out nothing that one could roll back to. What a
 /// person brought, named or made serve stays.
 pub(crate) fn doomed<'a>(
-    manifests: impl DoubleEndedIterator<Item = &'a Manifest>,
+    manifests: impl DoubleEndedIterator<Item = &'a AdapterManifest>,
     pointer: &LivePointer,
     keep_last: usize,
 ) -> Vec<AdapterId> {
@@ -61,7 +61,7 @@ mod tests {
     use hone_api::adapter::Provenance;
     use hone_api::{CycleId, UnixMillis};
 
-    fn of_a_cycle() -> Manifest {
+    fn of_a_cycle() -> AdapterManifest {
         let verified = Verified {
             rank: 1,
             alpha: 1.0,
@@ -73,16 +73,23 @@ mod tests {
         };
         let provenance = Provenance::Cycle { cycle_id: CycleId::new(), snapshot: String::new() };
         let base = "base".to_owned();
-        Manifest::of_candidate(AdapterId::new(), None, provenance, base, &verified, UnixMillis(0))
+        AdapterManifest::of_candidate(
+            AdapterId::new(),
+            None,
+            provenance,
+            base,
+            &verified,
+            UnixMillis(0),
+        )
     }
 
-    fn rejected() -> Manifest {
+    fn rejected() -> AdapterManifest {
         let mut manifest = of_a_cycle();
         manifest.step(AdapterState::Rejected, UnixMillis(1), "worse").unwrap();
         manifest
     }
 
-    fn retired() -> Manifest {
+    fn retired() -> AdapterManifest {
         let mut manifest = of_a_cycle();
         manifest.note_pointer(true, UnixMillis(1), "promoted", 1);
         manifest.note_pointer(false, UnixMillis(2), "replaced", 2);
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn live_previous_waiting_and_the_newest_stay() {
-        let mut manifests: Vec<Manifest> = (0..5).map(|_| rejected()).collect();
+        let mut manifests: Vec<AdapterManifest> = (0..5).map(|_| rejected()).collect();
         manifests.push(of_a_cycle());
         let pointer = LivePointer::of_base(UnixMillis(0))
             .moved(Some(manifests[0].id), UnixMillis(1))

@@ -14,7 +14,7 @@ use hone_durable::AsideFolder;
 use crate::config::MAX_CONFIG;
 use crate::fs::{check_adapter_name, copy_bounded};
 use crate::verify::{file_refusal, max_weight_file, refuse_pickles, too_large, verify_within};
-use crate::{CONFIG, Error, Manifest, Refusal, Registry, Result, WEIGHTS};
+use crate::{AdapterManifest, CONFIG, Error, Refusal, Registry, Result, WEIGHTS};
 
 /// What to import.
 #[derive(Debug, Clone)]
@@ -74,7 +74,8 @@ impl Registry {
         let verified = verify_within(staging, &self.base, &crate::verify::VerifyLimits::default())
             .map_err(fault)?;
         let base_digest = self.base.digest.clone();
-        let manifest = Manifest::of_candidate(id, name, provenance, base_digest, &verified, now);
+        let manifest =
+            AdapterManifest::of_candidate(id, name, provenance, base_digest, &verified, now);
         fail_point!("import.verify");
         manifest.write(staging)?;
         fail_point!("manifest.write");

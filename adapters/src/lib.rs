@@ -39,7 +39,7 @@ pub use error::{Error, Result};
 pub use hone_peft::{CONFIG, WEIGHTS};
 pub use import::Import;
 pub use lookup::lookup;
-pub use manifest::Manifest;
+pub use manifest::AdapterManifest;
 pub use open::Warning;
 pub use pointer::LivePointer;
 pub use refusal::Refusal;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hone_api::{AdapterId, AdapterRef, UnixMillis};
 
-use crate::manifest::Manifest;
+use crate::manifest::AdapterManifest;
 use crate::open::adapter_dirs;
 use crate::pointer::LIVE;
 use crate::registry::Inner;
@@ -36,7 +36,7 @@ pub fn lookup(
     if root.is_dir() {
         for (id, dir) in adapter_dirs(&root)? {
             // What cannot be read is left out, as the daemon does; it may just be deleted.
-            if let Ok(manifest) = Manifest::read(&dir, id) {
+            if let Ok(manifest) = AdapterManifest::read(&dir, id) {
                 manifests.insert(id, manifest);
             }
         }

@@ -46,7 +46,7 @@ pub struct Transition {
 /// `manifest.json`; it carries its own checksum. One from before checksums is read as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct AdapterManifest {
     /// Layout of this file.
     pub format: u32,
     /// The adapter.
@@ -83,7 +83,7 @@ pub struct Manifest {
     pub chosen: bool,
 }
 
-impl Manifest {
+impl AdapterManifest {
     /// Whether a cycle of this daemon made it.
     #[must_use]
     pub const fn is_of_a_cycle(&self) -> bool {
@@ -230,7 +230,7 @@ impl Manifest {
 mod tests {
     use super::*;
 
-    fn manifest() -> Manifest {
+    fn manifest() -> AdapterManifest {
         let verified = Verified {
             rank: 4,
             alpha: 8.0,
@@ -242,7 +242,14 @@ mod tests {
         };
         let provenance = Provenance::Import { folder: "mine".to_owned() };
         let base = "base".to_owned();
-        Manifest::of_candidate(AdapterId::new(), None, provenance, base, &verified, UnixMillis(5))
+        AdapterManifest::of_candidate(
+            AdapterId::new(),
+            None,
+            provenance,
+            base,
+            &verified,
+            UnixMillis(5),
+        )
     }
 
     #[test]
@@ -251,9 +258,12 @@ mod tests {
         let mut written = manifest();
         written.note_pointer(true, UnixMillis(7), "promoted", 3);
         written.write(dir.path()).unwrap();
-        assert_eq!(Manifest::read(dir.path(), written.id).unwrap(), written);
+        assert_eq!(AdapterManifest::read(dir.path(), written.id).unwrap(), written);
         assert_eq!(written.last_epoch(), Some((3, true)));
-        assert!(matches!(Manifest::read(dir.path(), AdapterId::new()), Err(Error::Damaged { .. })));
+        assert!(matches!(
+            AdapterManifest::read(dir.path(), AdapterId::new()),
+            Err(Error::Damaged { .. })
+        ));
     }
 
     #[test]
@@ -272,7 +282,7 @@ mod tests {
             (Some((20_000, true)), AdapterState::Live)
         );
         manifest.write(dir.path()).unwrap();
-        assert_eq!(Manifest::read(dir.path(), manifest.id).unwrap(), manifest);
+        assert_eq!(AdapterManifest::read(dir.path(), manifest.id).unwrap(), manifest);
     }
 
     #[test]
@@ -286,7 +296,7 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             fs_err::write(&path, flipped).unwrap();
-            assert!(Manifest::read(dir.path(), manifest.id).is_err(), "bit {bit}");
+            assert!(AdapterManifest::read(dir.path(), manifest.id).is_err(), "bit {bit}");
         }
     }
 
@@ -294,7 +304,7 @@ mod tests {
     fn garbage_is_damage_not_a_panic() {
         let dir = tempfile::tempdir().unwrap();
         fs_err::write(dir.path().join(MANIFEST), b"{\"format\":1").unwrap();
-        let error = Manifest::read(dir.path(), AdapterId::new()).unwrap_err();
+        let error = AdapterManifest::read(dir.path(), AdapterId::new()).unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
     }
 }

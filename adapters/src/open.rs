@@ -13,7 +13,7 @@ use hone_api::{AdapterId, UnixMillis};
 use crate::pointer::LIVE;
 use crate::servable::check_servable;
 use crate::shortage::is_shortage;
-use crate::{BaseShape, Error, LivePointer, Manifest, Result, gc};
+use crate::{AdapterManifest, BaseShape, Error, LivePointer, Result, gc};
 
 /// What was found to be wrong, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) struct Opened {
     pub(crate) root: PathBuf,
     pub(crate) drop_dir: PathBuf,
     pub(crate) pointer: LivePointer,
-    pub(crate) manifests: BTreeMap<AdapterId, Manifest>,
+    pub(crate) manifests: BTreeMap<AdapterId, AdapterManifest>,
     pub(crate) warnings: Vec<Warning>,
 }
 
@@ -75,11 +75,11 @@ pub(crate) fn open(data_dir: &Path, base: &BaseShape) -> Result<Opened> {
 fn read_manifests(
     root: &Path,
     warnings: &mut Vec<Warning>,
-) -> Result<BTreeMap<AdapterId, Manifest>> {
+) -> Result<BTreeMap<AdapterId, AdapterManifest>> {
     let mut manifests = BTreeMap::new();
     for (id, dir) in adapter_dirs(root)? {
         hone_durable::sweep(&dir);
-        match Manifest::read(&dir, id) {
+        match AdapterManifest::read(&dir, id) {
             Ok(manifest) => {
                 manifests.insert(id, manifest);
             }

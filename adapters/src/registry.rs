@@ -14,7 +14,7 @@ use crate::fs::{check_adapter_name, confine, remove_dir};
 use crate::pointer::{LIVE, label};
 use crate::reserve::Reserve;
 use crate::servable::check_servable;
-use crate::{BaseShape, Error, LivePointer, Manifest, Result, Warning, gc, state};
+use crate::{AdapterManifest, BaseShape, Error, LivePointer, Result, Warning, gc, state};
 
 /// The adapters of one data directory. Only one process may have it open for writing.
 ///
@@ -41,7 +41,7 @@ pub struct Registry {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) pointer: LivePointer,
-    pub(crate) manifests: BTreeMap<AdapterId, Manifest>,
+    pub(crate) manifests: BTreeMap<AdapterId, AdapterManifest>,
 }
 
 impl Inner {
@@ -52,8 +52,9 @@ impl Inner {
             AdapterRef::Live => Ok(self.pointer.live),
             AdapterRef::Previous => Ok(self.pointer.previous),
             AdapterRef::Candidate => {
-                let waiting =
-                    |m: &&Manifest| m.state() == AdapterState::Candidate && m.is_of_a_cycle();
+                let waiting = |m: &&AdapterManifest| {
+                    m.state() == AdapterState::Candidate && m.is_of_a_cycle()
+                };
                 let newest = self.manifests.values().rev().find(waiting);
                 newest.map(|m| Some(m.id)).ok_or_else(unknown)
             }
@@ -64,18 +65,18 @@ impl Inner {
     }
 
     /// The adapter that has this name.
-    pub(crate) fn holder(&self, name: &str) -> Option<&Manifest> {
+    pub(crate) fn holder(&self, name: &str) -> Option<&AdapterManifest> {
         self.manifests.values().find(|m| m.name.as_deref() == Some(name))
     }
 
     /// Another adapter whose name people could take for this one: names are told apart by their
     /// capitals, but none may differ from another by them alone.
-    pub(crate) fn lookalike(&self, name: &str, but: AdapterId) -> Option<&Manifest> {
+    pub(crate) fn lookalike(&self, name: &str, but: AdapterId) -> Option<&AdapterManifest> {
         let like = |own: &str| own.eq_ignore_ascii_case(name);
         self.manifests.values().find(|m| m.id != but && m.name.as_deref().is_some_and(like))
     }
 
-    pub(crate) fn manifest(&self, id: AdapterId) -> Result<&Manifest> {
+    pub(crate) fn manifest(&self, id: AdapterId) -> Result<&AdapterManifest> {
         self.manifests.get(&id).ok_or_else(|| Error::Unknown(id.to_string()))
     }
 }
@@ -136,7 +137,7 @@ impl Registry {
     }
 
     /// Takes a manifest into memory that is on disk already.
-    pub(crate) fn insert(&self, manifest: Manifest) -> AdapterView {
+    pub(crate) fn insert(&self, manifest: AdapterManifest) -> AdapterView {
         let view = manifest.view();
         self.write().manifests.insert(manifest.id, manifest);
         view
@@ -145,7 +146,7 @@ impl Registry {
     /// All adapters, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<AdapterView> {
-        self.read().manifests.values().map(Manifest::view).collect()
+        self.read().manifests.values().map(AdapterManifest::view).collect()
     }
 
     /// One adapter.
@@ -160,7 +161,7 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::get`].
-    pub fn manifest(&self, reference: &AdapterRef) -> Result<Manifest> {
+    pub fn manifest(&self, reference: &AdapterRef) -> Result<AdapterManifest> {
         let inner = self.read();
         let id = inner.find(reference)?.ok_or_else(|| Error::IsBase(reference.to_string()))?;
         inner.manifest(id).cloned()
@@ -338,7 +339,7 @@ impl Registry {
     pub(crate) fn change(
         &self,
         id: AdapterId,
-        edit: impl FnOnce(&mut Manifest) -> Result<()>,
+        edit: impl FnOnce(&mut AdapterManifest) -> Result<()>,
     ) -> Result<AdapterView> {
         let _one_at_a_time = self.changing();
         self.change_alone(id, edit)
@@ -348,7 +349,7 @@ impl Registry {
     fn change_alone(
         &self,
         id: AdapterId,
-        edit: impl FnOnce(&mut Manifest) -> Result<()>,
+        edit: impl FnOnce(&mut AdapterManifest) -> Result<()>,
     ) -> Result<AdapterView> {
         let mut manifest = self.read().manifest(id)?.clone();
         edit(&mut manifest)?;

@@ -7,10 +7,14 @@ use std::path::Path;
 
 use crate::fs::open_plain;
 use crate::shortage::is_shortage;
-use crate::{BaseShape, Error, Manifest, Result, WEIGHTS};
+use crate::{AdapterManifest, BaseShape, Error, Result, WEIGHTS};
 
 /// Whether an adapter may serve: made for this base, and its weights are the verified ones.
-pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) -> Result<()> {
+pub(crate) fn check_servable(
+    dir: &Path,
+    manifest: &AdapterManifest,
+    base: &BaseShape,
+) -> Result<()> {
     let id = manifest.id;
     if manifest.base_digest != base.digest {
         let made_for = manifest.base_digest.clone();
@@ -19,7 +23,7 @@ pub(crate) fn check_servable(dir: &Path, manifest: &Manifest, base: &BaseShape) 
     manifest.check_files(dir)
 }
 
-impl Manifest {
+impl AdapterManifest {
     /// Whether an adapter's files are the ones that were verified.
     ///
     /// # Errors
@@ -29,7 +33,7 @@ impl Manifest {
     }
 }
 
-fn check_hashes(dir: &Path, manifest: &Manifest) -> Result<()> {
+fn check_hashes(dir: &Path, manifest: &AdapterManifest) -> Result<()> {
     let id = manifest.id;
     for (file, expected) in [(crate::CONFIG, &manifest.config_blake3), (WEIGHTS, &manifest.blake3)]
     {

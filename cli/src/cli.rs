@@ -120,7 +120,7 @@ pub enum Command {
 
 /// The form of the base weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Weights {
+pub enum WeightsArg {
     /// 8-bit blocks if the model fits comfortably, else 4-bit ones
     Auto,
     /// 4-bit blocks
@@ -133,7 +133,7 @@ pub enum Weights {
     F32,
 }
 
-impl Weights {
+impl WeightsArg {
     /// The word that the configuration and the model crate use.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
 //! What a command may use, and how it ends.
 
-use hone_config::{Flag, Loaded, Sources};
+use hone_config::{ConfigSources, Flag, LoadedConfig};
 use hone_daemon::load;
 
 use crate::cli::{Global, ModelArgs};
@@ -45,7 +45,7 @@ failures! {
 }
 
 /// What a command returns.
-pub type Outcome = Result<(), Failure>;
+pub type CommandResult = Result<(), Failure>;
 
 /// Where a daemon listens that was told nothing else.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -77,12 +77,12 @@ impl Context {
     ///
     /// # Errors
     /// The configuration does not hold.
-    pub fn config(&self, flags: Vec<Flag>) -> Result<Loaded, Failure> {
+    pub fn config(&self, flags: Vec<Flag>) -> Result<LoadedConfig, Failure> {
         load::load(&self.sources(flags)).map_err(|error| Failure::Usage(error.to_string()))
     }
 
     /// Where the settings come from, so that they can be read again.
-    pub fn sources(&self, mut flags: Vec<Flag>) -> Sources {
+    pub fn sources(&self, mut flags: Vec<Flag>) -> ConfigSources {
         if let Some(dir) = &self.global.data_dir {
             flags.push(flag("--data-dir", "server.data_dir", dir.to_string_lossy()));
         }
@@ -90,7 +90,7 @@ impl Context {
             let filter = if self.global.verbose == 1 { "debug" } else { TRACE };
             flags.push(flag("-v", "telemetry.log", filter));
         }
-        Sources::from_process(self.global.config.clone(), flags)
+        ConfigSources::from_process(self.global.config.clone(), flags)
     }
 }
 

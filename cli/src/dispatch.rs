@@ -7,7 +7,7 @@ use crate::command::{
     adapters, audit, backup, bench, chat, config, cycle, doctor, erase, eval, feedback, keys,
     models, replay, serve, status, train, why,
 };
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::demo;
 use crate::output::Output;
 
@@ -15,7 +15,7 @@ use crate::output::Output;
 ///
 /// # Errors
 /// [`Failure`]
-pub fn run(cli: Cli) -> Outcome {
+pub fn run(cli: Cli) -> CommandResult {
     let is_child = matches!(&cli.command, Some(Command::Train(args)) if args.job.is_some());
     hone_daemon::fault::arm(is_child)?;
     let context = Context { output: Output::new(cli.global.json), global: cli.global };
@@ -57,7 +57,7 @@ pub fn run(cli: Cli) -> Outcome {
 }
 
 /// Runs a command that waits for a network, on this thread.
-fn wait(command: impl Future<Output = Outcome>) -> Outcome {
+fn wait(command: impl Future<Output = CommandResult>) -> CommandResult {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 

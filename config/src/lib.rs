@@ -29,8 +29,9 @@ use serde::{Deserialize, Serialize};
 pub use cron::{Cron, Zone};
 pub use error::Error;
 pub use section::{
-    Auth, Curation, Engine, EngineKind, Evaluation, Feedback, Model, Promotion, Recompute,
-    Retention, Schedule, Server, Teaches, Telemetry, Training, Weights,
+    AuthSettings, CurationSettings, EngineKind, EngineSettings, EvaluationSettings,
+    FeedbackSettings, ModelSettings, PromotionSettings, Recompute, RetentionSettings,
+    ScheduleSettings, ServerSettings, Teaches, TelemetrySettings, TrainingSettings, Weights,
 };
 pub use unit::{Bytes, Hours, Listen, Network, Percent, Seconds};
 
@@ -44,29 +45,29 @@ pub const FILE: &str = "hone.toml";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The HTTP side.
-    pub server: Server,
+    pub server: ServerSettings,
     /// Who may do what.
-    pub auth: Auth,
+    pub auth: AuthSettings,
     /// What is served.
-    pub model: Model,
+    pub model: ModelSettings,
     /// What computes the model, and how requests share it.
-    pub engine: Engine,
+    pub engine: EngineSettings,
     /// What users' words do.
-    pub feedback: Feedback,
+    pub feedback: FeedbackSettings,
     /// From feedback to a snapshot.
-    pub curation: Curation,
+    pub curation: CurationSettings,
     /// How a candidate is trained.
-    pub training: Training,
+    pub training: TrainingSettings,
     /// How adapters are compared.
-    pub evaluation: Evaluation,
+    pub evaluation: EvaluationSettings,
     /// What the gate asks for.
-    pub promotion: Promotion,
+    pub promotion: PromotionSettings,
     /// When cycles start by themselves.
-    pub schedule: Schedule,
+    pub schedule: ScheduleSettings,
     /// What is kept.
-    pub retention: Retention,
+    pub retention: RetentionSettings,
     /// What is told.
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetrySettings,
 }
 
 /// A command-line flag that sets a key.
@@ -82,7 +83,7 @@ pub struct Flag {
 
 /// Where settings come from, lowest first: defaults, file, variables, flags.
 #[derive(Debug, Clone, Default)]
-pub struct Sources {
+pub struct ConfigSources {
     /// The file named by `--config`; it must exist.
     pub file: Option<PathBuf>,
     /// Where `hone.toml` is looked for when no file is named; `None` looks nowhere.
@@ -106,7 +107,7 @@ pub struct Explained {
 
 /// Settings that passed all checks, with their origin.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     /// The settings.
     pub config: Config,
     /// The file that was read, if any: the one to watch.
@@ -114,7 +115,7 @@ pub struct Loaded {
     explained: Vec<Explained>,
 }
 
-impl Sources {
+impl ConfigSources {
     /// The process's environment and working directory.
     #[must_use]
     pub fn from_process(file: Option<PathBuf>, flags: Vec<Flag>) -> Self {
@@ -132,7 +133,7 @@ impl Sources {
     ///
     /// # Errors
     /// [`Error`], which names the key and its layer.
-    pub fn load(&self) -> Result<Loaded, Error> {
+    pub fn load(&self) -> Result<LoadedConfig, Error> {
         let file = self.existing_file();
         let defaults = layer::Layer::defaults()?;
         let schema = defaults.dict.clone();
@@ -162,7 +163,7 @@ impl Sources {
             message,
         })?;
         let explained = explain(&config, &schema, &layer_of);
-        Ok(Loaded { config, file, explained })
+        Ok(LoadedConfig { config, file, explained })
     }
 
     fn existing_file(&self) -> Option<PathBuf> {
@@ -173,7 +174,7 @@ impl Sources {
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Each effective setting with the layer that set it, sorted by key.
     #[must_use]
     pub fn explain(&self) -> &[Explained] {
@@ -193,7 +194,7 @@ impl Config {
     /// # Errors
     /// None in practice: a test reads the compiled-in layer.
     pub fn shipped() -> Result<Self, Error> {
-        Ok(Sources::default().load()?.config)
+        Ok(ConfigSources::default().load()?.config)
     }
 
     /// The defaults, with a data directory: for tests and tools that need no layers.
@@ -300,15 +301,16 @@ fn explain(
 mod tests {
     use super::*;
 
-    fn with_file(text: &str) -> (tempfile::TempDir, Sources) {
+    fn with_file(text: &str) -> (tempfile::TempDir, ConfigSources) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(FILE), text).unwrap();
-        let sources = Sources { working_dir: Some(dir.path().to_owned()), ..Sources::default() };
+        let sources =
+            ConfigSources { working_dir: Some(dir.path().to_owned()), ..ConfigSources::default() };
         (dir, sources)
     }
 
-    fn variable(name: &str, value: &str) -> Sources {
-        Sources { environment: vec![(name.into(), value.into())], ..Sources::default() }
+    fn variable(name: &str, value: &str) -> ConfigSources {
+        ConfigSources { environment: vec![(name.into(), value.into())], ..ConfigSources::default() }
     }
 
     #[test]
@@ -321,23 +323,23 @@ mod tests {
             ),
             ("/models/my-llama", "my-llama"),
             ("/models/Some-135M.Q4_1.gguf", "Some-135M.Q4_1"),
-            ("Some/Model-1B", "Model-1B"),
-            ("Some/Model-1B@refs/pr/1", "Model-1B"),
-            ("Some/Model-1B-GGUF:Q4_K_M@v2", "Model-1B-GGUF"),
-            ("Some/Model-1B-GGUF/model.Q8_0.gguf", "model.Q8_0"),
+            ("Some/ModelSettings-1B", "Model-1B"),
+            ("Some/ModelSettings-1B@refs/pr/1", "Model-1B"),
+            ("Some/ModelSettings-1B-GGUF:Q4_K_M@v2", "Model-1B-GGUF"),
+            ("Some/ModelSettings-1B-GGUF/model.Q8_0.gguf", "model.Q8_0"),
         ] {
             let loaded = variable("HONE__MODEL__SOURCE", source).load().unwrap();
             assert_eq!(loaded.config.model.name(), name);
         }
     }
 
-    fn message(sources: &Sources) -> String {
+    fn message(sources: &ConfigSources) -> String {
         sources.load().unwrap_err().to_string()
     }
 
     #[test]
     fn the_default_layer_is_complete_and_valid() {
-        let loaded = Sources::default().load().unwrap();
+        let loaded = ConfigSources::default().load().unwrap();
         assert!(loaded.explain().len() > 60);
         assert!(loaded.explain().iter().all(|one| one.layer == "default" && !one.value.is_null()));
         // Every section and key of the types stands in hone.toml, and the other way round.
@@ -430,7 +432,8 @@ mod tests {
         let (_dir, sources) = with_file("[server]\nworkers = 2\n\nworkers = 3\n");
         let text = message(&sources);
         assert!(text.contains("line 4: duplicate key") && !text.contains('\n'), "{text}");
-        let absent = Sources { file: Some("/nowhere/hone.toml".into()), ..Sources::default() };
+        let absent =
+            ConfigSources { file: Some("/nowhere/hone.toml".into()), ..ConfigSources::default() };
         assert!(message(&absent).contains("/nowhere/hone.toml"));
     }
 
@@ -442,7 +445,7 @@ mod tests {
             };
             let environment =
                 vec![key("", judge), key("_MODEL", model), key("_API_KEY_ENV", variable)];
-            Sources { environment, ..Sources::default() }
+            ConfigSources { environment, ..ConfigSources::default() }
         };
         assert!(with("http://127.0.0.1:8000/v1", "m", "JUDGE_API_KEY").load().is_ok());
         assert!(with("http://[::1]:8000/v1", "m", "").load().is_ok());

@@ -20,7 +20,7 @@ macro_rules! section {
 
 section! {
     /// `[server]`: the HTTP side.
-    Server {
+    ServerSettings {
         /// Address and port.
         #[serde(deserialize_with = "address")]
         listen: SocketAddr,
@@ -51,7 +51,7 @@ section! {
 
 section! {
     /// `[auth]`: who may do what.
-    Auth {
+    AuthSettings {
         /// Serve everybody on a non-loopback address while there are no keys.
         allow_unauthenticated: bool,
         /// Requests a minute of one address while there are no keys; 0 is no limit.
@@ -93,7 +93,7 @@ impl std::fmt::Display for Weights {
 
 section! {
     /// `[model]`: what is served.
-    Model {
+    ModelSettings {
         /// `starter`, a folder, a GGUF file or a hub id.
         source: String,
         /// The form of its weights.
@@ -105,7 +105,7 @@ section! {
     }
 }
 
-impl Model {
+impl ModelSettings {
     /// Whether the model that ships inside the binary is served.
     #[must_use]
     pub fn is_starter(&self) -> bool {
@@ -169,7 +169,7 @@ pub enum EngineKind {
 
 section! {
     /// `[engine]`: what computes the model, and how requests share it.
-    Engine {
+    EngineSettings {
         /// What computes it.
         kind: EngineKind,
         /// Sequences in one step.
@@ -191,7 +191,7 @@ section! {
     }
 }
 
-impl Engine {
+impl EngineSettings {
     /// The prefix cache's part of so many bytes.
     #[must_use]
     pub fn prefix_cache_of(&self, kv_bytes: u64) -> u64 {
@@ -217,7 +217,7 @@ pub enum Teaches {
 
 section! {
     /// `[feedback]`: what users' words do.
-    Feedback {
+    FeedbackSettings {
         /// Feedback on answers of these endpoints teaches.
         endpoints: Vec<Teaches>,
         /// Longest demonstration or comment.
@@ -231,7 +231,7 @@ section! {
 
 section! {
     /// `[curation]`: from feedback to a snapshot.
-    Curation {
+    CurationSettings {
         /// Share of many new corrections that judges.
         holdout_percent: Percent,
         /// Replay rows per corrected row.
@@ -263,7 +263,7 @@ pub enum Recompute {
 
 section! {
     /// `[training]`: how a candidate is trained.
-    Training {
+    TrainingSettings {
         /// LoRA rank.
         rank: usize,
         /// LoRA alpha.
@@ -307,7 +307,7 @@ section! {
 
 section! {
     /// `[evaluation]`: how adapters are compared.
-    Evaluation {
+    EvaluationSettings {
         /// Control suites: `starter`, names of built-in suites, paths.
         suites: Vec<String>,
         /// Rows of each control suite; 0 is all.
@@ -335,7 +335,7 @@ section! {
 
 section! {
     /// `[promotion]`: what the gate asks for.
-    Promotion {
+    PromotionSettings {
         /// Promote without a person.
         automatic: bool,
         /// What one night may risk.
@@ -353,7 +353,7 @@ section! {
 
 section! {
     /// `[schedule]`: when cycles start by themselves.
-    Schedule {
+    ScheduleSettings {
         /// Whether they do.
         enabled: bool,
         /// By the clock.
@@ -371,7 +371,7 @@ section! {
 
 section! {
     /// `[retention]`: what is kept.
-    Retention {
+    RetentionSettings {
         /// Run folders.
         runs: usize,
         /// Snapshots without an adapter.
@@ -393,7 +393,7 @@ section! {
 
 section! {
     /// `[telemetry]`: what is told.
-    Telemetry {
+    TelemetrySettings {
         /// Log filter.
         log: String,
         /// Log as JSON lines.

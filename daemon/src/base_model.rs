@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use hone_config::{Config, Engine, Weights};
+use hone_config::{Config, EngineSettings, Weights};
 use hone_hub::{Hub, HubSettings, HubSnapshot, Name, Pins};
 use hone_machine::{available, limit};
-use hone_model::{Model, ModelConfig, Pack, Source, Stage, WeightFormat};
+use hone_model::{Model, ModelConfig, Pack, PackStage, Source, WeightFormat};
 
-use crate::memory::{Asked, Budget};
+use crate::memory::{AskedMemory, Budget};
 use crate::preparing::Preparing;
 
 /// Beside the packed folders: which commits of hub models they are made from.
@@ -69,7 +69,7 @@ impl BaseModel {
     ///
     /// # Errors
     /// It does not fit, with the figures and what to do.
-    pub fn budget(&self, engine: &Engine, asked: Asked) -> anyhow::Result<Budget> {
+    pub fn budget(&self, engine: &EngineSettings, asked: AskedMemory) -> anyhow::Result<Budget> {
         Budget::of(engine, asked, (&self.config, self.format), &available())
             .with_context(|| unusable(&self.name))
     }
@@ -79,10 +79,10 @@ impl BaseModel {
     /// # Errors
     /// It is damaged, or the folder cannot be written.
     pub fn pack(&self, preparing: &mut dyn Preparing) -> anyhow::Result<Pack> {
-        let mut progress = |stage: Stage, done, total| {
+        let mut progress = |stage: PackStage, done, total| {
             let what = match stage {
-                Stage::Reading => "Read the model",
-                Stage::Packing => "Pack the model",
+                PackStage::Reading => "Read the model",
+                PackStage::Packing => "Pack the model",
             };
             preparing.at(what, done, total);
         };

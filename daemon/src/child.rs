@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fail::fail_point;
-use hone_trainer::Progress;
+use hone_trainer::TrainingProgress;
 use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -63,12 +63,12 @@ pub async fn train(
     job_dir: &Path,
     limits: ChildLimits,
     stop: &CancellationToken,
-    mut progress: impl FnMut(Progress),
+    mut progress: impl FnMut(TrainingProgress),
 ) -> anyhow::Result<Ended> {
     let mut command = Command::from(crate::program::again());
     command.arg("train").arg("--job").arg(job_dir).arg("--json");
     run(command, limits, stop, |line| {
-        if let Ok(one) = serde_json::from_str::<Progress>(line) {
+        if let Ok(one) = serde_json::from_str::<TrainingProgress>(line) {
             progress(one);
         }
     })

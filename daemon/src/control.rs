@@ -18,7 +18,7 @@ use hone_server::control::{
     Control, ControlResult, FeedbackLimits, ImportAdapter, LiveChange, LoadLora,
 };
 use hone_server::control_error::ControlError;
-use hone_server::metrics::Outcome;
+use hone_server::metrics::PromotionOutcome;
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -114,8 +114,8 @@ impl Operator {
         }
         if pointer.epoch != before {
             self.services.metrics.promotion(match change {
-                Change::Promote(_) => Outcome::Manual,
-                Change::RollBack(_) => Outcome::RolledBack,
+                Change::Promote(_) => PromotionOutcome::Manual,
+                Change::RollBack(_) => PromotionOutcome::RolledBack,
             });
         }
         Ok(pointer.view())

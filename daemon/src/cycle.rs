@@ -27,7 +27,7 @@ use std::time::Duration;
 use hone_api::adapter::AdapterState;
 use hone_api::cycle::{CycleStatus, CycleView, Step, Verdict};
 use hone_api::{AdapterId, AdapterRef, CycleId, UnixMillis};
-use hone_server::metrics::Outcome;
+use hone_server::metrics::PromotionOutcome;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio_util::sync::CancellationToken;
@@ -310,8 +310,12 @@ impl Cycles {
         cycle.finished_at = Some(UnixMillis::now());
         // Whoever has read the last event finds it counted.
         match (verdict, status) {
-            (Some(verdict), _) => self.services.metrics.promotion(Outcome::Verdict(verdict)),
-            (None, CycleStatus::Failed) => self.services.metrics.promotion(Outcome::Failed),
+            (Some(verdict), _) => {
+                self.services.metrics.promotion(PromotionOutcome::Verdict(verdict))
+            }
+            (None, CycleStatus::Failed) => {
+                self.services.metrics.promotion(PromotionOutcome::Failed)
+            }
             (None, _) => {}
         }
         let data = json!({ "verdict": verdict });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use hone_api::chat::Message;
 use hone_api::error::ErrorBody;
-use hone_config::Evaluation;
+use hone_config::EvaluationSettings;
 use hone_eval::judge::Voice;
 use hone_eval::{Judge, JudgeError};
 use reqwest::StatusCode;
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// # Errors
 /// [`JudgeError::Address`], or [`JudgeError::Key`] when the variable with the key is not set.
-pub fn configured(evaluation: &Evaluation) -> Result<Option<Judge>, JudgeError> {
+pub fn configured(evaluation: &EvaluationSettings) -> Result<Option<Judge>, JudgeError> {
     if evaluation.judge.is_empty() {
         return Ok(None);
     }

@@ -3,7 +3,7 @@
 //!
 //! A suite that is missing must not be found when a candidate has been trained already.
 
-use hone_config::{Error, Loaded, Sources};
+use hone_config::{ConfigSources, Error, LoadedConfig};
 use hone_eval::Suite;
 
 use crate::telemetry;
@@ -11,9 +11,9 @@ use crate::telemetry;
 /// Settings that hold.
 ///
 /// # Errors
-/// Those of [`Sources::load`], a control suite that is neither built in nor a file of rows, and a
+/// Those of [`ConfigSources::load`], a control suite that is neither built in nor a file of rows, and a
 /// filter that is none.
-pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+pub fn load(sources: &ConfigSources) -> Result<LoadedConfig, Error> {
     let loaded = sources.load()?;
     let wrong = |key: &str, message: String| Error::Value {
         layer: loaded.layer_of(key).unwrap_or("default").to_owned(),
@@ -44,7 +44,7 @@ mod tests {
         let with = |suite: &str| {
             let value = format!("['starter', '{suite}']");
             let environment = vec![("HONE__EVALUATION__SUITES".to_owned(), value)];
-            load(&Sources { environment, ..Sources::default() })
+            load(&ConfigSources { environment, ..ConfigSources::default() })
         };
         assert!(with(file.to_str().unwrap()).is_ok());
         for wrong in ["nonexist", broken.to_str().unwrap()] {
@@ -57,7 +57,7 @@ mod tests {
     fn the_log_has_a_filter() {
         let with = |filter: &str| {
             let environment = vec![("HONE__TELEMETRY__LOG".to_owned(), filter.to_owned())];
-            load(&Sources { environment, ..Sources::default() })
+            load(&ConfigSources { environment, ..ConfigSources::default() })
         };
         assert!(with("info,hone_engine=debug").is_ok());
         let error = with("hone=loud").unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! The memory that this process may have, before anything is promised from it.
 
 use anyhow::{Context as _, ensure};
-use hone_config::{Config, Engine, Loaded};
+use hone_config::{Config, EngineSettings, LoadedConfig};
 use hone_engine::EngineConfig;
 use hone_machine::{Need, Room, available, limit};
 use hone_model::train::LoraLayout;
@@ -22,10 +22,10 @@ const LEAST_POSITIONS: usize = 512;
 ///
 /// # Errors
 /// One sentence with both figures.
-pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
+pub fn check(loaded: &LoadedConfig) -> anyhow::Result<()> {
     let (asked, limit) = (loaded.config.engine.kv_memory.0, limit());
     ensure!(
-        !Asked::of(loaded).kv || asked <= limit.promised(),
+        !AskedMemory::of(loaded).kv || asked <= limit.promised(),
         "{KV} is {} MiB, and this process may have {limit} in all; ask for at most {} MiB",
         asked >> 20,
         limit.promised() >> 20
@@ -35,14 +35,14 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 
 /// Which figures somebody asked for; the others are defaults, which may be less.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct AskedMemory {
     kv: bool,
     adapters: bool,
 }
 
-impl Asked {
+impl AskedMemory {
     /// What layers above the defaults say.
-    pub fn of(loaded: &Loaded) -> Self {
+    pub fn of(loaded: &LoadedConfig) -> Self {
         let asked = |key: &str| loaded.layer_of(key).is_some_and(|layer| layer != "default");
         Self { kv: asked(KV), adapters: asked(ADAPTERS) }
     }
@@ -65,8 +65,8 @@ impl Budget {
     /// # Errors
     /// It does not fit, with all figures and what to do.
     pub fn of(
-        engine: &Engine,
-        asked: Asked,
+        engine: &EngineSettings,
+        asked: AskedMemory,
         (config, format): (&ModelConfig, WeightFormat),
         room: &Room,
     ) -> anyhow::Result<Self> {
@@ -90,8 +90,8 @@ impl Budget {
     /// # Errors
     /// It does not fit, with all figures and what to do.
     pub fn of_another(
-        engine: &Engine,
-        asked: Asked,
+        engine: &EngineSettings,
+        asked: AskedMemory,
         (weights, least): (u64, u64),
         room: &Room,
     ) -> anyhow::Result<Self> {
@@ -103,7 +103,7 @@ impl Budget {
     }
 
     /// The engine by the settings, with no more memory than this.
-    pub fn engine(&self, settings: &Engine) -> EngineConfig {
+    pub fn engine(&self, settings: &EngineSettings) -> EngineConfig {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         EngineConfig {
             kv_bytes: bytes(self.kv),
@@ -189,7 +189,7 @@ fn share(asked: bool, wanted: u64, share: u64) -> u64 {
 }
 
 /// What helps, the least painful first.
-fn way_out(asked: Asked, fewer_bits: bool) -> String {
+fn way_out(asked: AskedMemory, fewer_bits: bool) -> String {
     let mut ways = Vec::new();
     if asked.kv {
         ways.push(format!("lower {KV}"));
@@ -207,33 +207,41 @@ fn way_out(asked: Asked, fewer_bits: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use hone_config::Sources;
+    use hone_config::ConfigSources;
     use hone_model::Source;
 
     use super::*;
 
-    fn with(key: &str, value: &str) -> Loaded {
+    fn with(key: &str, value: &str) -> LoadedConfig {
         let environment = vec![(format!("HONE__ENGINE__{key}"), value.to_owned())];
-        Sources { environment, ..Sources::default() }.load().unwrap()
+        ConfigSources { environment, ..ConfigSources::default() }.load().unwrap()
     }
 
-    fn budget(loaded: &Loaded, mebibytes: u64) -> anyhow::Result<Budget> {
+    fn budget(loaded: &LoadedConfig, mebibytes: u64) -> anyhow::Result<Budget> {
         let config = Source::Starter.inspect().unwrap();
         let room = Room { bytes: mebibytes << 20, by: "the test".to_owned() };
-        Budget::of(&loaded.config.engine, Asked::of(loaded), (&config, WeightFormat::Q4), &room)
+        Budget::of(
+            &loaded.config.engine,
+            AskedMemory::of(loaded),
+            (&config, WeightFormat::Q4),
+            &room,
+        )
     }
 
     #[test]
     fn what_no_machine_has_is_refused_with_the_figure() {
         assert!(check(&with("KV_MEMORY", "64 MiB")).is_ok());
-        assert!(check(&Sources::default().load().unwrap()).is_ok(), "the default is no demand");
+        assert!(
+            check(&ConfigSources::default().load().unwrap()).is_ok(),
+            "the default is no demand"
+        );
         let error = check(&with("KV_MEMORY", "100000 GiB")).unwrap_err().to_string();
         assert!(error.contains("engine.kv_memory is 102400000 MiB"), "{error}");
     }
 
     #[test]
     fn defaults_take_less_where_there_is_less_and_demands_are_refused() {
-        let plain = Sources::default().load().unwrap();
+        let plain = ConfigSources::default().load().unwrap();
         let roomy = budget(&plain, 64 << 10).unwrap();
         assert_eq!((roomy.kv, roomy.adapters), (1 << 30, 1 << 30));
         let tight = budget(&plain, 256).unwrap();
@@ -256,10 +264,10 @@ mod tests {
 
     #[test]
     fn another_engines_weights_are_admitted_before_they_are_read() {
-        let plain = Sources::default().load().unwrap();
+        let plain = ConfigSources::default().load().unwrap();
         let budget = |mebibytes: u64| {
             let room = Room { bytes: mebibytes << 20, by: "the test".to_owned() };
-            let (engine, asked) = (&plain.config.engine, Asked::of(&plain));
+            let (engine, asked) = (&plain.config.engine, AskedMemory::of(&plain));
             Budget::of_another(engine, asked, (100 << 20, 1 << 20), &room)
         };
         let roomy = budget(64 << 10).unwrap();

@@ -19,7 +19,7 @@ mod engine {
     use hone_config::Config;
     use hone_engine::Generate;
     use hone_machine::{available, limit};
-    use hone_mistral::{Form, MistralEngine, MistralSettings};
+    use hone_mistral::{MistralEngine, MistralSettings, WeightForm};
     use hone_model::Foreign;
 
     use crate::base_model;
@@ -52,7 +52,7 @@ mod engine {
         let began = Instant::now();
         let mut progress = |_, done, total| preparing.at("Read the model", done, total);
         let (model, front_end) = Foreign::open(place.source, place.base_dir, &mut progress)?;
-        let form = Form::choose(&config.model.weights.to_string(), &model, limit().bytes)?;
+        let form = WeightForm::choose(&config.model.weights.to_string(), &model, limit().bytes)?;
         let positions = front_end.context.min(LEAST_POSITIONS);
         let least = model.kv_width * size_of::<f32>() * positions;
         let weights = form.bytes(&model);

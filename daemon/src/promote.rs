@@ -172,7 +172,7 @@ impl Promoter {
     ///
     /// # Errors
     /// The registry's or the engine's, which holds nothing then.
-    pub async fn load(&self, id: AdapterId) -> Result<Option<hone_engine::Loaded>, Error> {
+    pub async fn load(&self, id: AdapterId) -> Result<Option<hone_engine::LoadedAdapter>, Error> {
         if self.engine.is_loaded(id) {
             return Ok(None);
         }

@@ -95,14 +95,14 @@ fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hone_config::Sources;
+    use hone_config::ConfigSources;
 
     #[tokio::test]
     async fn saving_the_file_is_enough() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hone.toml");
         fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
-        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        let sources = ConfigSources { file: Some(file.clone()), ..ConfigSources::default() };
         let settings = Arc::new(Settings::new(sources.load().unwrap(), sources));
         let mut changed = settings.subscribe();
         let reload = Reload::watch(settings.clone()).unwrap();

@@ -6,7 +6,7 @@
 
 use hone_api::UnixMillis;
 use hone_api::cycle::{NextCycle, Trigger};
-use hone_config::Schedule;
+use hone_config::ScheduleSettings;
 
 /// The longest sleep. A clock that jumps is noticed after it.
 const LONGEST_WAIT_MS: i64 = 60_000;
@@ -37,7 +37,7 @@ pub enum Due {
 }
 
 /// When a cycle starts by itself, by the settings alone.
-pub fn next(schedule: &Schedule, now: UnixMillis) -> NextCycle {
+pub fn next(schedule: &ScheduleSettings, now: UnixMillis) -> NextCycle {
     let enabled = schedule.enabled;
     NextCycle {
         enabled,
@@ -48,7 +48,7 @@ pub fn next(schedule: &Schedule, now: UnixMillis) -> NextCycle {
 }
 
 /// The next time that the cron expression names.
-fn next_run(schedule: &Schedule, cron_from: UnixMillis) -> Option<UnixMillis> {
+fn next_run(schedule: &ScheduleSettings, cron_from: UnixMillis) -> Option<UnixMillis> {
     if !schedule.enabled {
         return None;
     }
@@ -56,7 +56,7 @@ fn next_run(schedule: &Schedule, cron_from: UnixMillis) -> Option<UnixMillis> {
 }
 
 /// Whether a cycle is due.
-pub fn due(schedule: &Schedule, situation: &Situation) -> Due {
+pub fn due(schedule: &ScheduleSettings, situation: &Situation) -> Due {
     let Situation { now, last_cycle, failures, busy, .. } = *situation;
     if !schedule.enabled || busy {
         return Due::Wait(LONGEST_WAIT_MS);
@@ -98,7 +98,7 @@ mod tests {
     /// 2026-01-01 00:00 UTC.
     const MIDNIGHT: i64 = 1_767_225_600_000;
 
-    fn schedule() -> Schedule {
+    fn schedule() -> ScheduleSettings {
         let mut schedule = Config::defaults(std::path::Path::new("d")).unwrap().schedule;
         schedule.timezone = "UTC".parse().unwrap();
         schedule.failures = 10;
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(due(&schedule, &ten), Due::Now(Trigger::Failures));
         let soon = Situation { last_cycle: Some(UnixMillis(now - 595_000)), ..ten };
         assert_eq!(due(&schedule, &soon), Due::Wait(5_000));
-        let never = Schedule { failures: 0, ..schedule };
+        let never = ScheduleSettings { failures: 0, ..schedule };
         assert!(matches!(due(&never, &ten), Due::Wait(_)));
     }
 
@@ -147,9 +147,9 @@ mod tests {
         let due_now = Situation { failures: 99, ..at(MIDNIGHT + 3 * HOUR + 30_000) };
         let busy = Situation { busy: true, ..due_now };
         assert!(matches!(due(&schedule(), &busy), Due::Wait(_)));
-        let off = Schedule { enabled: false, ..schedule() };
+        let off = ScheduleSettings { enabled: false, ..schedule() };
         assert!(matches!(due(&off, &due_now), Due::Wait(_)));
-        let quiet = Schedule { quiet_hours: "02:00-04:00".parse().unwrap(), ..schedule() };
+        let quiet = ScheduleSettings { quiet_hours: "02:00-04:00".parse().unwrap(), ..schedule() };
         assert_eq!(due(&quiet, &due_now), Due::Wait(30_000));
         // What came due within quiet hours starts when they end.
         let end = Situation { failures: 0, ..at(MIDNIGHT + 4 * HOUR) };
@@ -161,7 +161,7 @@ mod tests {
         let told = next(&schedule(), UnixMillis(MIDNIGHT));
         assert_eq!((told.enabled, told.failures), (true, Some(10)));
         assert_eq!(told.at, Some(UnixMillis(MIDNIGHT + 3 * HOUR)));
-        let off = Schedule { enabled: false, ..schedule() };
+        let off = ScheduleSettings { enabled: false, ..schedule() };
         assert_eq!(next(&off, UnixMillis(MIDNIGHT)), NextCycle::default());
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hone_api::key::KeyLimits;
-use hone_config::{Config, Loaded, Sources};
+use hone_config::{Config, ConfigSources, LoadedConfig};
 use hone_server::address::Proxies;
 use hone_server::tls::TlsFiles;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -96,7 +96,7 @@ impl RunningDaemon {
 /// # Errors
 /// One sentence that says what to do: the directory is in use, the model is not there, the address
 /// is taken.
-pub async fn start(loaded: Loaded, sources: Sources) -> anyhow::Result<RunningDaemon> {
+pub async fn start(loaded: LoadedConfig, sources: ConfigSources) -> anyhow::Result<RunningDaemon> {
     files::take()?;
     memory::check(&loaded)?;
     let config = loaded.config.clone();

@@ -10,7 +10,7 @@ use hone_model::Model;
 
 use crate::base_model::{self, BaseModel, open_packed};
 use crate::dirs::Dirs;
-use crate::memory::Asked;
+use crate::memory::AskedMemory;
 use crate::mistral;
 use crate::preparing::{self, Preparing};
 use crate::served_model::{ModelPlace, PackedBase, Served};
@@ -19,7 +19,7 @@ use crate::served_model::{ModelPlace, PackedBase, Served};
 ///
 /// # Errors
 /// The model is not there, unknown to the engines that may serve it, or does not fit, in words that say what to do.
-pub fn open(config: &Config, asked: Asked, dirs: &Dirs) -> anyhow::Result<Served> {
+pub fn open(config: &Config, asked: AskedMemory, dirs: &Dirs) -> anyhow::Result<Served> {
     let base_dir = dirs.base();
     let mut preparing = preparing::log();
     let source = base_model::locate(config, &base_dir, &mut preparing)?;

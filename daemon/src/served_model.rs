@@ -7,7 +7,7 @@ use hone_adapters::BaseShape;
 use hone_engine::Generate;
 use hone_model::{ModelConfig, Source};
 
-use crate::memory::Asked;
+use crate::memory::AskedMemory;
 
 /// An engine that answers, and its model.
 pub struct Served {
@@ -44,5 +44,5 @@ pub struct ModelPlace<'a> {
     /// The folder of bases.
     pub base_dir: &'a Path,
     /// Which memory somebody asked for.
-    pub asked: Asked,
+    pub asked: AskedMemory,
 }

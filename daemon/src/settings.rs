@@ -7,18 +7,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use hone_config::{Config, Error, Loaded, Sources};
+use hone_config::{Config, ConfigSources, Error, LoadedConfig};
 use tokio::sync::watch;
 
 use crate::load;
-use crate::memory::Asked;
+use crate::memory::AskedMemory;
 
 /// The settings, shared by all parts of the daemon.
 #[derive(Debug)]
 pub struct Settings {
-    sources: Sources,
+    sources: ConfigSources,
     file: Option<PathBuf>,
-    asked: Asked,
+    asked: AskedMemory,
     /// What the daemon started with: the sections that only a restart changes.
     started_with: Config,
     now: ArcSwap<Config>,
@@ -36,9 +36,9 @@ pub struct Reloaded {
 
 impl Settings {
     /// Settings that can be read again from the same sources.
-    pub fn new(loaded: Loaded, sources: Sources) -> Self {
+    pub fn new(loaded: LoadedConfig, sources: ConfigSources) -> Self {
         Self {
-            asked: Asked::of(&loaded),
+            asked: AskedMemory::of(&loaded),
             file: loaded.file,
             sources,
             started_with: loaded.config.clone(),
@@ -53,7 +53,7 @@ impl Settings {
     }
 
     /// Which figures of memory somebody asked for.
-    pub const fn asked(&self) -> Asked {
+    pub const fn asked(&self) -> AskedMemory {
         self.asked
     }
 
@@ -129,7 +129,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("hone.toml");
         fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
-        let sources = Sources { file: Some(file.clone()), ..Sources::default() };
+        let sources = ConfigSources { file: Some(file.clone()), ..ConfigSources::default() };
         let settings = Settings::new(sources.load().unwrap(), sources);
         let mut woken = settings.subscribe();
 
@@ -157,7 +157,8 @@ mod tests {
         let file = dir.path().join("hone.toml");
         fs_err::write(&file, "[training]\nrank = 4\n").unwrap();
         // Found in the working directory, not named: without it the defaults would hold.
-        let sources = Sources { working_dir: Some(dir.path().to_owned()), ..Sources::default() };
+        let sources =
+            ConfigSources { working_dir: Some(dir.path().to_owned()), ..ConfigSources::default() };
         let settings = Settings::new(sources.load().unwrap(), sources);
         fs_err::remove_file(&file).unwrap();
         assert!(settings.reload().unwrap_err().to_string().contains("hone.toml is gone"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hone_api::AdapterId;
-use hone_config::{Flag, Loaded, Sources};
+use hone_config::{ConfigSources, Flag, LoadedConfig};
 use hone_engine::testing::{random_adapter, tiny_model};
 
 use crate::dirs::Dirs;
@@ -15,7 +15,7 @@ use crate::settings::Settings;
 use crate::startup::open_services;
 
 /// The defaults, but for a tiny model in `dir/tiny`, data in `dir/data`, and a free port.
-pub fn settings_of_tiny(dir: &Path) -> (Loaded, Sources) {
+pub fn settings_of_tiny(dir: &Path) -> (LoadedConfig, ConfigSources) {
     tiny_model(&dir.join("tiny"), 1).unwrap();
     let flag = |key: &str, value: String| Flag { name: "test".into(), key: key.into(), value };
     let path = |name: &str| dir.join(name).display().to_string();
@@ -26,7 +26,7 @@ pub fn settings_of_tiny(dir: &Path) -> (Loaded, Sources) {
         flag("server.data_dir", path("data")),
         flag("server.listen", "127.0.0.1:0".into()),
     ];
-    let sources = Sources { flags, ..Sources::default() };
+    let sources = ConfigSources { flags, ..ConfigSources::default() };
     (sources.load().unwrap(), sources)
 }
 

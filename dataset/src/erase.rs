@@ -14,7 +14,9 @@ use crate::erased::{ERASED, Erased};
 use crate::error::{Error, Result};
 use crate::example::Example;
 use crate::rehearse::Rehearsal;
-use crate::snapshot::{MANIFEST, Manifest, REHEARSAL, ROWS, Snapshot, hash, lines, read_lines};
+use crate::snapshot::{
+    MANIFEST, REHEARSAL, ROWS, Snapshot, SnapshotManifest, hash, lines, read_lines,
+};
 
 /// How many rows and rehearsal questions of a snapshot come, or came, from these interactions.
 ///
@@ -38,7 +40,7 @@ pub fn erase(folder: &Path, ids: &BTreeSet<InteractionId>) -> Result<Option<usiz
     hone_durable::sweep(folder);
     let whole = || -> Result<_> {
         let (rows, rehearsal) = contents(folder)?;
-        let manifest: Manifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
+        let manifest: SnapshotManifest = serde_json::from_slice(&fs::read(folder.join(MANIFEST))?)?;
         Ok((rows, rehearsal, manifest, Erased::read(folder)?))
     };
     let (mut rows, mut rehearsal, mut manifest, before) = match whole() {

@@ -18,7 +18,7 @@ pub(crate) const ERASED: &str = "erased.json";
 pub(crate) struct Erased {
     /// Interactions whose rows are gone.
     pub(crate) ids: BTreeSet<InteractionId>,
-    /// The hash of what is left, as that of [`crate::Manifest::hash`] is made.
+    /// The hash of what is left, as that of [`crate::SnapshotManifest::hash`] is made.
     pub(crate) left: String,
 }
 

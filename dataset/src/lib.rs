@@ -55,9 +55,9 @@ pub use infer_check::{infer_check, is_result};
 pub use known::{Known, Nothing};
 pub use mix::Mix;
 pub use policy::Policy;
-pub use rehearse::{Rehearsal, Sources};
+pub use rehearse::{Rehearsal, RehearsalSources};
 pub use select::{Labelled, Reason, UNTAGGED};
-pub use snapshot::{Manifest, Snapshot};
+pub use snapshot::{Snapshot, SnapshotManifest};
 pub use waiting::{Waiting, WaitingReason};
 
 use dedup::{Fingerprint, Prompt};
@@ -79,7 +79,7 @@ pub struct Inputs<'a> {
     /// completion is learnt as one turn of a chat.
     pub labelled: &'a [Labelled],
     /// Where rehearsal comes from.
-    pub rehearsal: Sources<'a>,
+    pub rehearsal: RehearsalSources<'a>,
     /// The [`Example::lesson`]s that the adapter that serves was trained on.
     pub learned: &'a BTreeSet<String>,
     /// What is right though nobody said so.
@@ -174,7 +174,7 @@ fn voices(labelled: &[Labelled]) -> BTreeSet<Option<&str>> {
 /// # Errors
 /// As [`curate`].
 pub fn waiting(policy: &Policy, labelled: &[Labelled], known: &dyn Known) -> Result<Vec<Waiting>> {
-    let rehearsal = Sources { unrated: &[], shipped: &[] };
+    let rehearsal = RehearsalSources { unrated: &[], shipped: &[] };
     let inputs = Inputs { labelled, rehearsal, learned: &BTreeSet::new(), known };
     Ok(curate(policy, inputs)?.ledger.waiting)
 }

@@ -1,6 +1,6 @@
 //! How rows are chosen. Part of every manifest, and so of every snapshot's hash.
 
-use hone_config::Curation;
+use hone_config::CurationSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -30,8 +30,8 @@ pub struct Policy {
 /// Prompts this similar ask for the same with other words or other numbers. Below it, most pairs have only a frame in common.
 const CLUSTER_SIMILARITY: f64 = 0.7;
 
-impl From<&Curation> for Policy {
-    fn from(settings: &Curation) -> Self {
+impl From<&CurationSettings> for Policy {
+    fn from(settings: &CurationSettings) -> Self {
         Self {
             holdout_percent: settings.holdout_percent.percent(),
             replay_ratio: settings.replay_ratio,

@@ -36,7 +36,7 @@ pub struct Rehearsal {
 
 /// Where rehearsal comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Sources<'a> {
+pub struct RehearsalSources<'a> {
     /// Answered requests that nobody said anything about.
     pub unrated: &'a [Interaction],
     /// Prompts that work for any model, or those made for the one that serves.
@@ -58,7 +58,7 @@ pub(crate) struct Choice {
 /// Chooses prompts: half of them from traffic where there is enough, spread over different beginnings,
 /// the rest shipped ones.
 pub(crate) fn choose(
-    sources: Sources<'_>,
+    sources: RehearsalSources<'_>,
     corrected: &[&[Message]],
     bad: &BadTurns,
     choice: Choice,
@@ -192,7 +192,7 @@ mod tests {
     fn shipped_prompts_fill_up() {
         let shipped: Vec<Vec<Message>> =
             (0..50).map(|it| prompt(&format!("question {it}"))).collect();
-        let sources = Sources { unrated: &[], shipped: &shipped };
+        let sources = RehearsalSources { unrated: &[], shipped: &shipped };
         let chosen = |wanted| choose(sources, &[], &BadTurns::default(), choice(wanted, false));
         assert_eq!(chosen(20).len(), 20);
         assert_eq!(chosen(20), chosen(20));
@@ -209,7 +209,7 @@ mod tests {
         let mut shipped: Vec<Vec<Message>> =
             (0..50).map(|it| prompt(&format!("something else {it}"))).collect();
         shipped.insert(25, near.clone());
-        let sources = Sources { unrated: &[], shipped: &shipped };
+        let sources = RehearsalSources { unrated: &[], shipped: &shipped };
         let corrected = prompt("What is the average price of these chairs?");
         let chosen = |form| {
             choose(sources, &[&corrected], &BadTurns::default(), choice(60, form))

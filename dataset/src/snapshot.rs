@@ -26,7 +26,7 @@ const FORMAT: u32 = 4;
 /// What is in a snapshot and what was left out. Nothing in it depends on when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manifest {
+pub struct SnapshotManifest {
     /// BLAKE3 over the rows and over this manifest without the hash, hex.
     pub hash: String,
     /// Version of the rules that made it.
@@ -55,7 +55,7 @@ pub struct Manifest {
     pub waiting: Vec<Waiting>,
 }
 
-impl Manifest {
+impl SnapshotManifest {
     /// The number of rows of a kind.
     #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
@@ -67,7 +67,7 @@ impl Manifest {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Snapshot {
     /// What is in it.
-    pub manifest: Manifest,
+    pub manifest: SnapshotManifest,
     /// The rows, by interaction id.
     pub examples: Vec<Example>,
     /// What keeps the model from forgetting, the most wanted first.
@@ -105,7 +105,7 @@ impl Snapshot {
         }
         let corrections = || examples.iter().filter(|it| it.kind == Kind::Supervised);
         let folds = corrections().filter_map(|it| it.fold).max().map_or(0, |last| last + 1);
-        let mut manifest = Manifest {
+        let mut manifest = SnapshotManifest {
             hash: String::new(),
             format: FORMAT,
             policy: policy.clone(),
@@ -161,7 +161,7 @@ impl Snapshot {
         let manifest = fs::read(folder.join(MANIFEST))?;
         let rows = fs::read(folder.join(ROWS))?;
         let rehearsal = fs::read(folder.join(REHEARSAL))?;
-        let manifest: Manifest = serde_json::from_slice(&manifest)
+        let manifest: SnapshotManifest = serde_json::from_slice(&manifest)
             .map_err(|error| corrupt(format!("{MANIFEST}: {error}")))?;
         let erased = Erased::read(folder)?;
         let expected = erased.as_ref().map_or(&manifest.hash, |erased| &erased.left);
@@ -197,8 +197,8 @@ pub(crate) fn lines<T: Serialize>(rows: &[T]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-pub(crate) fn hash(rows: &[u8], rehearsal: &[u8], manifest: &Manifest) -> Result<String> {
-    let unnamed = Manifest { hash: String::new(), ..manifest.clone() };
+pub(crate) fn hash(rows: &[u8], rehearsal: &[u8], manifest: &SnapshotManifest) -> Result<String> {
+    let unnamed = SnapshotManifest { hash: String::new(), ..manifest.clone() };
     let manifest = serde_json::to_vec(&unnamed)?;
     let mut hasher = blake3::Hasher::new_derive_key("hone dataset 2026 snapshot");
     for part in [rows, rehearsal] {

@@ -18,8 +18,8 @@ use proptest::prelude::*;
 
 use crate::dedup::Fingerprint;
 use crate::{
-    Curated, Example, Inputs, Kind, Labelled, Mix, Nothing, Policy, Reason, Rehearsal, Snapshot,
-    Sources, WaitingReason, curate, infer_check,
+    Curated, Example, Inputs, Kind, Labelled, Mix, Nothing, Policy, Reason, Rehearsal,
+    RehearsalSources, Snapshot, WaitingReason, curate, infer_check,
 };
 
 /// An interaction whose id, and so its age, follows from `number`.
@@ -112,7 +112,7 @@ fn roomy() -> Policy {
 }
 
 fn curated(policy: &Policy, labelled: &[Labelled]) -> Curated {
-    let rehearsal = Sources { unrated: &[], shipped: &[] };
+    let rehearsal = RehearsalSources { unrated: &[], shipped: &[] };
     curate(policy, Inputs { labelled, rehearsal, learned: &BTreeSet::new(), known: &Nothing })
         .unwrap()
 }

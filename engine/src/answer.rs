@@ -9,7 +9,7 @@ use crate::{Event, Request};
 
 /// The answer to one request.
 #[derive(Debug)]
-pub struct Answer {
+pub struct GrowingAnswer {
     tokens: Vec<u32>,
     sampler: Sampler,
     detokenizer: Detokenizer,
@@ -20,7 +20,7 @@ pub struct Answer {
     max_new: usize,
 }
 
-impl Answer {
+impl GrowingAnswer {
     /// An answer of at most `max_new` tokens, without any yet. Takes the request's grammar.
     ///
     /// # Errors

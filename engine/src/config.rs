@@ -29,9 +29,9 @@ pub struct EngineConfig {
     pub load_signal: Option<PathBuf>,
 }
 
-impl From<&hone_config::Engine> for EngineConfig {
+impl From<&hone_config::EngineSettings> for EngineConfig {
     /// As the settings say, and with all the memory that they name.
-    fn from(settings: &hone_config::Engine) -> Self {
+    fn from(settings: &hone_config::EngineSettings) -> Self {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Self {
             max_sequences: settings.max_sequences,

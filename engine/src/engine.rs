@@ -19,8 +19,8 @@ use crate::sequence::Submitted;
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::{
-    Answer, EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, Health,
-    Loaded, Request,
+    EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, GrowingAnswer,
+    Health, LoadedAdapter, Request,
 };
 
 /// Serves one model on one device thread. Dropping it stops the thread.
@@ -154,7 +154,7 @@ impl Generate for Engine {
     fn submit(&self, mut request: Request) -> Result<Generation, Error> {
         let (max_new, kv_bytes) = self.limits(&request)?;
         let slot = self.shared.slots.pin(request.target)?;
-        let answer = Answer::new(&mut request, max_new)?;
+        let answer = GrowingAnswer::new(&mut request, max_new)?;
         let (priority, party) = (request.priority, request.party);
         let cancelled = Arc::new(AtomicBool::new(false));
 
@@ -221,7 +221,7 @@ impl Generate for Engine {
         Ok(embedding)
     }
 
-    fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error> {
+    fn load(&self, id: AdapterId, dir: &Path) -> Result<LoadedAdapter, Error> {
         let slot = match self.shared.slots.get(id) {
             Some(slot) => slot,
             None => {
@@ -244,7 +244,7 @@ impl Generate for Engine {
                 slot
             }
         };
-        Ok(Loaded { digest: slot.adapter.digest().to_owned(), effect: slot.effect })
+        Ok(LoadedAdapter { digest: slot.adapter.digest().to_owned(), effect: slot.effect })
     }
 
     fn keep(&self, ids: &[AdapterId]) {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Request`], [`Event`] | what is asked and what comes back |
 //! | [`Generation`] | the caller's stream; dropping it cancels |
-//! | [`Answer`] | tokens from logits, their text, and the end |
+//! | [`GrowingAnswer`] | tokens from logits, their text, and the end |
 //! | [`Abilities`] | what an engine can do beside answering |
 //! | `queue` | bounded admission, people before evaluations, places and turns shared among people |
 //! | `share` | who has had how much of the engine's time |
@@ -59,7 +59,7 @@ use hone_api::AdapterId;
 use hone_text::FrontEnd;
 
 pub use abilities::Abilities;
-pub use answer::Answer;
+pub use answer::GrowingAnswer;
 pub use config::EngineConfig;
 pub use embed::{EmbedRequest, Embedding};
 pub use engine::Engine;
@@ -70,7 +70,7 @@ pub use request::{Event, Party, Priority, PromptLogprob, Request, Target};
 
 /// What a load says about an adapter.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Loaded {
+pub struct LoadedAdapter {
     /// SHA-256 of `adapter_model.safetensors`, hex.
     pub digest: String,
     /// The largest change of a logit on a few fixed prompts; above 0.
@@ -103,7 +103,7 @@ pub trait Generate: Send + Sync {
     /// # Errors
     /// The folder is not an adapter of this model; [`Error::NoEffect`]; [`Error::Broken`];
     /// [`Error::AdapterMemory`]; [`Error::Refused`].
-    fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, Error>;
+    fn load(&self, id: AdapterId, dir: &Path) -> Result<LoadedAdapter, Error>;
 
     /// Sees to it that the base can be made live, for engines that may have let it go. Blocks as [`Generate::load`] does.
     ///

@@ -13,7 +13,7 @@ use crate::generation::EventSender;
 use crate::lookup::{Lookup, Text};
 use crate::prefix::{Namespace, PrefixCache};
 use crate::slots::Slot;
-use crate::{Answer, Error, Event, PromptLogprob, Request};
+use crate::{Error, Event, GrowingAnswer, PromptLogprob, Request};
 
 /// An admitted request that waits for its place.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct Submitted {
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
     /// What is sampled; its limit is `max_tokens`, or what the context leaves.
-    pub(crate) answer: Answer,
+    pub(crate) answer: GrowingAnswer,
     pub(crate) events: EventSender,
     pub(crate) cancelled: Arc<AtomicBool>,
     pub(crate) arrived: Instant,

@@ -7,7 +7,7 @@ mod figures;
 mod worse;
 
 use hone_api::cycle;
-use hone_config::Promotion;
+use hone_config::PromotionSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
@@ -40,7 +40,7 @@ pub struct GatePolicy {
 impl GatePolicy {
     /// By the settings, in a first try at this level.
     #[must_use]
-    pub fn at(level: f64, settings: &Promotion) -> Self {
+    pub fn at(level: f64, settings: &PromotionSettings) -> Self {
         Self {
             level,
             control_margin: settings.control_margin,

@@ -22,7 +22,7 @@ const OPENING: usize = 6;
 
 /// A correction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct Correction<'a> {
     /// The family that somebody named; `None` without a tag.
     pub family: Option<&'a str>,
     /// What was asked.
@@ -34,7 +34,7 @@ pub struct Asked<'a> {
 /// The name of each correction's group: its family, or words that its questions have in common;
 /// `None` for the rest. All are `None` where there is one group only.
 #[must_use]
-pub fn groups(corrections: &[Asked<'_>]) -> Vec<Option<String>> {
+pub fn groups(corrections: &[Correction<'_>]) -> Vec<Option<String>> {
     let mut vocabulary = Vocabulary::default();
     let questions: Vec<Words> = corrections.iter().map(|it| vocabulary.read(it.question)).collect();
     let answers: Vec<Words> = corrections.iter().map(|it| vocabulary.read(it.answer)).collect();
@@ -159,8 +159,8 @@ impl Vocabulary {
 mod tests {
     use super::*;
 
-    fn untagged<'a>(question: &'a str, answer: &'a str) -> Asked<'a> {
-        Asked { family: None, question, answer }
+    fn untagged<'a>(question: &'a str, answer: &'a str) -> Correction<'a> {
+        Correction { family: None, question, answer }
     }
 
     /// Ten averages and ten tickets.
@@ -214,7 +214,7 @@ mod tests {
         let asked: Vec<_> = texts
             .iter()
             .enumerate()
-            .map(|(at, (question, answer))| Asked {
+            .map(|(at, (question, answer))| Correction {
                 family: (at < 18).then_some(if at < 9 { "one" } else { "two" }),
                 question,
                 answer,

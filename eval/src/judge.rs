@@ -29,7 +29,7 @@ pub enum Preference {
 
 /// What a judge said about one order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
+pub enum JudgeChoice {
     /// The answer that was shown first.
     A,
     /// The answer that was shown second.
@@ -170,7 +170,7 @@ impl Judge {
         Ok(combine(self.heard(&one), self.heard(&turned)))
     }
 
-    fn heard(&self, reply: &str) -> Option<Choice> {
+    fn heard(&self, reply: &str) -> Option<JudgeChoice> {
         let choice = read(reply);
         if choice.is_none() {
             let start: String = reply.chars().take(200).collect();
@@ -244,18 +244,18 @@ pub fn prompt(
 /// Only capital letters are A and B (the article must not count), and signs around them are passed
 /// over: `**B**`, `Verdict: A.`
 #[must_use]
-pub fn read(reply: &str) -> Option<Choice> {
+pub fn read(reply: &str) -> Option<JudgeChoice> {
     let bare = |text: &str| verdict(text.trim_matches(|c: char| !c.is_alphanumeric()));
     let alone = reply.lines().rev().find_map(bare);
     let words = reply.split(|c: char| !(c.is_alphanumeric() || c == '\'' || c == '’'));
     alone.or_else(|| words.rev().find_map(bare))
 }
 
-fn verdict(word: &str) -> Option<Choice> {
+fn verdict(word: &str) -> Option<JudgeChoice> {
     match word {
-        "A" => Some(Choice::A),
-        "B" => Some(Choice::B),
-        "TIE" | "Tie" | "tie" => Some(Choice::Tie),
+        "A" => Some(JudgeChoice::A),
+        "B" => Some(JudgeChoice::B),
+        "TIE" | "Tie" | "tie" => Some(JudgeChoice::Tie),
         _ => None,
     }
 }
@@ -264,12 +264,12 @@ fn verdict(word: &str) -> Option<Choice> {
 /// answer, `candidate_first` when A was the candidate's. Without agreement it is a tie.
 #[must_use]
 pub const fn combine(
-    champion_first: Option<Choice>,
-    candidate_first: Option<Choice>,
+    champion_first: Option<JudgeChoice>,
+    candidate_first: Option<JudgeChoice>,
 ) -> Preference {
     match (champion_first, candidate_first) {
-        (Some(Choice::A), Some(Choice::B)) => Preference::Champion,
-        (Some(Choice::B), Some(Choice::A)) => Preference::Candidate,
+        (Some(JudgeChoice::A), Some(JudgeChoice::B)) => Preference::Champion,
+        (Some(JudgeChoice::B), Some(JudgeChoice::A)) => Preference::Candidate,
         _ => Preference::Tie,
     }
 }
@@ -353,15 +353,15 @@ mod tests {
     #[test]
     fn verdicts_are_read() {
         for (reply, expected) in [
-            ("A", Some(Choice::A)),
-            ("  **B**  ", Some(Choice::B)),
-            ("A good answer is short.\nB is shorter.\n\nB", Some(Choice::B)),
-            ("Verdict: A.", Some(Choice::A)),
-            ("B\n\nA long time ago it was otherwise.", Some(Choice::B)),
-            ("I prefer B over A, so: B!", Some(Choice::B)),
-            ("Neither is better: TIE", Some(Choice::Tie)),
-            ("[[tie]]", Some(Choice::Tie)),
-            ("A\nB\nTIE\nA", Some(Choice::A)),
+            ("A", Some(JudgeChoice::A)),
+            ("  **B**  ", Some(JudgeChoice::B)),
+            ("A good answer is short.\nB is shorter.\n\nB", Some(JudgeChoice::B)),
+            ("Verdict: A.", Some(JudgeChoice::A)),
+            ("B\n\nA long time ago it was otherwise.", Some(JudgeChoice::B)),
+            ("I prefer B over A, so: B!", Some(JudgeChoice::B)),
+            ("Neither is better: TIE", Some(JudgeChoice::Tie)),
+            ("[[tie]]", Some(JudgeChoice::Tie)),
+            ("A\nB\nTIE\nA", Some(JudgeChoice::A)),
             ("Both are as good as a stone.", None),
             ("a", None),
             ("AB", None),
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn only_agreement_wins() {
-        use Choice::{A, B, Tie};
+        use JudgeChoice::{A, B, Tie};
         let all = [Some(A), Some(B), Some(Tie), None];
         let wins = all.iter().flat_map(|one| all.iter().map(|two| combine(*one, *two)));
         let wins: Vec<_> = wins.filter(|preference| *preference != Preference::Tie).collect();

@@ -22,7 +22,7 @@
 //!
 //! With the defaults, over 365 nights: (0.08 + 0.5) / 0.98 = 0.59, less than one promotion.
 
-use hone_config::Promotion;
+use hone_config::PromotionSettings;
 use serde::{Deserialize, Serialize};
 
 const DAY_MS: f64 = 86_400_000.0;
@@ -46,9 +46,9 @@ pub struct ErrorBudget {
     pub most: f64,
 }
 
-impl From<&Promotion> for ErrorBudget {
+impl From<&PromotionSettings> for ErrorBudget {
     /// `promotion.alpha` is the most that one night may risk.
-    fn from(settings: &Promotion) -> Self {
+    fn from(settings: &PromotionSettings) -> Self {
         Self { start: START, per_day: A_YEAR / 365.0, share: SHARE, most: settings.alpha }
     }
 }

@@ -38,7 +38,7 @@ pub use conduct::Conduct;
 pub use error::{Error, Result};
 pub use evidence::{Evidence, GroupFit, Judged, Measured, Preferences, Square};
 pub use gate::{GateDecision, GatePolicy, GateVerdict, Remedy, decide};
-pub use group::{Asked, groups};
+pub use group::{Correction, groups};
 pub use judge::{Judge, JudgeError, Preference};
 pub use likelihood::{Pair, likelihoods};
 pub use permutation::{Block, Fit, fit};

@@ -11,7 +11,7 @@ use hone_api::InteractionId;
 use hone_api::chat::FinishReason;
 use hone_api::check::SuiteRow;
 use hone_api::sampling_params::SamplingParams;
-use hone_config::Evaluation;
+use hone_config::EvaluationSettings;
 use hone_engine::{Event, Generate, Generation, Party, Priority, Request, Target};
 use hone_text::Talk;
 
@@ -36,9 +36,9 @@ pub struct EvalOptions<'a> {
     pub progress: Option<&'a (dyn Fn(usize, usize) + Send + Sync)>,
 }
 
-impl From<&Evaluation> for EvalOptions<'_> {
+impl From<&EvaluationSettings> for EvalOptions<'_> {
     /// As the settings say, for the base; nothing is kept and nobody is told.
-    fn from(settings: &Evaluation) -> Self {
+    fn from(settings: &EvaluationSettings) -> Self {
         Self {
             max_tokens: settings.max_tokens,
             concurrency: settings.concurrency,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use hone_api::AdapterId;
 use hone_engine::{
-    Abilities, Answer, EmbedRequest, Embedding, Error as EngineError, Generate, Generation, Health,
-    Loaded, Request,
+    Abilities, EmbedRequest, Embedding, Error as EngineError, Generate, Generation, GrowingAnswer,
+    Health, LoadedAdapter, Request,
 };
 use hone_machine::Need;
 use hone_model::Foreign;
@@ -155,7 +155,7 @@ impl Generate for MistralEngine {
             return Err(EngineError::ShuttingDown);
         }
         let instance = shared.instances.pin(request.target)?;
-        let answer = Answer::new(&mut request, max_new)?;
+        let answer = GrowingAnswer::new(&mut request, max_new)?;
         let (events, generation) =
             Generation::channel(instance.adapter, instance.digest.clone(), || {});
         let (priority, prompt) = (request.priority, request.prompt);
@@ -174,14 +174,14 @@ impl Generate for MistralEngine {
         Err(unsupported("embeddings"))
     }
 
-    fn load(&self, id: AdapterId, dir: &Path) -> Result<Loaded, EngineError> {
+    fn load(&self, id: AdapterId, dir: &Path) -> Result<LoadedAdapter, EngineError> {
         let _one_at_a_time = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_loaded(id) {
             self.load_one(Some((id, dir)))?;
         }
         let found = self.shared.instances.effect(id).ok_or(EngineError::UnknownAdapter(id))?;
         let (digest, effect) = found;
-        Ok(Loaded { digest, effect })
+        Ok(LoadedAdapter { digest, effect })
     }
 
     fn load_base(&self) -> Result<(), EngineError> {

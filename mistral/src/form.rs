@@ -9,7 +9,7 @@ const SHARE: u64 = 4;
 
 /// In how many bits the weights are held. Embeddings stay in f32 in all forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
+pub enum WeightForm {
     /// 32-bit floats.
     F32,
     /// Blocks of 32 with an 8-bit whole number for each weight (GGUF's Q8_0).
@@ -18,7 +18,7 @@ pub enum Form {
     Q4,
 }
 
-impl Form {
+impl WeightForm {
     /// What `model.weights` calls it; `auto` is 8 bits where that takes at most a quarter of `memory`, else 4.
     ///
     /// # Errors
@@ -67,10 +67,10 @@ mod tests {
 
     #[test]
     fn matrices_are_packed_and_the_rest_is_not() {
-        assert_eq!(Form::Q8.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 34);
-        assert_eq!(Form::Q4.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 18);
-        assert_eq!(Form::F32.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 128);
-        assert_eq!(Form::Q4.bytes_of("model.layers.0.mlp.fc1.bias", &[64]), 256);
-        assert_eq!(Form::Q4.bytes_of("model.embed_tokens.weight", &[64, 32]), 64 * 128);
+        assert_eq!(WeightForm::Q8.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 34);
+        assert_eq!(WeightForm::Q4.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 18);
+        assert_eq!(WeightForm::F32.bytes_of("model.layers.0.mlp.fc1.weight", &[64, 32]), 64 * 128);
+        assert_eq!(WeightForm::Q4.bytes_of("model.layers.0.mlp.fc1.bias", &[64]), 256);
+        assert_eq!(WeightForm::Q4.bytes_of("model.embed_tokens.weight", &[64, 32]), 64 * 128);
     }
 }

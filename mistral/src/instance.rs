@@ -18,7 +18,7 @@ use mistralrs::core::{
 };
 use tokio::sync::mpsc;
 
-use crate::{Error, Form};
+use crate::{Error, WeightForm};
 
 /// Chunks that mistralrs may have sent before the first is read. It says one with each token.
 const CHUNKS: usize = 1024;
@@ -47,7 +47,7 @@ pub(crate) struct Instance {
 /// What is loaded, and how.
 pub(crate) struct Plan<'a> {
     pub(crate) model: &'a Arc<Foreign>,
-    pub(crate) form: Form,
+    pub(crate) form: WeightForm,
     /// Tensors that stand before the model's own of the same names.
     pub(crate) merged: Option<PathBuf>,
 }
@@ -180,7 +180,11 @@ pub(crate) fn failure(response: Response) -> Option<String> {
 }
 
 /// Loads the weights and starts mistralrs' thread.
-fn start(model: &Foreign, form: Form, merged: Option<PathBuf>) -> Result<Arc<MistralRs>, Error> {
+fn start(
+    model: &Foreign,
+    form: WeightForm,
+    merged: Option<PathBuf>,
+) -> Result<Arc<MistralRs>, Error> {
     let refused = |reason: String| Error::Load { class: model.class.clone(), reason };
     let name = model.folder.display().to_string();
     let config = NormalSpecificConfig::default();
@@ -188,9 +192,9 @@ fn start(model: &Foreign, form: Form, merged: Option<PathBuf>) -> Result<Arc<Mis
         .build(None)
         .map_err(|error| refused(format!("{error:#}")))?;
     let isq = match form {
-        Form::F32 => None,
-        Form::Q8 => Some(IsqType::Q8_0),
-        Form::Q4 => Some(IsqType::Q4_0),
+        WeightForm::F32 => None,
+        WeightForm::Q8 => Some(IsqType::Q8_0),
+        WeightForm::Q4 => Some(IsqType::Q4_0),
     };
     let pipeline = loader
         .load_model_from_path(

@@ -2,7 +2,7 @@
 //!
 //! | module | one idea |
 //! |---|---|
-//! | [`Form`] | in how many bits, and what that takes |
+//! | [`WeightForm`] | in how many bits, and what that takes |
 //! | [`merge`](mod@merge) | an adapter's product added to the weights that it changes |
 //! | `line` | who waits for a place and for cache |
 //! | `instance` | one loaded model: the base, or the base with an adapter merged |
@@ -36,6 +36,6 @@ mod trial;
 #[cfg(feature = "engine")]
 pub use engine::MistralEngine;
 pub use error::Error;
-pub use form::Form;
+pub use form::WeightForm;
 #[cfg(feature = "engine")]
 pub use shared::MistralSettings;

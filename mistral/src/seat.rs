@@ -11,7 +11,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
-use hone_engine::{Answer, Event, EventSender};
+use hone_engine::{Event, EventSender, GrowingAnswer};
 use hone_text::FrontEnd;
 use mistralrs::core::{CustomLogitsProcessor, Response};
 use tokio::runtime::Handle;
@@ -45,7 +45,7 @@ pub(crate) struct Common {
 pub(crate) struct Admitted {
     pub(crate) instance: Arc<Instance>,
     pub(crate) prompt: Vec<u32>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: GrowingAnswer,
     pub(crate) events: EventSender,
     pub(crate) arrived: Instant,
 }
@@ -64,7 +64,7 @@ pub(crate) type Told = Box<dyn FnOnce(Ending, usize) + Send>;
 pub(crate) type Freed = Box<dyn FnOnce() + Send>;
 
 struct State {
-    answer: Answer,
+    answer: GrowingAnswer,
     events: EventSender,
     prompt_tokens: usize,
     arrived: Instant,

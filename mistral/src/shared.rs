@@ -8,7 +8,7 @@ use hone_api::chat::FinishReason;
 use hone_engine::{Error as EngineError, Request};
 use hone_model::Foreign;
 
-use crate::Form;
+use crate::WeightForm;
 use crate::instances::Instances;
 use crate::line::{Line, Waiting};
 use crate::seat::{Admitted, Common, Ending, Seat};
@@ -21,7 +21,7 @@ const POSITIONS: usize = 512;
 #[derive(Debug, Clone)]
 pub struct MistralSettings {
     /// In how many bits the weights are held.
-    pub form: Form,
+    pub form: WeightForm,
     /// Requests that may wait, of each priority.
     pub max_queue: usize,
     /// Bytes for the caches of all running sequences.

@@ -16,7 +16,7 @@ use crate::{
         keys::{Keys, invalid, token_ids, unsupported},
     },
     load::Checkpoint,
-    pack::{Progress, digest_unpacked},
+    pack::{PackProgress, digest_unpacked},
 };
 
 /// What names of layers begin with; adapters are put on what stands below.
@@ -49,7 +49,7 @@ impl Foreign {
     pub fn open(
         source: &Source,
         base_dir: &Path,
-        progress: Progress<'_>,
+        progress: PackProgress<'_>,
     ) -> Result<(Self, FrontEnd), Error> {
         let Source::Folder(folder) = source else {
             return Err(unsupported(

@@ -25,7 +25,7 @@ mod tensors;
 pub mod train;
 
 pub use config::{
-    DecoderSpec, ModelConfig, Module, Target,
+    DecoderSpec, LoraTarget, ModelConfig, Module,
     rope::{RopeScaling, Rotary},
     spec::{Activation, Biases, LayerSpec, Norms, QkNorm},
 };
@@ -35,5 +35,5 @@ pub use foreign::Foreign;
 pub use hone_device::WeightFormat;
 pub use lora::Adapter;
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
-pub use pack::{Pack, Packed, Progress, Stage, packed, packed_bytes, prepare};
+pub use pack::{Pack, PackProgress, PackStage, Packed, packed, packed_bytes, prepare};
 pub use source::Source;

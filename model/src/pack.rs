@@ -40,7 +40,7 @@ const REPORTED: usize = 64 << 20;
 
 /// What is being done with a model before it can be opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum PackStage {
     /// Its files are read and hashed.
     Reading,
     /// Its weights are packed.
@@ -48,7 +48,7 @@ pub enum Stage {
 }
 
 /// Told while a model is packed: the stage, and how many bytes of how many are done.
-pub type Progress<'a> = &'a mut dyn FnMut(Stage, u64, u64);
+pub type PackProgress<'a> = &'a mut dyn FnMut(PackStage, u64, u64);
 
 /// A packed base, mapped, every byte of it checked.
 ///
@@ -102,7 +102,7 @@ impl Pack {
         source: &Source,
         format: WeightFormat,
         base_dir: &Path,
-        progress: Progress<'_>,
+        progress: PackProgress<'_>,
     ) -> Result<Self, Error> {
         let small = source.small_files()?;
         let config = ModelConfig::parse(&small.config, small.generation.as_deref())?;
@@ -239,7 +239,7 @@ fn digest(
     small: &SmallFiles,
     checkpoint: &Checkpoint,
     format: WeightFormat,
-    progress: Progress<'_>,
+    progress: PackProgress<'_>,
 ) -> String {
     let total: u64 = checkpoint.raw().map(|(_, bytes)| bytes.len() as u64).sum();
     let mut hasher = blake3::Hasher::new();
@@ -253,7 +253,7 @@ fn digest(
             hasher.update_rayon(part);
             if is_tensors {
                 done += part.len() as u64;
-                progress(Stage::Reading, done, total);
+                progress(PackStage::Reading, done, total);
             }
         }
     };
@@ -278,7 +278,7 @@ struct Made<'a> {
 }
 
 impl Made<'_> {
-    fn write(&self, folder: &Path, digest: &str, progress: Progress<'_>) -> Result<(), Error> {
+    fn write(&self, folder: &Path, digest: &str, progress: PackProgress<'_>) -> Result<(), Error> {
         for (name, bytes) in self.small.named() {
             write_synced(&folder.join(name), bytes)?;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 use hone_model::train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable};
-use hone_model::{Model, Module, Source, Target, WeightFormat, prepare};
+use hone_model::{LoraTarget, Model, Module, Source, WeightFormat, prepare};
 
 fn golden(name: &str) -> HashMap<String, Tensor> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -26,7 +26,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()
 }
 
-fn name(layer: usize, target: &Target, matrix: char) -> String {
+fn name(layer: usize, target: &LoraTarget, matrix: char) -> String {
     format!("base_model.model.model.layers.{layer}.{}.lora_{matrix}.weight", target.path)
 }
 

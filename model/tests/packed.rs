@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use hone_model::{Error, Model, Pack, Source, Stage, WeightFormat};
+use hone_model::{Error, Model, Pack, PackStage, Source, WeightFormat};
 use proptest::{prelude::*, sample::Index};
 
 /// The files of a packed folder.
@@ -221,13 +221,13 @@ fn what_is_packed_is_listed_and_stays_as_it_is() {
 fn packing_tells_how_far_it_is() {
     let base = tempfile::tempdir().unwrap();
     let mut told = Vec::new();
-    let mut progress = |stage: Stage, done: u64, total: u64| told.push((stage, done, total));
+    let mut progress = |stage: PackStage, done: u64, total: u64| told.push((stage, done, total));
     let source = Source::Folder(starter());
     Pack::prepare_with(&source, WeightFormat::Q4, base.path(), &mut progress).unwrap();
-    for stage in [Stage::Reading, Stage::Packing] {
+    for stage in [PackStage::Reading, PackStage::Packing] {
         let of: Vec<_> =
             told.iter().filter(|(s, ..)| *s == stage).map(|(_, d, t)| (*d, *t)).collect();
-        assert!(of.is_sorted() && of.len() > 1 || stage == Stage::Reading, "{of:?}");
+        assert!(of.is_sorted() && of.len() > 1 || stage == PackStage::Reading, "{of:?}");
         let (done, total) = of.last().unwrap();
         assert!(done >= total, "{done} of {total}");
     }

@@ -29,7 +29,7 @@ const STEP: &[f64] = &[0.1, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 180
 
 /// A word per promotion, or per cycle that ended without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PromotionOutcome {
     /// A cycle came to this verdict.
     Verdict(Verdict),
     /// A cycle broke.
@@ -40,7 +40,7 @@ pub enum Outcome {
     RolledBack,
 }
 
-impl Outcome {
+impl PromotionOutcome {
     const ALL: [Self; 7] = [
         Self::Verdict(Verdict::Promoted),
         Self::Verdict(Verdict::Rejected),
@@ -221,7 +221,7 @@ impl Metrics {
         for step in STEPS {
             let _ = self.cycle_steps.with_label_values(&[step_label(step)]);
         }
-        for outcome in Outcome::ALL {
+        for outcome in PromotionOutcome::ALL {
             self.promotions.with_label_values(&[outcome.label()]).inc_by(0);
         }
     }
@@ -252,7 +252,7 @@ impl Metrics {
     }
 
     /// A cycle came to an end, or the live pointer was moved by hand.
-    pub fn promotion(&self, outcome: Outcome) {
+    pub fn promotion(&self, outcome: PromotionOutcome) {
         self.promotions.with_label_values(&[outcome.label()]).inc();
     }
 

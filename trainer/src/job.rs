@@ -163,7 +163,7 @@ pub enum Phase {
 
 /// One line of `progress.jsonl`, and the argument of the callback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct TrainingProgress {
     /// What the job is doing.
     pub phase: Phase,
     /// Optimizer steps done.

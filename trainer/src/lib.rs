@@ -41,8 +41,8 @@ use hone_model::{Adapter, Model};
 
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
-pub use job::{Job, Phase, Progress};
-pub use outcome::Outcome;
+pub use job::{Job, Phase, TrainingProgress};
+pub use outcome::TrainingOutcome;
 pub use training_config::{Scheduler, TrainingConfig};
 pub use unfinished::sweep;
 
@@ -58,7 +58,10 @@ use throttle::Throttle;
 ///
 /// # Errors
 /// See [`Error`]; nothing is exported then.
-pub fn run(job_dir: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcome, Error> {
+pub fn run(
+    job_dir: &Path,
+    progress: &mut dyn FnMut(&TrainingProgress),
+) -> Result<TrainingOutcome, Error> {
     run_until(job_dir, &AtomicBool::new(false), progress)
 }
 
@@ -69,9 +72,9 @@ pub fn run(job_dir: &Path, progress: &mut dyn FnMut(&Progress)) -> Result<Outcom
 pub fn run_until(
     job_dir: &Path,
     stop: &AtomicBool,
-    progress: &mut dyn FnMut(&Progress),
-) -> Result<Outcome, Error> {
-    if let Some(outcome) = Outcome::read(job_dir)? {
+    progress: &mut dyn FnMut(&TrainingProgress),
+) -> Result<TrainingOutcome, Error> {
+    if let Some(outcome) = TrainingOutcome::read(job_dir)? {
         return Ok(outcome);
     }
     let started = Instant::now();
@@ -81,7 +84,7 @@ pub fn run_until(
         .append(true)
         .open(job_dir.join("progress.jsonl"))?;
     let mut events = tfevents::EventFile::create(job_dir)?;
-    let mut report = |line: Progress| -> Result<(), Error> {
+    let mut report = |line: TrainingProgress| -> Result<(), Error> {
         let mut text = serde_json::to_vec(&line).map_err(|error| Error::Json {
             path: job_dir.join("progress.jsonl"),
             error: error.to_string(),
@@ -183,7 +186,7 @@ fn identity(job: &Job, model: &Model, rows: &Rows) -> Result<Identity, Error> {
     })
 }
 
-fn prepared(rows: &Rows, plan: probe::Plan) -> Progress {
+fn prepared(rows: &Rows, plan: probe::Plan) -> TrainingProgress {
     let refused: usize = rows.refused.values().sum();
     let reasons: Vec<String> =
         rows.refused.iter().map(|(reason, count)| format!("{count}: {reason}")).collect();
@@ -191,7 +194,7 @@ fn prepared(rows: &Rows, plan: probe::Plan) -> Progress {
         0 => String::new(),
         count => format!(", {count} refused ({})", reasons.join("; ")),
     };
-    Progress {
+    TrainingProgress {
         phase: Phase::Prepare,
         step: 0,
         steps: 0,
@@ -221,10 +224,10 @@ fn outcome(
     trained: &Trained,
     digest: &str,
     adapter_files: BTreeMap<String, String>,
-) -> Outcome {
+) -> TrainingOutcome {
     let counters = &trained.counters;
     let best = counters.early_stop().best;
-    Outcome {
+    TrainingOutcome {
         adapter: job.out.clone(),
         adapter_digest: digest.to_owned(),
         adapter_files,
@@ -251,8 +254,8 @@ fn outcome(
     }
 }
 
-fn finished(outcome: &Outcome) -> Progress {
-    Progress {
+fn finished(outcome: &TrainingOutcome) -> TrainingProgress {
+    TrainingProgress {
         phase: Phase::Finished,
         step: outcome.steps,
         steps: outcome.steps,

@@ -11,7 +11,7 @@ use crate::{Error, TrainingConfig, export};
 /// `outcome.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Outcome {
+pub struct TrainingOutcome {
     /// The folder with `adapter_config.json` and `adapter_model.safetensors`.
     pub adapter: PathBuf,
     /// Digest of `adapter_model.safetensors`, as `Adapter::digest` of the model crate gives it.
@@ -61,7 +61,7 @@ pub struct Outcome {
     pub training: TrainingConfig,
 }
 
-impl Outcome {
+impl TrainingOutcome {
     /// Reads `<job_dir>/outcome.json`; `None` while the job is not complete. What is damaged counts as not there: the job
     /// then goes on from its last checkpoint, and ends with the same bytes.
     ///

@@ -13,7 +13,7 @@ use crate::Error;
 use crate::batch::{self, Showing};
 use crate::checkpoint::{Checkpoint, Counters, Identity};
 use crate::focus;
-use crate::job::{Phase, Progress};
+use crate::job::{Phase, TrainingProgress};
 use crate::optim::AdamW;
 use crate::probe::Plan;
 use crate::rows::{FEWEST_TO_MEASURE, Lesson, Rows};
@@ -61,7 +61,7 @@ pub(crate) struct Trained {
 }
 
 /// Where progress goes.
-pub(crate) type Report<'a> = &'a mut dyn FnMut(Progress) -> Result<(), Error>;
+pub(crate) type Report<'a> = &'a mut dyn FnMut(TrainingProgress) -> Result<(), Error>;
 
 struct Run<'a, 'b> {
     setting: &'b Setting<'a>,
@@ -373,10 +373,10 @@ impl<'a, 'b> Run<'a, 'b> {
         step: Option<&Step>,
         validation_loss: Option<f64>,
         message: String,
-    ) -> Progress {
+    ) -> TrainingProgress {
         let counters = &self.counters;
         let seconds = self.setting.started.elapsed().as_secs_f64();
-        Progress {
+        TrainingProgress {
             phase,
             step: counters.step,
             steps: self.steps(),

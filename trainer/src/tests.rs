@@ -89,7 +89,8 @@ fn a_job_learns_and_says_so() {
     assert_eq!(lines.last().unwrap().phase, Phase::Finished);
     assert_eq!(lines.iter().filter(|line| line.phase == Phase::Train).count(), 10);
     let log = fs_err::read_to_string(dir.path().join("progress.jsonl")).unwrap();
-    let read: Vec<Progress> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let read: Vec<TrainingProgress> =
+        log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(read, lines);
     let figures = crate::tfevents::tests::figures(dir.path());
     let losses: Vec<_> = lines.iter().filter(|line| line.phase == Phase::Train).collect();
@@ -190,7 +191,7 @@ fn a_job_goes_on_from_an_adapter() {
 }
 
 /// What an outcome says of the training itself.
-fn figures(of: &Outcome) -> impl PartialEq + std::fmt::Debug + use<> {
+fn figures(of: &TrainingOutcome) -> impl PartialEq + std::fmt::Debug + use<> {
     let losses = (of.train_loss, of.validation_loss);
     (of.steps, of.epochs, of.stopped_early, of.best_step, losses, of.adapter_digest.clone())
 }
@@ -284,7 +285,7 @@ fn a_loss_that_breaks_down_names_its_step() {
     let error = run(dir.path(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::NonFinite { step: 1..=3, .. }), "{error}");
     assert!(!dir.path().join("adapter").exists());
-    assert!(Outcome::read(dir.path()).unwrap().is_none());
+    assert!(TrainingOutcome::read(dir.path()).unwrap().is_none());
 }
 
 #[test]
@@ -334,14 +335,16 @@ fn rounds_follow_until_what_is_taught_is_learned() {
     };
     let (one, lines) = trained(100.0);
     assert_eq!((one.steps, one.epochs), (3, 1.0));
-    let says =
-        |lines: &[Progress], what| lines.iter().filter(|line| line.message.ends_with(what)).count();
+    let says = |lines: &[TrainingProgress], what| {
+        lines.iter().filter(|line| line.message.ends_with(what)).count()
+    };
     assert_eq!((says(&lines, ", learned"), says(&lines, "it goes on")), (1, 0));
 
     let (all, lines) = trained(0.0);
     assert_eq!((all.steps, all.epochs), (9, 3.0));
     assert_eq!((says(&lines, ", learned"), says(&lines, "it goes on")), (0, 2));
-    let steps: Vec<&Progress> = lines.iter().filter(|line| line.phase == Phase::Train).collect();
+    let steps: Vec<&TrainingProgress> =
+        lines.iter().filter(|line| line.phase == Phase::Train).collect();
     // The schedule begins anew, and no line promises fewer steps than there are.
     let rates: Vec<f64> = steps.iter().map(|line| line.learning_rate).collect();
     assert_eq!((&rates[..3], &rates[..3]), (&rates[3..6], &rates[6..]));
@@ -363,7 +366,7 @@ fn a_job_that_is_killed_between_two_rounds_ends_with_the_same_bytes() {
     let expected = run(whole.path(), &mut |_| {}).unwrap();
     let torn = tempfile::tempdir().unwrap();
     job(torn.path(), 12, rounds);
-    let kill = |when: fn(&Progress) -> bool| {
+    let kill = |when: fn(&TrainingProgress) -> bool| {
         let killed = catch_unwind(AssertUnwindSafe(|| {
             run(torn.path(), &mut |line| assert!(!when(line), "killed"))
         }));
@@ -392,7 +395,8 @@ fn rows_that_only_keep_train_without_breaking_down() {
         let ended = run(dir.path(), &mut |line| lines.push(line.clone()));
         // An adapter that learnt nothing is the base, and is not exported.
         assert!(matches!(ended, Ok(_) | Err(Error::NoEffect)), "{ended:?}");
-        let steps: Vec<&Progress> = lines.iter().filter(|it| it.phase == Phase::Train).collect();
+        let steps: Vec<&TrainingProgress> =
+            lines.iter().filter(|it| it.phase == Phase::Train).collect();
         // Nothing is taught, so one round is enough.
         assert_eq!(steps.len(), 6);
         for step in steps {

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{Phase, Progress};
+use crate::{Phase, TrainingProgress};
 
 /// Where a run's figures go.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The disk's.
-    pub(crate) fn report(&mut self, line: &Progress) -> std::io::Result<()> {
+    pub(crate) fn report(&mut self, line: &TrainingProgress) -> std::io::Result<()> {
         let figures = match line.phase {
             Phase::Train => vec![
                 ("loss", line.loss),

@@ -3,7 +3,7 @@
 //! What a person can set comes from the section `[training]`, whose defaults stand in `config/hone.toml`; what nobody needs to
 //! set, and `hone train` has a flag for all the same, is said here.
 
-use hone_config::{Config, Recompute, Training};
+use hone_config::{Config, Recompute, TrainingSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -108,9 +108,9 @@ pub struct TrainingConfig {
     pub checkpoint_every: usize,
 }
 
-impl From<&Training> for TrainingConfig {
+impl From<&TrainingSettings> for TrainingConfig {
     /// As the settings say, and on all linear layers.
-    fn from(settings: &Training) -> Self {
+    fn from(settings: &TrainingSettings) -> Self {
         Self {
             rank: settings.rank,
             alpha: settings.alpha,

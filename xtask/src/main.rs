@@ -1,7 +1,8 @@
 //! Checks on the workspace itself.
 //!
 //! ```text
-//! cargo run -p hone-xtask -- layers    crates may only use crates of lower layers, and modules no circle of others
+//! cargo run -p hone-xtask -- layers    crates may only use crates of lower layers, modules no circle of others,
+//!                                          and public types no name twice
 //! cargo run -p hone-xtask -- sizes     how large the code is; no source file outgrows one idea
 //! ```
 
@@ -9,6 +10,7 @@
 
 mod circles;
 mod layers;
+mod names;
 mod sizes;
 
 use std::io::Write;
@@ -19,7 +21,8 @@ fn main() -> anyhow::Result<()> {
     match std::env::args().nth(1).as_deref() {
         Some("layers") => {
             layers::check(&root)?;
-            circles::check(&root)
+            circles::check(&root)?;
+            names::check(&root)
         }
         Some("sizes") => Ok(writeln!(std::io::stdout(), "{}", sizes::check(&root)?)?),
         _ => anyhow::bail!("usage: cargo run -p hone-xtask -- layers|sizes"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Weights;
+use super::WeightsArg;
 
 /// Which model, in which form.
 #[derive(Debug, Clone, Default, PartialEq, Args)]
@@ -14,7 +14,7 @@ pub struct ModelArgs {
     pub model: Option<String>,
     /// Form of the base weights [default: auto]
     #[arg(long, value_enum)]
-    pub weights: Option<Weights>,
+    pub weights: Option<WeightsArg>,
     /// Cores for the model; 0 takes all [default: 0]
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
@@ -238,7 +238,7 @@ pub enum ModelsCommand {
         model: Option<String>,
         /// Form of the base weights [default: auto]
         #[arg(long, value_enum)]
-        weights: Option<Weights>,
+        weights: Option<WeightsArg>,
     },
     /// What is packed in the data directory: format, size and source
     List,

@@ -30,7 +30,7 @@ pub struct ChatCall<'a> {
 
 /// An answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ChatAnswer {
     /// The interaction's id.
     pub id: String,
     /// The text.
@@ -73,10 +73,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`]
-    pub async fn chat(&self, call: &ChatCall<'_>) -> Result<Answer, ClientError> {
+    pub async fn chat(&self, call: &ChatCall<'_>) -> Result<ChatAnswer, ClientError> {
         let request = self.request(Method::POST, "/v1/chat/completions").json(call);
         let response = self.send(request).await?;
-        let mut answer = Answer { adapter: adapter_of(&response), ..Answer::default() };
+        let mut answer = ChatAnswer { adapter: adapter_of(&response), ..ChatAnswer::default() };
         let bytes = response.bytes().await.map_err(|error| self.broken(&error))?;
         self.take(&mut answer, &bytes)?;
         Ok(answer)
@@ -90,13 +90,13 @@ impl Client {
         &self,
         call: &ChatCall<'_>,
         mut on_text: impl FnMut(&str),
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<ChatAnswer, ClientError> {
         let mut body = serde_json::to_value(call).unwrap_or_default();
         body["stream"] = Value::Bool(true);
         body["stream_options"] = serde_json::json!({ "include_usage": true });
         let request = self.request(Method::POST, "/v1/chat/completions").json(&body);
         let response = self.send(request.header("accept", "text/event-stream")).await?;
-        let mut answer = Answer { adapter: adapter_of(&response), ..Answer::default() };
+        let mut answer = ChatAnswer { adapter: adapter_of(&response), ..ChatAnswer::default() };
         let mut events = self.read_events(response);
         while let Some(event) = events.next().await? {
             if event.data == "[DONE]" {
@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// Adds a body or a chunk to the answer.
-    fn take(&self, answer: &mut Answer, bytes: &[u8]) -> Result<(), ClientError> {
+    fn take(&self, answer: &mut ChatAnswer, bytes: &[u8]) -> Result<(), ClientError> {
         let body: Body = serde_json::from_slice(bytes).map_err(|error| ClientError::Foreign {
             url: self.url().to_owned(),
             reason: error.to_string(),
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn chunks_become_an_answer() {
         let client = Client::new("http://127.0.0.1:1", None, None).unwrap();
-        let mut answer = Answer::default();
+        let mut answer = ChatAnswer::default();
         for chunk in [
             r#"{"id":"chatcmpl-1","choices":[{"delta":{"role":"assistant"}}],"usage":null}"#,
             r#"{"id":"chatcmpl-1","choices":[{"delta":{"content":"He"}}],"usage":null}"#,
@@ -172,7 +172,7 @@ mod tests {
         let client = Client::new("http://127.0.0.1:1", None, None).unwrap();
         let body =
             r#"{"error":{"message":"It broke.","type":"server_error","param":null,"code":null}}"#;
-        let error = client.take(&mut Answer::default(), body.as_bytes()).unwrap_err();
+        let error = client.take(&mut ChatAnswer::default(), body.as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), "It broke.");
     }
 }

@@ -19,7 +19,7 @@ pub mod path;
 mod sse;
 mod trust;
 
-pub use chat::{Answer, ChatCall};
+pub use chat::{ChatAnswer, ChatCall};
 pub use error::ClientError;
 pub use sse::{SseEvent, SseParser};
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::words;
 use crate::cli::AdaptersCommand;
 use crate::client::{Client, ClientError, List, path};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::Table;
 
 /// The files of a PEFT folder.
@@ -19,7 +19,7 @@ const FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 ///
 /// # Errors
 /// The daemon says no, or a folder is not what it should be.
-pub async fn run(context: &Context, command: AdaptersCommand) -> Outcome {
+pub async fn run(context: &Context, command: AdaptersCommand) -> CommandResult {
     let client = context.client()?;
     match command {
         AdaptersCommand::List => list(context, &client).await,
@@ -57,7 +57,7 @@ fn expected(live: Option<String>) -> Map<String, Value> {
     live.into_iter().map(|live| ("expected_live".to_owned(), live.into())).collect()
 }
 
-fn moved(context: &Context, live: LiveView) -> Outcome {
+fn moved(context: &Context, live: LiveView) -> CommandResult {
     if context.output.is_json() {
         context.output.value(&live)?;
     }
@@ -66,7 +66,7 @@ fn moved(context: &Context, live: LiveView) -> Outcome {
     Ok(())
 }
 
-async fn list(context: &Context, client: &Client) -> Outcome {
+async fn list(context: &Context, client: &Client) -> CommandResult {
     let adapters: List<AdapterView> = client.get("/v1/adapters").await?;
     let mut table = Table::new(&["adapter", "name", "state", ">rank", "made", "from"]);
     for view in &adapters.data {
@@ -97,7 +97,7 @@ pub fn origin(view: &AdapterView) -> String {
     }
 }
 
-fn show(context: &Context, view: &AdapterView) -> Outcome {
+fn show(context: &Context, view: &AdapterView) -> CommandResult {
     let output = context.output;
     if output.is_json() {
         output.value(view)?;
@@ -128,7 +128,7 @@ async fn import(
     client: &Client,
     folder: &Path,
     name: Option<String>,
-) -> Outcome {
+) -> CommandResult {
     // Before anything is copied: the name becomes a path.
     let name = checked_name(folder, name)?;
     let drop_dir = data_dir(context)?.join("drop");
@@ -203,7 +203,7 @@ impl Drop for Staged {
     }
 }
 
-async fn export(context: &Context, client: &Client, adapter: &str, out: &Path) -> Outcome {
+async fn export(context: &Context, client: &Client, adapter: &str, out: &Path) -> CommandResult {
     let view: AdapterView = client.get(&path::adapter(adapter)?).await?;
     let folder = data_dir(context)?.join("adapters").join(view.id.to_string());
     if !folder.is_dir() {

@@ -9,7 +9,7 @@ use hone_store::{Chain, FollowedTrail};
 use super::words;
 use crate::cli::AuditCommand;
 use crate::client::{Client, List};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::{Output, Table};
 
 /// Rows that are asked for at once.
@@ -19,7 +19,7 @@ const PAGE: usize = 1000;
 ///
 /// # Errors
 /// The daemon says no; the trail is broken.
-pub async fn run(context: &Context, command: AuditCommand) -> Outcome {
+pub async fn run(context: &Context, command: AuditCommand) -> CommandResult {
     match command {
         AuditCommand::List { limit } => list(context.output, &context.client()?, limit).await,
         AuditCommand::Verify { head } => {
@@ -36,7 +36,7 @@ pub async fn run(context: &Context, command: AuditCommand) -> Outcome {
     }
 }
 
-async fn list(output: Output, client: &Client, limit: u16) -> Outcome {
+async fn list(output: Output, client: &Client, limit: u16) -> CommandResult {
     let page: List<AuditView> = client.get(&format!("/v1/audit?limit={limit}")).await?;
     for row in page.data.iter().filter(|_| output.is_json()) {
         output.value(row)?;
@@ -85,7 +85,7 @@ async fn follow(client: &Client, head: Option<&str>) -> Result<FollowedTrail, Fa
     }
 }
 
-fn verified(output: Output, trail: &FollowedTrail, of: &str) -> Outcome {
+fn verified(output: Output, trail: &FollowedTrail, of: &str) -> CommandResult {
     if output.is_json() {
         output.value(trail)?;
     }

@@ -1,7 +1,7 @@
 //! `hone backup` and `hone restore`: a data directory, copied and put back.
 
 use crate::cli::{BackupArgs, RestoreArgs};
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::Output;
 use hone_daemon::backup::{self, BackupManifest};
 use hone_daemon::dirs;
@@ -10,7 +10,7 @@ use hone_daemon::dirs;
 ///
 /// # Errors
 /// There is none, the target is there already, or a disk refuses.
-pub fn make(context: &Context, args: &BackupArgs) -> Outcome {
+pub fn make(context: &Context, args: &BackupArgs) -> CommandResult {
     let data_dir = context.config(Vec::new())?.config.server.data_dir;
     dirs::keep_private();
     hone_daemon::files::take()?;
@@ -37,7 +37,7 @@ pub fn make(context: &Context, args: &BackupArgs) -> Outcome {
 ///
 /// # Errors
 /// The backup is not whole, or the data directory is not empty.
-pub async fn restore(context: &Context, args: &RestoreArgs) -> Outcome {
+pub async fn restore(context: &Context, args: &RestoreArgs) -> CommandResult {
     let data_dir = context.config(Vec::new())?.config.server.data_dir;
     dirs::keep_private();
     let manifest = backup::restore(&args.from, &data_dir).await?;
@@ -49,7 +49,7 @@ pub async fn restore(context: &Context, args: &RestoreArgs) -> Outcome {
     Ok(())
 }
 
-fn told(output: Output, manifest: &BackupManifest, place: &str) -> Outcome {
+fn told(output: Output, manifest: &BackupManifest, place: &str) -> CommandResult {
     if output.is_json() {
         output.value(manifest)?;
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use hone_config::{Config, Loaded};
+use hone_config::{Config, LoadedConfig};
 use hone_model::{Model, Pack};
 
 use crate::cli::ModelArgs;
@@ -11,7 +11,7 @@ use crate::context::{Context, Failure, model_flags};
 use crate::output::preparing;
 use hone_daemon::base_model::{BaseModel, open_packed};
 use hone_daemon::dirs;
-use hone_daemon::memory::{Asked, Budget};
+use hone_daemon::memory::{AskedMemory, Budget};
 
 /// A packed base and what it was packed by.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl Base {
         args: &ModelArgs,
     ) -> Result<(Self, Budget), Failure> {
         Self::prepare_if(context, args, |loaded, found| {
-            found.budget(&loaded.config.engine, Asked::of(loaded))
+            found.budget(&loaded.config.engine, AskedMemory::of(loaded))
         })
     }
 
@@ -50,7 +50,7 @@ impl Base {
     pub fn prepare_if<T>(
         context: &Context,
         args: &ModelArgs,
-        admit: impl FnOnce(&Loaded, &BaseModel) -> anyhow::Result<T>,
+        admit: impl FnOnce(&LoadedConfig, &BaseModel) -> anyhow::Result<T>,
     ) -> Result<(Self, T), Failure> {
         let loaded = context.config(model_flags(args))?;
         let config = &loaded.config;

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::base::Base;
 use crate::cli::{BenchCommand, RecomputeArg, ServeLoad, TrainLoad};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 
 mod gate;
 
@@ -23,7 +23,7 @@ mod gate;
 ///
 /// # Errors
 /// The model or an adapter cannot be loaded, or a request fails.
-pub fn run(context: &Context, command: &BenchCommand) -> Outcome {
+pub fn run(context: &Context, command: &BenchCommand) -> CommandResult {
     match command {
         BenchCommand::Serve(load) => serve(context, load),
         BenchCommand::Train(load) => train(context, load),
@@ -31,7 +31,7 @@ pub fn run(context: &Context, command: &BenchCommand) -> Outcome {
     }
 }
 
-fn train(context: &Context, load: &TrainLoad) -> Outcome {
+fn train(context: &Context, load: &TrainLoad) -> CommandResult {
     let shape = BenchShape {
         sequences: load.batch_size,
         length: load.length,
@@ -51,7 +51,7 @@ fn train(context: &Context, load: &TrainLoad) -> Outcome {
     Ok(())
 }
 
-fn serve(context: &Context, load: &ServeLoad) -> Outcome {
+fn serve(context: &Context, load: &ServeLoad) -> CommandResult {
     let (base, budget) = Base::prepare_to_serve(context, &load.model)?;
     let model = base.open()?;
     let most = load.streams.iter().copied().max().unwrap_or(1).max(1);

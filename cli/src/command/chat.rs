@@ -9,8 +9,8 @@ use rustyline::error::ReadlineError;
 
 use super::{feedback, why};
 use crate::cli::{ChatArgs, WhyArgs};
-use crate::client::{Answer, ChatCall, Client, ClientError, path};
-use crate::context::{Context, Failure, Outcome};
+use crate::client::{ChatAnswer, ChatCall, Client, ClientError, path};
+use crate::context::{CommandResult, Context, Failure};
 
 const HELP: &str = "/good  /bad  /fix TEXT  /adapter NAME  /why  /new  /quit";
 
@@ -21,7 +21,7 @@ struct Chat<'a> {
     args: &'a ChatArgs,
     model: String,
     messages: Vec<Message>,
-    last: Option<Answer>,
+    last: Option<ChatAnswer>,
     /// Whether the last line could not be done.
     failed: bool,
 }
@@ -31,7 +31,7 @@ struct Chat<'a> {
 /// # Errors
 /// The daemon or the adapter is not there. What the daemon says of a single line is told and the talk
 /// goes on; from a pipe it is a failure if it was the last one.
-pub async fn run(context: &Context, args: &ChatArgs) -> Outcome {
+pub async fn run(context: &Context, args: &ChatArgs) -> CommandResult {
     let client = context.client()?;
     let _: serde_json::Value = client.get("/v1/models").await?;
     let mut chat = Chat {

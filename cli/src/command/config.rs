@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 use crate::cli::ConfigCommand;
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::Table;
 
 /// Shows or checks the settings.
 ///
 /// # Errors
 /// They do not hold.
-pub fn run(context: &Context, command: &ConfigCommand) -> Outcome {
+pub fn run(context: &Context, command: &ConfigCommand) -> CommandResult {
     let loaded = context.config(Vec::new())?;
     let output = context.output;
     match command {

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{follow, words};
 use crate::cli::CycleCommand;
 use crate::client::{Client, List, path};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::Table;
 
 /// Does what was asked for.
 ///
 /// # Errors
 /// The daemon says no; with `--wait`, the cycle did not come to a verdict.
-pub async fn run(context: &Context, command: CycleCommand) -> Outcome {
+pub async fn run(context: &Context, command: CycleCommand) -> CommandResult {
     let client = context.client()?;
     match command {
         CycleCommand::Run { wait } => start(context, &client, wait).await,
@@ -36,7 +36,7 @@ pub async fn run(context: &Context, command: CycleCommand) -> Outcome {
     }
 }
 
-async fn start(context: &Context, client: &Client, wait: bool) -> Outcome {
+async fn start(context: &Context, client: &Client, wait: bool) -> CommandResult {
     let view: CycleView = client.post("/v1/cycles", &json!({})).await?;
     if !wait {
         if context.output.is_json() {
@@ -54,7 +54,7 @@ async fn start(context: &Context, client: &Client, wait: bool) -> Outcome {
     }
 }
 
-async fn list(context: &Context, client: &Client, limit: usize) -> Outcome {
+async fn list(context: &Context, client: &Client, limit: usize) -> CommandResult {
     let cycles: List<CycleView> =
         client.get(&format!("/v1/cycles?limit={limit}&order=desc")).await?;
     let mut table = Table::new(&["cycle", "began", "by", "status", "step", "verdict", "candidate"]);
@@ -80,7 +80,7 @@ async fn list(context: &Context, client: &Client, limit: usize) -> Outcome {
 }
 
 /// One cycle in words, or as JSON.
-fn show(context: &Context, view: &CycleView) -> Outcome {
+fn show(context: &Context, view: &CycleView) -> CommandResult {
     let output = context.output;
     if output.is_json() {
         output.value(view)?;

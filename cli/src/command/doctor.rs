@@ -1,6 +1,6 @@
 //! `hone doctor`: what is wrong, and what to do about it.
 
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::doctor::{self, Finding, State};
 use crate::output::Table;
 
@@ -8,7 +8,7 @@ use crate::output::Table;
 ///
 /// # Errors
 /// Something is wrong; it has been told.
-pub async fn run(context: &Context) -> Outcome {
+pub async fn run(context: &Context) -> CommandResult {
     let findings = doctor::look(context).await;
     for finding in findings.iter().filter(|_| context.output.is_json()) {
         context.output.value(finding)?;

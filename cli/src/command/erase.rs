@@ -5,14 +5,14 @@ use hone_api::erasure::{ErasureView, HoldingSnapshot, RecallView, TaughtAdapter}
 use super::words;
 use crate::cli::SubjectArgs;
 use crate::client::{ClientError, path};
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::Output;
 
 /// Removes them and prints the receipt.
 ///
 /// # Errors
 /// The daemon is not there, or says no.
-pub async fn erase(context: &Context, args: &SubjectArgs) -> Outcome {
+pub async fn erase(context: &Context, args: &SubjectArgs) -> CommandResult {
     let receipt: ErasureView = context.client()?.delete_as(&of(args)?).await?;
     let output = context.output;
     if output.is_json() {
@@ -38,7 +38,7 @@ pub async fn erase(context: &Context, args: &SubjectArgs) -> Outcome {
 ///
 /// # Errors
 /// The daemon is not there, or says no.
-pub async fn recall(context: &Context, args: &SubjectArgs) -> Outcome {
+pub async fn recall(context: &Context, args: &SubjectArgs) -> CommandResult {
     let recall_of = match &args.interaction {
         Some(id) => format!("{}/recall", path::interaction(id)?),
         None => of(args)?,

@@ -12,14 +12,14 @@ use super::local_eval;
 use super::scores::{is_word, show};
 use crate::cli::EvalArgs;
 use crate::client::{Client, ClientError};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::Bars;
 
 /// Asks the daemon, if there is one; else does it here, and says so.
 ///
 /// # Errors
 /// The suite or an adapter is not there, or the evaluation fails.
-pub fn run(context: &Context, args: &EvalArgs) -> Outcome {
+pub fn run(context: &Context, args: &EvalArgs) -> CommandResult {
     let client = context.client()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::waiting;
 use crate::cli::{FeedbackAdd, FeedbackCommand};
 use crate::client::{Client, ClientError, List, path};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::Output;
 
 /// Items in a page of the export.
@@ -22,7 +22,7 @@ const PAGE: usize = 100;
 ///
 /// # Errors
 /// The daemon says no, or the file is not readable.
-pub async fn run(context: &Context, command: FeedbackCommand) -> Outcome {
+pub async fn run(context: &Context, command: FeedbackCommand) -> CommandResult {
     let client = context.client()?;
     match command {
         FeedbackCommand::Add(add) => {
@@ -63,7 +63,7 @@ impl Taken {
     }
 }
 
-fn told(output: Output, taken: &Taken) -> Outcome {
+fn told(output: Output, taken: &Taken) -> CommandResult {
     if output.is_json() {
         output.value(taken)?;
         return Ok(());
@@ -115,7 +115,7 @@ struct Imported {
 
 /// Sends every line, also after one that fails. Repeating an import adds nothing twice: a line's own
 /// id (or its digest) is its idempotency key.
-async fn import(context: &Context, client: &Client, file: &Path) -> Outcome {
+async fn import(context: &Context, client: &Client, file: &Path) -> CommandResult {
     let text = fs_err::read_to_string(file)?;
     let mut imported = Imported::default();
     for (number, line) in hone_dataset::lines::numbered(&text) {
@@ -147,7 +147,7 @@ fn is_gone(error: &anyhow::Error) -> bool {
     )
 }
 
-fn tell(context: &Context, file: &Path, imported: &Imported) -> Outcome {
+fn tell(context: &Context, file: &Path, imported: &Imported) -> CommandResult {
     let Imported { new, known, failed, warned } = imported;
     let output = context.output;
     if output.is_json() {
@@ -194,7 +194,7 @@ fn importable(line: &str) -> anyhow::Result<(Value, String)> {
     Ok((value, id.unwrap_or_else(digest)))
 }
 
-async fn export(context: &Context, client: &Client, out: Option<&Path>) -> Outcome {
+async fn export(context: &Context, client: &Client, out: Option<&Path>) -> CommandResult {
     let mut file = match out {
         Some(path) => Some(fs_err::File::create(path)?),
         None => None,

@@ -9,7 +9,7 @@ use hone_server::key_ring::KeyRing;
 use super::words;
 use crate::cli::{KeysCommand, KeysCreate};
 use crate::client::{Client, ClientError, List, path};
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::{Output, Table};
 use hone_daemon::database;
 use hone_daemon::dirs::{self, Dirs};
@@ -19,7 +19,7 @@ use hone_daemon::lock::DataLock;
 ///
 /// # Errors
 /// The daemon says no; there is none and the data directory cannot be used.
-pub async fn run(context: &Context, command: KeysCommand) -> Outcome {
+pub async fn run(context: &Context, command: KeysCommand) -> CommandResult {
     let client = context.client()?;
     let asked = by_daemon(context.output, &client, &command).await;
     match asked {
@@ -36,7 +36,7 @@ async fn by_daemon(
     output: Output,
     client: &Client,
     command: &KeysCommand,
-) -> Result<Outcome, ClientError> {
+) -> Result<CommandResult, ClientError> {
     Ok(match command {
         KeysCommand::Create(args) => {
             let made: CreatedKey = client.post("/v1/keys", &wanted(args)).await?;
@@ -53,7 +53,7 @@ async fn by_daemon(
     })
 }
 
-async fn in_data_dir(context: &Context, command: KeysCommand) -> Outcome {
+async fn in_data_dir(context: &Context, command: KeysCommand) -> CommandResult {
     let output = context.output;
     let data_dir = context.config(Vec::new())?.config.server.data_dir;
     dirs::keep_private();
@@ -90,7 +90,7 @@ fn wanted(args: &KeysCreate) -> NewKey {
     }
 }
 
-fn created(output: Output, made: &CreatedKey) -> Outcome {
+fn created(output: Output, made: &CreatedKey) -> CommandResult {
     if output.is_json() {
         output.value(made)?;
     }
@@ -103,7 +103,7 @@ fn created(output: Output, made: &CreatedKey) -> Outcome {
     Ok(())
 }
 
-fn revoked(output: Output, view: &KeyView) -> Outcome {
+fn revoked(output: Output, view: &KeyView) -> CommandResult {
     if output.is_json() {
         output.value(view)?;
     }
@@ -111,7 +111,7 @@ fn revoked(output: Output, view: &KeyView) -> Outcome {
     Ok(())
 }
 
-fn listed(output: Output, keys: &[KeyView]) -> Outcome {
+fn listed(output: Output, keys: &[KeyView]) -> CommandResult {
     for view in keys.iter().filter(|_| output.is_json()) {
         output.value(view)?;
     }

@@ -11,7 +11,7 @@ use hone_eval::{EvalOptions, RowResult, Suite, answer_suite};
 use super::base::Base;
 use super::scores::{is_word, show};
 use crate::cli::EvalArgs;
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::Bars;
 use hone_daemon::evals::{comparison, summary};
 use hone_daemon::served;
@@ -20,7 +20,7 @@ use hone_daemon::served;
 ///
 /// # Errors
 /// The model, the suite or an adapter cannot be loaded.
-pub async fn run(context: &Context, args: &EvalArgs) -> Outcome {
+pub async fn run(context: &Context, args: &EvalArgs) -> CommandResult {
     let suite = Suite::find(&args.suite, args.limit)?;
     let (base, budget) = Base::prepare_to_serve(context, &args.model)?;
     let model = base.open()?;

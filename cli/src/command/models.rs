@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::base::Base;
 use crate::cli::{ModelArgs, ModelsCommand};
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 use crate::output::{Table, human_duration, preparing};
 use hone_daemon::base_model;
 use hone_daemon::dirs;
@@ -17,7 +17,7 @@ use hone_daemon::dirs;
 ///
 /// # Errors
 /// The model is not there, is none, or does not fit.
-pub fn run(context: &Context, command: &ModelsCommand) -> Outcome {
+pub fn run(context: &Context, command: &ModelsCommand) -> CommandResult {
     match command {
         ModelsCommand::Pull { id } => pull(context, id),
         ModelsCommand::Pack { model, weights } => {
@@ -32,7 +32,7 @@ fn base_dir(context: &Context) -> Result<PathBuf, Failure> {
     Ok(context.config(Vec::new())?.config.server.data_dir.join("base"))
 }
 
-fn pull(context: &Context, id: &str) -> Outcome {
+fn pull(context: &Context, id: &str) -> CommandResult {
     let base_dir = base_dir(context)?;
     if Path::new(id).exists() {
         let text = format!(
@@ -52,7 +52,7 @@ fn pull(context: &Context, id: &str) -> Outcome {
     Ok(())
 }
 
-fn pack(context: &Context, args: &ModelArgs) -> Outcome {
+fn pack(context: &Context, args: &ModelArgs) -> CommandResult {
     let begun = Instant::now();
     let base = Base::prepare(context, args)?;
     let folder = base.folder();
@@ -71,7 +71,7 @@ fn pack(context: &Context, args: &ModelArgs) -> Outcome {
     Ok(())
 }
 
-fn list(context: &Context) -> Outcome {
+fn list(context: &Context) -> CommandResult {
     let found = packed(&base_dir(context)?);
     if context.output.is_json() {
         for one in &found {

@@ -7,13 +7,13 @@ use serde_json::json;
 use super::words;
 use crate::cli::ReplayArgs;
 use crate::client::path;
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 
 /// Has the daemon compute it again and tells whether it came to the same.
 ///
 /// # Errors
 /// The daemon is not there or cannot compute it again; it came to other token ids.
-pub async fn run(context: &Context, args: &ReplayArgs) -> Outcome {
+pub async fn run(context: &Context, args: &ReplayArgs) -> CommandResult {
     let path = path::replay(&args.interaction)?;
     let replay: Replay = context.client()?.post(&path, &json!({})).await?;
     let output = context.output;

@@ -4,7 +4,7 @@ use hone_eval::Report;
 use serde_json::Value;
 
 use super::words;
-use crate::context::Outcome;
+use crate::context::CommandResult;
 use crate::output::{Output, Table};
 
 /// Whether it is a word for an adapter, and no folder of that name is meant.
@@ -13,7 +13,7 @@ pub fn is_word(name: &str) -> bool {
 }
 
 /// A comparison as a table, plain scores as one too.
-pub fn show(output: Output, report: &Value) -> Outcome {
+pub fn show(output: Output, report: &Value) -> CommandResult {
     if output.is_json() {
         output.value(report)?;
         return Ok(());

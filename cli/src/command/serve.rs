@@ -1,7 +1,7 @@
 //! `hone serve`: the daemon in the foreground.
 
 use crate::cli::ServeArgs;
-use crate::context::{Context, Failure, Outcome, flag, model_flags};
+use crate::context::{CommandResult, Context, Failure, flag, model_flags};
 use hone_daemon::exposure::Exposed;
 use hone_daemon::{core_dump, dirs, load, serve, telemetry};
 
@@ -9,7 +9,7 @@ use hone_daemon::{core_dump, dirs, load, serve, telemetry};
 ///
 /// # Errors
 /// The configuration does not hold, or the daemon cannot start.
-pub fn run(context: &Context, args: &ServeArgs) -> Outcome {
+pub fn run(context: &Context, args: &ServeArgs) -> CommandResult {
     let mut flags = model_flags(&args.model);
     if let Some(listen) = &args.listen {
         flags.push(flag("--listen", "server.listen", listen));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::words;
 use crate::client::List;
-use crate::context::{Context, Failure, Outcome};
+use crate::context::{CommandResult, Context, Failure};
 
 /// The newest cycles, and what comes next by the daemon's own settings.
 #[derive(Debug, Deserialize)]
@@ -20,7 +20,7 @@ struct Cycles {
 ///
 /// # Errors
 /// The daemon is not there, or it is not ready.
-pub async fn run(context: &Context) -> Outcome {
+pub async fn run(context: &Context) -> CommandResult {
     let (client, output) = (context.client()?, context.output);
     let models: List<Value> = client.get("/v1/models").await?;
     let adapters: List<AdapterView> = client.get("/v1/adapters").await?;
@@ -89,7 +89,7 @@ fn another_engine(model: Option<&Value>) -> Option<String> {
 }
 
 /// A daemon that takes no requests is a failure, for those who only look at the exit status.
-const fn healthy(ready: bool) -> Outcome {
+const fn healthy(ready: bool) -> CommandResult {
     if ready { Ok(()) } else { Err(Failure::Told) }
 }
 

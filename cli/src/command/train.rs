@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use hone_api::RunId;
-use hone_config::{Recompute, Training};
-use hone_trainer::{Job, Outcome as Trained, Progress, Scheduler, TrainingConfig};
+use hone_config::{Recompute, TrainingSettings};
+use hone_trainer::{Job, Scheduler, TrainingConfig, TrainingOutcome, TrainingProgress};
 
 use super::base::Base;
 use super::words;
 use crate::cli::{RecomputeArg, SchedulerArg, TrainArgs, TrainingArgs};
-use crate::context::{Context, Failure, Outcome, model_flags};
+use crate::context::{CommandResult, Context, Failure, model_flags};
 use crate::output::{Bars, Table};
 use hone_daemon::{child, memory};
 
@@ -17,7 +17,7 @@ use hone_daemon::{child, memory};
 ///
 /// # Errors
 /// The rows, the model or the hyper-parameters are refused, or training fails.
-pub fn run(context: &Context, args: &TrainArgs) -> Outcome {
+pub fn run(context: &Context, args: &TrainArgs) -> CommandResult {
     if let Some(job) = &args.job {
         return for_daemon(context, job);
     }
@@ -100,7 +100,7 @@ impl Drop for NewFolder<'_> {
 
 /// The daemon's form: progress as JSON lines on stdout. What is there already when the process was
 /// killed is taken up again; a job that is complete has no progress, and tells its outcome.
-fn for_daemon(context: &Context, job: &Path) -> Outcome {
+fn for_daemon(context: &Context, job: &Path) -> CommandResult {
     child::end_with_parent()?;
     let stop = child::stop_on_term()?;
     let (mut broken, mut lines) = (Ok(()), 0_usize);
@@ -123,7 +123,7 @@ fn for_daemon(context: &Context, job: &Path) -> Outcome {
     Ok(broken?)
 }
 
-fn note(line: &Progress) -> String {
+fn note(line: &TrainingProgress) -> String {
     let mut parts = Vec::new();
     if let Some(loss) = line.loss {
         parts.push(format!("loss {loss:.3}"));
@@ -137,7 +137,7 @@ fn note(line: &Progress) -> String {
     if parts.is_empty() { line.message.clone() } else { parts.join("  ") }
 }
 
-fn tell(context: &Context, outcome: &Trained) -> Outcome {
+fn tell(context: &Context, outcome: &TrainingOutcome) -> CommandResult {
     let mut table = Table::new(&["", ">"]);
     let loss =
         |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
@@ -161,7 +161,7 @@ fn tell(context: &Context, outcome: &Trained) -> Outcome {
 }
 
 /// The settings' hyper-parameters, but for those that flags name.
-fn with_flags(args: &TrainingArgs, settings: &Training) -> TrainingConfig {
+fn with_flags(args: &TrainingArgs, settings: &TrainingSettings) -> TrainingConfig {
     let mut training = TrainingConfig::from(settings);
     macro_rules! take {
         ($($name:ident),*) => { $(if let Some(value) = args.$name.clone() { training.$name = value; })* };
@@ -203,11 +203,11 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
 
-    fn training() -> Training {
+    fn training() -> TrainingSettings {
         hone_config::Config::defaults(Path::new("d")).unwrap().training
     }
 
-    fn parsed(words: &[&str], training: &Training) -> TrainingConfig {
+    fn parsed(words: &[&str], training: &TrainingSettings) -> TrainingConfig {
         let words = ["hone", "train", "--data", "d", "--out", "o"].iter().chain(words);
         match Cli::try_parse_from(words).unwrap().command {
             Some(Command::Train(args)) => with_flags(&args.training, training),
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn flags_change_only_what_they_name() {
-        let settings = Training { seed: 5, epochs: 9, ..training() };
+        let settings = TrainingSettings { seed: 5, epochs: 9, ..training() };
         assert_eq!(parsed(&[], &settings), TrainingConfig::from(&settings));
         let training = parsed(
             &["--rank", "4", "--target-modules", "q_proj,v_proj", "--scheduler", "linear"],

@@ -5,7 +5,7 @@ use hone_api::waiting::WaitingView;
 
 use super::words;
 use crate::client::{Client, List};
-use crate::context::Outcome;
+use crate::context::CommandResult;
 use crate::output::{Output, Table};
 
 /// Characters of a text in a cell of the table.
@@ -15,7 +15,7 @@ const CELL: usize = 40;
 ///
 /// # Errors
 /// The daemon says no.
-pub async fn list(output: Output, client: &Client, limit: usize) -> Outcome {
+pub async fn list(output: Output, client: &Client, limit: usize) -> CommandResult {
     let page: List<WaitingView> =
         client.get(&format!("/v1/feedback/waiting?limit={limit}")).await?;
     for view in page.data.iter().filter(|_| output.is_json()) {

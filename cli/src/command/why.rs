@@ -10,14 +10,14 @@ use serde_json::{Map, Value, json};
 use super::{adapters, words};
 use crate::cli::WhyArgs;
 use crate::client::{Client, ClientError, List, path};
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::{Output, Table};
 
 /// Tells it.
 ///
 /// # Errors
 /// There is no such adapter, or no daemon.
-pub async fn run(context: &Context, args: &WhyArgs) -> Outcome {
+pub async fn run(context: &Context, args: &WhyArgs) -> CommandResult {
     let (client, output) = (context.client()?, context.output);
     // Who asks for what serves also wants to know why nothing newer does.
     let last = if args.adapter == "live" { Last::of(&client).await? } else { Last::default() };

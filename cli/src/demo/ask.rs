@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use hone_api::feedback::Signal;
 
 use super::workload::Question;
-use crate::client::{Answer, ChatCall, Client, ClientError};
+use crate::client::{ChatAnswer, ChatCall, Client, ClientError};
 use crate::command::feedback;
 use crate::output::{Bars, Output};
 
@@ -18,7 +18,7 @@ const MAX_TOKENS: u32 = 128;
 
 /// What one question came to.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct AnsweredQuestion {
     /// Whether the answer passes the question's check.
     pub passed: bool,
     /// The answer.
@@ -31,7 +31,7 @@ pub struct Asked {
 #[derive(Debug)]
 pub struct Round {
     /// One for each question.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<AnsweredQuestion>,
     /// How long it took.
     pub took: Duration,
 }
@@ -105,7 +105,7 @@ async fn ask(
     client: &Client,
     question: &Question,
     manner: Manner<'_>,
-) -> Result<Asked, ClientError> {
+) -> Result<AnsweredQuestion, ClientError> {
     let row = &question.row;
     let call = ChatCall {
         model: manner.model,
@@ -127,11 +127,11 @@ async fn ask(
             feedback::send(client, &answer.id, &fix, &tags).await?;
         }
     }
-    Ok(Asked { passed, text: answer.text, tokens: answer.completion_tokens })
+    Ok(AnsweredQuestion { passed, text: answer.text, tokens: answer.completion_tokens })
 }
 
 /// Asks again when the daemon says that it is busy.
-async fn patiently(client: &Client, call: &ChatCall<'_>) -> Result<Answer, ClientError> {
+async fn patiently(client: &Client, call: &ChatCall<'_>) -> Result<ChatAnswer, ClientError> {
     for _ in 0..50 {
         match client.chat(call).await {
             Err(ClientError::Refused { status: 429 | 503, retry_after, .. }) => {

@@ -18,11 +18,11 @@ mod workload;
 
 use ask::{Manner, ask_all};
 use host::Host;
-use report::{Report, stage};
+use report::{DemoReport, stage};
 
 use crate::cli::{DemoArgs, ModelArgs};
 use crate::command::follow;
-use crate::context::{Context, Failure, Outcome, model_flags};
+use crate::context::{CommandResult, Context, Failure, model_flags};
 use crate::output::Output;
 
 /// The part of the demo's time that is spent on measuring before and after.
@@ -32,7 +32,7 @@ const MEASURING: f64 = 0.36;
 ///
 /// # Errors
 /// Something failed, or the model did not get better.
-pub async fn run(context: &Context, args: &DemoArgs) -> Outcome {
+pub async fn run(context: &Context, args: &DemoArgs) -> CommandResult {
     let families = workload::families(&args.families).map_err(|e| Failure::Usage(e.to_string()))?;
     if context.global.config.is_some() {
         let text = "the demo writes a configuration of its own; change settings with variables, e.g. HONE__MODEL__WEIGHTS=q8";
@@ -76,7 +76,7 @@ fn model_arguments(args: &ModelArgs) -> anyhow::Result<Vec<String>> {
     Ok(words)
 }
 
-async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::Result<Report> {
+async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::Result<DemoReport> {
     let output = context.output;
     let (start, mut stages) = (Instant::now(), Vec::new());
     let bar = crate::output::Bars::new(output, "Start a daemon", 0);
@@ -123,7 +123,7 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
     if args.keep {
         kept(output, host);
     }
-    Ok(Report {
+    Ok(DemoReport {
         success: story.success() && report::succeeded(&view, &taught_total),
         story,
         verdict: view.verdict,

@@ -38,7 +38,7 @@ pub struct Sample {
 
 /// One stage and its time.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Stage {
+pub struct StageTime {
     /// What was done.
     pub stage: String,
     /// How long it took.
@@ -47,7 +47,7 @@ pub struct Stage {
 
 /// All that the demo has to say at its end.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     /// What happened first.
     pub story: Story,
     /// Whether a candidate serves now and the held-out accuracy rose.
@@ -71,7 +71,7 @@ pub struct Report {
     /// One question with both answers.
     pub sample: Option<Sample>,
     /// The time that each stage took.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageTime>,
     /// All of it.
     pub seconds: f64,
     /// Where the daemon still listens.
@@ -133,11 +133,11 @@ pub fn succeeded(view: &CycleView, taught: &Line) -> bool {
 }
 
 /// A stage with its time.
-pub fn stage(name: &str, time: Duration) -> Stage {
-    Stage { stage: name.to_owned(), seconds: (time.as_secs_f64() * 10.0).round() / 10.0 }
+pub fn stage(name: &str, time: Duration) -> StageTime {
+    StageTime { stage: name.to_owned(), seconds: (time.as_secs_f64() * 10.0).round() / 10.0 }
 }
 
-impl Report {
+impl DemoReport {
     /// What to do next.
     pub fn closing_words(&self) -> String {
         let failed = "hone: the demo did not end with a better model";
@@ -242,7 +242,7 @@ mod tests {
             reason: String::new(),
             sample: (String::new(), String::new()),
         };
-        let mut report = Report {
+        let mut report = DemoReport {
             story,
             success: false,
             verdict: Some(Verdict::Rejected),

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_adapters::pointer::LIVE;
-use hone_adapters::{LivePointer, Manifest};
+use hone_adapters::{AdapterManifest, LivePointer};
 use hone_api::AdapterId;
 use hone_dataset::Snapshot;
 
-use super::Report;
+use super::DoctorReport;
 use hone_daemon::database::remains;
 use hone_daemon::dirs::Dirs;
 use hone_daemon::source_key;
@@ -16,7 +16,7 @@ use hone_daemon::source_key;
 /// What helps where a file is not what was written.
 const RESTORE: &str = "restore a backup into an empty data directory (`hone restore`)";
 
-pub(super) fn database(report: &mut Report, data_dir: &Path) {
+pub(super) fn database(report: &mut DoctorReport, data_dir: &Path) {
     let path = data_dir.join("hone.db");
     if path.exists() {
         return match hone_store::inspect(&path) {
@@ -34,7 +34,7 @@ pub(super) fn database(report: &mut Report, data_dir: &Path) {
     }
 }
 
-pub(super) fn audit_trail(report: &mut Report, data_dir: &Path) {
+pub(super) fn audit_trail(report: &mut DoctorReport, data_dir: &Path) {
     let path = data_dir.join("hone.db");
     if !path.exists() {
         return;
@@ -60,7 +60,7 @@ pub(super) fn audit_trail(report: &mut Report, data_dir: &Path) {
 }
 
 /// The pointer, and every adapter's files against its manifest.
-pub(super) fn adapters(report: &mut Report, data_dir: &Path) {
+pub(super) fn adapters(report: &mut DoctorReport, data_dir: &Path) {
     let pointer = match LivePointer::read(&data_dir.join(LIVE)) {
         Ok(pointer) => pointer,
         Err(why) => {
@@ -73,7 +73,7 @@ pub(super) fn adapters(report: &mut Report, data_dir: &Path) {
     for entry in fs_err::read_dir(data_dir.join("adapters")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if let Ok(id) = name.parse::<AdapterId>() {
-            let read = Manifest::read(&entry.path(), id);
+            let read = AdapterManifest::read(&entry.path(), id);
             let checked = read.and_then(|manifest| manifest.check_files(&entry.path()));
             there.insert(id, checked.err().map(|error| error.to_string()));
         }
@@ -109,7 +109,7 @@ pub(super) fn adapters(report: &mut Report, data_dir: &Path) {
     }
 }
 
-pub(super) fn snapshots(report: &mut Report, data_dir: &Path) {
+pub(super) fn snapshots(report: &mut DoctorReport, data_dir: &Path) {
     let (mut whole, mut all) = (0, 0);
     for entry in fs_err::read_dir(data_dir.join("snapshots")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -136,7 +136,7 @@ pub(super) fn snapshots(report: &mut Report, data_dir: &Path) {
     }
 }
 
-pub(super) fn source_key(report: &mut Report, data_dir: &Path) {
+pub(super) fn source_key(report: &mut DoctorReport, data_dir: &Path) {
     let path = data_dir.join("source.key");
     if !path.exists() {
         if data_dir.join("hone.db").exists() {

@@ -3,10 +3,10 @@
 use std::net::TcpListener;
 use std::path::Path;
 
-use hone_config::{Config, Loaded};
+use hone_config::{Config, LoadedConfig};
 use serde_json::Value;
 
-use super::Report;
+use super::DoctorReport;
 use crate::client::{Client, ClientError};
 use crate::context::Context;
 use hone_daemon::{files, memory};
@@ -18,7 +18,7 @@ const SOME_DISK: u64 = 1 << 30;
 /// Below so much free memory the kernel is about to end somebody.
 const LITTLE_MEMORY: u64 = 256 << 20;
 
-pub(super) fn disk(report: &mut Report, data_dir: &Path) {
+pub(super) fn disk(report: &mut DoctorReport, data_dir: &Path) {
     let Ok(disk) = rustix::fs::statvfs(data_dir) else { return };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let found = format!("{} MiB are free where the data directory lies", free >> 20);
@@ -33,14 +33,14 @@ pub(super) fn disk(report: &mut Report, data_dir: &Path) {
     }
 }
 
-pub(super) fn open_files(report: &mut Report) {
+pub(super) fn open_files(report: &mut DoctorReport) {
     match files::take() {
         Ok(()) => report.ok("open files", "enough for serving, as far as this shell goes"),
         Err(error) => report.wrong("open files", error.to_string(), "raise the limit"),
     }
 }
 
-pub(super) fn memory(report: &mut Report, loaded: Option<&Loaded>) {
+pub(super) fn memory(report: &mut DoctorReport, loaded: Option<&LoadedConfig>) {
     let limit = hone_machine::limit();
     if let Some(Err(error)) = loaded.map(memory::check) {
         return report.wrong("memory", error.to_string(), "ask for less, or raise the limit");
@@ -57,7 +57,7 @@ pub(super) fn memory(report: &mut Report, loaded: Option<&Loaded>) {
 
 /// Whether the daemon answers, or whether one could listen.
 pub(super) async fn address(
-    report: &mut Report,
+    report: &mut DoctorReport,
     context: &Context,
     config: &Config,
     daemon_runs: bool,

@@ -42,11 +42,11 @@ pub struct Finding {
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct DoctorReport {
     findings: Vec<Finding>,
 }
 
-impl Report {
+impl DoctorReport {
     fn ok(&mut self, check: &'static str, found: impl Into<String>) {
         self.findings.push(Finding { check, state: State::Ok, found: found.into(), remedy: None });
     }
@@ -66,7 +66,7 @@ impl Report {
 
 /// Looks at everything.
 pub async fn look(context: &Context) -> Vec<Finding> {
-    let mut report = Report::default();
+    let mut report = DoctorReport::default();
     let loaded = load::load(&context.sources(Vec::new()));
     let data_dir = match &loaded {
         Ok(loaded) => loaded.config.server.data_dir.clone(),
@@ -103,7 +103,7 @@ pub async fn look(context: &Context) -> Vec<Finding> {
     report.findings
 }
 
-fn look_at_data(report: &mut Report, data_dir: &Path, daemon_runs: bool) {
+fn look_at_data(report: &mut DoctorReport, data_dir: &Path, daemon_runs: bool) {
     places::permissions(report, data_dir);
     data::database(report, data_dir);
     data::audit_trail(report, data_dir);

@@ -1,16 +1,16 @@
 //! Whether the configured model is one that Hone can serve here, as far as its header and small files say.
 
-use hone_config::{Config, EngineKind, Loaded, Weights};
+use hone_config::{Config, EngineKind, LoadedConfig, Weights};
 use hone_machine::{available, limit};
 use hone_model::{Pack, Source, WeightFormat};
 
-use super::Report;
+use super::DoctorReport;
 use hone_daemon::base_model;
 use hone_daemon::error_chain;
-use hone_daemon::memory::{Asked, Budget};
+use hone_daemon::memory::{AskedMemory, Budget};
 use hone_daemon::mistral;
 
-pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
+pub(super) fn model(report: &mut DoctorReport, loaded: &LoadedConfig, daemon_runs: bool) {
     let config = &loaded.config;
     let name = &config.model.source;
     let Some(source) = base_model::at_hand(config, &config.server.data_dir.join("base")) else {
@@ -36,7 +36,7 @@ pub(super) fn model(report: &mut Report, loaded: &Loaded, daemon_runs: bool) {
     let (layers, hidden, tokens) = (model.num_layers, model.hidden_size, model.vocab_size);
     let found = format!("{name}: {layers} layers, {hidden} wide, {tokens} tokens, in {format}");
     // A running daemon has its memory already.
-    let fits = Budget::of(&config.engine, Asked::of(loaded), (&model, format), &available());
+    let fits = Budget::of(&config.engine, AskedMemory::of(loaded), (&model, format), &available());
     match fits {
         Ok(budget) => report.ok("model", format!("{found}; {}", budget.need())),
         Err(_) if daemon_runs => report.ok("model", found),

@@ -3,13 +3,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::Report;
+use super::DoctorReport;
 
 /// Files that tell of people, or decide.
 const PRIVATE: [&str; 6] =
     ["hone.db", "hone.db-wal", "hone.db-shm", "source.key", "live.json", "audit.head"];
 
-pub(super) fn permissions(report: &mut Report, data_dir: &Path) {
+pub(super) fn permissions(report: &mut DoctorReport, data_dir: &Path) {
     let Ok(root) = fs_err::metadata(data_dir) else { return };
     let mut faults = 0;
     for (name, path) in std::iter::once(("", data_dir.to_owned()))
@@ -47,7 +47,7 @@ pub(super) fn permissions(report: &mut Report, data_dir: &Path) {
 const SOURCES: &str = "sources";
 
 /// The packed weights, block by block.
-pub(super) fn base(report: &mut Report, data_dir: &Path) {
+pub(super) fn base(report: &mut DoctorReport, data_dir: &Path) {
     let entries = fs_err::read_dir(data_dir.join("base")).into_iter().flatten().flatten();
     let mut packed = 0;
     for entry in entries {
@@ -65,7 +65,7 @@ pub(super) fn base(report: &mut Report, data_dir: &Path) {
 }
 
 /// What killed processes left.
-pub(super) fn leftovers(report: &mut Report, data_dir: &Path, daemon_runs: bool) {
+pub(super) fn leftovers(report: &mut DoctorReport, data_dir: &Path, daemon_runs: bool) {
     let mut left = Vec::new();
     for folder in ["", "adapters", "snapshots", "base"] {
         for entry in fs_err::read_dir(data_dir.join(folder)).into_iter().flatten().flatten() {

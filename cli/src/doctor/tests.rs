@@ -2,7 +2,7 @@ use super::*;
 use hone_daemon::testing::Rig;
 
 fn found(data_dir: &Path) -> Vec<Finding> {
-    let mut report = Report::default();
+    let mut report = DoctorReport::default();
     look_at_data(&mut report, data_dir, false);
     report.findings
 }

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use hone_api::UnixMillis;
 use hone_api::cycle::{Step, Verdict};
-use hone_config::Promotion;
+use hone_config::PromotionSettings;
 use hone_eval::ledger;
 use hone_eval::{GatePolicy, Report, decide};
 use hone_store::GateTest;
@@ -70,7 +70,7 @@ fn with_tries(reason: String, attempts: &Attempts) -> String {
 }
 
 /// What this night may risk. A test of this very cycle, from before a kill, does not count.
-async fn level(work: &Work<'_>, promotion: &Promotion) -> anyhow::Result<f64> {
+async fn level(work: &Work<'_>, promotion: &PromotionSettings) -> anyhow::Result<f64> {
     let tests = work.services.store.gate_tests().await?;
     let tests: Vec<ledger::Test> = tests
         .into_iter()

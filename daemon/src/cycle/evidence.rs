@@ -7,7 +7,9 @@ use hone_api::sealed;
 use hone_dataset::{Example, Kind, Snapshot, UNTAGGED, is_result};
 use hone_engine::Target;
 use hone_eval::evidence::{MANY, block_of};
-use hone_eval::{Alike, Asked, Judged, Measured, Pair, Said, Square, alike, groups, likelihoods};
+use hone_eval::{
+    Alike, Correction, Judged, Measured, Pair, Said, Square, alike, groups, likelihoods,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::Side;
@@ -152,9 +154,9 @@ fn said(example: &Example) -> Said<'_> {
 }
 
 /// A correction as its group is told by.
-pub(super) fn asked(example: &Example) -> Asked<'_> {
+pub(super) fn asked(example: &Example) -> Correction<'_> {
     let family = example.family.as_str();
-    Asked {
+    Correction {
         family: (family != UNTAGGED).then_some(family),
         question: question(example),
         answer: example.reference(),

@@ -12,7 +12,8 @@ use hone_api::interaction::Endpoint;
 use hone_api::{AdapterId, AdapterRef};
 use hone_config::{Config, Teaches};
 use hone_dataset::{
-    Curated, Example, Inputs, Kind, Labelled, Manifest, Policy, Rehearsal, Snapshot, Sources,
+    Curated, Example, Inputs, Kind, Labelled, Policy, Rehearsal, RehearsalSources, Snapshot,
+    SnapshotManifest,
 };
 use hone_eval::{Part, Suite};
 use hone_store::Order;
@@ -48,7 +49,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
     let shipped = shipped(&config)?;
     let controls = Controls::of(&config);
     let mut curated = tokio::task::spawn_blocking(move || {
-        let rehearsal = Sources { unrated: &unrated, shipped: &shipped };
+        let rehearsal = RehearsalSources { unrated: &unrated, shipped: &shipped };
         let inputs = Inputs { labelled: &rows, rehearsal, learned: &learned, known: &controls };
         hone_dataset::curate(&policy, inputs)
     })
@@ -64,7 +65,7 @@ async fn select(work: Work<'_>) -> anyhow::Result<End> {
         rehearsal = rehearse(services, curated.questions.clone()).await?;
     }
     let folder = services.dirs.snapshots();
-    let manifest = tokio::task::spawn_blocking(move || -> anyhow::Result<Manifest> {
+    let manifest = tokio::task::spawn_blocking(move || -> anyhow::Result<SnapshotManifest> {
         let snapshot = curated.seal(rehearsal)?;
         snapshot.write(&folder)?;
         Ok(snapshot.manifest)
@@ -224,7 +225,7 @@ pub fn teaching(
         .collect()
 }
 
-fn too_little(manifest: &Manifest, config: &Config, taken_back: usize) -> Option<String> {
+fn too_little(manifest: &SnapshotManifest, config: &Config, taken_back: usize) -> Option<String> {
     let (corrected, least) = (manifest.count(Kind::Supervised), config.curation.min_examples);
     // So few would be tried in vain: of four corrections the best fit is no rarer than 1 in 24.
     if corrected >= least && (1..least).contains(&manifest.new) {
@@ -253,7 +254,7 @@ fn too_little(manifest: &Manifest, config: &Config, taken_back: usize) -> Option
 }
 
 /// The serving adapter was trained on all corrections.
-fn all_known(manifest: &Manifest, taken_back: usize) -> Option<String> {
+fn all_known(manifest: &SnapshotManifest, taken_back: usize) -> Option<String> {
     let corrections = manifest.count(Kind::Supervised);
     (manifest.new == 0).then(|| match taken_back {
         0 => {
@@ -315,7 +316,7 @@ async fn decided_before(
     }
 }
 
-fn outcome(manifest: &Manifest, labelled: usize, lessons: &str) -> Value {
+fn outcome(manifest: &SnapshotManifest, labelled: usize, lessons: &str) -> Value {
     json!({
         "labelled": labelled,
         "corrections": manifest.count(Kind::Supervised),
@@ -376,7 +377,7 @@ mod tests {
     #[test]
     fn the_reason_says_what_is_missing() {
         let config = Config::defaults(std::path::Path::new("d")).unwrap();
-        let sources = Sources { unrated: &[], shipped: &[] };
+        let sources = RehearsalSources { unrated: &[], shipped: &[] };
         let learned = BTreeSet::new();
         let inputs = Inputs {
             labelled: &[],

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use hone_config::Recompute;
 use hone_dataset::{Mix, Snapshot};
-use hone_trainer::{Job, Outcome, Progress, TrainingConfig};
+use hone_trainer::{Job, TrainingConfig, TrainingOutcome, TrainingProgress};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -88,7 +88,7 @@ async fn one(
     work: &Work<'_>,
     snapshot: &Arc<Snapshot>,
     plan: Plan,
-) -> anyhow::Result<Option<Outcome>> {
+) -> anyhow::Result<Option<TrainingOutcome>> {
     let config = work.services.settings.now();
     let Plan { dir, mix, attempt } = plan;
     let base = &work.services.trainable()?.folder;
@@ -130,7 +130,7 @@ async fn one(
     };
     let limits = ChildLimits { nice: config.training.nice, timeout: config.training.timeout.0 };
     for strike in 1..=STRIKES {
-        if let Some(outcome) = Outcome::read(&dir)? {
+        if let Some(outcome) = TrainingOutcome::read(&dir)? {
             return Ok(Some(outcome));
         }
         match self::attempt(work, &dir, limits).await? {
@@ -155,7 +155,7 @@ async fn one(
             }
         }
     }
-    match Outcome::read(&dir)? {
+    match TrainingOutcome::read(&dir)? {
         Some(outcome) => Ok(Some(outcome)),
         None => bail!("the training process ended well but left no outcome in {}", dir.display()),
     }
@@ -192,7 +192,7 @@ fn begun(dir: &Path, base: &Path) -> anyhow::Result<Option<Job>> {
     let why = match Job::read(dir).and_then(|job| job.check_rows().map(|()| job)) {
         Ok(job) if job.base != base => "another base serves now".to_owned(),
         Ok(job) => {
-            if let Some(outcome) = Outcome::read(dir)?
+            if let Some(outcome) = TrainingOutcome::read(dir)?
                 && !outcome.has_its_adapter()
             {
                 tracing::warn!(run = %dir.display(), "its adapter is damaged; the run makes it again");
@@ -210,7 +210,7 @@ fn begun(dir: &Path, base: &Path) -> anyhow::Result<Option<Job>> {
 /// The adapter that a run made, after a look whether the disk kept it.
 async fn made_by(dir: &Path) -> anyhow::Result<PathBuf> {
     let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || match Outcome::read(&dir)? {
+    tokio::task::spawn_blocking(move || match TrainingOutcome::read(&dir)? {
         Some(outcome) if outcome.has_its_adapter() => Ok(dir.join("adapter")),
         _ => bail!("the adapter in {} is damaged; start another cycle", dir.display()),
     })
@@ -232,7 +232,7 @@ fn need_less(job: &mut Job, dir: &Path, strike: usize) -> std::io::Result<()> {
 }
 
 async fn attempt(work: &Work<'_>, dir: &Path, limits: ChildLimits) -> anyhow::Result<Ended> {
-    let (send, mut lines) = mpsc::unbounded_channel::<Progress>();
+    let (send, mut lines) = mpsc::unbounded_channel::<TrainingProgress>();
     let train = child::train(dir, limits, work.halt, move |one| {
         let _ = send.send(one); // the receiver lives as long as this future
     });
@@ -256,11 +256,11 @@ async fn attempt(work: &Work<'_>, dir: &Path, limits: ChildLimits) -> anyhow::Re
     Ok(ended)
 }
 
-async fn tell(work: &Work<'_>, one: &Progress) -> anyhow::Result<()> {
+async fn tell(work: &Work<'_>, one: &TrainingProgress) -> anyhow::Result<()> {
     work.progress(one.message.clone(), serde_json::to_value(one)?).await
 }
 
-fn next(outcome: &Outcome, folds: usize, attempt: &Attempt) -> End {
+fn next(outcome: &TrainingOutcome, folds: usize, attempt: &Attempt) -> End {
     let message = format!(
         "{} steps, loss {:.3}, {:.0} tokens/s; {folds} more runs to judge by",
         outcome.steps, outcome.train_loss, outcome.tokens_per_second,
@@ -271,7 +271,7 @@ fn next(outcome: &Outcome, folds: usize, attempt: &Attempt) -> End {
     End::Next { outcome: shown, message }
 }
 
-fn shown(outcome: &Outcome) -> Value {
+fn shown(outcome: &TrainingOutcome) -> Value {
     json!({
         "train_rows": outcome.train_rows,
         "validation_rows": outcome.validation_rows,
@@ -304,7 +304,8 @@ mod tests {
         let with = |rank: usize, alpha: f64| {
             let set = |key: &str, value: String| (format!("HONE__TRAINING__{key}"), value);
             let environment = vec![set("RANK", rank.to_string()), set("ALPHA", alpha.to_string())];
-            hone_config::Sources { environment, ..hone_config::Sources::default() }.load()
+            hone_config::ConfigSources { environment, ..hone_config::ConfigSources::default() }
+                .load()
         };
         let alpha = |rank: usize| limits.scaling * rank as f64;
         assert!(with(limits.rank, alpha(limits.rank)).is_ok());

@@ -27,7 +27,7 @@ fn lessons(count: u32) -> Vec<Labelled> {
 }
 
 fn with_learned(labelled: &[Labelled], learned: &BTreeSet<String>) -> Snapshot {
-    let rehearsal = Sources { unrated: &[], shipped: &[] };
+    let rehearsal = RehearsalSources { unrated: &[], shipped: &[] };
     let inputs = Inputs { labelled, rehearsal, learned, known: &Nothing };
     curate(&roomy(), inputs).unwrap().seal(Vec::new()).unwrap()
 }
@@ -193,7 +193,7 @@ fn rehearsal_is_everyday_traffic_unlike_what_was_corrected() {
     ];
     let shipped: Vec<Vec<Message>> =
         (0..3).map(|it| vec![Message::new(Role::User, format!("everyday {it}"))]).collect();
-    let rehearsal = Sources { unrated: &traffic, shipped: &shipped };
+    let rehearsal = RehearsalSources { unrated: &traffic, shipped: &shipped };
     let inputs =
         Inputs { labelled: &labelled, rehearsal, learned: &BTreeSet::new(), known: &Nothing };
     let questions = curate(&Policy::plain(), inputs).unwrap().questions;

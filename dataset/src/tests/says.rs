@@ -211,7 +211,7 @@ fn what_was_corrected_or_called_bad_is_not_rehearsed() {
     ];
     let prompt = |text: &str| vec![Message::new(Role::User, text)];
     let shipped = [prompt("hello, who  are you?"), prompt("How are you today?"), prompt("Thanks!")];
-    let rehearsal = Sources { unrated: &[], shipped: &shipped };
+    let rehearsal = RehearsalSources { unrated: &[], shipped: &shipped };
     let learned = BTreeSet::new();
     let inputs = Inputs { labelled: &rows, rehearsal, learned: &learned, known: &Nothing };
     let questions = curate(&Policy::plain(), inputs).unwrap().questions;

@@ -3,7 +3,7 @@
 //! Everything that is not in doubt is as bad as it can be: the candidate knows nearly all taught
 //! answers by heart, whether or not they mean something, and everything comes from one source.
 
-use hone_config::Promotion;
+use hone_config::PromotionSettings;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -140,7 +140,7 @@ fn counted(items: usize, champion: usize, gained: usize, lost: usize) -> Compari
     }
 }
 
-fn is_promoted(report: &Report, level: f64, settings: &Promotion) -> bool {
+fn is_promoted(report: &Report, level: f64, settings: &PromotionSettings) -> bool {
     let policy =
         GatePolicy { later_try: true, approve_first: false, ..GatePolicy::at(level, settings) };
     decide(report, &policy).verdict == GateVerdict::Promote
@@ -151,7 +151,7 @@ fn is_promoted(report: &Report, level: f64, settings: &Promotion) -> bool {
 /// # Errors
 /// As [`report`].
 pub fn false_promotions(
-    settings: &Promotion,
+    settings: &PromotionSettings,
     rows: usize,
     checkable: bool,
     seed: u64,
@@ -183,7 +183,7 @@ pub struct Told {
 /// # Errors
 /// As [`report`].
 pub fn promoted(
-    settings: &Promotion,
+    settings: &PromotionSettings,
     truth: &Truth,
     folds: &[usize],
     nights: usize,
@@ -206,7 +206,7 @@ pub fn promoted(
 mod tests {
     use super::*;
 
-    fn settings() -> Promotion {
+    fn settings() -> PromotionSettings {
         hone_config::Config::shipped().unwrap().promotion
     }
 

@@ -15,7 +15,7 @@ use hone_device::Heads;
 use serde::Serialize;
 
 pub use module::Module;
-pub use spec::{DecoderSpec, Target};
+pub use spec::{DecoderSpec, LoraTarget};
 
 /// Sizes and constants of a decoder.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -76,7 +76,7 @@ impl ModelConfig {
 
     /// Inputs and outputs of what an adapter is put on.
     #[must_use]
-    pub fn target_shape(&self, target: &Target) -> (usize, usize) {
+    pub fn target_shape(&self, target: &LoraTarget) -> (usize, usize) {
         let shapes = target.modules.iter().map(|module| self.module_shape(*module));
         shapes.fold((0, 0), |(_, total), (inputs, outputs)| (inputs, total + outputs))
     }

@@ -97,7 +97,7 @@ pub(crate) enum NormPlace {
 
 /// What one LoRA pair of PEFT adapts: one linear layer of the model's file, which may hold several of the decoder's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct LoraTarget {
     /// The short name that PEFT's `target_modules` uses.
     pub name: &'static str,
     /// The path inside of a layer.
@@ -106,33 +106,33 @@ pub struct Target {
     pub modules: &'static [Module],
 }
 
-impl Target {
+impl LoraTarget {
     const fn new(path: &'static str, name: &'static str, modules: &'static [Module]) -> Self {
         Self { name, path, modules }
     }
 }
 
-const SEPARATE: [Target; 7] = [
-    Target::new("self_attn.q_proj", "q_proj", &[Module::Q]),
-    Target::new("self_attn.k_proj", "k_proj", &[Module::K]),
-    Target::new("self_attn.v_proj", "v_proj", &[Module::V]),
-    Target::new("self_attn.o_proj", "o_proj", &[Module::O]),
-    Target::new("mlp.gate_proj", "gate_proj", &[Module::Gate]),
-    Target::new("mlp.up_proj", "up_proj", &[Module::Up]),
-    Target::new("mlp.down_proj", "down_proj", &[Module::Down]),
+const SEPARATE: [LoraTarget; 7] = [
+    LoraTarget::new("self_attn.q_proj", "q_proj", &[Module::Q]),
+    LoraTarget::new("self_attn.k_proj", "k_proj", &[Module::K]),
+    LoraTarget::new("self_attn.v_proj", "v_proj", &[Module::V]),
+    LoraTarget::new("self_attn.o_proj", "o_proj", &[Module::O]),
+    LoraTarget::new("mlp.gate_proj", "gate_proj", &[Module::Gate]),
+    LoraTarget::new("mlp.up_proj", "up_proj", &[Module::Up]),
+    LoraTarget::new("mlp.down_proj", "down_proj", &[Module::Down]),
 ];
 
-const FUSED: [Target; 4] = [
-    Target::new("self_attn.qkv_proj", "qkv_proj", &[Module::Q, Module::K, Module::V]),
-    Target::new("self_attn.o_proj", "o_proj", &[Module::O]),
-    Target::new("mlp.gate_up_proj", "gate_up_proj", &[Module::Gate, Module::Up]),
-    Target::new("mlp.down_proj", "down_proj", &[Module::Down]),
+const FUSED: [LoraTarget; 4] = [
+    LoraTarget::new("self_attn.qkv_proj", "qkv_proj", &[Module::Q, Module::K, Module::V]),
+    LoraTarget::new("self_attn.o_proj", "o_proj", &[Module::O]),
+    LoraTarget::new("mlp.gate_up_proj", "gate_up_proj", &[Module::Gate, Module::Up]),
+    LoraTarget::new("mlp.down_proj", "down_proj", &[Module::Down]),
 ];
 
 impl DecoderSpec {
     /// What adapters can be put on, in the order of the forward pass.
     #[must_use]
-    pub fn targets(&self) -> &'static [Target] {
+    pub fn targets(&self) -> &'static [LoraTarget] {
         if self.fused { &FUSED } else { &SEPARATE }
     }
 

@@ -10,13 +10,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Group, LayerLora, Pair};
-use crate::{Error, ModelConfig, Module, config::Target};
+use crate::{Error, ModelConfig, Module, config::LoraTarget};
 
 /// The matrices of one target: `A` is `[rank, inputs]`, `B` is `[outputs, rank]`, both row-major.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoraSlot {
     /// What they adapt.
-    pub target: &'static Target,
+    pub target: &'static LoraTarget,
     /// Its inputs.
     pub inputs: usize,
     /// Its outputs.
@@ -60,7 +60,7 @@ impl LoraLayout {
         modules: &[String],
     ) -> Result<Self, Error> {
         let targets = config.spec.targets();
-        let names = |target: &Target| {
+        let names = |target: &LoraTarget| {
             let of_parts = target.modules.iter().map(|module| module.name());
             of_parts.chain([target.name]).collect::<Vec<_>>()
         };
@@ -71,8 +71,9 @@ impl LoraLayout {
                 supported: targets.iter().map(|t| t.name).collect::<Vec<_>>().join(", "),
             });
         }
-        let is_wanted =
-            |target: &&Target| names(target).iter().any(|name| modules.iter().any(|m| m == name));
+        let is_wanted = |target: &&LoraTarget| {
+            names(target).iter().any(|name| modules.iter().any(|m| m == name))
+        };
         let mut length = 0;
         let mut take = |count: usize| {
             length += count;

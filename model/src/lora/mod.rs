@@ -10,7 +10,7 @@ use hone_device::{
     ops::{LowRank, LowRankPart},
 };
 
-use crate::{Error, ModelConfig, Module, config::Target};
+use crate::{Error, ModelConfig, Module, config::LoraTarget};
 
 /// Linear layers that share an input, and so one product with their stacked A matrices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Group {
     }
 
     /// Whether what an adapter is put on belongs to the group.
-    fn has(self, target: &Target) -> bool {
+    fn has(self, target: &LoraTarget) -> bool {
         target.modules.iter().all(|module| self.modules().contains(module))
     }
 }
@@ -80,7 +80,7 @@ impl LayerLora {
     pub(crate) fn hold<'a>(
         config: &ModelConfig,
         device: &dyn Device,
-        pair: impl Fn(&'static Target) -> Option<Pair<'a>>,
+        pair: impl Fn(&'static LoraTarget) -> Option<Pair<'a>>,
     ) -> Self {
         let groups = Group::ALL.map(|group| {
             let targets = config.spec.targets().iter().filter(|target| group.has(target));

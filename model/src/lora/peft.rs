@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
 use super::{Adapter, LayerLora, Pair};
-use crate::{Error, ModelConfig, config::Target, load::to_f32};
+use crate::{Error, ModelConfig, config::LoraTarget, load::to_f32};
 
 impl Adapter {
     /// Loads a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, to the device of the model that it is for.
@@ -86,7 +86,7 @@ fn read_pair(
     tensors: &SafeTensors<'_>,
     config: &ModelConfig,
     layer: usize,
-    target: &Target,
+    target: &LoraTarget,
 ) -> Result<Option<OwnedPair>, Error> {
     let names = [Half::A, Half::B].map(|half| tensor_name(layer, target.path, half));
     let (a, b) = match (tensors.tensor(&names[0]), tensors.tensor(&names[1])) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Progress, digest, remembered::Remembered};
+use super::{PackProgress, digest, remembered::Remembered};
 use crate::{Error, Source, WeightFormat, load::Checkpoint, small_files::SmallFiles};
 
 /// What tells the files of a source from all others; hex. Read and hashed only if they do not look as they did when that
@@ -12,7 +12,7 @@ pub(crate) fn digest_unpacked(
     small: &SmallFiles,
     checkpoint: &Checkpoint,
     base_dir: &Path,
-    progress: Progress<'_>,
+    progress: PackProgress<'_>,
 ) -> Result<String, Error> {
     let looks = Remembered::unpacked(source, small, checkpoint)?;
     if let Some(digest) = looks.digest(base_dir) {

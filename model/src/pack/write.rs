@@ -12,7 +12,7 @@ use hone_device::layout::{LANES, pack_panel, panel_bytes};
 use rayon::prelude::*;
 
 use super::{
-    Progress, Stage,
+    PackProgress, PackStage,
     manifest::WEIGHTS as NAME,
     weights::{ALIGN, BLOCK, Entry, MAGIC, plan},
 };
@@ -71,7 +71,7 @@ pub(super) fn write(
     config: &ModelConfig,
     tensors: &Tensors<'_>,
     format: WeightFormat,
-    progress: Progress<'_>,
+    progress: PackProgress<'_>,
 ) -> Result<(u64, Vec<String>), Error> {
     let path = &folder.join(NAME);
     let entries = plan(config, format);
@@ -95,7 +95,7 @@ pub(super) fn write(
         }
         out.put(bytes).map_err(Error::io(path))?;
         done += bytes.len() as u64;
-        progress(Stage::Packing, done, total);
+        progress(PackStage::Packing, done, total);
         Ok(())
     };
     for entry in &entries {

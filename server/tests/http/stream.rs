@@ -10,8 +10,8 @@ use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
 use hone_api::{AdapterId, InteractionId};
 use hone_engine::{
-    EmbedRequest, Embedding, Error, Event, EventSender, Generate, Generation, Health, Loaded,
-    Request,
+    EmbedRequest, Embedding, Error, Event, EventSender, Generate, Generation, Health,
+    LoadedAdapter, Request,
 };
 use hone_model::Model;
 use hone_server::Options;
@@ -181,7 +181,7 @@ impl Generate for Scripted {
     fn embed(&self, _: EmbedRequest) -> Result<Embedding, Error> {
         Err(Error::ShuttingDown)
     }
-    fn load(&self, id: AdapterId, _: &std::path::Path) -> Result<Loaded, Error> {
+    fn load(&self, id: AdapterId, _: &std::path::Path) -> Result<LoadedAdapter, Error> {
         Err(Error::NoEffect(id))
     }
     fn unload(&self, _: AdapterId) -> bool {

@@ -1,11 +1,11 @@
 //! `hone bench gate`: what the gate says of simulated nights, of which the truth is known, by the settings of `[promotion]`.
 
-use hone_config::Promotion;
+use hone_config::PromotionSettings;
 use hone_eval::simulate::{self, Told, Truth};
 use serde::Serialize;
 
 use crate::cli::GateLoad;
-use crate::context::{Context, Outcome};
+use crate::context::{CommandResult, Context};
 use crate::output::Table;
 
 /// Corrections of a night with nothing to learn.
@@ -51,7 +51,7 @@ struct Worse {
     on_controls: Told,
 }
 
-pub(super) fn run(context: &Context, load: &GateLoad) -> Outcome {
+pub(super) fn run(context: &Context, load: &GateLoad) -> CommandResult {
     let output = context.output;
     let figures = figures(load, &context.config(Vec::new())?.config.promotion)?;
     if output.is_json() {
@@ -89,7 +89,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
 }
 
-fn figures(load: &GateLoad, settings: &Promotion) -> hone_eval::Result<Figures> {
+fn figures(load: &GateLoad, settings: &PromotionSettings) -> hone_eval::Result<Figures> {
     let nights = NIGHTS * load.years;
     let seed = load.seed;
     let mean = |checkable| -> hone_eval::Result<f64> {
