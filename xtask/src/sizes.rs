@@ -33,10 +33,11 @@ pub(crate) fn check(root: &Path) -> Result<String> {
     let production: usize = sizes.iter().sum();
     let median = sizes.get(sizes.len() / 2).copied().unwrap_or_default();
     Ok(format!(
-        "{} files, {production} lines, median {median}, longest {}; {} lines of tests beside them",
+        "{} files, {production} lines, median {median}, longest {}; beside them {} lines of tests, {} % of all",
         sizes.len(),
         sizes.last().copied().unwrap_or_default(),
-        all - production
+        all - production,
+        100 * (all - production) / all.max(1)
     ))
 }
 
