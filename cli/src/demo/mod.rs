@@ -87,10 +87,11 @@ async fn play(context: &Context, args: &DemoArgs, families: &[&str]) -> anyhow::
 
     let evening = Instant::now();
     let story = story::play(client, output).await?;
-    stages.push(stage("one evening of ten corrections, and its cycle", evening.elapsed()));
+    let evening = evening.elapsed();
+    stages.push(stage("one evening of ten corrections, and its cycle", evening));
     output.say(story.tell());
 
-    let teaching = workload::teaching(families)?;
+    let teaching = workload::teaching(families, workload::teaching_by(evening))?;
     let title = "Users ask and correct";
     let taught =
         ask_all(client, &teaching, Manner { model: "hone", teach: true, title }, output).await?;

@@ -1,5 +1,7 @@
 //! What the demo's users ask: rows of the shipped workloads.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use hone_api::check::SuiteRow;
 use hone_eval::Scorer;
@@ -8,6 +10,10 @@ use hone_eval::Scorer;
 pub const FAMILIES: [&str; 5] = ["averages", "discounts", "house_format", "northwind", "triage"];
 /// Questions that users ask of the five families, in all.
 const TEACHING: usize = 200;
+/// And of a model that takes its time.
+const TEACHING_A_SLOW_ONE: usize = 100;
+/// What the evening of ten corrections takes a model that takes its time.
+const SLOW_EVENING: Duration = Duration::from_mins(3);
 /// Most questions of one family: the workload has 400.
 const TEACHING_PER_FAMILY: usize = 300;
 
@@ -65,13 +71,18 @@ pub fn distinct(family: &str, count: usize) -> anyhow::Result<Vec<Question>> {
     rows.map(Question::new).collect()
 }
 
-/// What users ask before the cycle: questions of each family, mixed with everyday questions that
+/// How many questions are taught to a model, by the time that its evening took.
+pub fn teaching_by(evening: Duration) -> usize {
+    if evening > SLOW_EVENING { TEACHING_A_SLOW_ONE } else { TEACHING }
+}
+
+/// What users ask before the cycle: so many questions of the families, mixed with everyday questions that
 /// nobody says anything about unless they like the answer.
 ///
 /// # Errors
 /// This build does not hold the workloads.
-pub fn teaching(families: &[&str]) -> anyhow::Result<Vec<Question>> {
-    let each = (TEACHING / families.len().max(1)).min(TEACHING_PER_FAMILY);
+pub fn teaching(families: &[&str], count: usize) -> anyhow::Result<Vec<Question>> {
+    let each = (count / families.len().max(1)).min(TEACHING_PER_FAMILY);
     let mut chosen = Vec::new();
     for family in families {
         chosen.push(spread(rows(family, "feedback")?, each));
@@ -163,10 +174,12 @@ mod tests {
     #[test]
     fn every_fifth_question_is_an_everyday_one() {
         let all = families(&[]).unwrap();
-        let rows = teaching(&all).unwrap();
+        let rows = teaching(&all, teaching_by(SLOW_EVENING)).unwrap();
         assert_eq!(rows.iter().filter(|one| one.row.family == "rehearsal").count(), 50);
         assert_eq!(rows.iter().filter(|one| one.row.family == "triage").count(), 40);
-        let one = teaching(&families(&["triage".to_owned()]).unwrap()).unwrap();
+        let slow = teaching(&all, teaching_by(SLOW_EVENING * 2)).unwrap();
+        assert_eq!(slow.iter().filter(|one| one.row.family == "triage").count(), 20);
+        let one = teaching(&families(&["triage".to_owned()]).unwrap(), TEACHING).unwrap();
         assert_eq!(one.len(), 250, "200 and a quarter more");
         assert!(families(&["nothing".to_owned()]).is_err());
     }
@@ -175,7 +188,7 @@ mod tests {
     fn what_is_measured_was_never_taught() {
         let all = families(&[]).unwrap();
         let taught: std::collections::BTreeSet<String> =
-            teaching(&all).unwrap().iter().map(|one| one.text().to_owned()).collect();
+            teaching(&all, TEACHING).unwrap().iter().map(|one| one.text().to_owned()).collect();
         let measured = heldout(&all, 200).unwrap();
         assert_eq!(measured.len(), 2200);
         let held: Vec<_> = measured.iter().filter(|one| !one.is_control).collect();

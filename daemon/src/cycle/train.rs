@@ -28,6 +28,9 @@ const FEWER: usize = 3;
 /// Who judges a fold rehearses this part of what the candidate does. It serves nobody, so that what it forgets harms nobody, and
 /// what it is asked is only whether the answers to a fold follow from the others.
 const JUDGES_REHEARSE: f64 = 0.4;
+/// With so many corrections who judges runs through the schedule once, learned by heart or not: whether those of a fold follow
+/// from the others shows by then.
+const JUDGES_ONCE: usize = 100;
 /// The rows of a run, beside its job.
 const ROWS: &str = "rows.jsonl";
 
@@ -103,10 +106,13 @@ async fn one(
             let served = start::adapter(work, &attempt, &training).await?;
             let mix = Mix { goes_on: served.is_some(), ..mix };
             let rows = dir.join(ROWS);
-            let (snapshot, path) = (Arc::clone(snapshot), rows.clone());
+            let (of_run, path) = (Arc::clone(snapshot), rows.clone());
             let digest =
-                tokio::task::spawn_blocking(move || write_rows(&snapshot, mix, &path)).await??;
+                tokio::task::spawn_blocking(move || write_rows(&of_run, mix, &path)).await??;
             training.kl_weight *= attempt.kl;
+            if mix.without_fold.is_some() && snapshot.manifest.new >= JUDGES_ONCE {
+                training.rounds = 1;
+            }
             if served.is_some() {
                 training.epochs -= training.epochs / FEWER;
             }
