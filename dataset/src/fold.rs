@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::rank::rank;
 
-/// Fewer rows are too few to train on a part of them.
-const FEWEST: usize = 8;
+/// Fewer rows are too few to train on a part of them: no fold judges those.
+pub const FEWEST_JUDGED: usize = 8;
 /// Judged rows that are enough: they show a gain of 5 points four times of five.
 const ENOUGH: usize = 500;
 
@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// For so many rows; `share` is the part of many rows that judges, 0 to 1.
     pub(crate) fn of(rows: usize, share: f64) -> Self {
-        if rows < FEWEST {
+        if rows < FEWEST_JUDGED {
             return Self { folds: 0, judged: 0 };
         }
         // Halves judge most rows for the time that they take: two runs on half the rows each.

@@ -51,6 +51,7 @@ use conversation::BadTurns;
 pub use dedup::prompt_key;
 pub use error::{Error, Result};
 pub use example::{Example, Kind};
+pub use fold::FEWEST_JUDGED;
 pub use infer_check::{infer_check, is_result};
 pub use known::{Known, Nothing};
 pub use mix::Mix;

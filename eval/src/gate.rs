@@ -8,6 +8,7 @@ mod worse;
 
 use hone_api::cycle;
 use hone_config::PromotionSettings;
+use hone_dataset::FEWEST_JUDGED;
 use serde::{Deserialize, Serialize};
 
 use crate::Part;
@@ -160,12 +161,8 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
     if let Some(ruling) = is_it_chance(evidence, report, policy) {
         return ruling;
     }
-    if (taught.gained as f64) < LEARNED * wrong as f64 {
-        let why = format!(
-            "not learned: of {wrong} corrected answers that were wrong {} are right now",
-            taught.gained
-        );
-        return (GateVerdict::Reject, why, Some(Remedy::TrainLonger));
+    if let Some(ruling) = is_it_not_learned(taught) {
+        return ruling;
     }
     if let Some(worse) = worse::what_got_worse(report, policy) {
         return (GateVerdict::Reject, worse, Some(Remedy::KeepMore));
@@ -180,6 +177,31 @@ fn rule(report: &Report, policy: &GatePolicy) -> Ruling {
         return hold(format!("it passes and waits for approval: {passed}"));
     }
     (GateVerdict::Promote, passed, None)
+}
+
+/// Whether too few of the corrected answers are right now. Where no fold judges, nothing else speaks for the corrections:
+/// each must be right.
+fn is_it_not_learned(taught: &Comparison) -> Option<Ruling> {
+    let wrong = taught.items - taught.champion;
+    let unjudged = taught.items < FEWEST_JUDGED;
+    let least = if unjudged { wrong as f64 } else { LEARNED * wrong as f64 };
+    if taught.gained as f64 >= least {
+        return None;
+    }
+    let right =
+        format!("of {wrong} corrected answers that were wrong {} are right now", taught.gained);
+    let (verdict, why) = match unjudged && taught.gained as f64 >= LEARNED * wrong as f64 {
+        true => (
+            GateVerdict::Hold,
+            format!(
+                "too little to tell: {right}, and of so few that nothing else is judged each must be; with \
+                 {} more it need not",
+                FEWEST_JUDGED - taught.items
+            ),
+        ),
+        false => (GateVerdict::Reject, format!("not learned: {right}")),
+    };
+    Some((verdict, why, Some(Remedy::TrainLonger)))
 }
 
 /// Whether the corrections show no more than chance, or no more than their form.

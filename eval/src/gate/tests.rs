@@ -342,6 +342,18 @@ fn too_little_learned_asks_for_longer_training() {
     promotes(&ten(7));
 }
 
+#[test]
+fn of_so_few_that_no_fold_judges_each_must_be_right() {
+    let five =
+        |gained| but(|it| (it.heldout, it.taught) = (None, Some(comparison(5, 0, gained, 0))));
+    promotes(&five(5));
+    let why = "too little to tell: of 5 corrected answers that were wrong 4 are right now, and of so few \
+               that nothing else is judged each must be; with 3 more it need not";
+    says(&five(4), GateVerdict::Hold, why, Some(Remedy::TrainLonger));
+    let why = "not learned: of 5 corrected answers that were wrong 3 are right now";
+    says(&five(3), GateVerdict::Reject, why, Some(Remedy::TrainLonger));
+}
+
 fn worse(report: &Report, why: &str) {
     says(report, GateVerdict::Reject, why, Some(Remedy::KeepMore));
 }
