@@ -4,7 +4,8 @@
 //! A correction that is always shown in the same words is learned by those words. What is shown with
 //! some of them missing must be told by the others, and is then found in a question that shares only
 //! those. Names, numbers and the words of the answer always stay: without them it would be another
-//! question.
+//! question. Where numbers or lines are asked about, what is left keeps its order, and the answer's words
+//! may go: there the answer is worked out, and says what the question is about.
 
 use std::collections::BTreeSet;
 
@@ -30,23 +31,26 @@ const TELLING: [&str; 27] = [
     "last", "more", "less", "most", "least", "than", "or",
 ];
 
-/// Other wordings of a question, seven or none. One with numbers or more than a line keeps its
-/// words: there each of them, and their order, may be what is asked.
+/// Other wordings of a question, seven or none. One with numbers or more than a line keeps the order of its
+/// words: that may be what is asked.
 pub(crate) fn wordings(question: &str, answer: &str) -> Vec<String> {
     let is_plain_english = question.is_ascii() && question.len() <= LONGEST;
     if !is_plain_english {
         return Vec::new();
     }
-    let said = words_of(answer);
-    let keeps_words = question.contains(|c: char| c.is_ascii_digit() || c == '\n');
+    let keeps_order = question.contains(|c: char| c.is_ascii_digit() || c == '\n');
+    let said = if keeps_order { BTreeSet::new() } else { words_of(answer) };
     let wording = |(turn, (before, behind)): (usize, &(&str, &str))| {
         let words = match turn {
-            _ if keeps_words => question.trim().to_owned(),
             3 => question.trim().to_owned(),
-            _ => in_fewer_words(question, &said, turn),
+            _ if keeps_order => {
+                let lines = question.trim().split('\n');
+                lines.map(|line| fewer(line, &said, turn).join(" ")).collect::<Vec<_>>().join("\n")
+            }
+            _ => turned(question, fewer(question, &said, turn), turn).join(" "),
         };
         match turn {
-            1 | 5 if !keeps_words => words,
+            1 | 5 => words,
             _ => format!("{before}{words}{behind}"),
         }
     };
@@ -58,34 +62,43 @@ fn words_of(text: &str) -> BTreeSet<String> {
     words.map(str::to_lowercase).collect()
 }
 
-/// A question without some of its words, but with those that its answer has, from a place in its
-/// middle on; at least two words stay.
-fn in_fewer_words(question: &str, said: &BTreeSet<String>, turn: usize) -> String {
-    let words: Vec<&str> = question.split_whitespace().collect();
-    let mut random = blake3::Hasher::new();
-    random.update(question.as_bytes()).update(&[turn as u8]);
-    let mut random = random.finalize_xof();
-    let mut draws = vec![0; words.len() + 1];
-    random.fill(&mut draws);
+/// The words of a line without some of them, but with its names, numbers, telling words and those in `said`;
+/// at least two stay.
+fn fewer<'a>(line: &'a str, said: &BTreeSet<String>, turn: usize) -> Vec<&'a str> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let draws = draws(line, turn, words.len());
     let is_name = |at: usize, word: &str| {
         at > 0 && word != "I" && word.contains(|c: char| c.is_ascii_uppercase())
     };
     let stays = |(at, word): &(usize, &&str)| {
         is_name(*at, word)
+            || word.contains(|c: char| c.is_ascii_digit())
             || is_telling(word)
             || !words_of(word).is_disjoint(said)
             || draws[*at] >= MISSING
     };
-    let mut left: Vec<&str> =
-        words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
-    if left.len() < 2 {
-        left = words;
-    }
+    let left: Vec<&str> = words.iter().enumerate().filter(stays).map(|(_, word)| *word).collect();
+    if left.len() < 2 { words } else { left }
+}
+
+/// What is left of a question, from a place in its middle on.
+fn turned<'a>(question: &str, mut left: Vec<&'a str>, turn: usize) -> Vec<&'a str> {
     if !left.is_empty() {
-        let middle = usize::from(draws[draws.len() - 1]) % left.len();
-        left.rotate_left(middle);
+        let words = question.split_whitespace().count();
+        let middle = draws(question, turn, words + 1)[words];
+        let length = left.len();
+        left.rotate_left(usize::from(middle) % length);
     }
-    left.join(" ")
+    left
+}
+
+/// Bytes by chance, the same for the same text and turn.
+fn draws(text: &str, turn: usize, count: usize) -> Vec<u8> {
+    let mut random = blake3::Hasher::new();
+    random.update(text.as_bytes()).update(&[turn as u8]);
+    let mut draws = vec![0; count];
+    random.finalize_xof().fill(&mut draws);
+    draws
 }
 
 fn is_telling(word: &str) -> bool {
@@ -100,13 +113,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_question_with_numbers_keeps_its_words() {
-        let asked = "What is the average of 3 and 5?";
-        let wordings = wordings(asked, "3 + 5 = 8");
+    fn a_question_with_numbers_loses_words_but_no_number_and_not_its_order() {
+        let asked =
+            "Mia buys 12 pens for $30 and sells 5 of them before noon.\nWhat is left to pay?";
+        let wordings = wordings(asked, "12 - 5 = 7 pens");
         assert_eq!(wordings.len(), 7);
+        assert!(wordings[3].contains(asked));
         for wording in &wordings {
-            assert!(wording.contains(asked) && wording != asked, "{wording}");
+            let (first, second) = wording.split_once('\n').unwrap();
+            let places = ["12", "$30", "5", "before"].map(|word| first.find(word).unwrap());
+            assert!(places.is_sorted() && !second.is_empty(), "{wording}");
         }
+        // What the answer says may be missing too.
+        assert!(wordings.iter().any(|wording| !wording.contains("pens")), "{wordings:?}");
     }
 
     #[test]
