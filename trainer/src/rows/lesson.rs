@@ -17,13 +17,10 @@ impl Lesson {
         &self.wordings[number % self.wordings.len()]
     }
 
-    /// The row as it is shown for the `number`-th time in a pass. What is rehearsed goes through its
-    /// conversations over the passes; what is taught begins each pass with its own words.
+    /// The row as it is shown for the `number`-th time in a pass. Over the passes it goes through its
+    /// wordings, or its conversations.
     pub fn shown_in(&self, pass: usize, number: usize) -> &TrainSequence {
-        match self.is_taught() {
-            true => self.shown(number),
-            false => self.shown(pass * self.showings + number),
-        }
+        self.shown(pass * self.showings + number)
     }
 
     /// The row as it was written.

@@ -173,7 +173,8 @@ fn what_is_rehearsed_goes_through_its_conversations() {
     assert_eq!((free, alternate.imitated), (3, false), "its own turns count, not the first one's");
     let taught = ROW.replace("\"split\"", r#""wordings":["1+3?"],"split""#);
     let lesson = read(&[&taught], &TrainingConfig::plain()).unwrap().train.remove(0);
-    assert_eq!(lesson.shown_in(1, 0), lesson.itself(), "each pass begins with its own words");
+    assert_eq!(lesson.shown_in(0, 0), lesson.itself(), "its own words come first");
+    assert_eq!(lesson.shown_in(1, 0), lesson.shown(1), "then it is put otherwise");
 }
 
 #[test]
