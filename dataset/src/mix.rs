@@ -39,11 +39,14 @@ pub struct Mix {
     /// The run goes on from the adapter that was taught the older corrections: these are shown as often
     /// as it takes to keep them.
     pub goes_on: bool,
+    /// Older corrections keep, beside their text, what the adapter that the run goes on from makes of them, in all their
+    /// wordings.
+    pub keeps: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { without_fold: None, rehearsal: 1.0, goes_on: false }
+        Self { without_fold: None, rehearsal: 1.0, goes_on: false, keeps: false }
     }
 }
 
@@ -101,18 +104,7 @@ impl Snapshot {
     /// The rows of a run.
     #[must_use]
     pub fn mix(&self, mix: Mix) -> Vec<TrainRow<'_>> {
-        // What is like a judged row would give its answer away, liked and older rows too.
-        let judged: BTreeSet<usize> = self
-            .examples
-            .iter()
-            .filter(|example| example.fold.is_some() && example.fold == mix.without_fold)
-            .map(|example| example.cluster)
-            .collect();
-        let of_kind = |kind| {
-            let here = self.examples.iter().filter(move |example| example.kind == kind);
-            here.filter(|example| !judged.contains(&example.cluster))
-        };
-        let taught: Vec<&Example> = of_kind(Kind::Supervised).collect();
+        let taught = self.taught(mix.without_fold);
         let new = taught.iter().filter(|example| !example.older).count();
         let showings = |example: &Example| match mix.goes_on {
             true if example.older => repeats(taught.len()).min(TO_KEEP),
@@ -120,10 +112,17 @@ impl Snapshot {
             false => repeats(taught.len()),
         };
         let shown: usize = taught.iter().map(|example| showings(example)).sum();
-        let mut rows: Vec<TrainRow<'_>> =
-            taught.iter().flat_map(|example| taught_rows(example, showings(example))).collect();
+        let kind = |example: &Example| match mix.keeps && example.older {
+            true => Kind::Replay,
+            false => Kind::Supervised,
+        };
+        let mut rows: Vec<TrainRow<'_>> = Vec::new();
+        for example in &taught {
+            rows.extend(taught_rows(example, kind(example), showings(example)));
+        }
         let keeping = keeping(shown, mix.rehearsal);
-        let liked: Vec<&Example> = of_kind(Kind::Replay).take(keeping / 3).collect();
+        let mut liked = self.beside(Kind::Replay, mix.without_fold);
+        liked.truncate(keeping / 3);
         // What an adapter said and the base would not is taught, and watches nothing.
         let watching = liked.iter().filter(|example| example.of_base).count();
         rows.extend(liked.into_iter().map(|example| {
@@ -133,6 +132,22 @@ impl Snapshot {
         }));
         rows.extend(self.rehearsed(keeping - watching));
         rows
+    }
+
+    /// The corrections of a run that leaves out a fold.
+    #[must_use]
+    pub fn taught(&self, without_fold: Option<usize>) -> Vec<&Example> {
+        self.beside(Kind::Supervised, without_fold)
+    }
+
+    /// The examples of a kind but for those of a fold, and for what is like them: it would give their answers away, if it is
+    /// liked or older too.
+    fn beside(&self, kind: Kind, fold: Option<usize>) -> Vec<&Example> {
+        let is_judged = |example: &&Example| example.fold.is_some() && example.fold == fold;
+        let judged: BTreeSet<usize> =
+            self.examples.iter().filter(is_judged).map(|example| example.cluster).collect();
+        let of_kind = self.examples.iter().filter(|example| example.kind == kind);
+        of_kind.filter(|example| !judged.contains(&example.cluster)).collect()
     }
 
     /// So many rows that rehearse, each with conversations for the passes after the first.
@@ -157,10 +172,10 @@ impl Snapshot {
     }
 }
 
-/// A correction, to be shown so often. In a chat that went on after an earlier correction the answers
+/// A correction, to be taught or kept, shown so often. In a chat that went on after an earlier correction the answers
 /// before it are examples to copy from; so half of the time the question stands alone.
-fn taught_rows(example: &Example, showings: usize) -> Vec<TrainRow<'_>> {
-    let mut row = row_of(example, Kind::Supervised);
+fn taught_rows(example: &Example, kind: Kind, showings: usize) -> Vec<TrainRow<'_>> {
+    let mut row = row_of(example, kind);
     row.showings = showings;
     if let [.., question, answer] = example.messages.as_slice()
         && question.role == Role::User
@@ -271,14 +286,14 @@ mod tests {
     #[test]
     fn behind_an_earlier_correction_a_question_stands_alone_every_other_time() {
         let shown = |example: &Example, showings| -> Vec<(usize, usize)> {
-            let rows = taught_rows(example, showings);
+            let rows = taught_rows(example, Kind::Supervised, showings);
             rows.iter().map(|row| (row.messages.len(), row.showings)).collect()
         };
         let question = "What do you get when you add three to four?";
         let goes_on = in_a_chat(question, vec![2]);
         assert_eq!(shown(&goes_on, 5), [(5, 3), (3, 2)]);
         assert_eq!(shown(&goes_on, 1), [(5, 1), (3, 1)]);
-        let alone = &taught_rows(&goes_on, 2)[1];
+        let alone = &taught_rows(&goes_on, Kind::Supervised, 2)[1];
         assert_eq!([alone.messages[0].role, alone.messages[1].role], [Role::System, Role::User]);
         assert_eq!((alone.messages[1].content, alone.wordings.len()), (question, 7));
         assert_eq!(shown(&in_a_chat(question, vec![]), 5), [(5, 5)]);
@@ -303,6 +318,11 @@ mod tests {
         let goes_on = shown(true);
         assert_eq!((goes_on.iter().filter(|it| **it == 2).count(), goes_on.len()), (40, 50));
         assert_eq!(goes_on.iter().filter(|it| **it == 8).count(), 10);
+
+        let kept = snapshot.mix(Mix { goes_on: true, keeps: true, ..Mix::default() });
+        let of = |kind| kept.iter().filter(|row| row.kind == kind).count();
+        assert_eq!((of(Kind::Replay), of(Kind::Supervised)), (40, 10));
+        assert!(kept.iter().all(|row| row.wordings.len() == 7), "in all their wordings");
     }
 
     #[test]

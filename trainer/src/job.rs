@@ -39,6 +39,9 @@ pub struct Job {
     /// the base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<PathBuf>,
+    /// The adapter of the same shape whose distribution is kept on rows that keep; without one the base's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<PathBuf>,
     /// Where the adapter goes.
     #[serde(default = "default_out")]
     pub out: PathBuf,
@@ -70,6 +73,7 @@ impl Job {
             data: data.into(),
             data_digest: None,
             start: None,
+            kept: None,
             out: default_out(),
             training,
             threads: 0,
@@ -90,7 +94,7 @@ impl Job {
         for path in [&mut job.base, &mut job.data, &mut job.out] {
             *path = job_dir.join(&*path);
         }
-        for path in [&mut job.load_signal, &mut job.start].into_iter().flatten() {
+        for path in [&mut job.load_signal, &mut job.start, &mut job.kept].into_iter().flatten() {
             *path = job_dir.join(&*path);
         }
         Ok(job)

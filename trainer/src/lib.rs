@@ -29,7 +29,7 @@ mod unfinished;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -118,8 +118,10 @@ pub fn run_until(
     report(prepared(&rows, plan))?;
 
     let layers = model.config().num_layers;
-    let start = job.start.as_deref();
-    let start = start.map(|dir| export::read(dir, trainable.layout(), layers)).transpose()?;
+    let read = |dir: &Option<PathBuf>| {
+        dir.as_deref().map(|dir| export::read(dir, trainable.layout(), layers)).transpose()
+    };
+    let (start, kept) = (read(&job.start)?, read(&job.kept)?.map(Arc::new));
     let throttle = Arc::new(Throttle::new(job.load_signal.as_deref()));
     let setting = Setting {
         trainable: &trainable,
@@ -127,6 +129,7 @@ pub fn run_until(
         training,
         plan,
         start,
+        kept,
         identity: identity(&job, &model, &rows)?,
         checkpoints: run::checkpoints(job_dir),
         throttle: Arc::clone(&throttle),

@@ -58,8 +58,8 @@ impl Work<'_> {
         batch.saturating_add(fixed).saturating_add(self.adapter_bytes())
     }
 
-    /// The adapter, its gradients, moments, best copy and the checkpoint being written.
+    /// The adapter, its gradients, moments, best copy, the one that is kept and the checkpoint being written.
     fn adapter_bytes(&self) -> u64 {
-        (self.layout.len() * self.config.num_layers) as u64 * 4 * 10
+        (self.layout.len() * self.config.num_layers) as u64 * 4 * 11
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) plan: Plan,
     /// The parameters to begin with, layer by layer; new ones without.
     pub(crate) start: Option<Vec<Vec<f32>>>,
+    /// Those of the adapter whose distribution is kept in the place of the base's.
+    pub(crate) kept: Option<Arc<Vec<Vec<f32>>>>,
     pub(crate) identity: Identity,
     pub(crate) checkpoints: PathBuf,
     pub(crate) throttle: Arc<Throttle>,
@@ -193,7 +195,9 @@ impl<'a, 'b> Run<'a, 'b> {
                 )
             });
             let kl_weight = training.kl_weight as f32;
-            let pass = Pass { dropout, kl_weight, keep: self.setting.plan.keep, ..self.pass() };
+            let kept = self.setting.kept.clone();
+            let keep = self.setting.plan.keep;
+            let pass = Pass { dropout, kl_weight, kept, keep, ..self.pass() };
             let sum = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
             let value = f64::from(sum.to_scalar::<f32>()?);
             if !value.is_finite() {

@@ -136,6 +136,28 @@ fn a_job_goes_on_from_an_adapter() {
 }
 
 #[test]
+fn a_job_keeps_the_adapter_that_it_is_told_to() {
+    let first = tempfile::tempdir().unwrap();
+    job(first.path(), 24, |_| {});
+    run(first.path(), &mut |_| {}).unwrap();
+    let adapter = first.path().join("adapter");
+    let away = |keeps: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        job(dir.path(), 12, |job| {
+            job.start = Some(adapter.clone());
+            job.kept = keeps.then(|| adapter.clone());
+            (job.training.epochs, job.training.dropout) = (1, 0.0);
+        });
+        fs_err::write(dir.path().join("rows.jsonl"), of_kind(12, "rehearsal")).unwrap();
+        let mut lines = Vec::new();
+        run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
+        lines.iter().find_map(|line| line.loss).unwrap()
+    };
+    let (from_kept, from_base) = (away(true), away(false));
+    assert!(from_kept.abs() < 1e-3 && from_base > 0.01, "{from_kept} {from_base}");
+}
+
+#[test]
 fn accumulation_and_cuts_give_the_big_batch() {
     let bytes = |batch_size, accumulation, batch_tokens| {
         let dir = tempfile::tempdir().unwrap();

@@ -104,7 +104,10 @@ async fn one(
         None => {
             let mut training = TrainingConfig::from(&config.training);
             let served = start::adapter(work, &attempt, &training).await?;
-            let mix = Mix { goes_on: served.is_some(), ..mix };
+            // Whether what is kept is close enough to the base, the gate asks; a try that was not goes back to the base itself.
+            let keeps = attempt.mends.is_none() && training.kl_weight > 0.0;
+            let kept = served.clone().filter(|_| keeps);
+            let mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
             let rows = dir.join(ROWS);
             let (of_run, path) = (Arc::clone(snapshot), rows.clone());
             let digest =
@@ -127,7 +130,7 @@ async fn one(
             let mut job = Job::new(base, rows, training);
             job.data_digest = Some(digest);
             job.base_name = Some(config.model.name());
-            job.start = start;
+            (job.start, job.kept) = (start, kept);
             job.threads = config.training_threads();
             job.load_signal = Some(work.services.dirs.load_signal());
             job.write(&dir)?;

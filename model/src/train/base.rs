@@ -1,4 +1,4 @@
-//! The frozen base's own view of sequences whose distributions must stay close to it.
+//! The frozen base's own view of sequences whose distributions must stay close to it, or that of the adapter that is kept.
 
 use std::ops::Range;
 
@@ -30,8 +30,8 @@ impl BaseRows {
 }
 
 impl Trainable {
-    /// Sends the sequences of a batch that are compared with the base through it, without an adapter and without saving
-    /// anything for a backward.
+    /// Sends the sequences of a batch that are compared with the base through it, without an adapter or with the one that is
+    /// kept, and without saving anything for a backward.
     pub(super) fn base_rows(&self, batch: &TrainBatch, pass: &Pass) -> Option<BaseRows> {
         if pass.kl_weight <= 0.0 {
             return None;
@@ -43,7 +43,8 @@ impl Trainable {
                 between();
             }
             let layer = TrainLayer::new(self, index, &batch, &angles, None);
-            hidden = layer.forward(hidden, &[], None);
+            let kept = pass.kept.as_ref().and_then(|kept| kept.get(index));
+            hidden = layer.forward(hidden, kept.map_or(&[], Vec::as_slice), None);
         }
         Some(BaseRows { hidden, places, weight: pass.kl_weight })
     }

@@ -46,6 +46,9 @@ pub struct Pass {
     /// prompt's too: distillation of the base into itself, which keeps what it can do beside the
     /// task (Li and Hoiem, *Learning without Forgetting*, 2016).
     pub kl_weight: f32,
+    /// The adapter whose distribution is kept in the place of the bare base's: one flat vector of
+    /// [`LoraLayout::len`] f32 per layer.
+    pub kept: Option<Arc<Vec<Vec<f32>>>>,
     /// No gradient will be asked for.
     pub loss_only: bool,
     /// Called between layers, forward and backward: the place to stand aside for users. It must not

@@ -248,6 +248,23 @@ fn kl_to_base_pulls_towards_the_base_on_every_token() {
 }
 
 #[test]
+fn an_adapter_that_is_kept_stands_in_the_place_of_the_base() {
+    let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
+    let adapters = adapters(&trainable);
+    let scaled = |by: f32| -> Vec<Vec<f32>> {
+        adapters.iter().map(|layer| layer.iter().map(|value| value * by).collect()).collect()
+    };
+    let (half, zero) = (scaled(0.5), scaled(0.0));
+    let rows = TrainSequence { imitated: false, ..kl_to_base(1, 12) };
+    let batch = batch(&trainable, &[rows]);
+    let pass = Pass { kl_weight: 1.0, kept: Some(Arc::new(half.clone())), ..Pass::default() };
+    let away = |adapters: &[Vec<f32>]| loss(&trainable, adapters, &batch, &pass);
+    assert!(away(&half).abs() < 1e-4, "{}", away(&half));
+    assert!(away(&adapters) > 1e-3 && away(&zero) > 1e-3, "{} {}", away(&adapters), away(&zero));
+    check_differences(&trainable, &batch, &pass);
+}
+
+#[test]
 fn some_modules_only() {
     let modules = ["k_proj".to_owned(), "down_proj".to_owned()];
     let trainable = trainable(model(16, WeightFormat::F32), 2, &modules);
