@@ -19,6 +19,9 @@ const TAUGHT: usize = 240;
 const MOST_REPEATS: usize = 8;
 /// What an adapter was taught before is shown so often at most, where a run goes on from it.
 const TO_KEEP: usize = 2;
+/// Corrections that are more than a pass should have are shown in so many passes for each three: each is shown but once
+/// in a pass, and other words are what it lacks.
+const PASSES_OF_MANY: usize = 5;
 /// Rows that keep, at least: fewer leave something unwatched.
 const KEEPING: f64 = 200.0;
 /// Rows that keep, for each row shown.
@@ -92,6 +95,12 @@ struct TrainTurn<'a> {
 #[must_use]
 pub fn repeats(corrections: usize) -> usize {
     (TAUGHT / corrections.max(1)).clamp(1, MOST_REPEATS)
+}
+
+/// How many passes so many corrections take, where `usual` ones are set.
+#[must_use]
+pub fn passes(corrections: usize, usual: usize) -> usize {
+    if corrections > TAUGHT { (usual * PASSES_OF_MANY).div_ceil(PASSES) } else { usual }
 }
 
 /// How many rows that keep stand beside corrections that are shown so often in all.
@@ -323,6 +332,12 @@ mod tests {
         let of = |kind| kept.iter().filter(|row| row.kind == kind).count();
         assert_eq!((of(Kind::Replay), of(Kind::Supervised)), (40, 10));
         assert!(kept.iter().all(|row| row.wordings.len() == 7), "in all their wordings");
+    }
+
+    #[test]
+    fn many_corrections_take_more_passes() {
+        assert_eq!([10, 240, 241, 400].map(|n| passes(n, 3)), [3, 3, 5, 5]);
+        assert_eq!(passes(400, 1), 2);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use hone_config::Recompute;
+use hone_dataset::mix::passes;
 use hone_dataset::{Mix, Snapshot};
 use hone_trainer::{Job, TrainingConfig, TrainingOutcome, TrainingProgress};
 use serde_json::{Value, json};
@@ -113,11 +114,12 @@ async fn one(
             let digest =
                 tokio::task::spawn_blocking(move || write_rows(&of_run, mix, &path)).await??;
             training.kl_weight *= attempt.kl;
+            training.epochs = match served.is_some() {
+                true => training.epochs - training.epochs / FEWER,
+                false => passes(snapshot.taught(mix.without_fold).len(), training.epochs),
+            };
             if mix.without_fold.is_some() && snapshot.manifest.new >= JUDGES_ONCE {
                 training.rounds = 1;
-            }
-            if served.is_some() {
-                training.epochs -= training.epochs / FEWER;
             }
             let mut start = served;
             if let Some(number) = attempt.mends {
