@@ -81,7 +81,7 @@ impl Engine {
     fn left(&self) -> usize {
         let waiting = self.shared.inbox().queue.len();
         let embeddings = self.shared.embeddings.load(Ordering::Relaxed);
-        waiting + embeddings + self.shared.counters.running.load(Ordering::Relaxed)
+        waiting + embeddings + self.shared.counters.begun.load(Ordering::Relaxed)
     }
 
     fn is_alive(&self) -> bool {
@@ -177,10 +177,11 @@ impl Generate for Engine {
             move || shared.cancel(ticket, &flag),
         );
         let arrived = Instant::now();
-        if inbox.is_idle() && self.shared.counters.running.load(Ordering::Relaxed) == 0 {
+        if inbox.is_idle() && self.shared.counters.begun.load(Ordering::Relaxed) == 0 {
             self.shared.counters.work_came();
         }
-        let submitted = Submitted { request, slot, answer, events, cancelled, arrived, kv_bytes };
+        let submitted =
+            Submitted { ticket, request, slot, answer, events, cancelled, arrived, kv_bytes };
         let pushed = inbox.queue.push(priority, party, submitted);
         // There is room: that was seen under this very lock.
         debug_assert!(pushed.is_ok(), "the queue was not full");
@@ -285,9 +286,10 @@ impl Generate for Engine {
         let config = &self.shared.config;
         let live = self.shared.slots.live();
         let (adapters, adapter_bytes) = self.shared.slots.size();
+        let paused = counters.paused.load(Ordering::Relaxed);
         Health {
-            running: counters.running.load(Ordering::Relaxed),
-            waiting,
+            running: counters.begun.load(Ordering::Relaxed).saturating_sub(paused),
+            waiting: waiting + paused,
             max_sequences: config.max_sequences,
             max_queue: config.max_queue,
             accepting,
@@ -308,6 +310,7 @@ impl Generate for Engine {
             cancelled: counters.cancelled.load(Ordering::Relaxed),
             failed: counters.failed.load(Ordering::Relaxed),
             rejected: counters.rejected.load(Ordering::Relaxed),
+            preempted: counters.preempted.load(Ordering::Relaxed),
             kv_bytes: counters.kv_bytes.load(Ordering::Relaxed),
             kv_capacity: config.kv_bytes,
             adapters,
@@ -319,6 +322,12 @@ impl Generate for Engine {
 
     fn front_end(&self) -> &Arc<FrontEnd> {
         self.shared.model.front_end()
+    }
+
+    fn context(&self) -> usize {
+        let config = self.shared.model.config();
+        let blocks = self.shared.config.kv_bytes / KvCache::bytes_for(config, 1).max(1);
+        config.max_positions.min(blocks * KvCache::BLOCK)
     }
 
     fn kernels(&self) -> &str {

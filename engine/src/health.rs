@@ -11,7 +11,7 @@ use hone_api::AdapterId;
 pub struct Health {
     /// Sequences that run.
     pub running: usize,
-    /// Requests that wait.
+    /// Requests that wait, those included that were paused.
     pub waiting: usize,
     /// Sequences that may run together.
     pub max_sequences: usize,
@@ -54,7 +54,9 @@ pub struct Health {
     pub failed: u64,
     /// Requests that were not admitted because too many waited.
     pub rejected: u64,
-    /// Cache bytes set aside for the sequences that run.
+    /// Times that a running sequence was paused because cache memory ran out.
+    pub preempted: u64,
+    /// Cache bytes of the sequences that run: of their prompts, and of their answers so far with the next step.
     pub kv_bytes: usize,
     /// Cache bytes in all.
     pub kv_capacity: usize,
@@ -91,8 +93,10 @@ impl Health {
 /// What the worker writes.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) running: AtomicUsize,
+    /// Sequences that run or are paused.
+    pub(crate) begun: AtomicUsize,
     pub(crate) running_interactive: AtomicUsize,
+    pub(crate) paused: AtomicUsize,
     pub(crate) kv_bytes: AtomicUsize,
     pub(crate) steps: AtomicU64,
     pub(crate) step_us: AtomicU64,
@@ -112,6 +116,7 @@ pub(crate) struct Counters {
     pub(crate) cancelled: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) rejected: AtomicU64,
+    pub(crate) preempted: AtomicU64,
     /// Seconds from a place in the batch to the end of the answer, smoothed.
     pace: Mutex<f64>,
     born: Instant,
@@ -120,8 +125,9 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            running: AtomicUsize::new(0),
+            begun: AtomicUsize::new(0),
             running_interactive: AtomicUsize::new(0),
+            paused: AtomicUsize::new(0),
             kv_bytes: AtomicUsize::new(0),
             steps: AtomicU64::new(0),
             step_us: AtomicU64::new(0),
@@ -139,6 +145,7 @@ impl Counters {
             cancelled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
+            preempted: AtomicU64::new(0),
             pace: Mutex::new(1.0),
             born: Instant::now(),
         }

@@ -8,6 +8,7 @@
 //! | [`Abilities`] | what an engine can do beside answering |
 //! | `queue` | bounded admission, people before evaluations, places and turns shared among people |
 //! | `share` | who has had how much of the engine's time |
+//! | `room` | who gives its cache up when memory is short |
 //! | `batch` | what runs in the next step |
 //! | `pace` | how much of a prompt a step takes beside streams |
 //! | `slots` | resident adapters and the live pointer |
@@ -41,6 +42,7 @@ mod prefix;
 mod probe;
 mod queue;
 mod request;
+mod room;
 mod sequence;
 mod share;
 mod shared;
@@ -142,6 +144,11 @@ pub trait Generate: Send + Sync {
 
     /// Tokenizer, template and limits of the model.
     fn front_end(&self) -> &Arc<FrontEnd>;
+
+    /// Tokens of a prompt and its answer at most: what the model's context holds, or its caches' memory if that is less.
+    fn context(&self) -> usize {
+        self.front_end().context
+    }
 
     /// What it computes with: the same name, the same bits, if the engine is repeatable.
     fn kernels(&self) -> &str;

@@ -20,7 +20,7 @@ pub enum Target {
 }
 
 /// Who goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Priority {
     /// A person waits.
     #[default]

@@ -6,18 +6,21 @@ use std::time::Instant;
 
 use hone_api::chat::FinishReason;
 use hone_api::interaction::Timings;
-use hone_model::{KvCache, Logits, LogitsFor, Model, Segment};
+use hone_model::{KvCache, Logits, LogitsFor, Model, ModelConfig, Segment};
 
 use crate::batch::{Piece, Row, completes};
 use crate::generation::EventSender;
 use crate::lookup::{Lookup, Text};
 use crate::prefix::{Namespace, PrefixCache};
+use crate::room::Holding;
 use crate::slots::Slot;
-use crate::{Error, Event, GrowingAnswer, PromptLogprob, Request};
+use crate::{Error, Event, GrowingAnswer, Priority, PromptLogprob, Request};
 
 /// An admitted request that waits for its place.
 #[derive(Debug)]
 pub(crate) struct Submitted {
+    /// Its number in the order of arrival.
+    pub(crate) ticket: u64,
     pub(crate) request: Request,
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
@@ -30,15 +33,41 @@ pub(crate) struct Submitted {
     pub(crate) kv_bytes: usize,
 }
 
+impl Submitted {
+    pub(crate) fn is_background(&self) -> bool {
+        self.request.priority == Priority::Background
+    }
+
+    /// What it holds with so many tokens, as far as it can need them.
+    fn holding(&self, config: &ModelConfig, tokens: usize) -> Holding {
+        Holding {
+            ticket: self.ticket,
+            priority: self.request.priority,
+            party: self.request.party,
+            bytes: KvCache::bytes_for(config, tokens).min(self.kv_bytes),
+        }
+    }
+
+    /// What it begins with, and room for so many tokens more than its prompt has.
+    pub(crate) fn needs(&self, config: &ModelConfig, more: usize) -> Holding {
+        self.holding(config, self.request.prompt.len() + more)
+    }
+}
+
 /// A request in the batch.
 #[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) submitted: Submitted,
     cache: KvCache,
-    /// Prompt tokens in the cache.
+    /// Tokens of the opening in the cache.
     computed: usize,
     /// Those of them that the prefix cache had.
+    shared: usize,
+    /// Those that it had before any pause, as the client is told.
     cached: usize,
+    /// The prompt and what had been answered but for its last token, while they are computed again after a pause.
+    again: Option<Vec<u32>>,
+    was_paused: bool,
     /// Whose prompts it shares with.
     namespace: Namespace,
     /// The prefix cache's version when it was asked last.
@@ -85,7 +114,10 @@ impl Sequence {
         let mut sequence = Self {
             cache: KvCache::new(model.config()),
             computed: 0,
+            shared: 0,
             cached: 0,
+            again: None,
+            was_paused: false,
             namespace,
             looked_at: None,
             prompt_logprobs: Vec::new(),
@@ -112,26 +144,61 @@ impl Sequence {
         self.started
     }
 
-    /// Takes what the prefix cache has of the prompt, as long as nothing of it was computed here. The last token of the prompt
+    /// What is computed before it decodes: the prompt, and after a pause what had been answered as well.
+    fn opening(&self) -> &[u32] {
+        self.again.as_deref().unwrap_or(&self.submitted.request.prompt)
+    }
+
+    /// Whether the logits of all prompt tokens are wanted.
+    fn echoes(&self) -> bool {
+        self.submitted.request.echo_logprobs && self.answer().is_empty()
+    }
+
+    /// Whether nothing can be taken from the prefix cache any more.
+    fn has_begun(&self) -> bool {
+        self.computed > self.shared || self.decodes() || self.echoes()
+    }
+
+    /// Takes what the prefix cache has of the opening, as long as nothing of it was computed here. The last token of a prompt
     /// is computed in any case, for its logits; and all of them are if all logits are wanted.
     pub(crate) fn reuse(&mut self, prefixes: &mut PrefixCache, model: &Model) {
-        let prompt = &self.submitted.request.prompt;
-        let begun = self.computed > self.cached || !self.answer().is_empty();
         let seen = self.looked_at == Some(prefixes.version());
-        if begun || seen || self.submitted.request.echo_logprobs || prompt.is_empty() {
+        if seen || self.has_begun() {
             return;
         }
         self.looked_at = Some(prefixes.version());
-        let found = prefixes.find(self.namespace, &prompt[..prompt.len() - 1]);
+        let Some((_, before)) = self.opening().split_last() else { return };
+        let found = prefixes.find(self.namespace, before);
         let tokens: usize = found.iter().map(|(_, tokens)| tokens).sum();
-        if tokens > self.cached {
+        if tokens > self.shared {
             let mut cache = KvCache::new(model.config());
             match found.iter().try_for_each(|(block, tokens)| cache.share(block, *tokens)) {
-                Ok(()) => (self.cache, self.computed, self.cached) = (cache, tokens, tokens),
+                Ok(()) => (self.cache, self.computed, self.shared) = (cache, tokens, tokens),
                 // Then it is computed as if nothing had been found.
                 Err(error) => tracing::error!(%error, "a prefix could not be shared"),
             }
+            if !self.was_paused {
+                self.cached = self.shared;
+            }
         }
+    }
+
+    /// What it holds with its opening, and so many tokens more than it has come to.
+    pub(crate) fn holding(&self, config: &ModelConfig, more: usize) -> Holding {
+        self.submitted.holding(config, self.cache.len().max(self.opening().len()) + more)
+    }
+
+    /// Gives its blocks up. What was computed is computed again; what was sampled, and the state to sample from, stay.
+    pub(crate) fn pause(&mut self, model: &Model) {
+        if let Some((_, before)) = self.answer().split_last() {
+            let prompt = &self.submitted.request.prompt;
+            self.again = Some(prompt.iter().chain(before).copied().collect());
+        }
+        self.cache = KvCache::new(model.config());
+        (self.computed, self.shared, self.looked_at) = (0, 0, None);
+        self.prompt_logprobs.clear();
+        self.next.clear();
+        self.was_paused = true;
     }
 
     /// Keeps what was computed for those that begin alike: once the prompt is done its whole blocks, and in the end all. A block
@@ -146,14 +213,16 @@ impl Sequence {
         prefixes.keep(self.namespace, adapter, &text, &self.cache);
     }
 
-    /// Tokens of the prompt, and those of them that the prefix cache had; `None` if it was not asked.
+    /// Tokens of the prompt, and those of them that the prefix cache had; `None` if it was not asked, or a part of them
+    /// was this sequence's own before a pause.
     pub(crate) fn hit(&self) -> Option<(usize, usize)> {
-        self.looked_at.map(|_| (self.submitted.request.prompt.len(), self.cached))
+        let asked = self.looked_at.filter(|_| !self.was_paused);
+        asked.map(|_| (self.submitted.request.prompt.len(), self.cached))
     }
 
-    /// Whether the prompt is computed.
+    /// Whether all is computed that comes before the next token.
     pub(crate) fn decodes(&self) -> bool {
-        self.computed == self.submitted.request.prompt.len()
+        self.again.is_none() && self.computed == self.submitted.request.prompt.len()
     }
 
     /// Makes ready what it decodes next, with at most so many drafts.
@@ -175,36 +244,41 @@ impl Sequence {
         Row {
             adapter: self.submitted.slot.as_ref().map_or(0, |slot| slot.serial),
             priority: self.submitted.request.priority,
-            prompt_left: self.submitted.request.prompt.len() - self.computed,
-            echo: self.submitted.request.echo_logprobs,
+            prompt_left: self.opening().len() - self.computed,
+            echo: self.echoes(),
             drafts: self.next.len().saturating_sub(1),
         }
     }
 
     /// The model's view of this sequence's share of a step.
     pub(crate) fn segment(&mut self, piece: &Piece) -> Segment<'_> {
-        let row = self.row();
-        let all = row.prompt_left == 0 || row.echo;
-        let logits = match (all, completes(&row, piece)) {
-            (true, _) => LogitsFor::All,
-            (false, true) => LogitsFor::Last,
-            (false, false) => LogitsFor::None,
-        };
-        let tokens = match row.prompt_left {
-            0 => &self.next[..],
-            _ => &self.submitted.request.prompt[self.computed..self.computed + piece.tokens],
+        let (logits, decodes) = (self.wanted(piece), self.decodes());
+        let opening = self.again.as_deref().unwrap_or(&self.submitted.request.prompt);
+        let tokens = if decodes {
+            &self.next[..]
+        } else {
+            &opening[self.computed..self.computed + piece.tokens]
         };
         let adapter = self.submitted.slot.as_ref().map(|slot| slot.adapter.as_ref());
         Segment { tokens, cache: &mut self.cache, adapter, logits }
     }
 
-    /// How many rows of logits [`Self::segment`] asks for.
-    pub(crate) fn rows(&self, piece: &Piece) -> usize {
+    fn wanted(&self, piece: &Piece) -> LogitsFor {
         let row = self.row();
         match (row.prompt_left == 0 || row.echo, completes(&row, piece)) {
-            (true, _) => piece.tokens,
-            (false, true) => 1,
-            (false, false) => 0,
+            (true, _) => LogitsFor::All,
+            // What follows an opening that is computed again was sampled before the pause.
+            (false, true) if self.again.is_none() => LogitsFor::Last,
+            _ => LogitsFor::None,
+        }
+    }
+
+    /// How many rows of logits [`Self::segment`] asks for.
+    pub(crate) fn rows(&self, piece: &Piece) -> usize {
+        match self.wanted(piece) {
+            LogitsFor::All => piece.tokens,
+            LogitsFor::Last => 1,
+            LogitsFor::None => 0,
         }
     }
 
@@ -242,6 +316,10 @@ impl Sequence {
             self.computed += piece.tokens;
         }
         if !completes(&row, piece) {
+            return Ok(0);
+        }
+        if row.prompt_left > 0 && self.again.take().is_some() {
+            self.computed = self.submitted.request.prompt.len();
             return Ok(0);
         }
         if row.echo && row.prompt_left > 0 {

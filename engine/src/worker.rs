@@ -1,8 +1,8 @@
 //! The one thread that owns the device.
 //!
 //! Between two steps it does everything that must not happen during one: it lets go of clients
-//! that left, gives places to those that wait, sees whose turn it is, and answers probes. A step that fails or panics
-//! ends the requests that were in it, and nothing else.
+//! that left, gives places to those that wait ([`places`]), sees whose turn it is, and answers probes. A step that fails or
+//! panics ends the requests that were in it, and nothing else.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -17,15 +17,12 @@ use crate::embeddings::Embeddings;
 use crate::health::add;
 use crate::pace::{Load, Pace};
 use crate::prefix::PrefixCache;
-use crate::queue::Standings;
 use crate::sequence::{End, LogitRows, Sequence, Submitted};
 use crate::share::Shares;
 use crate::shared::{Inbox, Shared};
-use crate::{Error, Priority, probe};
+use crate::{Error, probe};
 
-/// This part of places and caches is for callers that have nothing running, and of the rest for users that have
-/// nothing running: however long the answers of the others are, who comes new begins at once.
-const SPARE: usize = 8;
+mod places;
 
 /// Rows of a step in which sequences draft. The weights are read once for all rows, so that few more cost little; of many each
 /// has its price.
@@ -43,6 +40,8 @@ struct Generated {
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     running: Vec<Sequence>,
+    /// Those that gave their caches up, until there is room again.
+    paused: Vec<Sequence>,
     scratch: Scratch,
     shares: Shares,
     embeddings: Embeddings,
@@ -59,6 +58,7 @@ impl Worker {
         Self {
             shared,
             running: Vec::new(),
+            paused: Vec::new(),
             scratch: Scratch::new(),
             shares: Shares::default(),
             embeddings: Embeddings::default(),
@@ -73,7 +73,7 @@ impl Worker {
         loop {
             let shared = Arc::clone(&self.shared);
             let mut inbox = shared.inbox();
-            while self.running.is_empty() && self.embeddings.is_empty() && inbox.is_idle() {
+            while self.is_idle() && inbox.is_idle() {
                 self.report(&inbox);
                 inbox = shared.wait(inbox);
             }
@@ -106,50 +106,17 @@ impl Worker {
         }
     }
 
-    /// Gives places to requests that wait, as far as sequences and cache allow.
-    fn admit(&mut self, inbox: &mut Inbox) {
-        let config = &self.shared.config;
-        let mut kv: usize = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
-        let ran = self.running.len();
-        let mut background = self.running.iter().filter(|s| is_background(&s.submitted)).count();
-        while self.running.len() < config.max_sequences {
-            // Evaluations leave half of the places to people who have not come yet.
-            let room = background < config.max_sequences.div_ceil(2);
-            let (shares, places) = (&self.shares, self.running.len());
-            let fits = |s: &Submitted| {
-                let party = s.request.party;
-                let has_some = [shares.caller(party.caller), shares.user(party)]
-                    .map(|standing| !is_background(s) && standing.running > 0);
-                let may_use = |all: usize| {
-                    let held = has_some.iter().filter(|has_some| **has_some);
-                    held.fold(all, |left, _| left - left / SPARE)
-                };
-                places < may_use(config.max_sequences)
-                    && kv + s.kv_bytes <= may_use(config.kv_bytes)
-            };
-            let Some(next) = inbox.queue.pop(room, shares, fits) else { break };
-            kv += next.kv_bytes;
-            if is_background(&next) {
-                background += 1;
-            } else {
-                self.shares.enter(next.request.party);
-            }
-            self.running.push(Sequence::start(next, &self.shared.model));
-        }
-        self.shared.counters.kv_bytes.store(kv, Ordering::Relaxed);
-        if self.running.len() > ran {
-            self.prefixes.give_back(config.kv_bytes.saturating_sub(kv));
-        }
-        self.shared.counters.prefix_bytes.store(self.prefixes.bytes(), Ordering::Relaxed);
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.paused.is_empty() && self.embeddings.is_empty()
     }
 
     /// Computes one step for everything that runs and has its turn.
     fn step(&mut self) {
-        for sequence in &mut self.running {
+        for sequence in self.running.iter_mut().chain(&mut self.paused) {
             sequence.check_cancelled();
         }
         let mut turn = self.shares.turn();
-        let mut has_turn = |s: &Submitted| is_background(s) || turn.has(s.request.party);
+        let mut has_turn = |s: &Submitted| s.is_background() || turn.has(s.request.party);
         let active: Vec<usize> = (0..self.running.len())
             .filter(|i| self.running[*i].end.is_none() && has_turn(&self.running[*i].submitted))
             .collect();
@@ -222,7 +189,7 @@ impl Worker {
     fn most(&self, decoding: usize) -> Most {
         let config = &self.shared.config;
         // All streams wait for the step, also those that have no part in it. Nobody reads along with an evaluation.
-        let is_stream = |s: &Sequence| !is_background(&s.submitted) && s.row().prompt_left == 0;
+        let is_stream = |s: &Sequence| !s.submitted.is_background() && s.row().prompt_left == 0;
         let prompt_tokens = if self.running.iter().any(is_stream) {
             self.pace.chunk(decoding, config.target_token_gap)
         } else {
@@ -245,7 +212,7 @@ impl Worker {
     fn charge(&mut self, took: Duration, pieces: &[Piece]) {
         let people = pieces.iter().filter_map(|piece| {
             let submitted = &self.running[piece.row].submitted;
-            (!is_background(submitted)).then_some((submitted.request.party, piece.tokens))
+            (!submitted.is_background()).then_some((submitted.request.party, piece.tokens))
         });
         let parts: Vec<_> = people.collect();
         self.shares.charge(took, &parts);
@@ -288,12 +255,14 @@ impl Worker {
     /// Frees the places of sequences that ended, and then tells their clients: who has read the
     /// last event sees the place free.
     fn leave(&mut self) {
-        let ended: Vec<Sequence> = self.running.extract_if(.., |s| s.end.is_some()).collect();
+        let mut ended: Vec<Sequence> =
+            self.running.extract_if(.., |s| s.end.is_some()).collect();
+        for sequence in ended.iter().filter(|s| !s.submitted.is_background()) {
+            self.shares.leave(sequence.submitted.request.party);
+        }
+        ended.extend(self.paused.extract_if(.., |s| s.end.is_some()));
         if ended.is_empty() {
             return;
-        }
-        for sequence in ended.iter().filter(|s| !is_background(&s.submitted)) {
-            self.shares.leave(sequence.submitted.request.party);
         }
         let counters = &self.shared.counters;
         for sequence in &ended {
@@ -310,17 +279,18 @@ impl Worker {
         for sequence in &ended {
             keep(sequence, &self.shared, &mut self.prefixes);
         }
-        counters.prefix_bytes.store(self.prefixes.bytes(), Ordering::Relaxed);
-        let kv = self.running.iter().map(|s| s.submitted.kv_bytes).sum();
-        counters.kv_bytes.store(kv, Ordering::Relaxed);
+        self.count_bytes(0);
         self.count_running();
         ended.iter().for_each(Sequence::close);
     }
 
     fn count_running(&self) {
-        let people = self.running.iter().filter(|s| !is_background(&s.submitted)).count();
-        self.shared.counters.running.store(self.running.len(), Ordering::Relaxed);
-        self.shared.counters.running_interactive.store(people, Ordering::Relaxed);
+        let begun = self.running.iter().chain(&self.paused);
+        let people = begun.filter(|s| !s.submitted.is_background()).count();
+        let counters = &self.shared.counters;
+        counters.begun.store(self.running.len() + self.paused.len(), Ordering::Relaxed);
+        counters.paused.store(self.paused.len(), Ordering::Relaxed);
+        counters.running_interactive.store(people, Ordering::Relaxed);
     }
 
     /// Publishes how busy serving is.
@@ -335,8 +305,8 @@ impl Worker {
         self.embeddings.clear(&self.shared);
         let model = Arc::clone(&self.shared.model);
         let waiting = inbox.queue.drain().map(|submitted| Sequence::start(submitted, &model));
-        self.running.extend(waiting);
-        for sequence in &mut self.running {
+        self.paused.extend(waiting);
+        for sequence in self.running.iter_mut().chain(&mut self.paused) {
             sequence.end = Some(End::Failed(Error::ShuttingDown.to_string()));
         }
         self.leave();
@@ -350,8 +320,4 @@ fn keep(sequence: &Sequence, shared: &Shared, prefixes: &mut PrefixCache) {
     if !failed && adapter.is_none_or(|digest| shared.slots.has_content(digest)) {
         sequence.keep(prefixes);
     }
-}
-
-fn is_background(submitted: &Submitted) -> bool {
-    submitted.request.priority == Priority::Background
 }

@@ -100,6 +100,7 @@ pub struct Metrics {
     pub(crate) prefix_hits: IntCounter,
     pub(crate) draft_tokens: IntCounter,
     pub(crate) accepted_tokens: IntCounter,
+    pub(crate) preempted: IntCounter,
     pub(crate) steps: IntGauge,
     pub(crate) adapters: IntGaugeVec,
     pub(crate) live_epoch: IntGauge,
@@ -166,6 +167,13 @@ impl Metrics {
                 IntCounter::new(
                     "hone_speculative_accepted_tokens_total",
                     "Those of them that were drawn",
+                )?,
+            )?,
+            preempted: register(
+                r,
+                IntCounter::new(
+                    "hone_preemptions_total",
+                    "Times that a stream was paused because cache memory ran out",
                 )?,
             )?,
             steps: gauge(r, "engine_steps", "Steps since the start")?,

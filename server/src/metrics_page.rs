@@ -20,6 +20,7 @@ fn sample(state: &AppState) {
         (&metrics.prefix_hits, health.prefix_hits),
         (&metrics.draft_tokens, health.draft_tokens),
         (&metrics.accepted_tokens, health.accepted_tokens),
+        (&metrics.preempted, health.preempted),
     ] {
         counter.inc_by(total.saturating_sub(counter.get()));
     }

@@ -119,7 +119,8 @@ impl AppState {
     pub fn new(dependencies: Dependencies, entry: Entry) -> Self {
         let front_end = dependencies.engine.front_end();
         let small = |size: usize| u32::try_from(size).unwrap_or(u32::MAX);
-        let limits = Limits::of_model(small(front_end.vocab_size), small(front_end.context));
+        let limits =
+            Limits::of_model(small(front_end.vocab_size), small(dependencies.engine.context()));
         Self {
             limits,
             defaults: front_end.sampling,

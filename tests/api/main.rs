@@ -8,6 +8,7 @@ mod feedback;
 mod hub;
 mod keys;
 mod models;
+mod pauses;
 mod positions;
 mod prefix;
 mod replay;
