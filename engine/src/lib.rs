@@ -14,6 +14,7 @@
 //! | `slots` | resident adapters and the live pointer |
 //! | `sequence` | one running request |
 //! | `prefix` | what was computed of prompts, for those that begin alike |
+//! | `beginnings` | who waits for a prompt that is being computed |
 //! | `worker` | the one thread that owns the device |
 //! | `shared` | what callers and the worker share |
 //! | `embed` | one request for embeddings |
@@ -28,6 +29,7 @@
 mod abilities;
 mod answer;
 mod batch;
+mod beginnings;
 mod config;
 mod embed;
 mod embeddings;

@@ -47,6 +47,11 @@ impl PrefixCache {
         Self { tree: Tree::new(KvCache::BLOCK), limit, adapters: HashMap::new(), version: 0 }
     }
 
+    /// Whether it keeps anything.
+    pub(crate) fn is_on(&self) -> bool {
+        self.limit > 0
+    }
+
     /// Bytes kept, those included that running sequences hold as well.
     pub(crate) fn bytes(&self) -> usize {
         self.tree.bytes()
@@ -59,7 +64,7 @@ impl PrefixCache {
 
     /// Blocks of the longest prefix of `tokens` that was computed, and how many positions of each belong to it.
     pub(crate) fn find(&mut self, namespace: Namespace, tokens: &[u32]) -> Vec<(KvBlock, usize)> {
-        if self.limit == 0 { Vec::new() } else { self.tree.find(namespace, tokens) }
+        if self.is_on() { self.tree.find(namespace, tokens) } else { Vec::new() }
     }
 
     /// Keeps the blocks of a sequence that hold `tokens`, its first ones. `adapter` is the digest of the content of the one
@@ -71,7 +76,7 @@ impl PrefixCache {
         tokens: &[u32],
         cache: &KvCache,
     ) {
-        if self.limit == 0 || tokens.is_empty() {
+        if !self.is_on() || tokens.is_empty() {
             return;
         }
         if let Some(adapter) = adapter {

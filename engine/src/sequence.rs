@@ -9,6 +9,7 @@ use hone_api::interaction::Timings;
 use hone_model::{KvCache, Logits, LogitsFor, Model, ModelConfig, Segment};
 
 use crate::batch::{Piece, Row, completes};
+use crate::beginnings::Beginning;
 use crate::generation::EventSender;
 use crate::lookup::{Lookup, Text};
 use crate::prefix::{Namespace, PrefixCache};
@@ -181,6 +182,17 @@ impl Sequence {
                 self.cached = self.shared;
             }
         }
+    }
+
+    /// What is left to compute before it decodes; `None` if nothing is.
+    pub(crate) fn beginning(&self) -> Option<Beginning<'_>> {
+        (!self.decodes()).then(|| Beginning {
+            namespace: self.namespace,
+            priority: self.submitted.request.priority,
+            tokens: self.opening(),
+            computed: self.computed,
+            has_begun: self.has_begun(),
+        })
     }
 
     /// What it holds with its opening, and so many tokens more than it has come to.

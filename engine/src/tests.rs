@@ -786,3 +786,4 @@ fn who_is_asked_for_stays() {
 mod pauses;
 mod prefix;
 mod speculative;
+mod together;

@@ -4,15 +4,17 @@
 //! that left, gives places to those that wait ([`places`]), sees whose turn it is, and answers probes. A step that fails or
 //! panics ends the requests that were in it, and nothing else.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hone_api::chat::FinishReason;
-use hone_model::{Logits, Scratch, Segment};
+use hone_model::{KvCache, Logits, Scratch, Segment};
 
 use crate::batch::{self, Most, Piece, Row};
+use crate::beginnings::leaders;
 use crate::embeddings::Embeddings;
 use crate::health::add;
 use crate::pace::{Load, Pace};
@@ -117,15 +119,13 @@ impl Worker {
         }
         let mut turn = self.shares.turn();
         let mut has_turn = |s: &Submitted| s.is_background() || turn.has(s.request.party);
-        let active: Vec<usize> = (0..self.running.len())
+        let mut active: Vec<usize> = (0..self.running.len())
             .filter(|i| self.running[*i].end.is_none() && has_turn(&self.running[*i].submitted))
             .collect();
         if active.is_empty() {
             return;
         }
-        for index in &active {
-            self.running[*index].reuse(&mut self.prefixes, &self.shared.model);
-        }
+        self.share_beginnings(&mut active);
         self.look_ahead(&active);
         let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
         let decoding = rows.iter().filter(|row| row.prompt_left == 0);
@@ -173,6 +173,36 @@ impl Worker {
         self.shared.counters.step_done(took);
         self.embeddings.answers_had(took);
         self.charge(took, &pieces);
+    }
+
+    /// Has sequences take what was computed of prompts that begin as theirs. Those of which another one is computing more take no
+    /// part in the step.
+    fn share_beginnings(&mut self, active: &mut Vec<usize>) {
+        let shared = Arc::clone(&self.shared);
+        for index in &*active {
+            self.running[*index].reuse(&mut self.prefixes, &shared.model);
+        }
+        let waits = self.leaders(active);
+        if waits.iter().all(Option::is_none) {
+            return;
+        }
+        // What their leaders have done so far is theirs now, and not only at the end of the prompt.
+        for leader in waits.iter().flatten().collect::<BTreeSet<_>>() {
+            keep(&self.running[active[*leader]], &shared, &mut self.prefixes);
+        }
+        for index in &*active {
+            self.running[*index].reuse(&mut self.prefixes, &shared.model);
+        }
+        let mut waits = self.leaders(active).into_iter();
+        active.retain(|_| waits.next().flatten().is_none());
+    }
+
+    fn leaders(&self, active: &[usize]) -> Vec<Option<usize>> {
+        if !self.prefixes.is_on() {
+            return vec![None; active.len()];
+        }
+        let all: Vec<_> = active.iter().map(|index| self.running[*index].beginning()).collect();
+        leaders(&all, KvCache::BLOCK)
     }
 
     /// Lets sequences draft, where all of those that are computed decode and are few: then a step has time for more rows.
@@ -255,8 +285,7 @@ impl Worker {
     /// Frees the places of sequences that ended, and then tells their clients: who has read the
     /// last event sees the place free.
     fn leave(&mut self) {
-        let mut ended: Vec<Sequence> =
-            self.running.extract_if(.., |s| s.end.is_some()).collect();
+        let mut ended: Vec<Sequence> = self.running.extract_if(.., |s| s.end.is_some()).collect();
         for sequence in ended.iter().filter(|s| !s.submitted.is_background()) {
             self.shares.leave(sequence.submitted.request.party);
         }

@@ -114,3 +114,34 @@ async fn keys_do_not_see_what_others_asked() -> Result<()> {
     assert_eq!(found, [false, true, false, true]);
     Ok(())
 }
+
+/// Four that ask the same at the same time, and one with four answers: what they have in common is computed once.
+#[tokio::test]
+async fn equal_prompts_that_come_together_are_computed_once() -> Result<()> {
+    let hone = Hone::start().await?;
+    let body = json!({
+        "model": "hone", "max_tokens": 4, "temperature": 0, "n": 4,
+        "messages": [{"role": "user", "content": "Say a word of the sea. ".repeat(40)}],
+    });
+    let answers = futures_util::future::try_join_all(
+        (0..4).map(async |_| hone.post("/v1/chat/completions", &body).await?.expect(200)),
+    );
+    let answers = answers.await?;
+    let figures = hone.get("/metrics").await?.expect(200)?;
+    let figure = |name: &str| -> Result<u64> {
+        let mut lines = figures.as_str().context("no text")?.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)).context("no such figure")?;
+        Ok(line.trim().parse()?)
+    };
+    let asked = figure("hone_prefix_cache_queries_total ")?;
+    let computed = asked - figure("hone_prefix_cache_hits_total ")?;
+    let one = prompt(&answers[0]);
+    assert_eq!(asked, one * 16);
+    // One whole, and of each other one less than a block and the token that its answer begins from.
+    assert!(computed <= one + 15 * 64, "{computed} of {asked} tokens, {one} for each");
+    for answer in &answers {
+        let said = |at: usize| &answer["choices"][at]["message"]["content"];
+        assert!((0..4).all(|at| said(at) == &answers[0]["choices"][0]["message"]["content"]));
+    }
+    Ok(())
+}

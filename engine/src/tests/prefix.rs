@@ -5,7 +5,7 @@ use hone_model::KvCache;
 use super::*;
 
 /// As many tokens as asked for, which nothing before resembles.
-fn long(length: usize, seed: u32) -> Request {
+pub(super) fn long(length: usize, seed: u32) -> Request {
     let mut request = request("", 6);
     request.prompt = (0..length as u32).map(|i| (i * 31 + seed * 101) % 4000 + 3).collect();
     request
@@ -13,7 +13,10 @@ fn long(length: usize, seed: u32) -> Request {
 
 /// Its answer, and how much of its prompt was not computed again.
 fn cached(engine: &Engine, request: Request) -> (Answer, usize) {
-    let mut generation = engine.submit(request).unwrap();
+    cached_of(engine.submit(request).unwrap())
+}
+
+pub(super) fn cached_of(mut generation: Generation) -> (Answer, usize) {
     let (mut answer, mut cached) = (Answer::default(), None);
     while let Some(event) = generation.blocking_next() {
         match event {
