@@ -1,11 +1,13 @@
 //! Making an adapter live, and going back.
 //!
-//! One order for both: have the engine hold the weights, say in the audit trail what is intended,
-//! move the pointer (the only truth about what is live), let the engine follow, say that it is done.
+//! One order for both: have the engine hold the weights (and compute with them what is asked most often, unless it goes back), say
+//! in the audit trail what is intended, move the pointer (the only truth about what is live), let the engine follow, say that it
+//! is done.
 //! A kill between the pointer and the last word is completed at the next start by [`Promoter::recover`].
 //! The previous adapter stays loaded, so going back needs no reload.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fail::fail_point;
 use hone_adapters::{LivePointer, Registry};
@@ -21,6 +23,9 @@ use crate::journal::{Decision, Journal};
 const INTENDED: &str = "adapter.intended";
 /// The audit action when an intention came to nothing.
 const ABANDONED: &str = "adapter.abandoned";
+/// A promotion waits so long, at most, until what is asked most often is computed for what it makes live. Then requests pay for it
+/// themselves, as they would have without.
+const WARM_UP: Duration = Duration::from_secs(10);
 /// How far back the last intention is looked for at the start.
 const LOOK_BACK: usize = 200;
 
@@ -125,6 +130,10 @@ impl Promoter {
             }
             None => self.load_base().await?,
         }
+        // Going back cannot wait.
+        if let Change::Promote(_) = request.change {
+            self.warm_up(to).await?;
+        }
         let intended = Self::decision(INTENDED, &request, to, old.epoch);
         match request.change {
             Change::Promote(_) => self.journal.audit(intended).await?,
@@ -181,6 +190,12 @@ impl Promoter {
             registry.with_verified(id, |dir| Ok(engine.load(id, dir)?))
         });
         Ok(Some(loaded.await??))
+    }
+
+    /// Has the engine compute for what shall serve what is asked most often of what does.
+    async fn warm_up(&self, id: Option<AdapterId>) -> Result<(), Error> {
+        let engine = self.engine.clone();
+        Ok(blocking(move || engine.warm_up(id, WARM_UP)).await?)
     }
 
     async fn load_base(&self) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::embed::{self, Job};
 use crate::health::add;
 use crate::probe::Probe;
-use crate::sequence::Submitted;
+use crate::sequence::{Purpose, Submitted};
 use crate::shared::Shared;
 use crate::worker::Worker;
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
 
 /// Serves one model on one device thread. Dropping it stops the thread.
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     worker: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -136,22 +136,12 @@ impl Engine {
         }
     }
 
-    /// Checks a text whose embedding is wanted.
-    fn check_input(&self, tokens: &[u32]) -> Result<(), Error> {
-        let config = self.shared.model.config();
-        let (count, context) = (tokens.len(), config.max_positions);
-        let capacity = self.shared.config.kv_bytes;
-        match KvCache::bytes_for(config, count) {
-            _ if count == 0 => Err(Error::EmptyPrompt),
-            _ if count > context => Err(Error::PromptTooLong { tokens: count, context }),
-            needed if needed > capacity => Err(Error::OverBudget { needed, capacity }),
-            _ => self.check_ids(tokens),
-        }
-    }
-}
-
-impl Generate for Engine {
-    fn submit(&self, mut request: Request) -> Result<Generation, Error> {
+    /// Admits a request, whose answer or whose prompt alone is wanted.
+    pub(crate) fn admit(
+        &self,
+        mut request: Request,
+        purpose: Purpose,
+    ) -> Result<Generation, Error> {
         let (max_new, kv_bytes) = self.limits(&request)?;
         let slot = self.shared.slots.pin(request.target)?;
         let answer = GrowingAnswer::new(&mut request, max_new)?;
@@ -180,8 +170,17 @@ impl Generate for Engine {
         if inbox.is_idle() && self.shared.counters.begun.load(Ordering::Relaxed) == 0 {
             self.shared.counters.work_came();
         }
-        let submitted =
-            Submitted { ticket, request, slot, answer, events, cancelled, arrived, kv_bytes };
+        let submitted = Submitted {
+            ticket,
+            purpose,
+            request,
+            slot,
+            answer,
+            events,
+            cancelled,
+            arrived,
+            kv_bytes,
+        };
         let pushed = inbox.queue.push(priority, party, submitted);
         // There is room: that was seen under this very lock.
         debug_assert!(pushed.is_ok(), "the queue was not full");
@@ -194,6 +193,25 @@ impl Generate for Engine {
         drop(inbox);
         self.shared.wake();
         Ok(generation)
+    }
+
+    /// Checks a text whose embedding is wanted.
+    fn check_input(&self, tokens: &[u32]) -> Result<(), Error> {
+        let config = self.shared.model.config();
+        let (count, context) = (tokens.len(), config.max_positions);
+        let capacity = self.shared.config.kv_bytes;
+        match KvCache::bytes_for(config, count) {
+            _ if count == 0 => Err(Error::EmptyPrompt),
+            _ if count > context => Err(Error::PromptTooLong { tokens: count, context }),
+            needed if needed > capacity => Err(Error::OverBudget { needed, capacity }),
+            _ => self.check_ids(tokens),
+        }
+    }
+}
+
+impl Generate for Engine {
+    fn submit(&self, request: Request) -> Result<Generation, Error> {
+        self.admit(request, Purpose::Answer)
     }
 
     fn embed(&self, request: EmbedRequest) -> Result<Embedding, Error> {
@@ -269,6 +287,10 @@ impl Generate for Engine {
         self.shared.slots.get(id).is_some()
     }
 
+    fn warm_up(&self, id: Option<AdapterId>, patience: Duration) {
+        self.compute_popular(id, patience);
+    }
+
     fn set_live(&self, id: Option<AdapterId>, epoch: u64) -> Result<(), Error> {
         self.shared.slots.set_live(id, epoch)
     }
@@ -301,6 +323,7 @@ impl Generate for Engine {
             prompt_tokens: counters.prompt_tokens.load(Ordering::Relaxed),
             prefix_queries: counters.prefix_queries.load(Ordering::Relaxed),
             prefix_hits: counters.prefix_hits.load(Ordering::Relaxed),
+            warmed_tokens: counters.warmed_tokens.load(Ordering::Relaxed),
             prefix_bytes: counters.prefix_bytes.load(Ordering::Relaxed),
             generated_tokens: counters.generated_tokens.load(Ordering::Relaxed),
             draft_tokens: counters.draft_tokens.load(Ordering::Relaxed),

@@ -53,6 +53,19 @@ impl Generation {
         self.pass(event)
     }
 
+    /// Reads what has come so far; whether the last event was among it.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        while !self.ended {
+            let event = match self.events.try_recv() {
+                Ok(event) => Some(event),
+                Err(mpsc::error::TryRecvError::Disconnected) => None,
+                Err(mpsc::error::TryRecvError::Empty) => return false,
+            };
+            self.pass(event);
+        }
+        true
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         if self.ended {
             return Poll::Ready(None);

@@ -36,6 +36,8 @@ pub struct Health {
     pub prefix_queries: u64,
     /// Those of them that it had.
     pub prefix_hits: u64,
+    /// Prompt tokens that were computed for an adapter before it served.
+    pub warmed_tokens: u64,
     /// Bytes that it holds.
     pub prefix_bytes: usize,
     /// Tokens sampled.
@@ -107,6 +109,7 @@ pub(crate) struct Counters {
     pub(crate) prompt_tokens: AtomicU64,
     pub(crate) prefix_queries: AtomicU64,
     pub(crate) prefix_hits: AtomicU64,
+    pub(crate) warmed_tokens: AtomicU64,
     pub(crate) prefix_bytes: AtomicUsize,
     pub(crate) generated_tokens: AtomicU64,
     pub(crate) draft_tokens: AtomicU64,
@@ -136,6 +139,7 @@ impl Counters {
             prompt_tokens: AtomicU64::new(0),
             prefix_queries: AtomicU64::new(0),
             prefix_hits: AtomicU64::new(0),
+            warmed_tokens: AtomicU64::new(0),
             prefix_bytes: AtomicUsize::new(0),
             generated_tokens: AtomicU64::new(0),
             draft_tokens: AtomicU64::new(0),

@@ -15,6 +15,7 @@
 //! | `sequence` | one running request |
 //! | `prefix` | what was computed of prompts, for those that begin alike |
 //! | `beginnings` | who waits for a prompt that is being computed |
+//! | `warm_up` | what is asked most often is computed before an adapter serves |
 //! | `worker` | the one thread that owns the device |
 //! | `shared` | what callers and the worker share |
 //! | `embed` | one request for embeddings |
@@ -53,6 +54,7 @@ mod slots;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 mod worker;
 
 use std::path::Path;
@@ -130,6 +132,11 @@ pub trait Generate: Send + Sync {
 
     /// Whether an adapter can be asked for.
     fn is_loaded(&self, id: AdapterId) -> bool;
+
+    /// Computes what is asked most often of what serves for an adapter that shall serve instead (`None` is the base), so that the
+    /// first requests after [`Generate::set_live`] find it. What is not done in time is given up. Blocks as
+    /// [`Generate::load`] does.
+    fn warm_up(&self, _id: Option<AdapterId>, _patience: Duration) {}
 
     /// Moves the live pointer to a loaded adapter, or to the base.
     ///

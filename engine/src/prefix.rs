@@ -11,13 +11,22 @@ use std::collections::HashMap;
 
 use hone_model::{KvBlock, KvCache};
 
+use crate::{Party, Priority};
+
 mod namespace;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub(crate) use namespace::Namespace;
-use tree::{Shareable, Tree};
+use tree::{Bounds, Shareable, Tree};
+
+/// Of what is asked most often, so much is computed for an adapter before it serves: beginnings that two requests had in
+/// common, 4,096 tokens in 16 texts.
+const POPULAR: Bounds = Bounds { uses: 2, blocks: 4096 / KvCache::BLOCK, texts: 16 };
+
+/// Namespaces whose owners are known though nothing of theirs is kept any more, beside as many as are kept.
+const OWNERS: usize = 64;
 
 impl Shareable for KvBlock {
     fn bytes(&self) -> usize {
@@ -29,14 +38,31 @@ impl Shareable for KvBlock {
     }
 }
 
+/// For whom something was computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner {
+    /// Digest of the content of the adapter; `None` is the base.
+    pub(crate) adapter: Option<[u8; 32]>,
+    /// Who asked; `None` for evaluations.
+    pub(crate) caller: Option<u64>,
+}
+
+/// A beginning that several requests had in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Popular {
+    /// Who asked.
+    pub(crate) caller: u64,
+    pub(crate) tokens: Vec<u32>,
+}
+
 /// Blocks that were computed, by the tokens that they were computed for.
 #[derive(Debug)]
 pub(crate) struct PrefixCache {
     tree: Tree<KvBlock>,
     /// Bytes at most.
     limit: usize,
-    /// The adapter of each namespace that was ever kept and has one.
-    adapters: HashMap<Namespace, [u8; 32]>,
+    /// Whose each namespace is.
+    owners: HashMap<Namespace, Owner>,
     /// Counts what is kept: whoever found nothing need not look again before it changes.
     version: u64,
 }
@@ -44,7 +70,7 @@ pub(crate) struct PrefixCache {
 impl PrefixCache {
     /// An empty one that keeps at most `limit` bytes; 0 keeps nothing.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { tree: Tree::new(KvCache::BLOCK), limit, adapters: HashMap::new(), version: 0 }
+        Self { tree: Tree::new(KvCache::BLOCK), limit, owners: HashMap::new(), version: 0 }
     }
 
     /// Whether it keeps anything.
@@ -67,24 +93,61 @@ impl PrefixCache {
         if self.is_on() { self.tree.find(namespace, tokens) } else { Vec::new() }
     }
 
-    /// Keeps the blocks of a sequence that hold `tokens`, its first ones. `adapter` is the digest of the content of the one
-    /// that computed them.
+    /// Keeps the blocks of a sequence that hold `tokens`, its first ones.
     pub(crate) fn keep(
         &mut self,
         namespace: Namespace,
-        adapter: Option<[u8; 32]>,
+        owner: Owner,
         tokens: &[u32],
         cache: &KvCache,
     ) {
         if !self.is_on() || tokens.is_empty() {
             return;
         }
-        if let Some(adapter) = adapter {
-            self.adapters.insert(namespace, adapter);
-        }
+        self.owners.insert(namespace, owner);
         self.tree.insert(namespace, tokens, |index| cache.block(index));
         self.version += 1;
         while self.tree.bytes() > self.limit && self.tree.evict(|_| true).is_some() {}
+        // Whoever asked once and never again is not remembered for ever.
+        if self.owners.len() > 2 * self.tree.namespaces() + OWNERS {
+            self.owners.retain(|namespace, _| self.tree.has(*namespace));
+        }
+    }
+
+    /// Counts a request that begins with `tokens`.
+    pub(crate) fn count(&mut self, namespace: Namespace, tokens: &[u32]) {
+        self.tree.count(namespace, tokens);
+    }
+
+    /// What is asked most often of one adapter and is not there for another one, on a base by its digest. `None` is the base
+    /// alone.
+    pub(crate) fn popular(
+        &mut self,
+        base: &str,
+        from: Option<[u8; 32]>,
+        to: Option<[u8; 32]>,
+    ) -> Vec<Popular> {
+        if from == to {
+            return Vec::new();
+        }
+        let caller = |namespace| {
+            let owner = self.owners.get(&namespace).filter(|owner| owner.adapter == from)?;
+            owner.caller
+        };
+        // What still serves must not have to leave for it.
+        let blocks = POPULAR.blocks.min(self.limit / 2 / self.tree.block_bytes().max(1));
+        let texts =
+            self.tree.popular(|it| caller(it).is_some(), Bounds { blocks, ..POPULAR }).into_iter();
+        let mut popular: Vec<Popular> = texts
+            .filter_map(|(namespace, tokens)| Some(Popular { caller: caller(namespace)?, tokens }))
+            .collect();
+        popular.retain(|Popular { caller, tokens }| {
+            let party = Party { caller: *caller, user: 0 };
+            let namespace = Namespace::new(base, to.as_ref(), Priority::Interactive, party);
+            let found = self.tree.find(namespace, tokens);
+            found.iter().map(|(_, positions)| positions).sum::<usize>() < tokens.len()
+        });
+        popular
     }
 
     /// Gives memory back until what nobody else holds is at most `room`.
@@ -103,13 +166,13 @@ impl PrefixCache {
     /// Lets everything go.
     pub(crate) fn clear(&mut self) {
         self.tree.retain(|_| false);
-        self.adapters.clear();
+        self.owners.clear();
     }
 
     /// Lets everything go that adapters computed which are no longer `there`.
     pub(crate) fn keep_only(&mut self, there: impl Fn(&[u8; 32]) -> bool) {
-        let adapters = &self.adapters;
-        self.tree.retain(|namespace| adapters.get(&namespace).is_none_or(&there));
-        self.adapters.retain(|_, adapter| there(adapter));
+        let stays = |owner: &Owner| owner.adapter.as_ref().is_none_or(&there);
+        self.owners.retain(|_, owner| stays(owner));
+        self.tree.retain(|namespace| self.owners.contains_key(&namespace));
     }
 }

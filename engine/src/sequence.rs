@@ -12,16 +12,26 @@ use crate::batch::{Piece, Row, completes};
 use crate::beginnings::Beginning;
 use crate::generation::EventSender;
 use crate::lookup::{Lookup, Text};
-use crate::prefix::{Namespace, PrefixCache};
+use crate::prefix::{Namespace, Owner, PrefixCache};
 use crate::room::Holding;
 use crate::slots::Slot;
 use crate::{Error, Event, GrowingAnswer, Priority, PromptLogprob, Request};
+
+/// What a request is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its answer.
+    Answer,
+    /// What is computed of its prompt, for those that its caller asks later. It waits as evaluations do.
+    WarmUp,
+}
 
 /// An admitted request that waits for its place.
 #[derive(Debug)]
 pub(crate) struct Submitted {
     /// Its number in the order of arrival.
     pub(crate) ticket: u64,
+    pub(crate) purpose: Purpose,
     pub(crate) request: Request,
     /// Pinned at submission; `None` is the base.
     pub(crate) slot: Option<Arc<Slot>>,
@@ -37,6 +47,22 @@ pub(crate) struct Submitted {
 impl Submitted {
     pub(crate) fn is_background(&self) -> bool {
         self.request.priority == Priority::Background
+    }
+
+    /// Whom its blocks are kept for.
+    fn owner(&self) -> Owner {
+        let slot = self.slot.as_ref();
+        let of_caller = self.purpose == Purpose::WarmUp || !self.is_background();
+        Owner {
+            adapter: slot.map(|slot| *slot.adapter.content_digest()),
+            caller: of_caller.then_some(self.request.party.caller),
+        }
+    }
+
+    fn namespace(&self, model: &Model) -> Namespace {
+        let Owner { adapter, caller } = self.owner();
+        let priority = caller.map_or(Priority::Background, |_| Priority::Interactive);
+        Namespace::new(model.digest(), adapter.as_ref(), priority, self.request.party)
     }
 
     /// What it holds with so many tokens, as far as it can need them.
@@ -109,9 +135,7 @@ impl Sequence {
     pub(crate) fn start(submitted: Submitted, model: &Model) -> Self {
         let started = Instant::now();
         let queue_ms = started.duration_since(submitted.arrived).as_secs_f64() * 1e3;
-        let request = &submitted.request;
-        let adapter = submitted.slot.as_ref().map(|slot| slot.adapter.content_digest());
-        let namespace = Namespace::new(model.digest(), adapter, request.priority, request.party);
+        let namespace = submitted.namespace(model);
         let mut sequence = Self {
             cache: KvCache::new(model.config()),
             computed: 0,
@@ -130,7 +154,9 @@ impl Sequence {
             submitted,
         };
         sequence.send(Event::Started { queue_ms });
-        if sequence.submitted.answer.max_new() == 0 && !sequence.submitted.request.echo_logprobs {
+        let says_nothing = sequence.submitted.answer.max_new() == 0;
+        let is_asked = sequence.submitted.purpose == Purpose::Answer;
+        if says_nothing && is_asked && !sequence.submitted.request.echo_logprobs {
             sequence.end = Some(End::Finished(FinishReason::Length));
         }
         sequence
@@ -220,15 +246,21 @@ impl Sequence {
         let tokens = if self.end.is_some() { held } else { held / KvCache::BLOCK * KvCache::BLOCK };
         let text = self.submitted.request.prompt.iter().chain(self.answer());
         let text: Vec<u32> = text.take(tokens).copied().collect();
-        let slot = self.submitted.slot.as_ref();
-        let adapter = slot.map(|slot| *slot.adapter.content_digest());
-        prefixes.keep(self.namespace, adapter, &text, &self.cache);
+        prefixes.keep(self.namespace, self.submitted.owner(), &text, &self.cache);
+    }
+
+    /// Has the prefix cache count its prompt as one that was asked.
+    pub(crate) fn count(&self, prefixes: &mut PrefixCache) {
+        if self.submitted.purpose == Purpose::Answer && !self.was_paused {
+            prefixes.count(self.namespace, &self.submitted.request.prompt);
+        }
     }
 
     /// Tokens of the prompt, and those of them that the prefix cache had; `None` if it was not asked, or a part of them
     /// was this sequence's own before a pause.
     pub(crate) fn hit(&self) -> Option<(usize, usize)> {
-        let asked = self.looked_at.filter(|_| !self.was_paused);
+        let is_asked = self.submitted.purpose == Purpose::Answer && !self.was_paused;
+        let asked = self.looked_at.filter(|_| is_asked);
         asked.map(|_| (self.submitted.request.prompt.len(), self.cached))
     }
 

@@ -5,13 +5,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use hone_api::load_signal::LoadSignal;
 use hone_model::Model;
+use tokio::sync::oneshot;
 
 use crate::embed::Job;
 use crate::health::{Counters, add};
 use crate::load_signal::Publisher;
+use crate::prefix::Popular;
 use crate::probe::Probe;
 use crate::queue::Queue;
-use crate::sequence::Submitted;
+use crate::sequence::{Purpose, Submitted};
 use crate::slots::Slots;
 use crate::{EngineConfig, Error, Priority};
 
@@ -33,12 +35,21 @@ pub(crate) struct Shared {
     pub(crate) hold: Mutex<()>,
 }
 
+/// What is asked most often of what serves, and is not there yet for an adapter by the digest of its content (`None` is the
+/// base)?
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) adapter: Option<[u8; 32]>,
+    pub(crate) reply: oneshot::Sender<Vec<Popular>>,
+}
+
 /// What waits for the worker.
 #[derive(Debug)]
 pub(crate) struct Inbox {
     pub(crate) queue: Queue<Submitted>,
     pub(crate) probes: Vec<Probe>,
     pub(crate) embeddings: Vec<Job>,
+    pub(crate) questions: Vec<Question>,
     /// Adapters were unloaded, whose prefixes have to leave.
     pub(crate) adapters_left: bool,
     /// All prefixes have to leave.
@@ -49,7 +60,10 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn is_idle(&self) -> bool {
-        let asked = self.queue.len() > 0 || !self.probes.is_empty() || !self.embeddings.is_empty();
+        let asked = self.queue.len() > 0
+            || !self.probes.is_empty()
+            || !self.embeddings.is_empty()
+            || !self.questions.is_empty();
         let swept = !self.adapters_left && !self.forget_prefixes;
         !asked && swept && !self.stop
     }
@@ -63,6 +77,7 @@ impl Shared {
             queue: Queue::new(config.max_queue),
             probes: Vec::new(),
             embeddings: Vec::new(),
+            questions: Vec::new(),
             adapters_left: false,
             forget_prefixes: false,
             accepting: true,
@@ -134,8 +149,8 @@ impl Shared {
     pub(crate) fn cancel(&self, ticket: u64, flag: &AtomicBool) {
         flag.store(true, Ordering::Relaxed);
         let mut inbox = self.inbox();
-        if inbox.queue.remove(ticket).is_some() {
-            add(&self.counters.cancelled, 1);
+        if let Some(submitted) = inbox.queue.remove(ticket) {
+            add(&self.counters.cancelled, u64::from(submitted.purpose == Purpose::Answer));
             self.publish_load(&inbox);
         }
     }

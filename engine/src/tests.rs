@@ -787,3 +787,4 @@ mod pauses;
 mod prefix;
 mod speculative;
 mod together;
+mod warm_up;

@@ -19,9 +19,9 @@ use crate::embeddings::Embeddings;
 use crate::health::add;
 use crate::pace::{Load, Pace};
 use crate::prefix::PrefixCache;
-use crate::sequence::{End, LogitRows, Sequence, Submitted};
+use crate::sequence::{End, LogitRows, Purpose, Sequence, Submitted};
 use crate::share::Shares;
-use crate::shared::{Inbox, Shared};
+use crate::shared::{Inbox, Question, Shared};
 use crate::{Error, probe};
 
 mod places;
@@ -84,6 +84,7 @@ impl Worker {
                 return;
             }
             let probes = std::mem::take(&mut inbox.probes);
+            let questions = std::mem::take(&mut inbox.questions);
             self.embeddings.extend(std::mem::take(&mut inbox.embeddings));
             if std::mem::take(&mut inbox.adapters_left) {
                 self.prefixes.keep_only(|digest| shared.slots.has_content(digest));
@@ -101,6 +102,12 @@ impl Worker {
                 let effect = effect.unwrap_or_else(|_| Err(Error::Broken(probe.id)));
                 // Nobody waits for it any more: then nobody misses it.
                 let _gone = probe.reply.send(effect);
+            }
+            for Question { adapter, reply } in questions {
+                let live = shared.slots.live();
+                let serves = live.slot.as_ref().map(|slot| *slot.adapter.content_digest());
+                let popular = self.prefixes.popular(shared.model.digest(), serves, adapter);
+                let _gone = reply.send(popular);
             }
             self.step();
             self.leave();
@@ -236,6 +243,7 @@ impl Worker {
             add(&self.shared.counters.prefix_hits, cached as u64);
         }
         keep(sequence, &self.shared, &mut self.prefixes);
+        sequence.count(&mut self.prefixes);
     }
 
     /// Puts a step down to those who had part in it.
@@ -295,6 +303,12 @@ impl Worker {
         }
         let counters = &self.shared.counters;
         for sequence in &ended {
+            if sequence.submitted.purpose == Purpose::WarmUp {
+                if sequence.end == Some(End::Finished(FinishReason::Length)) {
+                    add(&counters.warmed_tokens, sequence.submitted.request.prompt.len() as u64);
+                }
+                continue;
+            }
             match sequence.end {
                 Some(End::Finished(FinishReason::Stop)) => add(&counters.finished_stop, 1),
                 Some(End::Finished(_)) => add(&counters.finished_length, 1),
@@ -329,7 +343,9 @@ impl Worker {
     }
 
     fn fail_everything(&mut self, inbox: &mut Inbox) {
-        inbox.probes.clear(); // whoever waits for one sees that its reply is gone
+        // Whoever waits for one of these sees that its reply is gone.
+        inbox.probes.clear();
+        inbox.questions.clear();
         self.embeddings.extend(std::mem::take(&mut inbox.embeddings));
         self.embeddings.clear(&self.shared);
         let model = Arc::clone(&self.shared.model);

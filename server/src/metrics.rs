@@ -101,6 +101,7 @@ pub struct Metrics {
     pub(crate) draft_tokens: IntCounter,
     pub(crate) accepted_tokens: IntCounter,
     pub(crate) preempted: IntCounter,
+    pub(crate) warmed_tokens: IntCounter,
     pub(crate) steps: IntGauge,
     pub(crate) adapters: IntGaugeVec,
     pub(crate) live_epoch: IntGauge,
@@ -174,6 +175,13 @@ impl Metrics {
                 IntCounter::new(
                     "hone_preemptions_total",
                     "Times that a stream was paused because cache memory ran out",
+                )?,
+            )?,
+            warmed_tokens: register(
+                r,
+                IntCounter::new(
+                    "hone_prefix_cache_warmed_tokens_total",
+                    "Prompt tokens computed for an adapter before it served",
                 )?,
             )?,
             steps: gauge(r, "engine_steps", "Steps since the start")?,

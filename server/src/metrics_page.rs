@@ -21,6 +21,7 @@ fn sample(state: &AppState) {
         (&metrics.draft_tokens, health.draft_tokens),
         (&metrics.accepted_tokens, health.accepted_tokens),
         (&metrics.preempted, health.preempted),
+        (&metrics.warmed_tokens, health.warmed_tokens),
     ] {
         counter.inc_by(total.saturating_sub(counter.get()));
     }

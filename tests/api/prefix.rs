@@ -115,6 +115,42 @@ async fn keys_do_not_see_what_others_asked() -> Result<()> {
     Ok(())
 }
 
+/// What is asked most often is computed for an adapter before it serves: the first who asks it pays nothing.
+#[tokio::test]
+async fn the_first_request_after_a_promotion_finds_the_system_prompt() -> Result<()> {
+    let hone = Hone::start().await?;
+    let adapter = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/golden/peft_adapter");
+    let imported = hone.cli(&["adapters", "import", adapter, "--name", "other"])?;
+    ensure!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let system = "You answer in one short sentence. ".repeat(30);
+    let talk = |question: &str| {
+        [json!({"role": "system", "content": system}), json!({"role": "user", "content": question})]
+    };
+    for question in ["What is rain?", "What is snow?", "What is hail?"] {
+        ask(&hone, &talk(question)).await?;
+    }
+    let promoted = hone.post("/v1/adapters/other/promote", &json!({})).await?;
+    promoted.expect(200)?;
+    let first = ask(&hone, &talk("What is fog?")).await?;
+    assert!(cached(&first) > 128 && cached(&first) < prompt(&first), "{}", first["usage"]);
+    // It is the adapter's answer, as a daemon gives it that computes all of it.
+    let without = Hone::builder().config("[engine]\nprefix_cache_share = 0.0").start().await?;
+    let imported = without.cli(&["adapters", "import", adapter, "--name", "other"])?;
+    ensure!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    without.post("/v1/adapters/other/promote", &json!({})).await?.expect(200)?;
+    assert_eq!(ask(&without, &talk("What is fog?")).await?["choices"], first["choices"]);
+
+    // The base again; then the adapter has it all, and nothing is computed.
+    hone.post("/v1/adapters/base/promote", &json!({})).await?.expect(200)?;
+    assert!(cached(&ask(&hone, &talk("What is dew?")).await?) > 128);
+    let figures = hone.get("/metrics").await?.expect(200)?;
+    let warmed = "hone_prefix_cache_warmed_tokens_total ";
+    let line = figures.as_str().context("no text")?.lines().find_map(|it| it.strip_prefix(warmed));
+    let warmed: u64 = line.context("no such figure")?.trim().parse()?;
+    assert!(warmed > 128 && warmed.is_multiple_of(64), "{warmed}");
+    Ok(())
+}
+
 /// Four that ask the same at the same time, and one with four answers: what they have in common is computed once.
 #[tokio::test]
 async fn equal_prompts_that_come_together_are_computed_once() -> Result<()> {

@@ -39,6 +39,8 @@ enum Action {
     Keep(u64, Vec<u32>),
     /// Holds what it found on to.
     Find(u64, Vec<u32>),
+    /// Says that it was asked.
+    Count(u64, Vec<u32>),
     /// Those who found something let go of it.
     LetGo,
     Evict,
@@ -52,6 +54,7 @@ fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         4 => (0u64..2, text()).prop_map(|(caller, text)| Action::Keep(caller, text)),
         4 => (0u64..2, text()).prop_map(|(caller, text)| Action::Find(caller, text)),
+        3 => (0u64..2, text()).prop_map(|(caller, text)| Action::Count(caller, text)),
         1 => Just(Action::LetGo),
         1 => Just(Action::Evict),
         1 => Just(Action::EvictOwn),
@@ -98,6 +101,7 @@ proptest! {
                     prop_assert!(evicted || at == longest, "{at} of {longest}");
                     held.push(found);
                 }
+                Action::Count(caller, text) => tree.count(namespace(caller), &text),
                 Action::LetGo => held.clear(),
                 Action::Evict => evicted |= tree.evict(|_| true).is_some(),
                 Action::EvictOwn => {
@@ -151,4 +155,32 @@ fn a_text_that_goes_on_takes_the_place_of_its_beginning() {
         tree.check();
     }
     assert_eq!(tree.bytes(), 30, "two whole blocks and one of a single position");
+}
+
+#[test]
+fn what_is_asked_most_often_comes_first_and_whole() {
+    let mut tree = Tree::<Fake>::new(POSITIONS);
+    let text = |end: &[u32]| [&[1; 8], end].concat();
+    let [one, other, rare] = [text(&[2; 4]), text(&[3; 6]), vec![9; 12]];
+    for (caller, text, asked) in [(0, &one, 5), (0, &other, 2), (0, &rare, 1), (1, &rare, 9)] {
+        let blocks = blocks(caller, text);
+        tree.insert(namespace(caller), text, |index| blocks.get(index).cloned());
+        (0..asked).for_each(|_| tree.count(namespace(caller), text));
+    }
+    tree.check();
+    let popular = |uses, blocks, texts| -> Vec<Vec<u32>> {
+        let mine = |of| of == namespace(0);
+        let found = tree.popular(mine, Bounds { uses, blocks, texts });
+        found.into_iter().map(|(_, tokens)| tokens).collect()
+    };
+    assert_eq!(popular(2, 9, 9), [one.clone(), text(&[3; 4])], "whole blocks, and nothing rare");
+    assert_eq!(popular(1, 9, 9).len(), 3);
+    assert_eq!(popular(2, 3, 9), std::slice::from_ref(&one));
+    assert_eq!(popular(2, 2, 9), [text(&[])], "its beginning, if there is no room for more");
+    assert_eq!(popular(2, 9, 1), [one]);
+    assert_eq!(popular(2, 0, 9), [[0; 0]; 0]);
+    assert_eq!(
+        tree.popular(|_| true, Bounds { uses: 8, blocks: 9, texts: 9 }),
+        [(namespace(1), rare)]
+    );
 }

@@ -11,6 +11,10 @@ use std::ops::Bound;
 
 use super::namespace::Namespace;
 
+mod popular;
+
+pub(crate) use popular::Bounds;
+
 /// What a tree needs to know of the blocks it holds. A clone is a reference.
 pub(crate) trait Shareable: Clone {
     /// Memory of the block.
@@ -34,6 +38,8 @@ struct Node<B> {
     children: Children,
     /// By the tree's clock.
     used: u64,
+    /// Requests that began with all tokens up to its end.
+    uses: u32,
 }
 
 /// All trees. The leaf that was not used for longest leaves first.
@@ -67,6 +73,21 @@ impl<B: Shareable> Tree<B> {
     /// Memory of all blocks.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Memory of one block; 0 while there is none.
+    pub(crate) fn block_bytes(&self) -> usize {
+        self.nodes.values().next().map_or(0, |node| node.block.bytes())
+    }
+
+    /// Namespaces that have something.
+    pub(crate) fn namespaces(&self) -> usize {
+        self.roots.len()
+    }
+
+    /// Whether a namespace has something.
+    pub(crate) fn has(&self, namespace: Namespace) -> bool {
+        self.roots.contains_key(&namespace)
     }
 
     /// Memory of the blocks that nobody else holds.
@@ -164,6 +185,7 @@ impl<B: Shareable> Tree<B> {
             block,
             children: Children::new(),
             used: self.clock,
+            uses: 0,
         };
         self.nodes.insert(id, node);
         self.leaves.insert((self.clock, id));
@@ -255,6 +277,7 @@ impl<B: Shareable> Tree<B> {
             assert!(whole || node.children.is_empty(), "something follows a part of a block");
             if let Some(above) = node.parent.and_then(|id| self.nodes.get(&id)) {
                 assert!(above.used >= node.used, "what lies above leaves later");
+                assert!(above.uses >= node.uses, "what lies above was asked for as well");
                 assert_eq!(above.namespace, node.namespace);
             }
         }
