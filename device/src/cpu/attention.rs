@@ -139,13 +139,13 @@ impl AttentionOps for Cpu {
         let out = Shared::new(out);
         let least = if work < FORK_WORK { tasks.0.len() } else { 1 };
         self.pool.ranges(tasks.0.len(), least, &|range| {
-            let mut scores = Vec::new();
+            let mut scratch = Vec::new();
             for (place, task) in tasks.list(range) {
                 // SAFETY: queries and blocks live as long as what was borrowed; each task writes its own rows and
                 // heads of the result, `place` being inside of it.
                 unsafe {
                     let task = Attend { out: out.ptr().add(*place), ..*task };
-                    self.kernels.attend(&task, &mut scores);
+                    self.kernels.attend(&task, &mut scratch);
                 }
             }
         });

@@ -89,7 +89,7 @@ macro_rules! table {
             use super::*;
             table!(@entries $features;
                 product(p: &Product, panels: Range<usize>, rows: Range<usize>) = matmul::product::<$set>;
-                attend(a: &Attend, scores: &mut Vec<f32>) = attention::attend::<$set>;
+                attend(a: &Attend, scratch: &mut Vec<f32>) = attention::attend::<$set>;
                 attend_backward(a: &AttendBackward, scratch: &mut Vec<f32>) = attention::attend_backward::<$set>;
                 rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> f32 = norm::rms_norm::<$set>;
                 rms_norm_backward(row: NormRow<'_>, out: &mut [f32]) = norm::rms_norm_backward::<$set>;
@@ -166,13 +166,13 @@ impl Kernels {
         unsafe { (self.product)(p, panels, rows) }
     }
 
-    /// Attention of some rows; `scores` is working memory.
+    /// Attention of some rows; `scratch` is working memory.
     ///
     /// # Safety
     /// The pointers of `a` are valid for its sizes and no other thread writes these results.
-    pub(crate) unsafe fn attend(&self, a: &Attend, scores: &mut Vec<f32>) {
+    pub(crate) unsafe fn attend(&self, a: &Attend, scratch: &mut Vec<f32>) {
         // SAFETY: as above.
-        unsafe { (self.attend)(a, scores) }
+        unsafe { (self.attend)(a, scratch) }
     }
 
     /// RMSNorm of one row; returns `1 / sqrt(mean(x²) + eps)`.
