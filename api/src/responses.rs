@@ -1,6 +1,7 @@
 //! `/v1/responses`: what a client may ask. It is a chat in other words, and becomes one ([`ResponsesRequest::into_chat`]).
 
 pub mod input;
+pub mod items;
 pub mod object;
 mod words;
 

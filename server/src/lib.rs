@@ -331,6 +331,10 @@ fn openai(config: &mut web::ServiceConfig) {
                 .route(get().to(responses::get))
                 .route(web::delete().to(responses::delete)),
         )
+        .service(
+            resource("/v1/responses/{id}/input_items", "GET, HEAD")
+                .route(get().to(responses::list_input)),
+        )
         .service(resource("/v1/embeddings", "POST").route(web::post().to(embeddings::create)))
         .service(resource("/v1/models", "GET, HEAD").route(get().to(models::list)))
         .service(

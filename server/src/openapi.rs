@@ -34,7 +34,7 @@ use model::Described;
         OpenAI's API."),
     paths(
         chat::create, stored::list, stored::get, stored::update, stored::delete, stored::messages,
-        completions::create, responses::create, responses::get, responses::delete, embeddings::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
+        completions::create, responses::create, responses::get, responses::list_input, responses::delete, embeddings::create, models::list, models::get, models::delete, tokenize::tokenize, tokenize::detokenize,
         tokenizer_info::get,
         feedback::create, feedback::list, waiting::list, waiting::discard, interactions::list, interactions::get, replay::replay,
         erasure::recall_interaction, erasure::erase_interaction, erasure::recall_user, erasure::erase_user,

@@ -176,7 +176,47 @@ pub(crate) struct List<T> {
     has_more: bool,
 }
 
+/// Which part of a list that is there whole is wanted.
+#[derive(Debug)]
+pub(crate) struct Page {
+    after: Option<String>,
+    limit: usize,
+    order: Order,
+}
+
+impl Page {
+    /// Takes `after`, `limit` and `order` out.
+    pub(crate) fn of(query: &mut Query, default: Order) -> Result<Self, Invalid> {
+        let (after, limit) = (query.text("after"), query.limit()?);
+        Ok(Self { after, limit, order: query.order(default)? })
+    }
+}
+
 impl<T> List<T> {
+    /// A page of a list that is there whole, oldest first. `what` says what `after` must be.
+    ///
+    /// # Errors
+    /// `after` is none of the ids.
+    pub(crate) fn page(
+        mut all: Vec<T>,
+        page: Page,
+        what: &str,
+        id: impl Fn(&T) -> String,
+    ) -> Result<Self, Invalid> {
+        if page.order == Order::Descending {
+            all.reverse();
+        }
+        if let Some(after) = page.after {
+            let at = all.iter().position(|entry| id(entry) == after).ok_or_else(|| {
+                Invalid::field("after", format!("`after` must be {what}, not `{after:.80}`"))
+            })?;
+            all.drain(..=at);
+        }
+        let has_more = all.len() > page.limit;
+        all.truncate(page.limit);
+        Ok(Self::new(all, has_more, id))
+    }
+
     pub(crate) fn new(data: Vec<T>, has_more: bool, id: impl Fn(&T) -> String) -> Self {
         let (first_id, last_id) = (data.first().map(&id), data.last().map(&id));
         Self { object: "list", data, first_id, last_id, has_more }

@@ -8,8 +8,10 @@ use hone_api::chat::{Accepted, Message, Role};
 use hone_api::erasure::Subject;
 use hone_api::error::ErrorBody;
 use hone_api::interaction::{Interaction, ResponseEcho};
+use hone_api::responses::items::ResponseItem;
 use hone_api::responses::object::{ResponseDeleted, ResponseObject};
 use hone_api::responses::{ResponsesRequest, in_words_of_responses};
+use hone_store::Order;
 
 use crate::ask::Keep;
 use crate::body::Json;
@@ -19,11 +21,12 @@ use crate::collect::{self, name_ignored};
 use crate::deadline::Deadline;
 use crate::error::ApiError;
 use crate::may::{May, to};
-use crate::query::Query;
+use crate::query::{List, OrderWord, Page, Query};
 use crate::state::AppState;
 use crate::stream::{self, SseEvent};
 
 mod frames;
+mod input_items;
 mod object;
 mod output;
 
@@ -92,6 +95,32 @@ pub(crate) async fn get(
     let mut response = HttpResponse::Ok();
     name_ignored(&mut response, &ignored.join(", "));
     Ok(response.json(object::of_log(kept, echo)))
+}
+
+/// What a stored response answered, item by item.
+#[utoipa::path(get, path = "/v1/responses/{id}/input_items", tag = "openai",
+    security(("api_key" = ["chat"])),
+    params(("id" = String, Path, description = "The response's id"),
+        ("after" = Option<String>, Query, description = "Begin behind this item's id"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000, description = "1 to 1000; default 20"),
+        ("order" = Option<OrderWord>, Query, description = "Default `desc`")),
+    responses((status = 200, description = "A page", body = List<ResponseItem>),
+        (status = 404, description = "No such stored response", body = ErrorBody)))]
+pub(crate) async fn list_input(
+    caller: May<to::Chat>,
+    state: web::Data<AppState>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, ApiError> {
+    let mut query = Query::of(&request)?;
+    let page = Page::of(&mut query, Order::Descending)?;
+    let ignored = query.unknown();
+    let (kept, echo) = find(&state, &id, |kept| caller.may_read(kept)).await?;
+    let items = input_items::of_log(kept, &echo);
+    let list = List::page(items, page, "an item's id", |item| item.id().to_owned())?;
+    let mut response = HttpResponse::Ok();
+    name_ignored(&mut response, &ignored.join(", "));
+    Ok(response.json(list))
 }
 
 /// Deletes a stored response with its feedback.

@@ -20,7 +20,7 @@ use crate::caller::Caller;
 use crate::collect::name_ignored;
 use crate::error::ApiError;
 use crate::may::{May, to};
-use crate::query::{List, OrderWord, Query};
+use crate::query::{List, OrderWord, Page, Query};
 use crate::state::AppState;
 
 /// Lists stored chat completions: those that the API key asked for itself, or all with the scope `export`.
@@ -172,12 +172,11 @@ pub(crate) async fn messages(
     id: web::Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let mut query = Query::of(&request)?;
-    let (after, limit) = (query.text("after"), query.limit()?);
-    let order = query.order(Order::Ascending)?;
+    let page = Page::of(&mut query, Order::Ascending)?;
     let ignored = query.unknown();
     let interaction = find(&state, &caller, &id).await?;
     let id = interaction.id;
-    let mut all: Vec<_> = interaction
+    let all: Vec<_> = interaction
         .messages
         .into_iter()
         .enumerate()
@@ -187,18 +186,8 @@ pub(crate) async fn messages(
             content_parts: None,
         })
         .collect();
-    if order == Order::Descending {
-        all.reverse();
-    }
-    if let Some(after) = after {
-        let at = all.iter().position(|message| message.id == after).ok_or_else(|| {
-            Invalid::field("after", format!("`after` must be a message's id, not `{after:.80}`"))
-        })?;
-        all.drain(..=at);
-    }
-    let has_more = all.len() > limit;
-    all.truncate(limit);
-    Ok(ok(&ignored).json(List::new(all, has_more, |message| message.id.clone())))
+    let list = List::page(all, page, "a message's id", |message| message.id.clone())?;
+    Ok(ok(&ignored).json(list))
 }
 
 /// A success of one of OpenAI's own requests, in which what nobody knows is named, not refused.

@@ -32,6 +32,10 @@ kept = client.responses.retrieve(answer.id)
 assert kept.output_text == answer.output_text and kept.usage == answer.usage
 more = client.responses.create(model="hone", input="And 3 times 4?", previous_response_id=answer.id, temperature=0)
 assert more.previous_response_id == answer.id and more.usage.input_tokens > answer.usage.input_tokens
+asked = list(client.responses.input_items.list(more.id, order="asc", limit=2))
+assert [item.type for item in asked] == ["message"] * 3, asked
+assert [item.role for item in asked] == ["user", "assistant", "user"], asked
+assert [item.content[0].text for item in asked] == [QUESTION, answer.output_text, "And 3 times 4?"], asked
 client.responses.delete(answer.id)
 try:
     client.responses.retrieve(answer.id)

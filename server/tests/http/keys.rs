@@ -13,7 +13,7 @@ use crate::setup::options;
 use crate::world::{Reply, World};
 
 /// What each route needs: a scope, `any` key, or nothing (`public`).
-const ROUTES: [(&str, &str, &str); 61] = [
+const ROUTES: [(&str, &str, &str); 62] = [
     ("POST", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions", "chat"),
     ("GET", "/v1/chat/completions/{id}", "chat"),
@@ -24,6 +24,7 @@ const ROUTES: [(&str, &str, &str); 61] = [
     ("POST", "/v1/responses", "chat"),
     ("GET", "/v1/responses/{id}", "chat"),
     ("DELETE", "/v1/responses/{id}", "chat"),
+    ("GET", "/v1/responses/{id}/input_items", "chat"),
     ("POST", "/v1/embeddings", "chat"),
     ("POST", "/v1/tokenize", "chat"),
     ("POST", "/tokenize", "chat"),

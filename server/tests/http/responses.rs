@@ -185,6 +185,53 @@ async fn calls_are_items_and_their_results_go_on() {
     assert_eq!(turns[1]["tool_calls"][0]["id"], call["call_id"]);
     assert_eq!(turns[2]["tool_call_id"], call["call_id"]);
     assert_eq!(world.get(&format!("{PATH}/{uuid}")).await.ok(), next);
+
+    let items = world.get(&format!("{PATH}/{uuid}/input_items?order=asc")).await.ok();
+    let told = items["data"].as_array().unwrap();
+    let expected = json!([
+        {"type": "message", "id": told[0]["id"], "status": "completed", "role": "user",
+            "content": [{"type": "input_text", "text": "Hello there"}]},
+        {"type": "function_call", "id": told[1]["id"], "status": "completed", "call_id": call["call_id"],
+            "name": "weather", "arguments": whole},
+        {"type": "function_call_output", "id": told[2]["id"], "status": "completed",
+            "call_id": call["call_id"], "output": "3 degrees"},
+    ]);
+    assert_eq!(items["data"], expected);
+}
+
+#[actix_web::test]
+async fn what_was_asked_is_listed_in_pages() {
+    let world = World::new();
+    let turns = json!([{"role": "user", "content": "One"}, {"role": "assistant", "content": "Two"},
+        {"role": "developer", "content": "Three"}, {"role": "user", "content": "Four"}]);
+    let more = json!({"input": turns, "instructions": "Be brief."});
+    let answer = world.post(PATH, &ask(more)).await.ok();
+    let id = answer["id"].as_str().unwrap();
+    let list = async |query: &str| world.get(&format!("{PATH}/{id}/input_items{query}")).await;
+    let texts = |list: &Value| -> Vec<String> {
+        let data = list["data"].as_array().unwrap().iter();
+        data.map(|item| item["content"][0]["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = list("").await.ok();
+    assert_eq!(texts(&all), ["Four", "Three", "Two", "One"], "without the instructions");
+    assert_eq!((&all["object"], &all["has_more"]), (&json!("list"), &json!(false)));
+    let kinds: Vec<_> = (0..4).map(|at| all["data"][at]["content"][0]["type"].clone()).collect();
+    assert_eq!(kinds, ["input_text", "input_text", "output_text", "input_text"]);
+    assert_eq!(all["data"][1]["role"], "system");
+
+    let first = list("?limit=3&order=asc").await.ok();
+    assert_eq!((texts(&first).len(), &first["has_more"]), (3, &json!(true)));
+    let after = first["last_id"].as_str().unwrap();
+    let rest = list(&format!("?limit=3&order=asc&after={after}")).await.ok();
+    assert_eq!((texts(&rest), &rest["has_more"]), (vec!["Four".to_owned()], &json!(false)));
+    assert_eq!(list("?after=msg_0").await.error(400)["param"], "after");
+    assert_eq!(list("?order=up").await.error(400)["param"], "order");
+    let included = list("?include[]=message.input_image.image_url").await;
+    assert!(included.header("x-hone-ignored").contains("include"), "{}", included.text);
+
+    let unstored = world.post(PATH, &ask(json!({"store": false}))).await.ok();
+    let id = unstored["id"].as_str().unwrap();
+    world.get(&format!("{PATH}/{id}/input_items")).await.error(404);
 }
 
 #[actix_web::test]
