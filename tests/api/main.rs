@@ -14,6 +14,7 @@ mod prefix;
 mod replay;
 mod schemas;
 mod service;
+mod speculative;
 mod stream;
 mod systemd;
 mod tls;
