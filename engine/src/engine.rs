@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use crate::embed::{self, Job};
 use crate::health::add;
 use crate::probe::Probe;
-use crate::sequence::{Purpose, Submitted};
 use crate::shared::Shared;
+use crate::submitted::{Purpose, Submitted};
 use crate::worker::Worker;
 use crate::{
     EmbedRequest, Embedding, EngineConfig, Error, Event, Generate, Generation, GrowingAnswer,

@@ -12,6 +12,7 @@
 //! | `batch` | what runs in the next step |
 //! | `pace` | how much of a prompt a step takes beside streams |
 //! | `slots` | resident adapters and the live pointer |
+//! | `submitted` | one request that waits |
 //! | `sequence` | one running request |
 //! | `prefix` | what was computed of prompts, for those that begin alike |
 //! | `beginnings` | who waits for a prompt that is being computed |
@@ -50,6 +51,7 @@ mod sequence;
 mod share;
 mod shared;
 mod slots;
+mod submitted;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]

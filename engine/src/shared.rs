@@ -13,8 +13,8 @@ use crate::load_signal::Publisher;
 use crate::prefix::Popular;
 use crate::probe::Probe;
 use crate::queue::Queue;
-use crate::sequence::{Purpose, Submitted};
 use crate::slots::Slots;
+use crate::submitted::{Purpose, Submitted};
 use crate::{EngineConfig, Error, Priority};
 
 /// The model, the slots and the inbox.

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::prefix::Popular;
-use crate::sequence::Purpose;
 use crate::shared::Question;
+use crate::submitted::Purpose;
 use crate::{Generation, Party, Priority, Request, Target};
 
 /// How often it is looked whether they are done. Steps take milliseconds.

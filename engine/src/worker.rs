@@ -19,9 +19,10 @@ use crate::embeddings::Embeddings;
 use crate::health::add;
 use crate::pace::{Load, Pace};
 use crate::prefix::PrefixCache;
-use crate::sequence::{End, LogitRows, Purpose, Sequence, Submitted};
+use crate::sequence::{End, LogitRows, Sequence};
 use crate::share::Shares;
 use crate::shared::{Inbox, Question, Shared};
+use crate::submitted::{Purpose, Submitted};
 use crate::{Error, probe};
 
 mod places;

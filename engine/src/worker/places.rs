@@ -9,8 +9,9 @@ use super::{Worker, keep};
 use crate::health::add;
 use crate::queue::Standings;
 use crate::room::{Holding, allowance, fit, gives_way};
-use crate::sequence::{Sequence, Submitted};
+use crate::sequence::Sequence;
 use crate::shared::Inbox;
+use crate::submitted::Submitted;
 use crate::{Party, Priority};
 
 impl Worker {
