@@ -8,7 +8,7 @@ use super::*;
 fn small(blocks: usize, kept: bool) -> EngineConfig {
     let block = KvCache::bytes_for(tiny().config(), 1);
     let prefix_cache_bytes = if kept { block * blocks / 2 } else { 0 };
-    EngineConfig { kv_bytes: block * blocks, prefix_cache_bytes, ..EngineConfig::default() }
+    EngineConfig { kv_bytes: block * blocks, prefix_cache_bytes, ..shipped() }
 }
 
 /// Long requests of several callers, with all that has state from token to token; one of them is an evaluation.
@@ -46,7 +46,7 @@ fn requests(adapter: AdapterId) -> Vec<Request> {
 
 #[test]
 fn answers_are_the_same_with_and_without_pauses() {
-    let large = start(EngineConfig { prefix_cache_bytes: 0, ..EngineConfig::default() });
+    let large = start(EngineConfig { prefix_cache_bytes: 0, ..shipped() });
     let expected: Vec<Answer> =
         requests(adapter(&large, 1)).into_iter().map(|it| ask(&large, it)).collect();
     for kept in [false, true] {

@@ -7,7 +7,7 @@ use super::*;
 
 /// Steps are small, so that prompts take several.
 fn slow() -> EngineConfig {
-    EngineConfig { max_step_tokens: 40, ..EngineConfig::default() }
+    EngineConfig { max_step_tokens: 40, ..shipped() }
 }
 
 /// Submits all before the first step begins.
@@ -20,7 +20,7 @@ fn at_once(engine: &Engine, requests: &[Request]) -> Vec<Generation> {
 
 #[test]
 fn equal_prompts_are_computed_once() {
-    let (engine, plain) = (start(slow()), start(EngineConfig::default()));
+    let (engine, plain) = (start(slow()), start(shipped()));
     let one = long(300, 1);
     let mut longer = one.clone();
     longer.prompt.extend([7, 8, 9, 10]);
@@ -58,8 +58,8 @@ fn what_does_not_belong_together_is_not_shared() {
 
 #[test]
 fn who_waits_goes_on_when_the_first_leaves() {
-    let engine = start(EngineConfig { max_step_tokens: 16, ..EngineConfig::default() });
-    let expected = ask(&start(EngineConfig::default()), long(400, 3));
+    let engine = start(EngineConfig { max_step_tokens: 16, ..shipped() });
+    let expected = ask(&start(shipped()), long(400, 3));
     for after in [0, 3, 9] {
         engine.forget_prefixes();
         let before = engine.health().steps;

@@ -20,7 +20,7 @@ fn cached(engine: &Engine, request: Request) -> (Answer, usize) {
 
 #[test]
 fn the_first_request_after_a_promotion_finds_its_beginning() {
-    let (engine, plain) = (start(EngineConfig::default()), start(EngineConfig::default()));
+    let (engine, plain) = (start(shipped()), start(shipped()));
     let system = long(200, 1);
     for question in 0..3 {
         cached(&engine, by(1, talk(&system, question)));
@@ -48,7 +48,7 @@ fn the_first_request_after_a_promotion_finds_its_beginning() {
 
 #[test]
 fn what_is_there_is_not_computed_again() {
-    let engine = start(EngineConfig::default());
+    let engine = start(shipped());
     let system = long(200, 3);
     let [first, second] = [1, 2].map(|seed| adapter(&engine, seed));
     let mut computed = Vec::new();
@@ -71,7 +71,7 @@ fn what_is_there_is_not_computed_again() {
 
 #[test]
 fn what_takes_too_long_is_given_up() {
-    let engine = start(EngineConfig { max_step_tokens: 1, ..EngineConfig::default() });
+    let engine = start(EngineConfig { max_step_tokens: 1, ..shipped() });
     let system = long(400, 4);
     (0..2).for_each(|question| {
         cached(&engine, talk(&system, question));
@@ -95,7 +95,7 @@ fn what_takes_too_long_is_given_up() {
 
 #[test]
 fn without_a_cache_nothing_is_computed() {
-    let engine = start(EngineConfig { prefix_cache_bytes: 0, ..EngineConfig::default() });
+    let engine = start(EngineConfig { prefix_cache_bytes: 0, ..shipped() });
     let system = long(200, 1);
     (0..2).for_each(|question| {
         cached(&engine, talk(&system, question));
