@@ -20,8 +20,10 @@ pub(crate) struct Row {
     pub(crate) priority: Priority,
     /// Prompt tokens still to compute; 0 means that it decodes.
     pub(crate) prompt_left: usize,
-    /// Whether each prompt token needs its logits.
+    /// Whether prompt tokens need their logits.
     pub(crate) echo: bool,
+    /// How many come before the first of those; no piece has both.
+    pub(crate) before_echo: usize,
     /// Drafts that are computed behind the token of one that decodes.
     pub(crate) drafts: usize,
 }
@@ -69,7 +71,11 @@ pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
         }
         for (row, tokens) in rows.iter().zip(&mut tokens) {
             if row.priority == priority && row.prompt_left > 0 {
-                let most = if row.echo { ECHO_CHUNK } else { usize::MAX };
+                let most = match (row.echo, row.before_echo) {
+                    (false, _) => usize::MAX,
+                    (true, 0) => ECHO_CHUNK,
+                    (true, before) => before,
+                };
                 *tokens = row.prompt_left.min(left).min(most);
                 left -= *tokens;
             }
@@ -106,7 +112,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(adapter: u64, prompt_left: usize) -> Row {
-        Row { adapter, priority: Priority::Interactive, prompt_left, echo: false, drafts: 0 }
+        Row {
+            adapter,
+            priority: Priority::Interactive,
+            prompt_left,
+            echo: false,
+            before_echo: 0,
+            drafts: 0,
+        }
     }
 
     fn most(step_tokens: usize) -> Most {
@@ -158,6 +171,8 @@ mod tests {
     fn prompts_with_log_probabilities_come_in_small_chunks() {
         let rows = [Row { echo: true, ..row(0, 500) }];
         assert_eq!(tokens(&plan(&rows, most(512))), [(0, ECHO_CHUNK)]);
+        let rows = [Row { echo: true, before_echo: 300, ..row(0, 500) }];
+        assert_eq!(tokens(&plan(&rows, most(512))), [(0, 300)]);
     }
 
     #[test]
@@ -172,6 +187,8 @@ mod tests {
                 priority: if background { Priority::Background } else { Priority::Interactive },
                 prompt_left,
                 echo,
+                // Before the last one, whose logits are told or sampled from.
+                before_echo: if echo { prompt_left / 2 } else { 0 },
                 drafts,
             },
         )
@@ -189,6 +206,7 @@ mod tests {
                 let row = rows[piece.row];
                 let most = if row.prompt_left == 0 { 1 + row.drafts } else { row.prompt_left };
                 prop_assert!(piece.tokens <= most);
+                prop_assert!(row.before_echo == 0 || piece.tokens <= row.before_echo);
             }
             let decoding: usize =
                 rows.iter().filter(|r| r.prompt_left == 0).map(|r| 1 + r.drafts).sum();
@@ -215,6 +233,7 @@ mod tests {
                 for piece in plan(&rows, most(max)) {
                     let row = &mut rows[piece.row];
                     row.prompt_left -= piece.tokens.min(row.prompt_left);
+                    row.before_echo -= piece.tokens.min(row.before_echo);
                 }
             }
             prop_assert!(rows.iter().all(|r| r.prompt_left == 0));

@@ -16,6 +16,8 @@ pub(crate) struct Beginning<'a> {
     pub(crate) priority: Priority,
     /// All tokens of the opening.
     pub(crate) tokens: &'a [u32],
+    /// How many of them it may take over; the logits of the others are wanted.
+    pub(crate) takes: usize,
     /// How many of them are in its cache.
     pub(crate) computed: usize,
     /// It computes its own tokens already, and takes no more from others.
@@ -23,13 +25,12 @@ pub(crate) struct Beginning<'a> {
 }
 
 impl Beginning<'_> {
-    /// Tokens in whole blocks that another one could take over from this one. The last token of an opening is computed by each.
+    /// Tokens in whole blocks that another one could take over from this one.
     fn shares(&self, other: &Beginning<'_>, block: usize) -> usize {
         if self.namespace != other.namespace || self.priority > other.priority {
             return 0;
         }
-        let most = other.tokens.len().saturating_sub(1);
-        let pairs = self.tokens.iter().zip(&other.tokens[..most]);
+        let pairs = self.tokens.iter().zip(&other.tokens[..other.takes]);
         pairs.take_while(|(a, b)| a == b).count() / block * block
     }
 }
@@ -66,6 +67,7 @@ mod tests {
             namespace: namespace(0),
             priority: Priority::Interactive,
             tokens,
+            takes: tokens.len().saturating_sub(1),
             computed: 0,
             has_begun: false,
         })
@@ -89,6 +91,13 @@ mod tests {
             "a person waits for none"
         );
         assert_eq!(leaders(&[new(&text), Some(later)], BLOCK), [None, Some(0)]);
+    }
+
+    #[test]
+    fn who_may_take_nothing_waits_for_nobody() {
+        let text: Vec<u32> = (0..20).collect();
+        let takes = |takes| Some(Beginning { takes, ..new(&text).unwrap() });
+        assert_eq!(leaders(&[new(&text), takes(3), takes(4)], BLOCK), [None, None, Some(0)]);
     }
 
     #[test]
@@ -131,7 +140,7 @@ mod tests {
                     break;
                 }
                 let view = |it: &Fake| Beginning {
-                    namespace: namespace(it.caller), priority: Priority::Interactive, tokens: &[], computed: it.computed, has_begun: it.has_begun,
+                    namespace: namespace(it.caller), priority: Priority::Interactive, tokens: &[], takes: it.text.len() - 1, computed: it.computed, has_begun: it.has_begun,
                 };
                 let views: Vec<_> =
                     all.iter().map(|it| Some(Beginning { tokens: &it.text, ..view(it) })).collect();

@@ -50,9 +50,9 @@ pub struct Request {
     pub sampling: SamplingParams,
     /// Which weights answer.
     pub target: Target,
-    /// Whether the log-probabilities of the prompt's tokens are wanted. Costs a row of logits per
-    /// prompt token.
-    pub echo_logprobs: bool,
+    /// From this token of the prompt on, log-probabilities are wanted; `None`: of none. Costs a row of logits per
+    /// token. What comes before may be taken from the prefix cache.
+    pub echo_from: Option<usize>,
     /// What the answer must follow, at its beginning; `None` leaves the model free.
     pub grammar: Option<Grammar>,
     /// Special tokens whose text is part of the answer's text.
@@ -83,7 +83,7 @@ pub enum Event {
         /// Milliseconds from arrival.
         queue_ms: f64,
     },
-    /// One entry per prompt token, for requests with `echo_logprobs`.
+    /// One entry per prompt token from `echo_from` on.
     PromptLogprobs(Vec<PromptLogprob>),
     /// One more token.
     Token {

@@ -90,7 +90,7 @@ impl Sequence {
         sequence.send(Event::Started { queue_ms });
         let says_nothing = sequence.submitted.answer.max_new() == 0;
         let is_asked = sequence.submitted.purpose == Purpose::Answer;
-        if says_nothing && is_asked && !sequence.submitted.request.echo_logprobs {
+        if says_nothing && is_asked && sequence.submitted.request.echo_from.is_none() {
             sequence.end = Some(End::Finished(FinishReason::Length));
         }
         sequence
@@ -110,26 +110,31 @@ impl Sequence {
         self.again.as_deref().unwrap_or(&self.submitted.request.prompt)
     }
 
-    /// Whether the logits of all prompt tokens are wanted.
-    fn echoes(&self) -> bool {
-        self.submitted.request.echo_logprobs && self.answer().is_empty()
+    /// The first prompt token whose log-probability is still to be told.
+    fn echo_from(&self) -> Option<usize> {
+        self.submitted.request.echo_from.filter(|_| self.answer().is_empty())
+    }
+
+    /// How many tokens of the opening need no logits, so that they may come from elsewhere: all but the last, or those
+    /// before the one whose logits tell of the first that is echoed.
+    fn takes(&self) -> usize {
+        let echoed = self.echo_from().map_or(usize::MAX, |from| from.saturating_sub(1));
+        self.opening().len().saturating_sub(1).min(echoed)
     }
 
     /// Whether nothing can be taken from the prefix cache any more.
     fn has_begun(&self) -> bool {
-        self.computed > self.shared || self.decodes() || self.echoes()
+        self.computed > self.shared || self.decodes() || self.takes() == 0
     }
 
-    /// Takes what the prefix cache has of the opening, as long as nothing of it was computed here. The last token of a prompt
-    /// is computed in any case, for its logits; and all of them are if all logits are wanted.
+    /// Takes what the prefix cache has of the opening, as long as nothing of it was computed here.
     pub(crate) fn reuse(&mut self, prefixes: &mut PrefixCache, model: &Model) {
         let seen = self.looked_at == Some(prefixes.version());
         if seen || self.has_begun() {
             return;
         }
         self.looked_at = Some(prefixes.version());
-        let Some((_, before)) = self.opening().split_last() else { return };
-        let found = prefixes.find(self.namespace, before);
+        let found = prefixes.find(self.namespace, &self.opening()[..self.takes()]);
         let tokens: usize = found.iter().map(|(_, tokens)| tokens).sum();
         if tokens > self.shared {
             let mut cache = KvCache::new(model.config());
@@ -150,6 +155,7 @@ impl Sequence {
             namespace: self.namespace,
             priority: self.submitted.request.priority,
             tokens: self.opening(),
+            takes: self.takes(),
             computed: self.computed,
             has_begun: self.has_begun(),
         })
@@ -223,7 +229,8 @@ impl Sequence {
             adapter: self.submitted.slot.as_ref().map_or(0, |slot| slot.serial),
             priority: self.submitted.request.priority,
             prompt_left: self.opening().len() - self.computed,
-            echo: self.echoes(),
+            echo: self.echo_from().is_some(),
+            before_echo: self.echo_from().map_or(0, |_| self.takes().saturating_sub(self.computed)),
             drafts: self.next.len().saturating_sub(1),
         }
     }
@@ -243,7 +250,8 @@ impl Sequence {
 
     fn wanted(&self, piece: &Piece) -> LogitsFor {
         let row = self.row();
-        match (row.prompt_left == 0 || row.echo, completes(&row, piece)) {
+        let echoes = row.echo && row.before_echo == 0;
+        match (row.prompt_left == 0 || echoes, completes(&row, piece)) {
             (true, _) => LogitsFor::All,
             // What follows an opening that is computed again was sampled before the pause.
             (false, true) if self.again.is_none() => LogitsFor::Last,
@@ -286,7 +294,7 @@ impl Sequence {
         let row = self.row();
         let last = self.rows(piece).saturating_sub(1);
         if row.prompt_left > 0 {
-            if row.echo {
+            if row.echo && row.before_echo == 0 {
                 for index in 0..piece.tokens {
                     self.note_prompt_logprob(self.computed + index, rows.get(index))?;
                 }
@@ -334,7 +342,7 @@ impl Sequence {
     /// The row after prompt token `position` gives the log-probability of the one that follows.
     fn note_prompt_logprob(&mut self, position: usize, row: &[f32]) -> Result<(), Error> {
         let prompt = &self.submitted.request.prompt;
-        if position == 0 {
+        if position == 0 && self.echo_from() == Some(0) {
             let first = PromptLogprob { token: prompt[0], logprob: None, top: Vec::new() };
             self.prompt_logprobs.push(first);
         }

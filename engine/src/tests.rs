@@ -59,7 +59,7 @@ fn request(prompt: &str, max_tokens: u32) -> Request {
             ..SamplingParams::default()
         },
         target: Target::Base,
-        echo_logprobs: false,
+        echo_from: None,
         grammar: None,
         shown: Vec::new(),
         priority: Priority::Interactive,
@@ -505,7 +505,7 @@ fn prompt_log_probabilities_are_those_of_generation() {
     let mut echo = request("A prompt", 0);
     let prompt = echo.prompt.len();
     echo.prompt.extend(&answer.tokens);
-    echo.echo_logprobs = true;
+    echo.echo_from = Some(0);
     echo.sampling.logprobs = Some(2);
     let mut generation = engine.submit(echo.clone()).unwrap();
     let mut logprobs = Vec::new();
@@ -623,7 +623,7 @@ fn the_starter_answers_questions() {
                 ..SamplingParams::default()
             },
             target,
-            echo_logprobs: false,
+            echo_from: None,
             grammar: None,
             shown: Vec::new(),
             priority: Priority::Interactive,

@@ -77,7 +77,7 @@ fn beginning(id: Option<AdapterId>, popular: Popular) -> Request {
         prompt: popular.tokens,
         sampling: SamplingParams { max_tokens: 0, ..SamplingParams::default() },
         target: id.map_or(Target::Base, Target::Exact),
-        echo_logprobs: false,
+        echo_from: None,
         grammar: None,
         shown: Vec::new(),
         priority: Priority::Background,

@@ -108,7 +108,7 @@ async fn answers_go_on_beside_them_and_an_adapter_reads_otherwise() {
             prompt: vec![5, 6, 7],
             sampling,
             target: Target::Base,
-            echo_logprobs: false,
+            echo_from: None,
             grammar: None,
             shown: Vec::new(),
             priority: Priority::Interactive,

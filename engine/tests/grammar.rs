@@ -28,7 +28,7 @@ fn request(model: &Model, grammar: Option<Grammar>, temperature: f32) -> Request
             ..SamplingParams::default()
         },
         target: Target::Base,
-        echo_logprobs: false,
+        echo_from: None,
         grammar,
         shown: Vec::new(),
         priority: Priority::Interactive,

@@ -90,7 +90,7 @@ async fn weigh(
         prompt,
         sampling: SamplingParams { temperature: 0.0, max_tokens: 0, ..SamplingParams::default() },
         target,
-        echo_logprobs: true,
+        echo_from: Some(start),
         grammar: None,
         shown: Vec::new(),
         priority: hone_engine::Priority::Background,
@@ -111,8 +111,7 @@ async fn weigh(
     }
     let answer: Vec<f64> = logprobs
         .iter()
-        .take(end.unwrap_or(usize::MAX))
-        .skip(start.max(1))
+        .take(end.map_or(usize::MAX, |end| end - start))
         .filter_map(|token| token.logprob.map(f64::from))
         .collect();
     if answer.is_empty() {

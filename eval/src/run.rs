@@ -172,7 +172,7 @@ impl Asking<'_> {
                 ..SamplingParams::default()
             },
             target: self.target,
-            echo_logprobs: false,
+            echo_from: None,
             grammar: None,
             shown: Vec::new(),
             priority: Priority::Background,

@@ -145,7 +145,7 @@ impl MistralEngine {
 impl Generate for MistralEngine {
     fn submit(&self, mut request: Request) -> Result<Generation, EngineError> {
         let shared = &self.shared;
-        if request.echo_logprobs {
+        if request.echo_from.is_some() {
             return Err(unsupported(
                 "log-probabilities of a prompt's tokens (`echo` with `logprobs`)",
             ));

@@ -125,7 +125,7 @@ fn submit(
                 prompt: prompt.tokens.clone(),
                 sampling: seeded.of_answer(answer),
                 target,
-                echo_logprobs: ask.echo_logprobs,
+                echo_from: ask.echo_logprobs.then_some(0),
                 grammar: ask.grammar.as_ref().map(|made| made.grammar.clone()),
                 shown: ask.tools.as_ref().map_or_else(Vec::new, |tools| tools.shown.clone()),
                 priority: Priority::Interactive,

@@ -147,7 +147,7 @@ async fn again(
             prompt: logged.prompt_tokens.clone(),
             sampling: sampling(&logged.sampling, answer, index),
             target,
-            echo_logprobs: false,
+            echo_from: None,
             grammar: grammar.as_ref().map(Grammar::fresh),
             shown: tools.as_ref().map_or_else(Vec::new, |tools| tools.shown.clone()),
             priority: Priority::Interactive,

@@ -177,7 +177,7 @@ async fn one(
         prompt,
         sampling,
         target,
-        echo_logprobs: false,
+        echo_from: None,
         grammar: None,
         shown: Vec::new(),
         priority: Priority::Interactive,

@@ -35,7 +35,7 @@ fn requests(adapter: AdapterId) -> Vec<Request> {
                 by(i as u64 % 3, on(target, request(&prompt(i), 150 + 10 * i as u32)));
             request.party.user = i as u64 % 2;
             request.sampling.seed = Some(7 + i as u64);
-            request.echo_logprobs = i == 4;
+            request.echo_from = (i == 4).then_some(0);
             sampling[i % sampling.len()](&mut request.sampling);
             request
         })

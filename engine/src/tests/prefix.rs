@@ -125,25 +125,37 @@ fn an_adapter_of_other_settings_is_another_one() {
 }
 
 #[test]
-fn prompts_with_log_probabilities_are_computed_whole() {
+fn prompts_are_computed_from_the_first_log_probability_on() {
     let engine = start(shipped());
     let mut echo = long(90, 5);
-    echo.echo_logprobs = true;
+    echo.echo_from = Some(0);
     let logprobs = |request: &Request| {
         let mut generation = engine.submit(request.clone()).unwrap();
-        let mut all = Vec::new();
+        let (mut all, mut cached) = (Vec::new(), 0);
         while let Some(event) = generation.blocking_next() {
             match event {
                 Event::PromptLogprobs(of) => all = of,
-                Event::Finished { cached_tokens, .. } => assert_eq!(cached_tokens, 0),
+                Event::Finished { cached_tokens, .. } => cached = cached_tokens,
                 _ => {}
             }
         }
-        all
+        (all, cached)
     };
-    let first = logprobs(&echo);
-    assert_eq!(first.len(), 90);
-    assert_eq!(logprobs(&echo), first);
+    let (whole, _) = logprobs(&echo);
+    assert_eq!(whole.len(), 90);
+    assert_eq!(logprobs(&echo), (whole.clone(), 0));
+    for from in [1, 2, 60, 89] {
+        echo.echo_from = Some(from);
+        let before = u32::try_from(from - 1).unwrap();
+        assert_eq!(logprobs(&echo), (whole[from..].to_vec(), before), "{from}");
+    }
+    let fresh = start(shipped());
+    let mut generation = fresh.submit(echo).unwrap();
+    let told = std::iter::from_fn(|| generation.blocking_next()).find_map(|event| match event {
+        Event::PromptLogprobs(of) => Some(of),
+        _ => None,
+    });
+    assert_eq!(told, Some(whole[89..].to_vec()), "with nothing in the cache");
     // What it computed serves others.
     assert_eq!(cached(&engine, long(90, 5)).1, 89);
 }

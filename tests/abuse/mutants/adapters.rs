@@ -124,7 +124,7 @@ fn answer(engine: &Engine, id: AdapterId) -> Result<()> {
         prompt: engine.model().front_end().tokenizer.encode("Who are you?", false)?,
         sampling,
         target: Target::Exact(id),
-        echo_logprobs: false,
+        echo_from: None,
         grammar: None,
         shown: Vec::new(),
         priority: Priority::Interactive,
