@@ -157,7 +157,8 @@ proptest! {
         let original = random(seed, inputs * outputs);
         for format in WeightFormat::ALL {
             let packed = packed(format, inputs, outputs, seed);
-            agree("embedding", 1e-7, |device| vec![weights(device, &device.hold(packed.clone()))]);
+            // Two factors of a weight in 4 bits are rounded to f32, and their product.
+            agree("embedding", 2e-7, |device| vec![weights(device, &device.hold(packed.clone()))]);
             let limit = match format {
                 WeightFormat::F32 => 0.0,
                 WeightFormat::Bf16 => 1.0 / 256.0,
