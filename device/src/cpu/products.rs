@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Buffer, Matrix, PackedMatrix, WeightFormat,
     host::{elements, elements_mut, resize},
-    layout::{LANES, padded_inputs, panel_bytes, unpack_one, unpack_tile},
+    layout::{LANES, padded_inputs, panel_bytes, unpack_one},
     ops::{LowRank, ProductOps, Projection, SharedInput, View, ViewMut},
     packed::{Line, aligned},
 };
@@ -74,7 +74,7 @@ impl ProductOps for Cpu {
                 let mut lines = aligned(panel_size * panels.len());
                 let bytes = bytemuck::cast_slice_mut::<Line, u8>(&mut lines);
                 for (index, panel) in panels.clone().zip(bytes.chunks_exact_mut(panel_size)) {
-                    transposed_panel(matrix, index, format, panel);
+                    self.kernels.transposed(matrix, index, format, panel);
                 }
                 let from = panels.start * LANES;
                 let product = Product {
@@ -241,39 +241,4 @@ unsafe fn run(cpu: &Cpu, products: &[(Product, usize)]) {
             start = end;
         }
     });
-}
-
-/// Inputs `16·index ..` of all outputs, laid out as a panel of the transposed matrix.
-fn transposed_panel(matrix: &PackedMatrix, index: usize, format: WeightFormat, out: &mut [u8]) {
-    let from = index * LANES;
-    let count = (matrix.inputs() - from).min(LANES);
-    let mut tile = [[0.0_f32; LANES]; LANES];
-    for panel in 0..matrix.outputs().div_ceil(LANES) {
-        unpack_tile(matrix.format(), matrix.panel(panel), from, count, &mut tile);
-        let columns = (matrix.outputs() - panel * LANES).min(LANES);
-        match format {
-            WeightFormat::Bf16 => {
-                // Lanes beyond the last column are zero in every format.
-                for (pair, rows) in tile.chunks_exact(2).enumerate().take(columns.div_ceil(2)) {
-                    let at = panel * LANES * 32 + pair * 64;
-                    let (group, _) = out[at..at + 64].as_chunks_mut::<4>();
-                    for ((to, low), high) in group.iter_mut().zip(&rows[0]).zip(&rows[1]) {
-                        *to = (to_bf16(*low) | to_bf16(*high) << 16).to_le_bytes();
-                    }
-                }
-            }
-            _ => {
-                for (c, row) in tile.iter().enumerate().take(columns) {
-                    let at = (panel * LANES + c) * 64;
-                    out[at..at + 64].copy_from_slice(bytemuck::cast_slice(row));
-                }
-            }
-        }
-    }
-}
-
-/// The bits of the nearest bf16 (ties to even) of a finite number.
-fn to_bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16
 }

@@ -8,7 +8,12 @@
 
 use half::bf16;
 
-use super::{encode, gather::gather, q4};
+use super::{
+    encode,
+    gather::gather,
+    q4,
+    tile::{PanelTile, lane_by_lane},
+};
 use crate::WeightFormat;
 
 pub use super::shape::{BLOCK, LANES};
@@ -83,16 +88,18 @@ fn pack_q8(inputs: usize, columns: &[f32], out: &mut [u8]) {
     }
 }
 
-/// Reads `count` (at most 16) inputs of all 16 lanes of a panel, from a multiple of 16 on: `tile[lane][k - from]`.
-pub fn unpack_tile(
+/// Reads `count` (at most 16) inputs of a panel, from a multiple of 16 on. Always inlined, so that it is compiled for the
+/// instruction set of whoever calls it.
+#[inline(always)]
+pub(crate) fn panel_tile(
     format: WeightFormat,
     panel: &[u8],
     from: usize,
     count: usize,
-    tile: &mut [[f32; LANES]; LANES],
-) {
+) -> PanelTile {
     // Lines of a fixed size, so that the loops need no checks.
     let (lines, _) = panel.as_chunks::<64>();
+    let mut tile = [[0.0; LANES]; LANES];
     match format {
         WeightFormat::F32 => {
             for (k, line) in lines[from..from + count].iter().enumerate() {
@@ -101,31 +108,28 @@ pub fn unpack_tile(
                     row[k % LANES] = f32::from_le_bytes(*value);
                 }
             }
+            PanelTile::Floats(tile)
         }
         WeightFormat::Bf16 => {
-            for (pair, line) in lines[from / 2..(from + count).div_ceil(2)].iter().enumerate() {
-                let (values, _) = line.as_chunks::<4>();
-                for (row, v) in tile.iter_mut().zip(values) {
-                    row[pair * 2 % LANES] = bf16::from_le_bytes([v[0], v[1]]).to_f32();
-                    row[(pair * 2 + 1) % LANES] = bf16::from_le_bytes([v[2], v[3]]).to_f32();
+            let mut halves = [[0; LANES]; LANES];
+            let lines = &lines[from / 2..(from + count).div_ceil(2)];
+            for (lane, row) in halves.iter_mut().enumerate() {
+                for (pair, line) in row.as_chunks_mut::<2>().0.iter_mut().zip(lines) {
+                    let [a, b, c, d] = line.as_chunks::<4>().0[lane];
+                    *pair = [u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d])];
                 }
             }
+            PanelTile::Halves(halves)
         }
         WeightFormat::Q8 => {
             let block = &lines[from / BLOCK * (Q8_BLOCK_BYTES / 64)..][..Q8_BLOCK_BYTES / 64];
-            let scales = block[LANES].as_chunks::<4>().0;
             let first = from % BLOCK / 4;
-            for (group, line) in block[first..first + 4].iter().enumerate() {
-                let codes = line.as_chunks::<4>().0;
-                for ((row, codes), scale) in tile.iter_mut().zip(codes).zip(scales) {
-                    let scale = f32::from_le_bytes(*scale);
-                    for (i, code) in codes.iter().enumerate() {
-                        row[group * 4 + i] = (f32::from(*code) - 128.0) * scale;
-                    }
-                }
-            }
+            let codes = lane_by_lane(std::array::from_fn(|group| block[first + group]));
+            let scales = block[LANES].as_chunks::<4>().0;
+            let scale = |lane: usize| (128.0, f32::from_le_bytes(scales[lane]));
+            PanelTile::Codes(codes, std::array::from_fn(scale))
         }
-        WeightFormat::Q4 => q4::unpack_tile(panel, from, tile),
+        WeightFormat::Q4 => q4::panel_tile(panel, from),
     }
 }
 

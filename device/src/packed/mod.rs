@@ -7,6 +7,7 @@ pub(crate) mod q4;
 pub(crate) mod shape;
 #[cfg(test)]
 mod tests;
+pub(crate) mod tile;
 
 use std::{any::Any, fmt};
 
@@ -16,7 +17,7 @@ use crate::{MappedFile, WeightFormat};
 use layout::{LANES, matrix_bytes, pack_panel, panel_bytes};
 
 /// Memory in whole cache lines.
-#[derive(Clone, Copy, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(crate) struct Line([u8; 64]);
 

@@ -15,6 +15,7 @@ use super::{
     encode,
     gather::gather,
     shape::{BLOCK, HALF, LANES, MIDDLE, PARTS},
+    tile::{PanelTile, lane_by_lane},
 };
 
 /// Bytes of the codes of one block.
@@ -62,9 +63,10 @@ fn grid(line: &[u8], lane: usize, half: usize) -> (i32, i32) {
     (i32::from(line[at]), i32::from(i8::from_le_bytes([line[at + 2]])))
 }
 
-fn weight((scale, zero): (i32, i32), code: u8, output: f32) -> f32 {
-    let steps = f32::from(code) - MIDDLE as f32 - zero as f32 / PARTS as f32;
-    steps * ((scale * PARTS) as f32 * output)
+/// What is taken off a code, which is exact, and what the rest is multiplied with.
+#[inline(always)]
+fn terms((scale, zero): (i32, i32), output: f32) -> (f32, f32) {
+    (MIDDLE as f32 + zero as f32 / PARTS as f32, (scale * PARTS) as f32 * output)
 }
 
 /// The last line of a panel: the factor of each output.
@@ -73,22 +75,18 @@ fn outputs(panel: &[u8]) -> [f32; LANES] {
     std::array::from_fn(|lane| f32::from_le_bytes(line[lane]))
 }
 
-/// See [`super::layout::unpack_tile`].
-pub(super) fn unpack_tile(panel: &[u8], from: usize, tile: &mut [[f32; LANES]; LANES]) {
+/// See [`super::layout::panel_tile`].
+#[inline(always)]
+pub(super) fn panel_tile(panel: &[u8], from: usize) -> PanelTile {
     let outputs = outputs(panel);
     let (codes, scales) = panel[from / BLOCK * BLOCK_BYTES..][..BLOCK_BYTES].split_at(CODE_BYTES);
-    let first = from % BLOCK / 8;
+    let lines = &codes.as_chunks::<64>().0[from % BLOCK / 8..][..2];
+    let low = |line: &[u8; 64]| line.map(|pair| pair & 15);
+    let high = |line: &[u8; 64]| line.map(|pair| pair >> 4);
+    let lines = [low(&lines[0]), high(&lines[0]), low(&lines[1]), high(&lines[1])];
     let half = from % BLOCK / HALF;
-    let grids: [(i32, i32); LANES] = std::array::from_fn(|lane| grid(scales, lane, half));
-    for (group, line) in codes.as_chunks::<64>().0[first..first + 2].iter().enumerate() {
-        let lanes = line.as_chunks::<4>().0.iter().zip(grids).zip(outputs);
-        for (row, ((codes, grid), output)) in tile.iter_mut().zip(lanes) {
-            for (i, code) in codes.iter().enumerate() {
-                row[group * 8 + i] = weight(grid, code & 15, output);
-                row[group * 8 + 4 + i] = weight(grid, code >> 4, output);
-            }
-        }
-    }
+    let of_lane = |lane: usize| terms(grid(scales, lane, half), outputs[lane]);
+    PanelTile::Codes(lane_by_lane(lines), std::array::from_fn(of_lane))
 }
 
 /// See [`super::layout::unpack_one`].
@@ -97,5 +95,6 @@ pub(super) fn unpack_one(panel: &[u8], lane: usize, k: usize) -> f32 {
     let inside = k % BLOCK;
     let byte = codes[(inside / 8 * LANES + lane) * 4 + inside % 4];
     let code = byte >> (inside / 4 % 2 * 4) & 15;
-    weight(grid(scales, lane, inside / HALF), code, outputs(panel)[lane])
+    let (middle, factor) = terms(grid(scales, lane, inside / HALF), outputs(panel)[lane]);
+    (f32::from(code) - middle) * factor
 }

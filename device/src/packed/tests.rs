@@ -5,7 +5,8 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    layout::{unpack_one, unpack_tile},
+    layout::{panel_tile, unpack_one},
+    tile::PanelTile,
     *,
 };
 
@@ -22,8 +23,16 @@ proptest! {
             let matrix = PackedMatrix::pack(format, inputs, outputs, &weights);
             let from = inputs / 2 / LANES * LANES;
             let count = (inputs - from).min(LANES);
-            let mut tile = [[0.0; LANES]; LANES];
-            unpack_tile(format, matrix.panel(0), from, count, &mut tile);
+            let tile = match panel_tile(format, matrix.panel(0), from, count) {
+                PanelTile::Floats(tile) => tile,
+                PanelTile::Halves(halves) => {
+                    halves.map(|row| row.map(|bits| half::bf16::from_bits(bits).to_f32()))
+                }
+                PanelTile::Codes(codes, terms) => std::array::from_fn(|lane| {
+                    let (middle, factor) = terms[lane];
+                    codes[lane].map(|code| (f32::from(code) - middle) * factor)
+                }),
+            };
             for (lane, row) in tile.iter().enumerate() {
                 for (k, value) in row.iter().enumerate().take(count) {
                     let one = unpack_one(format, matrix.panel(0), lane, from + k);

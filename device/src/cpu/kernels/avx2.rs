@@ -125,6 +125,17 @@ unsafe impl Simd for Avx2 {
         lanes
     }
     #[inline(always)]
+    unsafe fn codes(p: *const u8) -> F {
+        // SAFETY: see the impl.
+        unsafe {
+            let (low, high) = (_mm_loadl_epi64(p.cast()), _mm_loadl_epi64(p.add(8).cast()));
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(low)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(high)),
+            ]
+        }
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> I {
         // SAFETY: see the impl.
         unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }

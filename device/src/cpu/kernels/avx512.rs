@@ -129,6 +129,11 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         lanes
     }
     #[inline(always)]
+    unsafe fn codes(p: *const u8) -> __m512 {
+        // SAFETY: see the impl.
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> __m512i {
         // SAFETY: see the impl.
         unsafe { _mm512_loadu_si512(p.cast()) }

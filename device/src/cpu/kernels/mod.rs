@@ -18,6 +18,7 @@ mod norm;
 mod portable;
 mod set;
 mod simd;
+mod transposed;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ mod tests;
 use std::ops::Range;
 
 use crate::{
-    layout,
+    PackedMatrix, WeightFormat, layout,
     ops::{Activation, Cap},
 };
 pub(crate) use attention::{Attend, AttendBackward};
@@ -41,6 +42,8 @@ type Quantise = unsafe fn(&[f32], &mut [i8], &mut [f32], &mut [CodeSums]);
 type Gated = unsafe fn(&[f32], &[f32], &mut [f32]);
 /// Gate, up, gradient in and gate's gradient out, up's gradient.
 type GatedBackward = unsafe fn(&[f32], &[f32], &mut [f32], &mut [f32]);
+/// A matrix, which of its panels, in which format, and where to.
+type Transposed = unsafe fn(&PackedMatrix, usize, WeightFormat, &mut [u8]);
 /// Logits, target, the base's row; the loss.
 type Loss = unsafe fn(&mut [f32], Option<usize>, Option<BaseRow<'_>>) -> f32;
 
@@ -64,6 +67,7 @@ pub(crate) struct Kernels {
     loss: Loss,
     quantise: Quantise,
     to_bf16: unsafe fn(&[f32], &mut [u16]),
+    transposed: Transposed,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -105,6 +109,8 @@ macro_rules! table {
                 loss(logits: &mut [f32], target: Option<usize>, base: Option<BaseRow<'_>>) -> f32 = loss::loss::<$set>;
                 quantise(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [CodeSums]) = convert::quantise::<$set>;
                 to_bf16(x: &[f32], out: &mut [u16]) = convert::to_bf16::<$set>;
+                transposed(matrix: &PackedMatrix, index: usize, format: WeightFormat, out: &mut [u8])
+                    = transposed::transposed::<$set>;
             );
             pub(super) static TABLE: Kernels = Kernels {
                 set: InstructionSet::$label,
@@ -122,6 +128,7 @@ macro_rules! table {
                 loss,
                 quantise,
                 to_bf16,
+                transposed,
             };
         }
     };
@@ -289,5 +296,17 @@ impl Kernels {
         assert!(out.len() >= x.len(), "row lengths differ");
         // SAFETY: the features are there.
         unsafe { (self.to_bf16)(x, out) }
+    }
+
+    /// One panel of the transposed matrix, widened.
+    pub(crate) fn transposed(
+        &self,
+        matrix: &PackedMatrix,
+        index: usize,
+        format: WeightFormat,
+        out: &mut [u8],
+    ) {
+        // SAFETY: the features are there.
+        unsafe { (self.transposed)(matrix, index, format, out) }
     }
 }

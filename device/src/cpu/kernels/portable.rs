@@ -94,6 +94,11 @@ unsafe impl Simd for Portable {
         a
     }
     #[inline(always)]
+    unsafe fn codes(p: *const u8) -> F {
+        // SAFETY: the caller vouches for 16 codes.
+        unsafe { p.cast::<[u8; LANES]>().read() }.map(f32::from)
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { p.cast::<[u8; 64]>().read_unaligned() }

@@ -10,7 +10,7 @@ pub(crate) use crate::layout::LANES;
 ///
 /// # Safety
 /// The caller of any function must run on a processor that has the set's features, and pointers must be valid for the
-/// 16 lanes (or `count` lanes, or 64 bytes) that the function touches.
+/// 16 lanes (or `count` lanes, 16 codes or 64 bytes) that the function touches.
 pub(crate) unsafe trait Simd: Copy {
     /// 32 registers of 16 lanes, rather than 16 of 8.
     const WIDE: bool;
@@ -44,6 +44,8 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn to_array(a: Self::F) -> [f32; LANES];
     unsafe fn ints(a: Self::I) -> [i32; LANES];
 
+    /// Sixteen unsigned bytes as numbers.
+    unsafe fn codes(p: *const u8) -> Self::F;
     unsafe fn bytes(p: *const u8) -> Self::B;
     /// The low and the high four bits of each byte.
     unsafe fn nibbles(packed: Self::B) -> (Self::B, Self::B);
