@@ -4,6 +4,7 @@ use super::{
     Cpu,
     kernels::{CodeSums, Rows},
     shared::Shared,
+    tiled::Tiled,
 };
 use crate::{
     WeightFormat,
@@ -17,6 +18,7 @@ pub(crate) struct Activations {
     codes: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<CodeSums>,
+    tiled: Tiled,
 }
 
 impl Activations {
@@ -28,6 +30,9 @@ impl Activations {
         x: &[f32],
         inputs: usize,
     ) -> Rows {
+        if let Some(rows) = self.tiled.rows(cpu, format, x, inputs) {
+            return rows;
+        }
         let rows = x.len() / inputs;
         let padded = padded_inputs(format, inputs);
         // A few microseconds of work are worth a fork.

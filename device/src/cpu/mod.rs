@@ -12,6 +12,7 @@ mod pool;
 mod products;
 mod rows;
 mod shared;
+mod tiled;
 
 use std::{fmt, io, sync::Mutex};
 

@@ -20,7 +20,7 @@ pub(crate) struct Tested {
 impl Tested {
     /// It multiplies bf16 itself: its sums of such products have roundings of their own, and its backward uses them too.
     pub(crate) fn multiplies_bf16(&self) -> bool {
-        self.set == Some(InstructionSet::Avx512Bf16)
+        matches!(self.set, Some(InstructionSet::Amx | InstructionSet::Avx512Bf16))
     }
 
     /// Compares what it found with what the first one found, if it must have the same bits.

@@ -136,6 +136,16 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn integers(p: *const i32) -> I {
+        // SAFETY: see the impl.
+        unsafe { Self::bytes(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn plus(a: I, b: I) -> I {
+        // SAFETY: see the impl.
+        unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> I {
         // SAFETY: see the impl.
         unsafe { [_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(32).cast())] }

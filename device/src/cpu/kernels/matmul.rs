@@ -26,6 +26,11 @@ pub(crate) enum Rows {
     Bf16 { data: *const u16, row_stride: usize },
     /// Signed bytes in blocks of 64, with each block's scale and sums.
     Bytes { codes: *const i8, scales: *const f32, sums: *const CodeSums },
+    /// bf16 in tiles of 16 rows and 32 inputs: `[tile of rows][step][16][32]`, zero beyond the inputs.
+    Bf16Tiles { data: *const u16 },
+    /// Signed bytes in tiles of 16 rows and a block: codes `[tile of rows][block][16][64]`, their scales and -128 times their
+    /// sums `[tile of rows][block][16]`.
+    ByteTiles { codes: *const i8, scales: *const f32, offsets: *const i32 },
 }
 
 /// Sums of the codes of a block, as products with offset weights ask for them.
@@ -166,31 +171,43 @@ unsafe fn tile<S: Simd, T: Tile<S>, const MR: usize, const NP: usize>(
     panel: usize,
     row: usize,
 ) -> usize {
-    // SAFETY: the caller keeps rows and panels inside of the product; the last panel may be narrower than 16.
+    // SAFETY: the caller keeps rows and panels inside of the product.
     unsafe {
         let sums = T::sums::<MR, NP>(p, row, p.weights.add(panel * p.panel_bytes));
         for (m, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
-                let column = (panel + n) * LANES;
-                let out = p.out.add((row + m) * p.out_stride + column);
-                let width = p.outputs - column;
-                if width >= LANES {
-                    let value = match p.add {
-                        Some(factor) => S::fma(*sum, S::splat(factor), S::load(out)),
-                        None => *sum,
-                    };
-                    S::store(out, value);
-                } else {
-                    let value = match p.add {
-                        Some(factor) => S::fma(*sum, S::splat(factor), S::load_some(out, width)),
-                        None => *sum,
-                    };
-                    S::store_some(out, value, width);
-                }
+                write::<S>(p, row + m, panel + n, *sum);
             }
         }
     }
     MR
+}
+
+/// Writes, or adds, what one row has found for one panel.
+///
+/// # Safety
+/// As for [`product`], of which the row and the panel are.
+#[inline(always)]
+pub(super) unsafe fn write<S: Simd>(p: &Product, row: usize, panel: usize, sum: S::F) {
+    let column = panel * LANES;
+    let width = p.outputs - column;
+    // SAFETY: the caller keeps row and panel inside of the product; the last panel may be narrower than 16.
+    unsafe {
+        let out = p.out.add(row * p.out_stride + column);
+        if width >= LANES {
+            let value = match p.add {
+                Some(factor) => S::fma(sum, S::splat(factor), S::load(out)),
+                None => sum,
+            };
+            S::store(out, value);
+        } else {
+            let value = match p.add {
+                Some(factor) => S::fma(sum, S::splat(factor), S::load_some(out, width)),
+                None => sum,
+            };
+            S::store_some(out, value, width);
+        }
+    }
 }
 
 struct F32Tile;

@@ -1,9 +1,11 @@
 //! Every hot operation of the decoder, forward and backward, behind one table of functions.
 //!
-//! The table is chosen once, by what the processor can do. A new set (AMX) brings a table with the same entries; nothing above
+//! The table is chosen once, by what the processor can do. A new set brings a table with the same entries; nothing above
 //! knows which one runs.
 
 mod add;
+#[cfg(any(test, target_arch = "x86_64"))]
+mod amx;
 mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -47,6 +49,18 @@ type Transposed = unsafe fn(&PackedMatrix, usize, WeightFormat, &mut [u8]);
 /// Logits, target, the base's row; the loss.
 type Loss = unsafe fn(&mut [f32], Option<usize>, Option<BaseRow<'_>>) -> f32;
 
+/// How rows are divided for products on tiles.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // no other processor has tiles
+pub(crate) struct TileShape {
+    /// Rows of a tile; memory holds whole ones.
+    pub(crate) rows: usize,
+    /// Inputs of a tile in bf16. In bytes it is a block.
+    pub(crate) step: usize,
+    /// From so many rows on, products in 8 bits are on tiles; those in bf16 always.
+    pub(crate) least: usize,
+}
+
 /// The kernels of one instruction set. All entries are `unsafe`: see the functions of the same name in this module.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
@@ -54,6 +68,8 @@ pub(crate) struct Kernels {
     pub(crate) set: InstructionSet,
     /// bf16 products are as fast as the hardware's, so that the backward pass uses them too.
     pub(crate) fast_bf16: bool,
+    /// Products ask for rows in tiles.
+    pub(crate) tiles: Option<TileShape>,
     product: unsafe fn(&Product, Range<usize>, Range<usize>),
     attend: unsafe fn(&Attend, &mut Vec<f32>),
     attend_backward: unsafe fn(&AttendBackward, &mut Vec<f32>),
@@ -115,6 +131,7 @@ macro_rules! table {
             pub(super) static TABLE: Kernels = Kernels {
                 set: InstructionSet::$label,
                 fast_bf16: $bf16,
+                tiles: None,
                 product,
                 attend,
                 attend_backward,
@@ -148,10 +165,37 @@ table!(
     [#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma")]]
 );
 
+/// Products on tiles; everything else is that of AVX-512.
+#[cfg(target_arch = "x86_64")]
+mod on_amx {
+    use super::{amx::Amx, avx512::Avx512, *};
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
+    unsafe fn product(p: &Product, panels: Range<usize>, rows: Range<usize>) {
+        // SAFETY: the caller keeps the contract of the kernel.
+        unsafe {
+            if amx::takes(p) {
+                amx::product::<Avx512<true>, Amx>(p, panels, rows);
+            } else {
+                (on_avx512_bf16::TABLE.product)(p, panels, rows);
+            }
+        }
+    }
+
+    pub(super) static TABLE: Kernels = Kernels {
+        set: InstructionSet::Amx,
+        tiles: Some(amx::SHAPE),
+        product,
+        ..on_avx512_bf16::TABLE
+    };
+}
+
 impl Kernels {
     /// The kernels of a set, if this processor has it.
     pub(crate) fn of(set: InstructionSet) -> Option<&'static Self> {
         let table = match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Amx => &on_amx::TABLE,
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512Bf16 => &on_avx512_bf16::TABLE,
             #[cfg(target_arch = "x86_64")]

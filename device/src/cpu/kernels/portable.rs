@@ -99,6 +99,15 @@ unsafe impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().read() }.map(f32::from)
     }
     #[inline(always)]
+    unsafe fn integers(p: *const i32) -> I {
+        // SAFETY: the caller vouches for 16 lanes.
+        unsafe { p.cast::<I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn plus(a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> [u8; 64] {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { p.cast::<[u8; 64]>().read_unaligned() }

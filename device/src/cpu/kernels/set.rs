@@ -5,6 +5,8 @@ use std::fmt;
 /// A set of instructions that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InstructionSet {
+    /// Tiles of bytes and of bf16 beside AVX-512.
+    Amx,
     /// AVX-512 with VNNI and products of bf16.
     Avx512Bf16,
     /// AVX-512 with VNNI.
@@ -17,7 +19,8 @@ pub enum InstructionSet {
 
 impl InstructionSet {
     /// All sets, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512Bf16, Self::Avx512Vnni, Self::Avx2, Self::Portable];
+    pub const ALL: [Self; 5] =
+        [Self::Amx, Self::Avx512Bf16, Self::Avx512Vnni, Self::Avx2, Self::Portable];
 
     /// The sets that this processor has, best first.
     #[must_use]
@@ -31,7 +34,7 @@ impl InstructionSet {
         Self::ALL.into_iter().find(|set| set.is_available()).unwrap_or(Self::Portable)
     }
 
-    /// Whether this processor has it.
+    /// Whether this processor has it, and this process may use it.
     #[must_use]
     pub fn is_available(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -41,8 +44,10 @@ impl InstructionSet {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
+            let bf16 = wide && is_x86_feature_detected!("avx512bf16");
             match self {
-                Self::Avx512Bf16 => wide && is_x86_feature_detected!("avx512bf16"),
+                Self::Amx => bf16 && super::amx::permitted(),
+                Self::Avx512Bf16 => bf16,
                 Self::Avx512Vnni => wide,
                 Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
                 Self::Portable => true,
@@ -58,6 +63,7 @@ impl InstructionSet {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::Avx512Vnni => "avx512-vnni",
             Self::Avx2 => "avx2",

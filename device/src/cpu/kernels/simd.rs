@@ -46,6 +46,10 @@ pub(crate) unsafe trait Simd: Copy {
 
     /// Sixteen unsigned bytes as numbers.
     unsafe fn codes(p: *const u8) -> Self::F;
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // asked for beside tiles
+    unsafe fn integers(p: *const i32) -> Self::I;
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))] // asked for beside tiles
+    unsafe fn plus(a: Self::I, b: Self::I) -> Self::I;
     unsafe fn bytes(p: *const u8) -> Self::B;
     /// The low and the high four bits of each byte.
     unsafe fn nibbles(packed: Self::B) -> (Self::B, Self::B);
