@@ -72,23 +72,25 @@ fn what_is_there_is_not_computed_again() {
 #[test]
 fn what_takes_too_long_is_given_up() {
     let engine = start(EngineConfig { max_step_tokens: 1, ..shipped() });
-    let system = long(400, 4);
-    (0..2).for_each(|question| {
-        cached(&engine, talk(&system, question));
-    });
+    // More steps than any machine makes in that time.
+    let systems: Vec<_> = (4..12).map(|seed| long(400, seed)).collect();
+    for (system, question) in systems.iter().flat_map(|system| [(system, 0), (system, 1)]) {
+        cached(&engine, talk(system, question));
+    }
     let next = adapter(&engine, 1);
     let mut stream = engine.submit(request("Hi", 300)).unwrap();
     first_token(&mut stream);
-    engine.warm_up(Some(next), Duration::from_millis(20));
+    engine.warm_up(Some(next), Duration::from_millis(10));
     assert_eq!(collect(stream).tokens.len(), 299);
     wait_until("nothing of it is left", || {
         let health = engine.health();
         (health.running, health.waiting) == (0, 0)
     });
     let health = engine.health();
-    assert_eq!((health.warmed_tokens, health.failed, health.cancelled), (0, 0, 0));
+    assert!(health.warmed_tokens < 8 * 384, "all was computed");
+    assert_eq!((health.failed, health.cancelled), (0, 0));
     engine.set_live(Some(next), 1).unwrap();
-    assert_eq!(cached(&engine, talk(&system, 5)).0.tokens.len(), 6);
+    assert_eq!(cached(&engine, talk(&systems[0], 5)).0.tokens.len(), 6);
     engine.shutdown(Duration::ZERO);
     engine.warm_up(None, PATIENCE);
 }
