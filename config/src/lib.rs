@@ -323,10 +323,10 @@ mod tests {
             ),
             ("/models/my-llama", "my-llama"),
             ("/models/Some-135M.Q4_1.gguf", "Some-135M.Q4_1"),
-            ("Some/ModelSettings-1B", "Model-1B"),
-            ("Some/ModelSettings-1B@refs/pr/1", "Model-1B"),
-            ("Some/ModelSettings-1B-GGUF:Q4_K_M@v2", "Model-1B-GGUF"),
-            ("Some/ModelSettings-1B-GGUF/model.Q8_0.gguf", "model.Q8_0"),
+            ("Some/Model-1B", "Model-1B"),
+            ("Some/Model-1B@refs/pr/1", "Model-1B"),
+            ("Some/Model-1B-GGUF:Q4_K_M@v2", "Model-1B-GGUF"),
+            ("Some/Model-1B-GGUF/model.Q8_0.gguf", "model.Q8_0"),
         ] {
             let loaded = variable("HONE__MODEL__SOURCE", source).load().unwrap();
             assert_eq!(loaded.config.model.name(), name);
