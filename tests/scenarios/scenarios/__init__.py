@@ -15,4 +15,4 @@ ALL: dict[str, Scenario] = {
 }
 
 # By hand on demand: variants that no bar of their own needs, or that take long.
-EXTRA = {"triage10", "discounts10", "taught_twice", "noise_contradictions_short", "style_greeting150", "style_short150", "style_formal150"}
+EXTRA = {"guards", "triage10", "discounts10", "taught_twice", "noise_contradictions_short", "style_greeting150", "style_short150", "style_formal150"}
