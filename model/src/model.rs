@@ -261,7 +261,8 @@ impl Model {
         let tokens: Vec<u32> = segments.iter().flat_map(|s| s.tokens).copied().collect();
         self.decoder.embed(&tokens, &mut scratch.hidden);
 
-        let step = Step { device, config: &self.config, spans: &spans, angles: &angles };
+        let step =
+            Step { device, config: &self.config, spans: &spans, prefixes: None, angles: &angles };
         let runs = adapter_runs(segments, &spans);
         let wanted = wanted_rows(segments, &spans);
         let runs_after = runs_among(&runs, &wanted);

@@ -16,12 +16,14 @@ impl LossOps for Cpu {
     ) -> Vec<f64> {
         let logits = elements_mut::<f32>(logits);
         let Some(vocab) = logits.len().checked_div(targets.len()) else { return Vec::new() };
-        let (places, weight) = base.as_ref().map_or((&[][..], 0.0), |b| (b.places, b.weight));
+        let (places, weights) =
+            base.as_ref().map_or((&[][..], &[][..]), |base| (base.places, base.weights));
         let base = base.map_or(&mut [][..], |base| elements_mut::<f32>(base.logits));
         let compared: Vec<usize> = places.iter().flatten().copied().collect();
         assert!(
             logits.len() == targets.len() * vocab
                 && (places.is_empty() || places.len() == targets.len())
+                && weights.len() == places.len()
                 && compared.is_sorted_by(|a, b| a < b)
                 && compared.last().is_none_or(|last| (last + 1) * vocab <= base.len()),
             "logits of another shape than the targets"
@@ -34,8 +36,10 @@ impl LossOps for Cpu {
             let place = places.get(row).copied().flatten();
             // SAFETY: each row, and each place among the base's rows, is taken once; the places were checked above.
             unsafe {
-                let base =
-                    place.map(|place| BaseRow { logits: base.part(place * vocab, vocab), weight });
+                let base = place.map(|place| BaseRow {
+                    logits: base.part(place * vocab, vocab),
+                    weight: weights[row],
+                });
                 shared.part(row, 1)[0] = f64::from(self.kernels.loss(logits, target, base));
             }
         });

@@ -46,6 +46,24 @@ impl MemoryOps for Cpu {
         buffer(all)
     }
 
+    fn index_select(&self, rows: &Buffer, index: &[usize], width: usize) -> Buffer {
+        let rows = elements::<f32>(rows);
+        let mut copies = Vec::with_capacity(index.len() * width);
+        index.iter().for_each(|row| copies.extend_from_slice(&rows[row * width..][..width]));
+        buffer(copies)
+    }
+
+    fn index_add(&self, copies: &Buffer, index: &[usize], total: usize, width: usize) -> Buffer {
+        let mut rows = vec![0.0_f32; total * width];
+        for (row, copy) in index.iter().zip(elements::<f32>(copies).chunks_exact(width)) {
+            rows[row * width..][..width]
+                .iter_mut()
+                .zip(copy)
+                .for_each(|(sum, value)| *sum += value);
+        }
+        buffer(rows)
+    }
+
     fn hold(&self, matrix: PackedMatrix) -> Matrix {
         Matrix::new(matrix, |packed| packed)
     }

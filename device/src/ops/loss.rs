@@ -9,8 +9,8 @@ pub struct BaseLogits<'a> {
     pub logits: &'a mut Buffer,
     /// For each row of the loss its row here, ascending; `None` is not compared.
     pub places: &'a [Option<usize>],
-    /// Weight of the divergence.
-    pub weight: f32,
+    /// Weight of the divergence, for each row of the loss.
+    pub weights: &'a [f32],
 }
 
 /// The end of training's forward and the beginning of its backward.

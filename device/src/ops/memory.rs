@@ -27,6 +27,12 @@ pub trait MemoryOps {
     /// The backward of [`MemoryOps::gather_rows`]: puts gradients of the chosen rows among zeros, `total` rows in all.
     fn scatter_rows(&self, some: Buffer, chosen: &[usize], total: usize, width: usize) -> Buffer;
 
+    /// A buffer of the rows of `width` at these places, in this order; a row may come more than once.
+    fn index_select(&self, rows: &Buffer, index: &[usize], width: usize) -> Buffer;
+
+    /// The backward of [`MemoryOps::index_select`]: adds the gradient of each copy to that of its row, of `total` rows in all.
+    fn index_add(&self, copies: &Buffer, index: &[usize], total: usize, width: usize) -> Buffer;
+
     /// Makes a packed matrix ready for products.
     fn hold(&self, matrix: PackedMatrix) -> Matrix;
 }

@@ -23,9 +23,9 @@ impl LossOps for Reference {
     ) -> Vec<f64> {
         let logits = elements_mut::<f64>(logits);
         let Some(vocab) = logits.len().checked_div(targets.len()) else { return Vec::new() };
-        let (places, weight) = base.as_ref().map_or((&[][..], 0.0), |b| (b.places, b.weight));
+        let (places, weights) =
+            base.as_ref().map_or((&[][..], &[][..]), |base| (base.places, base.weights));
         let base = base.map_or(&mut [][..], |base| elements_mut::<f64>(base.logits));
-        let weight = f64::from(weight);
         let rows = logits.chunks_exact_mut(vocab).zip(targets).enumerate();
         rows.map(|(row, (logits, target))| {
             let log_p = log_softmax(logits);
@@ -38,7 +38,7 @@ impl LossOps for Reference {
             }
             if let Some(place) = places.get(row).copied().flatten() {
                 let base = &mut base[place * vocab..][..vocab];
-                let log_q = log_softmax(base);
+                let (log_q, weight) = (log_softmax(base), f64::from(weights[row]));
                 for i in 0..vocab {
                     let (p, q) = (log_p[i].exp(), log_q[i].exp());
                     loss += weight * q * (log_q[i] - log_p[i]);

@@ -46,6 +46,19 @@ impl MemoryOps for Reference {
         buffer(all)
     }
 
+    fn index_select(&self, rows: &Buffer, index: &[usize], width: usize) -> Buffer {
+        let rows = elements::<f64>(rows);
+        buffer(index.iter().flat_map(|row| &rows[row * width..][..width]).copied().collect())
+    }
+
+    fn index_add(&self, copies: &Buffer, index: &[usize], total: usize, width: usize) -> Buffer {
+        let mut rows = vec![0.0; total * width];
+        for (at, value) in elements::<f64>(copies).iter().enumerate() {
+            rows[index[at / width] * width + at % width] += value;
+        }
+        buffer(rows)
+    }
+
     fn hold(&self, matrix: PackedMatrix) -> Matrix {
         Matrix::new(matrix, |packed| packed)
     }

@@ -12,6 +12,7 @@ use super::cases::{agree, cases, random, slopes, upload, wide};
 struct Rows {
     targets: Vec<Option<u32>>,
     places: Vec<Option<usize>>,
+    weights: Vec<f32>,
 }
 
 impl Rows {
@@ -22,6 +23,7 @@ impl Rows {
             (0..count).map(|row| (row % 4 == 1 || row % 4 == 2).then(|| place.next().unwrap()));
         Self {
             places: places.collect(),
+            weights: (0..count).map(|row| 0.3 + 0.1 * row as f32).collect(),
             targets: (0..count)
                 .map(|row| (row % 2 == 0).then_some((row * 7 % vocab) as u32))
                 .collect(),
@@ -39,7 +41,7 @@ impl Rows {
         mut logits: Buffer,
         mut base: Buffer,
     ) -> (Vec<f64>, Buffer, Buffer) {
-        let with = BaseLogits { logits: &mut base, places: &self.places, weight: 0.3 };
+        let with = BaseLogits { logits: &mut base, places: &self.places, weights: &self.weights };
         let losses = device.loss(&mut logits, &self.targets, Some(with));
         (losses, logits, base)
     }
@@ -96,6 +98,6 @@ fn the_reference_computes_what_is_known() {
     }
     // The base is no distance from itself.
     let (mut same, mut base) = (upload(&Reference, &[0.5, -1.0]), upload(&Reference, &[0.5, -1.0]));
-    let with = BaseLogits { logits: &mut base, places: &[Some(0)], weight: 1.0 };
+    let with = BaseLogits { logits: &mut base, places: &[Some(0)], weights: &[1.0] };
     assert!(Reference.loss(&mut same, &[None], Some(with))[0].abs() < 1e-12);
 }

@@ -36,6 +36,21 @@ fn rows_are_gathered_and_scattered() {
 }
 
 #[test]
+fn rows_are_copied_and_their_gradients_summed() {
+    let (values, index) = (random(3, 4 * 5), [0, 2, 0, 3, 0]);
+    agree("copies", 1e-6, |device| {
+        let copies = device.index_select(&upload(device, &values), &index, 5);
+        let summed = device.index_add(&copies, &index, 4, 5);
+        vec![copies, summed]
+    });
+    let copies = Reference.index_select(&upload(&Reference, &values), &index, 5);
+    let summed = Reference.download(Reference.index_add(&copies, &index, 4, 5));
+    assert_eq!(Reference.download(copies)[10..15], values[..5]);
+    let thrice: Vec<f32> = values[..5].iter().map(|value| 3.0 * value).collect();
+    assert_eq!(summed, [&thrice, &[0.0; 5][..], &values[10..]].concat());
+}
+
+#[test]
 fn a_buffer_of_another_device_is_refused() {
     let cpu = Cpu::new(1).unwrap();
     let foreign = upload(&Reference, &[1.0, 2.0]);

@@ -59,7 +59,6 @@ impl Attention {
         device.resize(&mut b.q, rows * q);
         device.resize(&mut b.k, rows * kv);
         device.resize(&mut b.v, rows * kv);
-        device.resize(&mut b.attended, rows * q);
         let input = match &self.norm {
             Some(weight) => {
                 device.resize(&mut b.normed, x.len());
@@ -92,8 +91,16 @@ impl Attention {
             device.rotate(&step.angles[kind], config.head_dim, &mut b.k, kv);
         }
         let rows = step.attention(self.scores);
-        device.store(rows, caches, &b.k, &b.v);
-        device.attend(rows, caches, &b.q, &mut b.attended);
+        device.resize(&mut b.attended, rows.rows() * q);
+        if let Some(prefixes) = step.prefixes {
+            let copied = |rows: &Buffer, width| prefixes.copied(device, rows, width);
+            device.store(rows, caches, &copied(&b.k, kv), &copied(&b.v, kv));
+            device.attend(rows, caches, &copied(&b.q, q), &mut b.attended);
+            prefixes.once(device, &mut b.attended, q);
+        } else {
+            device.store(rows, caches, &b.k, &b.v);
+            device.attend(rows, caches, &b.q, &mut b.attended);
+        }
 
         pass.gather_rows_after(&mut b.attended, q);
         pass.gather_rows_after(x, config.hidden_size);
@@ -136,8 +143,18 @@ impl Attention {
         let d_attended = pass.scatter_rows_after(d_attended, q);
         let mut dx = pass.scatter_rows_after(dy, hidden);
         let attended = step.attention(self.scores);
-        let inputs = [&saved.q, &saved.k, &saved.v];
-        let [mut d_q, mut d_k, d_v] = device.attend_backward(attended, inputs, &d_attended);
+        let (inputs, widths) = ([&saved.q, &saved.k, &saved.v], [q, kv, kv]);
+        let [mut d_q, mut d_k, d_v] = match step.prefixes {
+            None => device.attend_backward(attended, inputs, &d_attended),
+            Some(prefixes) => {
+                let [q_rows, k_rows, v_rows] =
+                    [0, 1, 2].map(|of| prefixes.copied(device, inputs[of], widths[of]));
+                let d_attended = prefixes.once_backward(device, d_attended, q);
+                let inputs = [&q_rows, &k_rows, &v_rows];
+                let copies = device.attend_backward(attended, inputs, &d_attended);
+                [0, 1, 2].map(|of| prefixes.summed(device, &copies[of], widths[of]))
+            }
+        };
         if let Some(kind) = self.rotary {
             device.rotate_backward(&step.angles[kind], config.head_dim, &mut d_q, q);
             device.rotate_backward(&step.angles[kind], config.head_dim, &mut d_k, kv);

@@ -9,6 +9,7 @@ pub(crate) mod cache;
 pub(crate) mod head;
 pub(crate) mod layer;
 pub(crate) mod mlp;
+pub(crate) mod prefix;
 mod residual;
 pub(crate) mod step;
 

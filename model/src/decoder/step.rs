@@ -7,6 +7,7 @@ use hone_device::{
     ops::{Angles, AttentionRows, Dropout, Scores, Span},
 };
 
+use super::prefix::SharedPrefixes;
 use crate::{ModelConfig, lora::LayerLora};
 
 /// What all layers of a step share.
@@ -16,8 +17,10 @@ pub(crate) struct Step<'a> {
     pub(crate) device: &'a dyn Device,
     /// Sizes, and what is computed.
     pub(crate) config: &'a ModelConfig,
-    /// The sequences, in the order of their rows.
+    /// The sequences, in the order of their rows, as attention sees them.
     pub(crate) spans: &'a [Span],
+    /// How rows are laid out for attention, where sequences share some.
+    pub(crate) prefixes: Option<&'a SharedPrefixes>,
     /// Angles of the rows, for each kind of rotation.
     pub(crate) angles: &'a [Angles],
 }
@@ -30,7 +33,10 @@ impl<'a> Step<'a> {
 
     /// Rows of the step.
     pub(crate) fn rows(&self) -> usize {
-        self.spans.last().map_or(0, |span| span.rows.end)
+        match self.prefixes {
+            Some(prefixes) => prefixes.len(),
+            None => self.spans.last().map_or(0, |span| span.rows.end),
+        }
     }
 }
 

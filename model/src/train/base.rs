@@ -14,8 +14,8 @@ pub(super) struct BaseRows {
     pub(super) hidden: Buffer,
     /// For each row that the loss is taken on its place among them, ascending.
     pub(super) places: Vec<Option<usize>>,
-    /// What the divergence counts.
-    pub(super) weight: f32,
+    /// What the divergence counts, for each row that the loss is taken on.
+    pub(super) weights: Vec<f32>,
 }
 
 impl BaseRows {
@@ -36,6 +36,7 @@ impl Trainable {
         if pass.kl_weight <= 0.0 {
             return None;
         }
+        let weights = batch.kl_to_base.iter().map(|count| pass.kl_weight * *count as f32).collect();
         let (batch, places) = batch.kl_to_base()?;
         let (mut hidden, angles) = self.enter(&batch);
         for index in 0..self.model.config().num_layers {
@@ -46,6 +47,6 @@ impl Trainable {
             let kept = pass.kept.as_ref().and_then(|kept| kept.get(index));
             hidden = layer.forward(hidden, kept.map_or(&[], Vec::as_slice), None);
         }
-        Some(BaseRows { hidden, places, weight: pass.kl_weight })
+        Some(BaseRows { hidden, places, weights })
     }
 }

@@ -1,61 +1,28 @@
-//! Ragged batches: sequences one after the other, without padding.
+//! Ragged batches: sequences one after the other, without padding; what several begin with stands once.
 
-use crate::Error;
-use crate::ModelConfig;
+use std::ops::Range;
 
-/// One tokenised training row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrainSequence {
-    /// Token ids of the whole conversation.
-    pub tokens: Vec<u32>,
-    /// Whether the token belongs to the answer that the row is about; as many as tokens.
-    pub supervised: Vec<bool>,
-    /// Whether the supervised tokens themselves are targets. If not, the row only keeps: its answer
-    /// counts as much in a step, but nothing is taught but the base's own distribution.
-    pub imitated: bool,
-    /// Whether the base's own distribution is a target too, by token; as many as tokens, or empty for
-    /// none. See [`Pass::kl_weight`](super::Pass::kl_weight).
-    pub kl_to_base: Vec<bool>,
-}
+use hone_device::ops::Span;
 
-impl TrainSequence {
-    /// Tokens of the answer. The first token is predicted by nothing, so it never counts.
-    #[must_use]
-    pub fn supervised_tokens(&self) -> usize {
-        self.supervised.iter().skip(1).filter(|supervised| **supervised).count()
-    }
-
-    /// Whether the base's distribution is a target on any token.
-    #[must_use]
-    pub fn has_kl_to_base(&self) -> bool {
-        self.kl_to_base.contains(&true)
-    }
-
-    /// Whether the base's distribution is a target on the token.
-    fn has_kl_at(&self, token: usize) -> bool {
-        self.kl_to_base.get(token).copied().unwrap_or(false)
-    }
-
-    /// Rows that go through the model: all tokens but the last, which predicts nothing.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.tokens.len().saturating_sub(1)
-    }
-}
+use super::{sequence::TrainSequence, sharing};
+use crate::{
+    Error, ModelConfig,
+    decoder::prefix::{PrefixGroup, SharedPrefixes},
+};
 
 /// Sequences that go through the model together. Each attends only to itself, from position 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainBatch {
-    /// Input tokens of all sequences.
+    /// Input tokens.
     pub(super) tokens: Vec<u32>,
-    /// First row of each sequence, then the number of rows.
-    pub(super) starts: Vec<usize>,
+    /// Sequences that begin alike, in the order of their rows.
+    groups: Vec<PrefixGroup>,
     /// Rows that the loss is taken on, ascending.
     pub(super) rows: Vec<usize>,
     /// The token that each of them should predict; `None` if only the KL to the base counts there.
     pub(super) targets: Vec<Option<u32>>,
-    /// On which of them the KL to the base counts.
-    pub(super) kl_to_base: Vec<bool>,
+    /// For how many sequences the KL to the base counts on each of them.
+    pub(super) kl_to_base: Vec<usize>,
 }
 
 impl TrainBatch {
@@ -68,8 +35,9 @@ impl TrainBatch {
         config: &ModelConfig,
         sequences: impl IntoIterator<Item = &'a TrainSequence>,
     ) -> Result<Self, Error> {
-        let mut batch = Self::empty();
-        for sequence in sequences {
+        let predicts = |sequence: &&TrainSequence| sequence.rows() > 0;
+        let sequences: Vec<&TrainSequence> = sequences.into_iter().filter(predicts).collect();
+        for sequence in &sequences {
             let vocab = config.vocab_size;
             if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= vocab) {
                 return Err(Error::TokenRange { token: *token, vocab });
@@ -78,22 +46,12 @@ impl TrainBatch {
                 let (tokens, max) = (sequence.tokens.len(), config.max_positions);
                 return Err(Error::ContextFull { tokens, max });
             }
-            if sequence.rows() == 0 {
-                continue;
-            }
-            let first = batch.tokens.len();
-            batch.tokens.extend_from_slice(&sequence.tokens[..sequence.rows()]);
-            batch.starts.push(batch.tokens.len());
-            let next = sequence.supervised.iter().zip(&sequence.tokens).enumerate().skip(1);
-            for (position, (supervised, token)) in next {
-                let target = (*supervised && sequence.imitated).then_some(*token);
-                let kl_to_base = sequence.has_kl_at(position);
-                if target.is_some() || kl_to_base {
-                    batch.rows.push(first + position - 1);
-                    batch.targets.push(target);
-                    batch.kl_to_base.push(kl_to_base);
-                }
-            }
+        }
+        let mut batch = Self::empty();
+        for alike in sharing::groups(&sequences) {
+            let members: Vec<&TrainSequence> =
+                alike.members.iter().map(|index| sequences[*index]).collect();
+            batch.add(alike.shared, &members);
         }
         Ok(batch)
     }
@@ -101,38 +59,88 @@ impl TrainBatch {
     fn empty() -> Self {
         Self {
             tokens: Vec::new(),
-            starts: vec![0],
+            groups: Vec::new(),
             rows: Vec::new(),
             targets: Vec::new(),
             kl_to_base: Vec::new(),
         }
     }
 
+    /// Adds sequences that share their first rows.
+    fn add(&mut self, shared: usize, members: &[&TrainSequence]) {
+        let begin = self.tokens.len();
+        for row in 0..shared {
+            let count = members.iter().filter(|one| one.has_kl_at(row + 1)).count();
+            self.take_loss(begin + row, None, count);
+        }
+        self.tokens.extend(members.iter().take(1).flat_map(|one| &one.tokens[..shared]));
+        let mut own = Vec::new();
+        for member in members {
+            let first = self.tokens.len();
+            for row in shared..member.rows() {
+                let kl_to_base = usize::from(member.has_kl_at(row + 1));
+                self.take_loss(first + row - shared, member.target(row), kl_to_base);
+            }
+            self.tokens.extend_from_slice(&member.tokens[shared..member.rows()]);
+            own.push(first..self.tokens.len());
+        }
+        self.groups.push(PrefixGroup { shared: begin..begin + shared, own });
+    }
+
+    /// Takes the loss on a row, if anything counts there.
+    fn take_loss(&mut self, row: usize, target: Option<u32>, kl_to_base: usize) {
+        if target.is_some() || kl_to_base > 0 {
+            self.rows.push(row);
+            self.targets.push(target);
+            self.kl_to_base.push(kl_to_base);
+        }
+    }
+
     /// The sequences with rows of KL to the base alone, of their rows those ones, and for each of
     /// [`TrainBatch::rows`] its place among those. `None` if there is none.
     pub(super) fn kl_to_base(&self) -> Option<(Self, Vec<Option<usize>>)> {
-        if !self.kl_to_base.contains(&true) {
-            return None;
-        }
         let mut part = Self::empty();
         let mut places = vec![None; self.rows.len()];
-        for (first, length) in self.sequences() {
-            let from = self.rows.partition_point(|row| *row < first);
-            let to = self.rows.partition_point(|row| *row < first + length);
-            if !self.kl_to_base[from..to].contains(&true) {
-                continue;
+        for group in &self.groups {
+            let compared = |rows: &Range<usize>| self.compared(rows).next().is_some();
+            let mut own: Vec<_> = group.own.iter().filter(|rows| compared(rows)).cloned().collect();
+            if own.is_empty() {
+                if !compared(&group.shared) {
+                    continue;
+                }
+                // What is compared lies in what is shared: a sequence without rows of its own sees it.
+                own.push(group.shared.end..group.shared.end);
             }
-            let begin = part.tokens.len();
-            part.tokens.extend_from_slice(&self.tokens[first..first + length]);
-            part.starts.push(part.tokens.len());
-            for index in (from..to).filter(|index| self.kl_to_base[*index]) {
-                places[index] = Some(part.rows.len());
-                part.rows.push(begin + self.rows[index] - first);
-                part.targets.push(self.targets[index]);
-                part.kl_to_base.push(true);
-            }
+            let shared = self.move_compared(&group.shared, &mut part, &mut places);
+            let own = own.iter().map(|rows| self.move_compared(rows, &mut part, &mut places));
+            let own = own.collect();
+            part.groups.push(PrefixGroup { shared, own });
         }
-        Some((part, places))
+        (!part.rows.is_empty()).then_some((part, places))
+    }
+
+    /// Which of the rows that the loss is taken on lie among these and are compared with the base.
+    fn compared(&self, rows: &Range<usize>) -> impl Iterator<Item = usize> + '_ {
+        let from = self.rows.partition_point(|row| *row < rows.start);
+        let to = self.rows.partition_point(|row| *row < rows.end);
+        (from..to).filter(|index| self.kl_to_base[*index] > 0)
+    }
+
+    /// Puts rows behind those of `part`, the loss on those that are compared with the base; gives where they lie.
+    fn move_compared(
+        &self,
+        rows: &Range<usize>,
+        part: &mut Self,
+        places: &mut [Option<usize>],
+    ) -> Range<usize> {
+        let begin = part.tokens.len();
+        for index in self.compared(rows) {
+            places[index] = Some(part.rows.len());
+            let row = begin + self.rows[index] - rows.start;
+            part.take_loss(row, self.targets[index], self.kl_to_base[index]);
+        }
+        part.tokens.extend_from_slice(&self.tokens[rows.clone()]);
+        begin..part.tokens.len()
     }
 
     /// Rows that go through the model.
@@ -147,8 +155,32 @@ impl TrainBatch {
         self.targets.iter().flatten().count()
     }
 
-    /// First row and length of each sequence.
-    pub(super) fn sequences(&self) -> impl ExactSizeIterator<Item = (usize, usize)> + Clone + '_ {
-        self.starts.windows(2).map(|pair| (pair[0], pair[1] - pair[0]))
+    /// The position of each row in its sequence.
+    pub(super) fn positions(&self) -> impl Iterator<Item = usize> + Clone + '_ {
+        self.groups.iter().flat_map(|group| {
+            let shared = group.shared.len();
+            let own = group.own.iter().flat_map(move |rows| shared..shared + rows.len());
+            (0..shared).chain(own)
+        })
+    }
+
+    /// The sequences as attention sees them: whole, one after the other.
+    pub(super) fn spans(&self) -> Vec<Span> {
+        let lengths = self
+            .groups
+            .iter()
+            .flat_map(|group| group.own.iter().map(|rows| group.shared.len() + rows.len()));
+        let mut end = 0;
+        let span = |length| {
+            end += length;
+            Span { rows: end - length..end, start: 0 }
+        };
+        lengths.map(span).collect()
+    }
+
+    /// How rows are laid out for attention, where sequences share some.
+    pub(super) fn shared_prefixes(&self) -> Option<SharedPrefixes> {
+        let shares = self.groups.iter().any(|group| !group.shared.is_empty());
+        shares.then(|| SharedPrefixes::new(&self.groups))
     }
 }

@@ -57,9 +57,10 @@ impl LossHead<'_> {
             let capped = self.head.cap.filter(|_| gradient);
             let capped = capped.map(|_| device.copy(&logits, 0..logits.len()));
             let mut base = base.and_then(|base| self.base_logits(base, first, targets.len()));
-            let base = base.as_mut().map(|(logits, places, weight)| {
-                let (places, weight) = (&places[..], *weight);
-                BaseLogits { logits, places, weight }
+            let base = base.as_mut().map(|(logits, places, weights)| BaseLogits {
+                logits,
+                places,
+                weights,
             });
             total += device.loss(&mut logits, targets, base).iter().sum::<f64>();
             let Some(d_hidden) = &mut d_hidden else { continue };
@@ -72,14 +73,14 @@ impl LossHead<'_> {
         (total, d_hidden)
     }
 
-    /// Logits of the base for those of some rows that are compared with it, their places among these, and what the
-    /// divergence counts.
-    fn base_logits(
+    /// Logits of the base for those of some rows that are compared with it, the places of all among these, and what the
+    /// divergence of each counts.
+    fn base_logits<'b>(
         &self,
-        base: &BaseRows,
+        base: &'b BaseRows,
         first: usize,
         count: usize,
-    ) -> Option<(Buffer, Vec<Option<usize>>, f32)> {
+    ) -> Option<(Buffer, Vec<Option<usize>>, &'b [f32])> {
         let rows = base.within(first..first + count);
         if rows.is_empty() {
             return None;
@@ -92,6 +93,6 @@ impl LossHead<'_> {
         self.head.logits(device, &normed, &mut logits);
         let places = base.places[first..first + count].iter();
         let places = places.map(|place| place.map(|place| place - rows.start)).collect();
-        Some((logits, places, base.weight))
+        Some((logits, places, &base.weights[first..first + count]))
     }
 }

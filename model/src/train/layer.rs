@@ -13,6 +13,7 @@ use crate::{
     decoder::{
         backward::BackwardPass,
         layer::Layer,
+        prefix::SharedPrefixes,
         step::{Buffers, LayerPass, LoraRun, Saved, Step},
     },
     lora::LoraLayout,
@@ -28,6 +29,7 @@ pub(super) struct TrainLayer<'a> {
     layout: &'a LoraLayout,
     angles: &'a [Angles],
     spans: Vec<Span>,
+    prefixes: Option<SharedPrefixes>,
     /// The last layer needs only those rows that the loss is taken on.
     rows_after: Option<&'a [usize]>,
     dropout: Option<Dropout>,
@@ -44,15 +46,14 @@ impl<'a> TrainLayer<'a> {
     ) -> Self {
         let model = &*trainable.model;
         let last = index + 1 == model.config.num_layers;
-        let spans =
-            batch.sequences().map(|(first, length)| Span { rows: first..first + length, start: 0 });
         Self {
             device: model.device(),
             config: &model.config,
             weights: &model.decoder.layers[index],
             layout: &trainable.layout,
             angles,
-            spans: spans.collect(),
+            spans: batch.spans(),
+            prefixes: batch.shared_prefixes(),
             rows_after: last.then_some(&batch.rows),
             dropout,
         }
@@ -60,7 +61,7 @@ impl<'a> TrainLayer<'a> {
 
     fn step(&self) -> Step<'_> {
         let Self { device, config, angles, .. } = *self;
-        Step { device, config, spans: &self.spans, angles }
+        Step { device, config, spans: &self.spans, prefixes: self.prefixes.as_ref(), angles }
     }
 
     fn pass<'b>(

@@ -14,6 +14,8 @@ mod head;
 mod layer;
 mod memory;
 mod ops;
+mod sequence;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +30,9 @@ use hone_device::{
 use crate::{Error, Model};
 
 pub use crate::lora::{LoraLayout, LoraSlot};
-pub use batch::{TrainBatch, TrainSequence};
+pub use batch::TrainBatch;
 pub use memory::needed as memory_needed;
+pub use sequence::TrainSequence;
 
 use ops::{LayerOp, LossOp};
 
@@ -157,8 +160,7 @@ impl Trainable {
     fn enter(&self, batch: &TrainBatch) -> (Buffer, Vec<Angles>) {
         let mut embedded = Buffer::default();
         self.model.decoder.embed(&batch.tokens, &mut embedded);
-        let positions = batch.sequences().flat_map(|(_, length)| 0..length);
-        (embedded, self.model.decoder.angles(positions))
+        (embedded, self.model.decoder.angles(batch.positions()))
     }
 
     /// Bytes that one token of a batch needs at the peak, and bytes whatever the batch, beside the

@@ -204,6 +204,71 @@ fn gradients_with_kl_to_base_agree_with_finite_differences() {
     check_differences(&trainable, &batch, &Pass { kl_weight: 0.7, ..Pass::default() });
 }
 
+/// Three sequences with a beginning of 20 tokens in common: one is taught, one keeps the base's distribution everywhere, and one
+/// in part, its first rows too.
+fn that_begin_alike() -> [TrainSequence; 3] {
+    let begin = sequence(7, 20).tokens;
+    let behind = |own: TrainSequence| {
+        let tokens = [&begin[..], &own.tokens].concat();
+        let supervised = [&[false; 20][..], &own.supervised].concat();
+        TrainSequence { tokens, supervised, ..own }
+    };
+    let mut kept = TrainSequence { imitated: false, ..behind(sequence(2, 9)) };
+    kept.kl_to_base = vec![true; 29];
+    let mut in_part =
+        TrainSequence { kl_to_base: kept.kl_to_base.clone(), ..behind(sequence(3, 9)) };
+    in_part.kl_to_base[12..24].fill(false);
+    [behind(sequence(1, 40)), kept, in_part]
+}
+
+#[test]
+fn what_sequences_begin_with_is_computed_once_and_counts_for_each() {
+    let pass = Pass { kl_weight: 0.7, ..Pass::default() };
+    // Behind weights in 8 bits gradients may pass through bf16, whose rounding sees sums here and their parts there.
+    for (head_dim, format, apart) in [(16, WeightFormat::F32, 1e-4), (80, WeightFormat::Q8, 1e-2)] {
+        let trainable = trainable(model(head_dim, format), 3, &all());
+        let (adapters, sequences) = (adapters(&trainable), that_begin_alike());
+        let together = batch(&trainable, &sequences);
+        let whole: usize = sequences.iter().map(TrainSequence::rows).sum();
+        assert_eq!(together.tokens(), whole - 2 * 20);
+        let (loss, found) = gradients(&trainable, &adapters, &together, &pass);
+        let (mut expected_loss, mut expected) = (0.0, vec![vec![0.0; found[0].len()]; found.len()]);
+        for one in &sequences {
+            let alone = batch(&trainable, std::slice::from_ref(one));
+            assert_eq!(alone.tokens(), one.rows());
+            let (loss, gradients) = gradients(&trainable, &adapters, &alone, &pass);
+            expected_loss += loss;
+            for (sum, gradient) in expected.iter_mut().flatten().zip(gradients.iter().flatten()) {
+                *sum += gradient;
+            }
+        }
+        assert!((loss - expected_loss).abs() < 1e-5 * expected_loss, "{loss} {expected_loss}");
+        let largest = expected.iter().flatten().fold(0.0_f32, |most, value| most.max(value.abs()));
+        for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < apart * largest, "{found} {expected} of {largest}");
+        }
+    }
+}
+
+#[test]
+fn gradients_of_what_is_shared_agree_with_finite_differences() {
+    let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
+    let batch = batch(&trainable, &that_begin_alike());
+    check_differences(&trainable, &batch, &Pass { kl_weight: 0.7, ..Pass::default() });
+}
+
+#[test]
+fn what_is_taught_is_never_shared() {
+    let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
+    let one = sequence(1, 30);
+    let other = TrainSequence { supervised: vec![false; 30], ..one.clone() };
+    // A third of it is not taught: tokens 0 to 9, of which the last predicts the first that is.
+    assert_eq!(batch(&trainable, &[one.clone(), other.clone()]).tokens(), 29 + 29 - 9);
+    assert_eq!(batch(&trainable, &[other.clone(), other.clone()]).tokens(), 28 + 2);
+    let short = TrainSequence { tokens: other.tokens[..8].to_vec(), ..other.clone() };
+    assert_eq!(batch(&trainable, &[short, other]).tokens(), 7 + 29, "too little to share");
+}
+
 #[test]
 fn a_token_that_is_neither_imitated_nor_held_to_the_base_teaches_nothing() {
     let trainable = trainable(model(16, WeightFormat::F32), 2, &all());
