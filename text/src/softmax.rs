@@ -1,9 +1,11 @@
 //! Passes over a row of logits: the largest values, the sum of exponentials.
 //!
 //! Each runs over a whole vocabulary for every token of every stream, so they are written in lanes
-//! that vectorise, with sums in a fixed order.
+//! that vectorise, with sums in a fixed order: the same bits on every instruction set.
 
 use std::cmp::Ordering;
+
+use multiversion::multiversion;
 
 /// Values that one instruction may treat together.
 const LANES: usize = 16;
@@ -58,6 +60,7 @@ pub(crate) fn top_logits(logits: &[f32], n: usize) -> Vec<Candidate> {
 }
 
 /// The largest value; negative infinity if there is none. NaN is passed over.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub(crate) fn maximum(logits: &[f32]) -> f32 {
     // Comparing in lanes vectorises; a fold over `f32::max` does not.
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -73,6 +76,7 @@ pub(crate) fn maximum(logits: &[f32]) -> f32 {
 
 /// `Σ exp((x - max) * scale)` over the values that are not below `bound`. The values must not be
 /// above `max`.
+#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub(crate) fn mass(logits: &[f32], max: f32, scale: f32, bound: f32) -> f64 {
     let weight = |l: f32| if l >= bound { exp((l - max) * scale) } else { 0.0 };
     // Blocks keep the f32 sums short.

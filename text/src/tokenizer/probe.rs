@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::{Effort, Tokenizer};
 use crate::Error;
 
-/// For all texts together; a good tokenizer needs some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(4);
+/// For all texts together. A good tokenizer needs some milliseconds, but may wait for a processor where others are busy; a bad
+/// one would need years.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Characters of one text.
 const LENGTH: usize = 4096;
 
