@@ -6,6 +6,7 @@ import facts
 import measure
 import rows
 import teach
+import wording
 from client import Client
 from context import Run
 from rows import Row
@@ -33,6 +34,8 @@ def _day(run: Run, client: Client, family: str, taken: set[str]) -> list[Row]:
     after = measure.accuracy(client, questions)
     if family == "northwind":
         out.at_least(f"{family}: taught facts in other words", after, 85)
+        around = measure.accuracy(client, wording.wrapped(taught, run.seed))
+        out.tell(f"{family}: taught facts with words around them", around)
     else:
         out.at_least(f"{family}: gain on unseen", round(after - before, 1), 50, "points")
     run.say(f"{family}: {before} → {after}")
