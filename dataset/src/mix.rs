@@ -45,11 +45,13 @@ pub struct Mix {
     /// Older corrections keep, beside their text, what the adapter that the run goes on from makes of them, in all their
     /// wordings.
     pub keeps: bool,
+    /// A correction is shown as often as in a run without a fold left out, and not more often because there are fewer.
+    pub as_of_all: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { without_fold: None, rehearsal: 1.0, goes_on: false, keeps: false }
+        Self { without_fold: None, rehearsal: 1.0, goes_on: false, keeps: false, as_of_all: false }
     }
 }
 
@@ -114,11 +116,12 @@ impl Snapshot {
     #[must_use]
     pub fn mix(&self, mix: Mix) -> Vec<TrainRow<'_>> {
         let taught = self.taught(mix.without_fold);
-        let new = taught.iter().filter(|example| !example.older).count();
+        let counted = if mix.as_of_all { self.taught(None) } else { taught.clone() };
+        let new = counted.iter().filter(|example| !example.older).count();
         let showings = |example: &Example| match mix.goes_on {
-            true if example.older => repeats(taught.len()).min(TO_KEEP),
+            true if example.older => repeats(counted.len()).min(TO_KEEP),
             true => repeats(new),
-            false => repeats(taught.len()),
+            false => repeats(counted.len()),
         };
         let shown: usize = taught.iter().map(|example| showings(example)).sum();
         let kind = |example: &Example| match mix.keeps && example.older {
@@ -332,6 +335,22 @@ mod tests {
         let of = |kind| kept.iter().filter(|row| row.kind == kind).count();
         assert_eq!((of(Kind::Replay), of(Kind::Supervised)), (40, 10));
         assert!(kept.iter().all(|row| row.wordings.len() == 7), "in all their wordings");
+    }
+
+    #[test]
+    fn who_judges_many_shows_each_as_often_as_the_candidate() {
+        let question = |at| format!("How much is three and {at}?");
+        let example =
+            |at| Example { fold: Some(at % 2), cluster: at, ..in_a_chat(&question(at), vec![]) };
+        let examples = (0..120).map(example).collect();
+        let policy = Policy::plain();
+        let snapshot = Snapshot::seal(&policy, examples, Vec::new(), Ledger::default()).unwrap();
+        let shown = |as_of_all| -> Vec<usize> {
+            let mix = Mix { without_fold: Some(1), as_of_all, ..Mix::default() };
+            snapshot.mix(mix).iter().map(|row| row.showings).collect()
+        };
+        assert_eq!(shown(false), [4; 60]);
+        assert_eq!(shown(true), [2; 60]);
     }
 
     #[test]

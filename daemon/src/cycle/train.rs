@@ -27,11 +27,11 @@ const MENDING_RATE: f64 = 0.4;
 /// A run that goes on has one pass in so many less: what it adds moves what is there the more, the longer it takes.
 const FEWER: usize = 3;
 /// Who judges a fold rehearses this part of what the candidate does. It serves nobody, so that what it forgets harms nobody, and
-/// what it is asked is only whether the answers to a fold follow from the others.
+/// what it is asked is only whether the answers to a fold follow from the others. That shows by the end of one schedule, whether the
+/// others are known by heart or not.
 const JUDGES_REHEARSE: f64 = 0.4;
-/// With so many corrections who judges runs through the schedule once, learned by heart or not: whether those of a fold follow
-/// from the others shows by then.
-const JUDGES_ONCE: usize = 100;
+/// With so many corrections who judges sees each as often as the candidate does, not more often because it has fewer.
+const JUDGES_SEE_AS_MUCH: usize = 100;
 /// The rows of a run, beside its job.
 const ROWS: &str = "rows.jsonl";
 
@@ -66,7 +66,12 @@ pub(super) async fn run(work: Work<'_>) -> anyhow::Result<End> {
     let run = work.run_dir();
     // First the ones that judge: all rows but a fold's, by the same recipe.
     for fold in 0..snapshot.manifest.folds {
-        let mix = Mix { without_fold: Some(fold), rehearsal: JUDGES_REHEARSE, ..Mix::default() };
+        let mix = Mix {
+            without_fold: Some(fold),
+            rehearsal: JUDGES_REHEARSE,
+            as_of_all: snapshot.manifest.new >= JUDGES_SEE_AS_MUCH,
+            ..Mix::default()
+        };
         let plan = Plan { dir: fold_dir(&run, fold), mix, attempt: Attempt::default() };
         if one(&work, &snapshot, plan).await?.is_none() {
             return Ok(End::Halted);
@@ -118,7 +123,7 @@ async fn one(
                 true => training.epochs - training.epochs / FEWER,
                 false => passes(snapshot.taught(mix.without_fold).len(), training.epochs),
             };
-            if mix.without_fold.is_some() && snapshot.manifest.new >= JUDGES_ONCE {
+            if mix.without_fold.is_some() {
                 training.rounds = 1;
             }
             let mut start = served;
