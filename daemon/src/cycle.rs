@@ -14,6 +14,7 @@ mod general;
 mod halt;
 mod judged;
 mod make_way;
+mod other_models;
 mod promote;
 mod register;
 mod select;

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::attempt::{Attempt, Attempts};
-use super::{BEAT, End, Work, start};
+use super::{BEAT, End, Work, other_models, start};
 use crate::child::{self, ChildLimits, Ended};
 
 /// How often a killed run is started again.
@@ -100,7 +100,8 @@ async fn one(
 ) -> anyhow::Result<Option<TrainingOutcome>> {
     let config = work.services.settings.now();
     let Plan { dir, mix, attempt } = plan;
-    let base = &work.services.trainable()?.folder;
+    let packed = work.services.trainable()?;
+    let base = &packed.folder;
     let found = {
         let (dir, base) = (dir.clone(), base.clone());
         tokio::task::spawn_blocking(move || begun(&dir, &base)).await??
@@ -113,7 +114,12 @@ async fn one(
             // Whether what is kept is close enough to the base, the gate asks; a try that was not goes back to the base itself.
             let keeps = attempt.mends.is_none() && training.kl_weight > 0.0;
             let kept = served.clone().filter(|_| keeps);
-            let mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
+            let mut mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
+            if !config.model.is_starter() {
+                mix = other_models::rehearse_less(mix);
+                training.learning_rate =
+                    other_models::learning_rate(training.learning_rate, packed.config.hidden_size);
+            }
             let rows = dir.join(ROWS);
             let (of_run, path) = (Arc::clone(snapshot), rows.clone());
             let digest =
