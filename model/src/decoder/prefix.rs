@@ -73,10 +73,10 @@ mod tests {
     #[test]
     fn each_sequence_has_a_copy_of_what_is_shared() {
         let alike = PrefixGroup { shared: 0..2, own: vec![2..3, 3..6] };
-        let alone = PrefixGroup { shared: 6..6, own: vec![6..8] };
-        let prefixes = SharedPrefixes::new(&[alike, alone]);
-        assert_eq!(prefixes.rows, [0, 1, 2, 0, 1, 3, 4, 5, 6, 7]);
-        assert_eq!(prefixes.firsts, [0, 1, 2, 5, 6, 7, 8, 9]);
-        assert_eq!(prefixes.len(), 8);
+        let apart = PrefixGroup { shared: 6..6, own: vec![6..8, 8..9] };
+        let prefixes = SharedPrefixes::new(&[alike, apart]);
+        assert_eq!(prefixes.rows, [0, 1, 2, 0, 1, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(prefixes.firsts, [0, 1, 2, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(prefixes.len(), 9);
     }
 }

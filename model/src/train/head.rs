@@ -38,6 +38,22 @@ pub(super) struct LossRows<'a> {
     pub(super) base: Option<&'a BaseRows>,
 }
 
+/// Rows of the loss that go through the head together, as far as the base has a say.
+struct ComparedRows<'a> {
+    /// The base's logits of those that are compared with it.
+    logits: Buffer,
+    /// Of each row its place among these.
+    places: Vec<Option<usize>>,
+    /// What the divergence of each row counts.
+    weights: &'a [f32],
+}
+
+impl ComparedRows<'_> {
+    fn lend(&mut self) -> BaseLogits<'_> {
+        BaseLogits { logits: &mut self.logits, places: &self.places, weights: self.weights }
+    }
+}
+
 impl LossHead<'_> {
     /// Sum of the loss of some rows, and with `gradient` the gradient of their hidden values.
     pub(super) fn loss(&self, rows: LossRows<'_>, gradient: bool) -> (f64, Option<Vec<f32>>) {
@@ -57,11 +73,7 @@ impl LossHead<'_> {
             let capped = self.head.cap.filter(|_| gradient);
             let capped = capped.map(|_| device.copy(&logits, 0..logits.len()));
             let mut base = base.and_then(|base| self.base_logits(base, first, targets.len()));
-            let base = base.as_mut().map(|(logits, places, weights)| BaseLogits {
-                logits,
-                places,
-                weights,
-            });
+            let base = base.as_mut().map(ComparedRows::lend);
             total += device.loss(&mut logits, targets, base).iter().sum::<f64>();
             let Some(d_hidden) = &mut d_hidden else { continue };
             let mut d_normed = normed;
@@ -73,14 +85,13 @@ impl LossHead<'_> {
         (total, d_hidden)
     }
 
-    /// Logits of the base for those of some rows that are compared with it, the places of all among these, and what the
-    /// divergence of each counts.
+    /// What the base makes of some of the rows; `None` if none of them is compared with it.
     fn base_logits<'b>(
         &self,
         base: &'b BaseRows,
         first: usize,
         count: usize,
-    ) -> Option<(Buffer, Vec<Option<usize>>, &'b [f32])> {
+    ) -> Option<ComparedRows<'b>> {
         let rows = base.within(first..first + count);
         if rows.is_empty() {
             return None;
@@ -93,6 +104,6 @@ impl LossHead<'_> {
         self.head.logits(device, &normed, &mut logits);
         let places = base.places[first..first + count].iter();
         let places = places.map(|place| place.map(|place| place - rows.start)).collect();
-        Some((logits, places, &base.weights[first..first + count]))
+        Some(ComparedRows { logits, places, weights: &base.weights[first..first + count] })
     }
 }
