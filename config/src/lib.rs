@@ -5,7 +5,7 @@
 //! names the key and the layer that it came from. A crate of Hone receives only its own section.
 //!
 //! ```
-//! let loaded = hone_config::Sources::default().load()?;
+//! let loaded = hone_config::ConfigSources::default().load()?;
 //! assert_eq!(loaded.config.server.listen.port(), 8080);
 //! assert_eq!(loaded.layer_of("server.listen"), Some("default"));
 //! # Ok::<(), hone_config::Error>(())
