@@ -139,7 +139,6 @@ fn training(config: &Config) -> Rule {
     between(training.alpha, 0.01, 64.0 * training.rank as f64, "training.alpha")?;
     between(training.dropout, 0.0, 0.9, "training.dropout")?;
     between(training.kl_weight, 0.0, 1000.0, "training.kl_weight")?;
-    between(training.learning_rate, 1e-8, 1.0, "training.learning_rate")?;
     between(training.clip, 1e-3, 1e6, "training.clip")?;
     between(training.weight_decay, 0.0, 1.0, "training.weight_decay")?;
     at_least_one(training.epochs, "training.epochs")?;

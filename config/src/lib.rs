@@ -33,7 +33,7 @@ pub use section::{
     FeedbackSettings, ModelSettings, PromotionSettings, Recompute, RetentionSettings,
     ScheduleSettings, ServerSettings, Teaches, TelemetrySettings, TrainingSettings, Weights,
 };
-pub use unit::{Bytes, Hours, Listen, Network, Percent, Seconds};
+pub use unit::{Bytes, Hours, LearningRate, Listen, Network, Percent, Seconds};
 
 /// The default layer: every key with its default and its reason, as TOML.
 pub const DEFAULTS: &str = layer::DEFAULTS;

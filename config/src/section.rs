@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cron::{Cron, Zone};
-use crate::unit::{Bytes, Hours, Listen, Network, Percent, Seconds, address};
+use crate::unit::{Bytes, Hours, LearningRate, Listen, Network, Percent, Seconds, address};
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$field:meta])* $key:ident: $kind:ty,)* }) => {
@@ -273,7 +273,7 @@ section! {
         /// What the divergence from the base counts on replay rows.
         kl_weight: f64,
         /// Peak of the learning rate.
-        learning_rate: f64,
+        learning_rate: LearningRate,
         /// Share of steps in which it rises.
         warmup_percent: Percent,
         /// Passes over the rows at most.

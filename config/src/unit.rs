@@ -260,6 +260,45 @@ impl<'de> Deserialize<'de> for Percent {
     }
 }
 
+/// A learning rate, or `auto`: the one that was measured to be right for the model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LearningRate {
+    /// By the model.
+    Auto,
+    /// As it was set, for every model.
+    Set(f64),
+}
+
+impl FromStr for LearningRate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.eq_ignore_ascii_case("auto") {
+            return Ok(Self::Auto);
+        }
+        let set = text.parse().ok().filter(|rate| (1e-8..=1.0).contains(rate)).map(Self::Set);
+        set.ok_or_else(|| {
+            format!("`{text}` is not a learning rate; write \"auto\" or a number from 1e-8 to 1")
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for LearningRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::deserialize(deserializer)?.0.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for LearningRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Set(rate) => serializer.serialize_f64(*rate),
+        }
+    }
+}
+
 /// Hours of the day, `08:00-18:00`; past midnight if the end comes first; empty is never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Hours(Option<(u16, u16)>);
@@ -318,6 +357,19 @@ mod tests {
         assert_eq!("3 GB".parse(), Ok(Bytes(3_000_000_000)));
         for wrong in ["", "MiB", "-1", "1 PiB", "1e99 TiB", "two"] {
             assert!(wrong.parse::<Bytes>().unwrap_err().contains("64 MiB"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_learning_rate_is_a_number_or_left_to_the_model() {
+        assert_eq!("auto".parse(), Ok(LearningRate::Auto));
+        assert_eq!("5e-4".parse(), Ok(LearningRate::Set(0.0005)));
+        for wrong in ["", "0", "-1", "2", "NaN", "inf", "fast"] {
+            assert!(wrong.parse::<LearningRate>().unwrap_err().contains("auto"), "{wrong}");
+        }
+        for rate in [LearningRate::Auto, LearningRate::Set(0.0005)] {
+            let written = serde_json::to_string(&rate).unwrap();
+            assert_eq!(serde_json::from_str::<LearningRate>(&written).unwrap(), rate, "{written}");
         }
     }
 

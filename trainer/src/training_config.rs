@@ -3,7 +3,7 @@
 //! What a person can set comes from the section `[training]`, whose defaults stand in `config/hone.toml`; what nobody needs to
 //! set, and `hone train` has a flag for all the same, is said here.
 
-use hone_config::{Config, Recompute, TrainingSettings};
+use hone_config::{Config, LearningRate, Recompute, TrainingSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
@@ -16,6 +16,8 @@ const ALL_LINEAR: [&str; 7] =
 /// them, so that [`ALL_LINEAR`] is all of any model.
 const FUSED: [&str; 2] = ["qkv_proj", "gate_up_proj"];
 
+/// The peak of the learning rate that is right for the starter, and of `hone train` where no other is set.
+const LEARNING_RATE: f64 = 0.0005;
 /// The schedule runs once more if the corrections are not learned by then.
 const ROUNDS: usize = 2;
 /// Mean loss by token from which on corrections are not learned: they are not said by heart yet.
@@ -116,7 +118,10 @@ impl From<&TrainingSettings> for TrainingConfig {
             alpha: settings.alpha,
             dropout: settings.dropout,
             kl_weight: settings.kl_weight,
-            learning_rate: settings.learning_rate,
+            learning_rate: match settings.learning_rate {
+                LearningRate::Auto => LEARNING_RATE,
+                LearningRate::Set(rate) => rate,
+            },
             warmup_ratio: settings.warmup_percent.ratio(),
             scheduler: Scheduler::Cosine,
             epochs: settings.epochs,

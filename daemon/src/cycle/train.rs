@@ -117,7 +117,8 @@ async fn one(
             let mut mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
             if !config.model.is_starter() {
                 mix = other_models::rehearse_less(mix);
-                training = other_models::learn_more(training, packed.config.hidden_size);
+                let rate = config.training.learning_rate;
+                training = other_models::learn_more(training, rate, packed.config.hidden_size);
             }
             let rows = dir.join(ROWS);
             let (of_run, path) = (Arc::clone(snapshot), rows.clone());

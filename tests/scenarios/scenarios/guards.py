@@ -10,7 +10,7 @@ from rows import Row
 
 CORRECTIONS = 10
 # No rehearsal and ten times the rate: the ten answers are learned, and everything else goes.
-RUINOUS = "[training]\nkl_weight = 0.0\nlearning_rate = 0.005\n"
+RUINOUS = "[training]\nkl_weight = 0.0\nlearning_rate = 0.01\n"
 
 
 def _evening(run: Run, client: Client, name: str, clean: bool) -> tuple[Cycle, list[Row]]:
