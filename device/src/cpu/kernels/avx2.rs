@@ -190,11 +190,6 @@ unsafe impl Simd for Avx2 {
         unsafe { [_mm256_set1_epi32(x); 2] }
     }
     #[inline(always)]
-    unsafe fn times_16(a: I) -> I {
-        // SAFETY: see the impl.
-        unsafe { [_mm256_slli_epi32::<4>(a[0]), _mm256_slli_epi32::<4>(a[1])] }
-    }
-    #[inline(always)]
     unsafe fn pairs(a: I, b: I) -> I {
         // SAFETY: see the impl.
         unsafe {
@@ -269,7 +264,8 @@ unsafe fn grids_half(line: __m256i) -> (__m256i, __m256i) {
         let high = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
         let scales = _mm256_shuffle_epi8(line, _mm256_broadcastsi128_si256(low));
         let zeros = _mm256_shuffle_epi8(line, _mm256_broadcastsi128_si256(high));
-        (scales, _mm256_mullo_epi16(scales, _mm256_srai_epi16::<8>(zeros)))
+        let products = _mm256_mullo_epi16(scales, _mm256_srai_epi16::<8>(zeros));
+        (_mm256_slli_epi16::<4>(scales), products)
     }
 }
 

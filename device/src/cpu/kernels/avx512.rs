@@ -178,11 +178,6 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_set1_epi32(x) }
     }
     #[inline(always)]
-    unsafe fn times_16(a: __m512i) -> __m512i {
-        // SAFETY: see the impl.
-        unsafe { _mm512_slli_epi32::<4>(a) }
-    }
-    #[inline(always)]
     unsafe fn pairs(a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: see the impl.
         unsafe { _mm512_mask_mov_epi16(_mm512_slli_epi32::<16>(b), 0x5555_5555, a) }
@@ -202,7 +197,8 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
             let high = _mm_setr_epi8(-1, 2, -1, 3, -1, 6, -1, 7, -1, 10, -1, 11, -1, 14, -1, 15);
             let scales = _mm512_shuffle_epi8(line, _mm512_broadcast_i32x4(low));
             let zeros = _mm512_shuffle_epi8(line, _mm512_broadcast_i32x4(high));
-            (scales, _mm512_mullo_epi16(scales, _mm512_srai_epi16::<8>(zeros)))
+            let products = _mm512_mullo_epi16(scales, _mm512_srai_epi16::<8>(zeros));
+            (_mm512_slli_epi16::<4>(scales), products)
         }
     }
     #[inline(always)]

@@ -380,9 +380,9 @@ impl<S: Simd> Tile<S> for Q4Tile {
                     for m in 0..MR {
                         let at = place + m * blocks;
                         let pairs = S::pairs(halves[0][m][n], halves[1][m][n]);
-                        let steps = S::dot_pairs(S::whole(0), pairs, grid_scales);
                         let x_sums = S::whole((*code_sums.add(at)).pair);
-                        let total = S::dot_pairs(S::times_16(steps), grid_zeros, x_sums);
+                        let zeros = S::dot_pairs(S::whole(0), grid_zeros, x_sums);
+                        let total = S::dot_pairs(zeros, pairs, grid_scales);
                         let row_scale = S::splat(*scales.add(at));
                         sums[m][n] = S::fma(S::to_float(total), row_scale, sums[m][n]);
                     }

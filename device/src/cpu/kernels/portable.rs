@@ -137,10 +137,6 @@ unsafe impl Simd for Portable {
         [x; LANES]
     }
     #[inline(always)]
-    unsafe fn times_16(a: I) -> I {
-        a.map(|x| x << 4)
-    }
-    #[inline(always)]
     unsafe fn pairs(a: I, b: I) -> I {
         std::array::from_fn(|i| a[i] & 0xffff | b[i] << 16)
     }
@@ -158,7 +154,8 @@ unsafe impl Simd for Portable {
         let line = unsafe { Self::bytes(line) };
         let lane = |i: usize| [line[4 * i], line[4 * i + 1], line[4 * i + 2], line[4 * i + 3]];
         let pair = |low: i32, high: i32| low & 0xffff | high << 16;
-        let scales = std::array::from_fn(|i| pair(i32::from(lane(i)[0]), i32::from(lane(i)[1])));
+        let scale = |scale: u8| i32::from(scale) << 4;
+        let scales = std::array::from_fn(|i| pair(scale(lane(i)[0]), scale(lane(i)[1])));
         let zeros = std::array::from_fn(|i| {
             let [low, high, low_zero, high_zero] = lane(i);
             let product = |scale: u8, zero: u8| i32::from(scale) * i32::from(zero as i8);

@@ -62,14 +62,12 @@ pub(crate) unsafe trait Simd: Copy {
     unsafe fn dot_nibbles(sum: Self::I, weights: Self::B, activations: i32) -> Self::I;
     /// The same integer in all lanes.
     unsafe fn whole(x: i32) -> Self::I;
-    /// Sixteen times as much.
-    unsafe fn times_16(a: Self::I) -> Self::I;
     /// Two integers of 16 bits in each lane: the low halves of `a` and of `b`.
     unsafe fn pairs(a: Self::I, b: Self::I) -> Self::I;
     /// Adds the two products of pairs of 16 bits for each lane. Exact.
     unsafe fn dot_pairs(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    /// The scales of a line of two scales and two zero points for each lane, as pairs of 16 bits; and their products
-    /// with the zero points.
+    /// Sixteen times the scales of a line of two scales and two zero points for each lane, as pairs of 16 bits; and the
+    /// products of scales and zero points.
     unsafe fn grids(line: *const u8) -> (Self::I, Self::I);
     /// Adds two products of bf16 for each lane; `x` holds a pair, the same for all lanes.
     unsafe fn dot_bf16(sum: Self::F, weights: Self::B, x: u32) -> Self::F;
