@@ -40,6 +40,11 @@ impl Buffer {
         self.memory.as_mut()?.downcast_mut()
     }
 
+    /// Says how many numbers the memory holds, after the device that made it has changed that.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len;
+    }
+
     /// The memory, taken out by the device that made it.
     pub fn into_memory<M: Any>(self) -> Option<M> {
         Some(*self.memory?.downcast().ok()?)

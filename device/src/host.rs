@@ -26,9 +26,14 @@ pub(crate) fn take<T: Any>(buffer: Buffer) -> Vec<T> {
 
 /// Gives a buffer another length; new elements are the default.
 pub(crate) fn resize<T: Any + Clone + Default + Send + Sync>(to: &mut Buffer, len: usize) {
-    if to.len() != len {
-        let mut values = take(std::mem::take(to));
-        values.resize(len, T::default());
-        *to = buffer(values);
+    if to.len() == len {
+        return;
+    }
+    match to.memory_mut::<Vec<T>>() {
+        Some(values) => {
+            values.resize(len, T::default());
+            to.set_len(len);
+        }
+        None => *to = buffer(vec![T::default(); len]),
     }
 }

@@ -5,7 +5,12 @@
 
 use std::ops::Range;
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::Priority;
+
+/// One of something for each sequence of a step. Few sequences need no memory of their own.
+pub(crate) type PerSequence<T> = SmallVec<[T; 32]>;
 
 /// Rows of logits in a chunk whose prompt log-probabilities are wanted; each row is a whole
 /// vocabulary.
@@ -51,8 +56,8 @@ pub(crate) struct Most {
 ///
 /// Prompts are served interactive first, oldest first. An eighth of the tokens is kept for
 /// background prompts, so that they come forward under any load.
-pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
-    let mut tokens = vec![0; rows.len()];
+pub(crate) fn plan(rows: &[Row], most: Most) -> PerSequence<Piece> {
+    let mut tokens: PerSequence<usize> = smallvec![0; rows.len()];
     let mut decoding = 0;
     for (row, tokens) in rows.iter().zip(&mut tokens) {
         if row.prompt_left == 0 {
@@ -81,7 +86,7 @@ pub(crate) fn plan(rows: &[Row], most: Most) -> Vec<Piece> {
             }
         }
     }
-    let mut pieces: Vec<Piece> = (0..rows.len())
+    let mut pieces: PerSequence<Piece> = (0..rows.len())
         .map(|row| Piece { row, tokens: tokens[row] })
         .filter(|piece| piece.tokens > 0)
         .collect();
@@ -95,7 +100,7 @@ pub(crate) fn completes(row: &Row, piece: &Piece) -> bool {
 }
 
 /// The rows of logits of each piece, given how many each one has.
-pub(crate) fn spans(counts: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+pub(crate) fn spans(counts: impl Iterator<Item = usize>) -> PerSequence<Range<usize>> {
     let mut start = 0;
     counts
         .map(|count| {
@@ -177,7 +182,7 @@ mod tests {
 
     #[test]
     fn spans_follow_each_other() {
-        assert_eq!(spans([1, 0, 3].into_iter()), [0..1, 1..1, 1..4]);
+        assert_eq!(*spans([1, 0, 3].into_iter()), [0..1, 1..1, 1..4]);
     }
 
     fn any_row() -> impl Strategy<Value = Row> {

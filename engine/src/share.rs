@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::queue::{Standing, Standings};
 use crate::request::Party;
 
@@ -42,7 +44,7 @@ impl Shares {
 
     /// Who has part in the next step: nobody who is far ahead of another one that runs.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        Turn { shares: self, caller: self.callers.bound(), users: HashMap::new() }
+        Turn { shares: self, caller: self.callers.bound(), users: SmallVec::new() }
     }
 
     /// So much time went by, idle or not.
@@ -83,8 +85,8 @@ impl Standings for Shares {
 pub(crate) struct Turn<'a> {
     shares: &'a Shares,
     caller: f64,
-    /// By caller.
-    users: HashMap<u64, f64>,
+    /// The bound of each caller's users, as far as it was asked for.
+    users: SmallVec<[(u64, f64); 8]>,
 }
 
 impl Turn<'_> {
@@ -94,8 +96,12 @@ impl Turn<'_> {
             return false;
         }
         let Some(users) = self.shares.users.get(&party.caller) else { return true };
-        let bound = self.users.entry(party.caller).or_insert_with(|| users.bound());
-        users.had(party.user) <= *bound
+        let known = self.users.iter().find(|(caller, _)| *caller == party.caller);
+        let bound = known.map_or_else(|| users.bound(), |(_, bound)| *bound);
+        if known.is_none() {
+            self.users.push((party.caller, bound));
+        }
+        users.had(party.user) <= bound
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use hone_api::chat::FinishReason;
 use hone_model::{KvCache, Logits, Scratch, Segment};
 
-use crate::batch::{self, Most, Piece, Row};
+use crate::batch::{self, Most, PerSequence, Piece, Row};
 use crate::beginnings::leaders;
 use crate::embeddings::Embeddings;
 use crate::health::add;
@@ -127,7 +127,7 @@ impl Worker {
         }
         let mut turn = self.shares.turn();
         let mut has_turn = |s: &Submitted| s.is_background() || turn.has(s.request.party);
-        let mut active: Vec<usize> = (0..self.running.len())
+        let mut active: PerSequence<usize> = (0..self.running.len())
             .filter(|i| self.running[*i].end.is_none() && has_turn(&self.running[*i].submitted))
             .collect();
         if active.is_empty() {
@@ -135,7 +135,7 @@ impl Worker {
         }
         self.share_beginnings(&mut active);
         self.look_ahead(&active);
-        let rows: Vec<Row> = active.iter().map(|i| self.running[*i].row()).collect();
+        let rows: PerSequence<Row> = active.iter().map(|i| self.running[*i].row()).collect();
         let decoding = rows.iter().filter(|row| row.prompt_left == 0);
         let decoding: usize = decoding.map(|row| 1 + row.drafts).sum();
         let drafted: usize = rows.iter().map(|row| row.drafts).sum();
@@ -144,7 +144,7 @@ impl Worker {
         let of_prompts = pieces.iter().filter(|piece| rows[piece.row].prompt_left > 0);
         let load = Load { decoding, prompt_tokens: of_prompts.map(|piece| piece.tokens).sum() };
         let is_prompts_end = |p: &&Piece| rows[p.row].prompt_left == p.tokens;
-        let prompts_ended: Vec<usize> =
+        let prompts_ended: PerSequence<usize> =
             pieces.iter().filter(is_prompts_end).map(|p| active[p.row]).collect();
         for piece in &mut pieces {
             piece.row = active[piece.row];
@@ -185,7 +185,10 @@ impl Worker {
 
     /// Has sequences take what was computed of prompts that begin as theirs. Those of which another one is computing more take no
     /// part in the step.
-    fn share_beginnings(&mut self, active: &mut Vec<usize>) {
+    fn share_beginnings(&mut self, active: &mut PerSequence<usize>) {
+        if active.iter().all(|index| self.running[*index].decodes()) {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         for index in &*active {
             self.running[*index].reuse(&mut self.prefixes, &shared.model);
@@ -253,7 +256,7 @@ impl Worker {
             let submitted = &self.running[piece.row].submitted;
             (!submitted.is_background()).then_some((submitted.request.party, piece.tokens))
         });
-        let parts: Vec<_> = people.collect();
+        let parts: PerSequence<_> = people.collect();
         self.shares.charge(took, &parts);
         let now = Instant::now();
         self.shares.pass(now - self.passed);
@@ -263,8 +266,9 @@ impl Worker {
     fn forward(&mut self, pieces: &[Piece]) -> Result<Logits, Error> {
         #[cfg(test)]
         self.shared.sabotage();
-        let mut places: Vec<Option<&mut Sequence>> = self.running.iter_mut().map(Some).collect();
-        let mut segments: Vec<Segment<'_>> = pieces
+        let mut places: PerSequence<Option<&mut Sequence>> =
+            self.running.iter_mut().map(Some).collect();
+        let mut segments: PerSequence<Segment<'_>> = pieces
             .iter()
             .filter_map(|piece| Some(places[piece.row].take()?.segment(piece)))
             .collect();
@@ -282,6 +286,7 @@ impl Worker {
             sampled.tokens += tokens;
             sampled.drafts += tokens.saturating_sub(1);
         }
+        self.scratch.give_back(logits);
         sampled
     }
 

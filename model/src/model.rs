@@ -1,17 +1,19 @@
 //! A packed model, opened: one forward step over a ragged batch.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use hone_api::chat::{Message, Role};
 use hone_device::{Buffer, Cpu, Device, ops::Span};
 use hone_text::{ChatTemplate, FrontEnd, Tokenizer};
+use smallvec::SmallVec;
 
 use crate::{
     Adapter, Error, KvCache, ModelConfig, WeightFormat,
     decoder::{
         Decoder,
-        step::{Buffers, LayerPass, LoraRun, Step, runs_among},
+        step::{Buffers, LayerPass, Runs, Step, StepAngles, runs_among},
     },
+    lora::LayerLora,
     pack::{Manifest, Pack},
 };
 
@@ -92,12 +94,22 @@ impl Logits {
     }
 }
 
+/// Sequences of a step whose caches are listed without memory of their own.
+const FEW_SEQUENCES: usize = 64;
+
 /// Working memory of a step, kept between steps.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(crate) hidden: Buffer,
     normed: Buffer,
     buffers: Buffers,
+    angles: StepAngles,
+    spans: Vec<Span>,
+    tokens: Vec<u32>,
+    wanted: Vec<usize>,
+    logits: Buffer,
+    /// The logits of a step before.
+    given_back: Vec<f32>,
 }
 
 impl Scratch {
@@ -105,6 +117,11 @@ impl Scratch {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Takes logits that are no longer needed, so that the next step has their memory.
+    pub fn give_back(&mut self, logits: Logits) {
+        self.given_back = logits.data;
     }
 }
 
@@ -237,7 +254,7 @@ impl Model {
         scratch: &mut Scratch,
     ) -> Result<Logits, Error> {
         self.run_layers(segments, scratch)?;
-        Ok(self.logits(&scratch.hidden, &mut scratch.normed))
+        Ok(self.logits(scratch))
     }
 
     /// All layers; leaves the rows whose logits are wanted in `scratch.hidden`.
@@ -248,7 +265,8 @@ impl Model {
     ) -> Result<(), Error> {
         self.check(segments)?;
         let device = self.device();
-        let mut spans = Vec::with_capacity(segments.len());
+        let Scratch { hidden, buffers, angles, spans, tokens, wanted, .. } = scratch;
+        spans.clear();
         let mut rows = 0;
         for segment in segments.iter_mut() {
             let count = segment.tokens.len();
@@ -257,28 +275,31 @@ impl Model {
             rows += count;
         }
         let positions = spans.iter().flat_map(|s| s.start..s.start + s.rows.len());
-        let angles = self.decoder.angles(positions);
-        let tokens: Vec<u32> = segments.iter().flat_map(|s| s.tokens).copied().collect();
-        self.decoder.embed(&tokens, &mut scratch.hidden);
+        self.decoder.angles(positions, angles);
+        tokens.clear();
+        tokens.extend(segments.iter().flat_map(|s| s.tokens));
+        self.decoder.embed(tokens, hidden);
 
-        let step =
-            Step { device, config: &self.config, spans: &spans, prefixes: None, angles: &angles };
-        let runs = adapter_runs(segments, &spans);
-        let wanted = wanted_rows(segments, &spans);
-        let runs_after = runs_among(&runs, &wanted);
+        let angles = &angles.of_kinds;
+        let step = Step { device, config: &self.config, spans, prefixes: None, angles };
+        let runs = adapter_runs(segments, spans);
+        wanted.clear();
+        wanted.extend(wanted_rows(segments, spans));
+        let runs_after = runs_among(&runs, wanted);
         for (index, layer) in self.decoder.layers.iter().enumerate() {
-            let mut caches: Vec<_> = segments.iter_mut().map(|s| s.cache.layer(index)).collect();
+            let mut caches: SmallVec<[_; FEW_SEQUENCES]> =
+                segments.iter_mut().map(|s| s.cache.layer(index)).collect();
             let is_last = index + 1 == self.decoder.layers.len();
             let loras = of_layer(&runs, index);
             let loras_after = if is_last { of_layer(&runs_after, index) } else { loras.clone() };
             let pass = LayerPass {
                 step,
                 loras: &loras,
-                rows_after: is_last.then_some(&wanted),
+                rows_after: is_last.then_some(wanted),
                 loras_after: &loras_after,
                 dropout: None,
             };
-            layer.forward(&pass, &mut caches, &mut scratch.hidden, &mut scratch.buffers, None);
+            layer.forward(&pass, &mut caches, hidden, buffers, None);
         }
         for segment in segments.iter_mut() {
             segment.cache.advance(segment.tokens.len());
@@ -287,14 +308,17 @@ impl Model {
     }
 
     /// Final norm and output head.
-    fn logits(&self, rows: &Buffer, normed: &mut Buffer) -> Logits {
+    fn logits(&self, scratch: &mut Scratch) -> Logits {
         let (device, vocab) = (self.device(), self.config.vocab_size);
-        device.resize(normed, rows.len());
+        let Scratch { hidden, normed, logits, given_back, .. } = scratch;
+        device.resize(normed, hidden.len());
         let head = self.decoder.head();
-        device.norm(head.norm, rows, normed, None);
-        let mut logits = device.zeros(rows.len() / self.config.hidden_size * vocab);
-        head.logits(device, normed, &mut logits);
-        Logits { data: device.download(logits), vocab }
+        device.norm(head.norm, hidden, normed, None);
+        device.resize(logits, hidden.len() / self.config.hidden_size * vocab);
+        head.logits(device, normed, logits);
+        let mut data = std::mem::take(given_back);
+        device.download_into(logits, &mut data);
+        Logits { data, vocab }
     }
 
     fn check(&self, segments: &[Segment<'_>]) -> Result<(), Error> {
@@ -317,8 +341,8 @@ impl Model {
 }
 
 /// Adjacent segments of the same adapter, joined.
-fn adapter_runs<'a>(segments: &[Segment<'a>], spans: &[Span]) -> Vec<(Range<usize>, &'a Adapter)> {
-    let mut runs: Vec<(Range<usize>, &Adapter)> = Vec::new();
+fn adapter_runs<'a>(segments: &[Segment<'a>], spans: &[Span]) -> Runs<&'a Adapter> {
+    let mut runs: Runs<&Adapter> = Runs::new();
     for (segment, span) in segments.iter().zip(spans) {
         let Some(adapter) = segment.adapter else { continue };
         match runs.last_mut() {
@@ -333,16 +357,16 @@ fn adapter_runs<'a>(segments: &[Segment<'a>], spans: &[Span]) -> Vec<(Range<usiz
 }
 
 /// The rows whose logits are wanted, ascending.
-fn wanted_rows(segments: &[Segment<'_>], spans: &[Span]) -> Vec<usize> {
+fn wanted_rows(segments: &[Segment<'_>], spans: &[Span]) -> impl Iterator<Item = usize> {
     let of_segment = |(segment, span): (&Segment<'_>, &Span)| match segment.logits {
         LogitsFor::None => span.rows.end..span.rows.end,
         LogitsFor::Last => span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end,
         LogitsFor::All => span.rows.clone(),
     };
-    segments.iter().zip(spans).flat_map(of_segment).collect()
+    segments.iter().zip(spans).flat_map(of_segment)
 }
 
 /// The adapters' shares of one layer.
-fn of_layer<'a>(runs: &[(Range<usize>, &'a Adapter)], index: usize) -> Vec<LoraRun<'a>> {
+fn of_layer<'a>(runs: &Runs<&'a Adapter>, index: usize) -> Runs<&'a LayerLora> {
     runs.iter().filter_map(|(rows, adapter)| Some((rows.clone(), adapter.layer(index)?))).collect()
 }

@@ -1,6 +1,6 @@
 //! Attention of all rows of a step over their sequences, divided among the threads; forward and backward.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use super::{
     Cpu,
@@ -19,6 +19,13 @@ use crate::{
 const TASK_ROWS: usize = 16;
 /// Multiplications below which a fork costs more than it saves.
 const FORK_WORK: usize = 1 << 12;
+
+thread_local! {
+    /// The work of a step, listed by the thread that divides it.
+    static TASKS: RefCell<Tasks> = const { RefCell::new(Tasks::new()) };
+    /// Working memory of the thread that attends.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Checks what the pointers below rely on: spans one after the other, heads of whole vectors, and rows as long as they say.
 fn check(rows: AttentionRows<'_>, queries: [usize; 2], keys: [usize; 2]) {
@@ -96,58 +103,22 @@ impl AttentionOps for Cpu {
         let (queries, out) = (elements::<f32>(queries), elements_mut::<f32>(out));
         check(rows, [queries.len(), out.len()], [rows.rows() * rows.heads.key_width(); 2]);
         check_caches(rows, caches.iter().map(|cache| &**cache));
-        let (heads, width) = (rows.heads, rows.heads.query_width());
-        // Where the blocks of all sequences lie, one sequence after the other.
-        let blocks: Vec<*const f32> =
-            caches.iter().flat_map(|cache| Block::places(cache)).collect();
-        let mut tasks = Vec::new();
-        let (mut work, mut first_block) = (0, 0);
-        for (span, cache) in rows.spans.iter().zip(caches) {
-            let of_sequence = blocks[first_block..].as_ptr();
-            first_block += cache.blocks().len();
-            for head in 0..heads.count {
-                let (keys, key_stride) = Block::keys(heads, head);
-                let (values, value_stride) = Block::values(heads, head);
-                for first in span.rows.clone().step_by(TASK_ROWS) {
-                    let count = (span.rows.end - first).min(TASK_ROWS);
-                    let length = span.start + first - span.rows.start + 1;
-                    let place = first * width + head * heads.group * heads.dim;
-                    work += count * heads.group * heads.dim * (length + count);
-                    tasks.push((
-                        place,
-                        Attend {
-                            queries: queries[place..].as_ptr(),
-                            // Set by the part that runs the task.
-                            out: std::ptr::null_mut(),
-                            row_stride: width,
-                            rows: count,
-                            group: heads.group,
-                            head_dim: heads.dim,
-                            blocks: of_sequence,
-                            keys,
-                            key_stride,
-                            values,
-                            value_stride,
-                            length,
-                            scores: rows.scores,
-                        },
-                    ));
-                }
-            }
-        }
-        let tasks = Tasks(tasks);
-        let out = Shared::new(out);
-        let least = if work < FORK_WORK { tasks.0.len() } else { 1 };
-        self.pool.ranges(tasks.0.len(), least, &|range| {
-            let mut scratch = Vec::new();
-            for (place, task) in tasks.list(range) {
-                // SAFETY: queries and blocks live as long as what was borrowed; each task writes its own rows and
-                // heads of the result, `place` being inside of it.
-                unsafe {
-                    let task = Attend { out: out.ptr().add(*place), ..*task };
-                    self.kernels.attend(&task, &mut scratch);
-                }
-            }
+        TASKS.with_borrow_mut(|tasks| {
+            let work = tasks.list(rows, caches, queries);
+            let least = if work < FORK_WORK { tasks.attend.len() } else { 1 };
+            let (tasks, out) = (&*tasks, Shared::new(out));
+            self.pool.ranges(tasks.attend.len(), least, &|range| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    for (place, task) in tasks.part(range) {
+                        // SAFETY: queries and blocks live as long as what was borrowed; each task writes its own rows and
+                        // heads of the result, `place` being inside of it.
+                        unsafe {
+                            let task = Attend { out: out.ptr().add(*place), ..*task };
+                            self.kernels.attend(&task, scratch);
+                        }
+                    }
+                });
+            });
         });
     }
 
@@ -192,13 +163,69 @@ impl AttentionOps for Cpu {
     }
 }
 
-struct Tasks(Vec<(usize, Attend)>);
+/// What the threads share in: for each task the place of its result, and what it reads. The memory stays from step to step.
+struct Tasks {
+    attend: Vec<(usize, Attend)>,
+    /// Where the blocks of all sequences lie, one sequence after the other.
+    blocks: Vec<*const f32>,
+}
 
-// SAFETY: the pointers are read only, and what they point to outlives the tasks.
+// SAFETY: the pointers are read only, and what they point to outlives the step that lists them.
 unsafe impl Sync for Tasks {}
 
 impl Tasks {
-    fn list(&self, range: Range<usize>) -> &[(usize, Attend)] {
-        &self.0[range]
+    const fn new() -> Self {
+        Self { attend: Vec::new(), blocks: Vec::new() }
+    }
+
+    /// Lists what a step attends, in place of what was listed. Returns how many multiplications it takes.
+    fn list(
+        &mut self,
+        rows: AttentionRows<'_>,
+        caches: &[&mut LayerCache],
+        queries: &[f32],
+    ) -> usize {
+        let (heads, width) = (rows.heads, rows.heads.query_width());
+        self.attend.clear();
+        self.blocks.clear();
+        self.blocks.extend(caches.iter().flat_map(|cache| Block::places(cache)));
+        let (mut work, mut first_block) = (0, 0);
+        for (span, cache) in rows.spans.iter().zip(caches) {
+            let of_sequence = self.blocks[first_block..].as_ptr();
+            first_block += cache.blocks().len();
+            for head in 0..heads.count {
+                let (keys, key_stride) = Block::keys(heads, head);
+                let (values, value_stride) = Block::values(heads, head);
+                for first in span.rows.clone().step_by(TASK_ROWS) {
+                    let count = (span.rows.end - first).min(TASK_ROWS);
+                    let length = span.start + first - span.rows.start + 1;
+                    let place = first * width + head * heads.group * heads.dim;
+                    work += count * heads.group * heads.dim * (length + count);
+                    let task = Attend {
+                        queries: queries[place..].as_ptr(),
+                        // Set by the part that runs the task.
+                        out: std::ptr::null_mut(),
+                        row_stride: width,
+                        rows: count,
+                        group: heads.group,
+                        head_dim: heads.dim,
+                        blocks: of_sequence,
+                        keys,
+                        key_stride,
+                        values,
+                        value_stride,
+                        length,
+                        scores: rows.scores,
+                    };
+                    self.attend.push((place, task));
+                }
+            }
+        }
+        work
+    }
+
+    /// The tasks of a part. A method, so that a closure borrows all of this, which threads may share, and not its pointers.
+    fn part(&self, range: Range<usize>) -> &[(usize, Attend)] {
+        &self.attend[range]
     }
 }

@@ -18,6 +18,18 @@ impl MemoryOps for Cpu {
         take(buffer)
     }
 
+    fn write(&self, buffer: &mut Buffer, values: &[f32]) {
+        resize::<f32>(buffer, values.len());
+        elements_mut(buffer).copy_from_slice(values);
+    }
+
+    fn download_into(&self, buffer: &mut Buffer, values: &mut Vec<f32>) {
+        let Some(memory) = buffer.memory_mut::<Vec<f32>>() else { return values.clear() };
+        std::mem::swap(memory, values);
+        let len = memory.len();
+        buffer.set_len(len);
+    }
+
     fn zeros(&self, len: usize) -> Buffer {
         buffer(vec![0.0_f32; len])
     }

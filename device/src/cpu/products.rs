@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::{
     Cpu,
     kernels::{Product, Rows},
@@ -18,6 +20,10 @@ use crate::{
 
 /// Packed weights times rows below which a product is not worth a fork.
 const FORK_BYTES: usize = 1 << 15;
+
+/// Products that run together, each with its number of rows: so many need no memory of their own, three layers with four adapters
+/// say.
+type Together = SmallVec<[(Product, usize); 16]>;
 
 /// The packed bytes of a matrix. That of another device is empty, so that the checks of shapes refuse it.
 fn packed(matrix: &Matrix) -> &PackedMatrix {
@@ -126,7 +132,7 @@ impl ProductOps for Cpu {
         let hidden = elements_mut::<f32>(hidden);
 
         self.with_activations(|activations| {
-            let mut products = Vec::with_capacity(layers.len() + input.adapters.len());
+            let mut products = Together::new();
             let mut room = &mut hidden[..];
             for (rows, lora) in input.adapters {
                 let a = packed(&lora.a);
@@ -152,7 +158,7 @@ impl ProductOps for Cpu {
             unsafe { run(self, &products) };
         });
 
-        let mut products = Vec::with_capacity(layers.len() * input.adapters.len());
+        let mut products = Together::new();
         let mut room = &hidden[..];
         for (rows, lora) in input.adapters {
             let width = width(lora);

@@ -12,6 +12,13 @@ pub trait MemoryOps {
     /// The values of a buffer.
     fn download(&self, buffer: Buffer) -> Vec<f32>;
 
+    /// Gives a buffer these values, in the memory that it has where that is enough.
+    fn write(&self, buffer: &mut Buffer, values: &[f32]);
+
+    /// Puts the values of a buffer into `values`. What the buffer holds then is left open: the two may have changed places, so
+    /// that no step needs new memory.
+    fn download_into(&self, buffer: &mut Buffer, values: &mut Vec<f32>);
+
     /// A buffer of `len` zeros.
     fn zeros(&self, len: usize) -> Buffer;
 

@@ -18,6 +18,15 @@ impl MemoryOps for Reference {
         take::<f64>(buffer).into_iter().map(|value| value as f32).collect()
     }
 
+    fn write(&self, buffer: &mut Buffer, values: &[f32]) {
+        *buffer = self.upload(values.to_vec());
+    }
+
+    /// What is left open becomes nothing, so that whoever reads it is found out.
+    fn download_into(&self, buffer: &mut Buffer, values: &mut Vec<f32>) {
+        *values = self.download(std::mem::take(buffer));
+    }
+
     fn zeros(&self, len: usize) -> Buffer {
         buffer(vec![0.0_f64; len])
     }

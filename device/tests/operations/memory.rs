@@ -14,6 +14,14 @@ fn what_is_uploaded_is_downloaded() {
         let device = &*tested.device;
         assert_eq!(device.download(upload(device, &values)), values);
         assert_eq!(device.download(device.zeros(3)), [0.0; 3]);
+        let mut buffer = device.zeros(1);
+        for values in [&values[..], &[7.0], &[1.0, 2.0, 3.0]] {
+            device.write(&mut buffer, values);
+            assert_eq!(buffer.len(), values.len());
+            let mut there = vec![5.0];
+            device.download_into(&mut buffer, &mut there);
+            assert_eq!(there, values);
+        }
     }
     assert_eq!(Reference.download(upload(&Reference, &values)), values);
 }

@@ -243,14 +243,20 @@ impl Rope {
         Self { inverse, factor: rotary.scaling.attention_factor() }
     }
 
-    /// Cosines and sines for the positions of a step's rows, `[rows, dims / 2]` each.
-    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
-        let turn = |position: usize| {
-            self.inverse.iter().map(move |inverse| {
+    /// Cosines and sines for the positions of a step's rows, `[rows, dims / 2]` each, in place of what was there.
+    pub(crate) fn angles(
+        &self,
+        positions: impl Iterator<Item = usize>,
+        (cosines, sines): (&mut Vec<f32>, &mut Vec<f32>),
+    ) {
+        cosines.clear();
+        sines.clear();
+        for position in positions {
+            for inverse in &self.inverse {
                 let (sin, cos) = (position as f32 * inverse).sin_cos();
-                (cos * self.factor, sin * self.factor)
-            })
-        };
-        positions.flat_map(turn).unzip()
+                cosines.push(cos * self.factor);
+                sines.push(sin * self.factor);
+            }
+        }
     }
 }

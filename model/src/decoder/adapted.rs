@@ -1,7 +1,5 @@
 //! The product of linear layers that share an input with their adapters, forward and backward.
 
-use std::ops::Range;
-
 use hone_device::{
     Buffer,
     ops::{Dropout, LowRank, Projection, SharedInput, View, ViewMut, mix},
@@ -9,7 +7,7 @@ use hone_device::{
 
 use super::{
     backward::BackwardPass,
-    step::{LayerPass, LoraRun},
+    step::{LayerPass, LoraRun, Runs},
 };
 use crate::lora::Group;
 
@@ -30,7 +28,7 @@ pub(crate) fn project<'a>(
 ) {
     let Some(width) = outputs.first().map(|(layer, _)| layer.weight.inputs()) else { return };
     let share = |(rows, lora): &LoraRun<'a>| Some((rows.clone(), lora.group(group)?));
-    let adapters: Vec<(Range<usize>, &LowRank)> = loras.iter().filter_map(share).collect();
+    let adapters: Runs<&LowRank> = loras.iter().filter_map(share).collect();
     let device = pass.step.device;
     let dropped = pass
         .dropout

@@ -30,6 +30,7 @@ use attention::Attention;
 use head::Head;
 use layer::Layer;
 use mlp::Mlp;
+use step::StepAngles;
 
 /// The weights of a model, held by a device.
 #[derive(Debug)]
@@ -96,13 +97,19 @@ impl Decoder {
         self.device.embed(&self.embed, tokens, self.embedding_scale, out);
     }
 
-    /// Angles of rows at these positions, for each kind of rotation.
-    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize> + Clone) -> Vec<Angles> {
-        let upload = |rope: &Rope| {
-            let (cos, sin) = rope.angles(positions.clone());
-            Angles { cos: self.device.upload(cos), sin: self.device.upload(sin) }
-        };
-        self.ropes.iter().map(upload).collect()
+    /// Makes the angles of rows at these positions, for each kind of rotation.
+    pub(crate) fn angles(
+        &self,
+        positions: impl Iterator<Item = usize> + Clone,
+        into: &mut StepAngles,
+    ) {
+        let StepAngles { of_kinds, cosines, sines } = into;
+        of_kinds.resize_with(self.ropes.len(), Angles::default);
+        for (rope, angles) in self.ropes.iter().zip(of_kinds) {
+            rope.angles(positions.clone(), (&mut *cosines, &mut *sines));
+            self.device.write(&mut angles.cos, cosines);
+            self.device.write(&mut angles.sin, sines);
+        }
     }
 }
 

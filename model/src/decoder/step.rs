@@ -7,6 +7,8 @@ use hone_device::{
     ops::{Angles, AttentionRows, Dropout, Scores, Span},
 };
 
+use smallvec::SmallVec;
+
 use super::prefix::SharedPrefixes;
 use crate::{ModelConfig, lora::LayerLora};
 
@@ -40,8 +42,20 @@ impl<'a> Step<'a> {
     }
 }
 
+/// Angles of a step's rows, and the memory that they are made in; kept from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct StepAngles {
+    /// For each kind of rotation.
+    pub(crate) of_kinds: Vec<Angles>,
+    pub(crate) cosines: Vec<f32>,
+    pub(crate) sines: Vec<f32>,
+}
+
 /// Rows with the same adapter, and its share of the layer.
 pub(crate) type LoraRun<'a> = (Range<usize>, &'a LayerLora);
+
+/// What belongs to runs of rows. Few adapters need no memory of their own in a step.
+pub(crate) type Runs<T> = SmallVec<[(Range<usize>, T); 8]>;
 
 /// How a step passes through one layer.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +90,7 @@ impl LayerPass<'_> {
 }
 
 /// The runs of adapters among some of the rows.
-pub(crate) fn runs_among<T: Copy>(
-    runs: &[(Range<usize>, T)],
-    rows: &[usize],
-) -> Vec<(Range<usize>, T)> {
+pub(crate) fn runs_among<T: Copy>(runs: &[(Range<usize>, T)], rows: &[usize]) -> Runs<T> {
     let place = |row: usize| rows.partition_point(|other| *other < row);
     let among =
         runs.iter().map(|(range, adapter)| (place(range.start)..place(range.end), *adapter));

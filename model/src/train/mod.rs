@@ -27,7 +27,7 @@ use hone_device::{
     ops::{Angles, Dropout, mix},
 };
 
-use crate::{Error, Model};
+use crate::{Error, Model, decoder::step::StepAngles};
 
 pub use crate::lora::{LoraLayout, LoraSlot};
 pub use batch::TrainBatch;
@@ -160,7 +160,9 @@ impl Trainable {
     fn enter(&self, batch: &TrainBatch) -> (Buffer, Vec<Angles>) {
         let mut embedded = Buffer::default();
         self.model.decoder.embed(&batch.tokens, &mut embedded);
-        (embedded, self.model.decoder.angles(batch.positions()))
+        let mut angles = StepAngles::default();
+        self.model.decoder.angles(batch.positions(), &mut angles);
+        (embedded, angles.of_kinds)
     }
 
     /// Bytes that one token of a batch needs at the peak, and bytes whatever the batch, beside the
