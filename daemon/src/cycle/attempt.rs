@@ -45,7 +45,11 @@ impl Attempt {
     pub fn name(&self) -> String {
         let mut words = Vec::new();
         if self.mends.is_some() {
-            words.push("one more pass closer to the base".to_owned());
+            let what = match self.keeps_what_serves() {
+                true => "one more pass that keeps more",
+                false => "one more pass closer to the base",
+            };
+            words.push(what.to_owned());
         }
         if self.rehearsal > 1.0 {
             words.push("more rehearsal".to_owned());
@@ -57,6 +61,13 @@ impl Attempt {
             words.push(format!("scaled by {}", self.scale));
         }
         if words.is_empty() { "as set".to_owned() } else { words.join(", ") }
+    }
+
+    /// Whether it keeps what the adapter makes of questions from which its training goes on, if it does, and not what the base
+    /// does. Going back to the base takes from older lessons what their neighbours had gained, so it comes only after a pass that
+    /// keeps more of what serves.
+    pub const fn keeps_what_serves(&self) -> bool {
+        self.mends.is_none() || self.number < MENDS
     }
 
     /// Whether it was kept closer to the base, and once that was not enough.
@@ -157,28 +168,33 @@ mod tests {
 
     #[test]
     fn who_forgets_goes_closer_then_is_trained_with_more_rehearsal_then_scaled_down() {
-        let closer = "one more pass closer to the base";
-        let expected = [closer, closer, "more rehearsal", "more rehearsal, scaled by 0.9"];
+        let expected = [
+            "one more pass that keeps more",
+            "one more pass closer to the base",
+            "more rehearsal",
+            "more rehearsal, scaled by 0.9",
+        ];
         assert_eq!(walk(&[Remedy::KeepMore; 9]), expected);
     }
 
     #[test]
-    fn a_pass_closer_to_the_base_goes_on_from_the_try_before() {
+    fn a_pass_more_goes_on_from_the_try_before_and_only_the_second_goes_back_to_the_base() {
         let mut attempts = Attempts::default();
         let mut from = Vec::new();
         for _ in 0..3 {
             attempts.attempt = attempts.next(Remedy::KeepMore).unwrap();
-            from.push((attempts.attempt.trained, attempts.attempt.mends));
+            let Attempt { trained, mends, .. } = attempts.attempt;
+            from.push((trained, mends, attempts.attempt.keeps_what_serves()));
         }
-        assert_eq!(from, [(1, Some(0)), (2, Some(1)), (3, None)]);
+        assert_eq!(from, [(1, Some(0), true), (2, Some(1), false), (3, None, true)]);
     }
 
     #[test]
     fn who_did_not_learn_is_trained_longer_once() {
         assert_eq!(walk(&[Remedy::TrainLonger; 9]), ["longer training"]);
         let both = walk(&[Remedy::KeepMore, Remedy::TrainLonger, Remedy::KeepMore]);
-        let closer = "one more pass closer to the base";
-        assert_eq!(both, [closer, "longer training", "more rehearsal, longer training"]);
+        let keeps = "one more pass that keeps more";
+        assert_eq!(both, [keeps, "longer training", "more rehearsal, longer training"]);
     }
 
     #[test]

@@ -111,8 +111,8 @@ async fn one(
         None => {
             let mut training = TrainingConfig::from(&config.training);
             let served = start::adapter(work, &attempt, &training).await?;
-            // Whether what is kept is close enough to the base, the gate asks; a try that was not goes back to the base itself.
-            let keeps = attempt.mends.is_none() && training.kl_weight > 0.0;
+            // Whether what is kept is close enough to the base, the gate asks.
+            let keeps = attempt.keeps_what_serves() && training.kl_weight > 0.0;
             let kept = served.clone().filter(|_| keeps);
             let mut mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
             if !config.model.is_starter() {
