@@ -63,9 +63,8 @@ impl Attempt {
         if words.is_empty() { "as set".to_owned() } else { words.join(", ") }
     }
 
-    /// Whether it keeps what the adapter makes of questions from which its training goes on, if it does, and not what the base
-    /// does. Going back to the base takes from older lessons what their neighbours had gained, so it comes only after a pass that
-    /// keeps more of what serves.
+    /// Whether a training that goes on from the adapter that serves keeps that one's answers, and not the base's. Rehearsing the
+    /// base's takes from older lessons what their neighbours had gained, so a try that forgot does so only in its second pass.
     pub const fn keeps_what_serves(&self) -> bool {
         self.mends.is_none() || self.number < MENDS
     }
