@@ -80,7 +80,8 @@ async fn weights_in_fewer_bits_answer_too() -> Result<()> {
     for weights in ["q8", "q4", "auto"] {
         let config = settings().replace("\"f32\"", &format!("{weights:?}"));
         let hone = Hone::builder().config(&config).start().await?;
-        let body = json!({"model": "starcoder2", "prompt": "the quick brown", "max_tokens": 5});
+        // Random weights draw the end token now and then.
+        let body = json!({"model": "starcoder2", "prompt": "the quick brown", "max_tokens": 5, "ignore_eos": true});
         let body = hone.post("/v1/completions", &body).await?.expect(200)?;
         assert_eq!(body["usage"]["completion_tokens"], 5, "{weights}: {body}");
     }
