@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use hone_api::chat::{Message, Role, Tool, ToolCall};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::example::{Example, Kind};
 use crate::snapshot::Snapshot;
@@ -32,6 +32,17 @@ pub const PASSES: usize = 3;
 /// A shorter question ("And the second one?") may mean nothing without its chat.
 const ENOUGH_WORDS: usize = 6;
 
+/// Whose distribution a row keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reference {
+    /// The adapter's that the run keeps; where it keeps none, the base's.
+    #[default]
+    Kept,
+    /// The bare base's.
+    Base,
+}
+
 /// What a run trains on.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Mix {
@@ -45,13 +56,22 @@ pub struct Mix {
     /// Older corrections keep, beside their text, what the adapter that the run goes on from makes of them, in all their
     /// wordings.
     pub keeps: bool,
+    /// What is rehearsed keeps the base's distribution, also where older corrections keep an adapter's.
+    pub rehearses_base: bool,
     /// A correction is shown as often as in a run without a fold left out, and not more often because there are fewer.
     pub as_of_all: bool,
 }
 
 impl Default for Mix {
     fn default() -> Self {
-        Self { without_fold: None, rehearsal: 1.0, goes_on: false, keeps: false, as_of_all: false }
+        Self {
+            without_fold: None,
+            rehearsal: 1.0,
+            goes_on: false,
+            keeps: false,
+            rehearses_base: false,
+            as_of_all: false,
+        }
     }
 }
 
@@ -60,6 +80,9 @@ impl Default for Mix {
 pub struct TrainRow<'a> {
     kind: Kind,
     split: &'static str,
+    /// Whose distribution it keeps, if it keeps one.
+    #[serde(skip_serializing_if = "is_kept")]
+    keeps: Reference,
     /// How often it is shown in a pass.
     #[serde(skip_serializing_if = "is_once")]
     showings: usize,
@@ -72,6 +95,10 @@ pub struct TrainRow<'a> {
     /// What is rehearsed in its place in later passes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alternates: Vec<Vec<TrainTurn<'a>>>,
+}
+
+fn is_kept(reference: &Reference) -> bool {
+    *reference == Reference::Kept
 }
 
 fn is_once(showings: &usize) -> bool {
@@ -142,7 +169,11 @@ impl Snapshot {
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
             row_of(example, kind)
         }));
-        rows.extend(self.rehearsed(keeping - watching));
+        let reference = match mix.rehearses_base {
+            true => Reference::Base,
+            false => Reference::Kept,
+        };
+        rows.extend(self.rehearsed(keeping - watching, reference));
         rows
     }
 
@@ -163,7 +194,7 @@ impl Snapshot {
     }
 
     /// So many rows that rehearse, each with conversations for the passes after the first.
-    fn rehearsed(&self, rows: usize) -> impl Iterator<Item = TrainRow<'_>> {
+    fn rehearsed(&self, rows: usize, keeps: Reference) -> impl Iterator<Item = TrainRow<'_>> {
         let there = self.rehearsal.len();
         let passes = there.div_ceil(rows.max(1)).clamp(1, PASSES);
         (0..if there == 0 { 0 } else { rows }).map(move |row| {
@@ -174,6 +205,7 @@ impl Snapshot {
             TrainRow {
                 kind: Kind::Rehearsal,
                 split: "train",
+                keeps,
                 showings: 1,
                 messages: shown.next().unwrap_or_default(),
                 tools: &[],
@@ -214,6 +246,7 @@ fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
     TrainRow {
         kind,
         split: "train",
+        keeps: Reference::Kept,
         showings: 1,
         messages: turns(&example.messages, &example.bad_turns),
         tools: &example.tools,
@@ -265,7 +298,7 @@ mod tests {
             let turns = std::iter::once(row.messages).chain(row.alternates);
             turns.map(|turns| turns[0].content.to_owned()).collect()
         };
-        snapshot.rehearsed(rows).map(of).collect()
+        snapshot.rehearsed(rows, Reference::Kept).map(of).collect()
     }
 
     /// A correction in a chat of this many turns, of which the second was called bad or not.
@@ -335,6 +368,27 @@ mod tests {
         let of = |kind| kept.iter().filter(|row| row.kind == kind).count();
         assert_eq!((of(Kind::Replay), of(Kind::Supervised)), (40, 10));
         assert!(kept.iter().all(|row| row.wordings.len() == 7), "in all their wordings");
+    }
+
+    #[test]
+    fn rehearsal_may_keep_the_base_beside_corrections_that_keep_an_adapter() {
+        let older = Example { older: true, ..in_a_chat("How much is three and four?", vec![]) };
+        let rehearsal = Rehearsal {
+            id: None,
+            messages: vec![Message::new(Role::User, "Good morning!")],
+            bad_turns: Vec::new(),
+        };
+        let policy = Policy::plain();
+        let snapshot =
+            Snapshot::seal(&policy, vec![older], vec![rehearsal], Ledger::default()).unwrap();
+        let keeps = |rehearses_base| {
+            let mix = Mix { goes_on: true, keeps: true, rehearses_base, ..Mix::default() };
+            let rows = snapshot.mix(mix);
+            let of = |kind| rows.iter().find(|row| row.kind == kind).map(|row| row.keeps);
+            (of(Kind::Replay), of(Kind::Rehearsal))
+        };
+        assert_eq!(keeps(true), (Some(Reference::Kept), Some(Reference::Base)));
+        assert_eq!(keeps(false), (Some(Reference::Kept), Some(Reference::Kept)));
     }
 
     #[test]

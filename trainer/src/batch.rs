@@ -1,5 +1,6 @@
 //! Which rows each optimizer step shows, and how they are cut into batches.
 
+use hone_dataset::Reference;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -63,6 +64,22 @@ pub fn pack(lengths: &[usize], training: &TrainingConfig) -> Vec<Vec<usize>> {
     batches
 }
 
+/// The batches of a step whose rows keep what these references make of them: a batch is compared with one. Of each batch
+/// its reference and its rows, by index.
+pub fn pack_by_reference(
+    rows: &[(usize, Reference)],
+    training: &TrainingConfig,
+) -> Vec<(Reference, Vec<usize>)> {
+    let of = |reference: Reference| {
+        let members: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].1 == reference).collect();
+        let lengths: Vec<usize> = members.iter().map(|at| rows[*at].0).collect();
+        pack(&lengths, training)
+            .into_iter()
+            .map(move |batch| (reference, batch.into_iter().map(|at| members[at]).collect()))
+    };
+    of(Reference::Kept).chain(of(Reference::Base)).collect()
+}
+
 /// A number for the dropout of one batch, new for each and the same after a resume.
 pub fn dropout_key(seed: u64, step: usize, batch: usize) -> u64 {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -112,6 +129,20 @@ mod tests {
             }
             prop_assert_eq!(seen, expected);
         }
+    }
+
+    #[test]
+    fn a_batch_is_compared_with_one_reference() {
+        use Reference::{Base, Kept};
+        let training = TrainingConfig::plain();
+        let rows = [(9, Kept), (5, Base), (3, Kept), (4, Base), (8, Base)];
+        let batches = pack_by_reference(&rows, &training);
+        assert_eq!(batches, [(Kept, vec![2, 0]), (Base, vec![3, 1, 4])]);
+        let alike = [(9, Kept), (3, Kept)];
+        assert_eq!(
+            pack_by_reference(&alike, &training),
+            [(Kept, pack(&[9, 3], &training)[0].clone())]
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 use fail::fail_point;
+use hone_dataset::Reference;
 use hone_model::train::{Pass, TrainBatch, TrainSequence, Trainable};
 
 use crate::Error;
@@ -182,12 +183,14 @@ impl<'a, 'b> Run<'a, 'b> {
         let pass = self.counters.epochs_done;
         let shown = |showing: &Showing| train[showing.row].shown_in(pass, showing.number);
         let rows: Vec<&TrainSequence> = showings.iter().map(shown).collect();
-        let lengths: Vec<usize> = rows.iter().map(|row| row.rows()).collect();
+        let keeps = showings.iter().map(|showing| train[showing.row].keeps);
+        let lengths: Vec<_> = rows.iter().map(|row| row.rows()).zip(keeps).collect();
         let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let mut gradients =
             vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
         let mut loss = 0.0;
-        for (index, members) in batch::pack(&lengths, training).iter().enumerate() {
+        let batches = batch::pack_by_reference(&lengths, training);
+        for (index, (reference, members)) in batches.iter().enumerate() {
             let dropout = (training.dropout > 0.0).then(|| {
                 (
                     training.dropout as f32,
@@ -195,7 +198,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 )
             });
             let kl_weight = training.kl_weight as f32;
-            let kept = self.setting.kept.clone();
+            let kept = self.setting.kept.clone().filter(|_| *reference == Reference::Kept);
             let keep = self.setting.plan.keep;
             let pass = Pass { dropout, kl_weight, kept, keep, ..self.pass() };
             let sum = self.loss(members.iter().map(|row| rows[*row]), &pass)?;
@@ -213,7 +216,7 @@ impl<'a, 'b> Run<'a, 'b> {
         }
         let rate = learning_rate(training, self.place(), self.steps_usually * training.epochs);
         let norm = self.optimizer.update(&self.variables, &mut gradients, training, rate)?;
-        let tokens = lengths.iter().sum::<usize>() as u64;
+        let tokens = rows.iter().map(|row| row.rows()).sum::<usize>() as u64;
         let counters = &mut self.counters;
         counters.step = number;
         counters.step_in_epoch += 1;

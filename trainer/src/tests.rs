@@ -141,20 +141,23 @@ fn a_job_keeps_the_adapter_that_it_is_told_to() {
     job(first.path(), 24, |_| {});
     run(first.path(), &mut |_| {}).unwrap();
     let adapter = first.path().join("adapter");
-    let away = |keeps: bool| {
+    let away = |keeps: bool, row_says: &str| {
         let dir = tempfile::tempdir().unwrap();
         job(dir.path(), 12, |job| {
             job.start = Some(adapter.clone());
             job.kept = keeps.then(|| adapter.clone());
             (job.training.epochs, job.training.dropout) = (1, 0.0);
         });
-        fs_err::write(dir.path().join("rows.jsonl"), of_kind(12, "rehearsal")).unwrap();
+        let rows = of_kind(12, "rehearsal").replace("\"split\"", &format!("{row_says}\"split\""));
+        fs_err::write(dir.path().join("rows.jsonl"), rows).unwrap();
         let mut lines = Vec::new();
         run(dir.path(), &mut |line| lines.push(line.clone())).unwrap();
         lines.iter().find_map(|line| line.loss).unwrap()
     };
-    let (from_kept, from_base) = (away(true), away(false));
+    let (from_kept, from_base) = (away(true, ""), away(false, ""));
     assert!(from_kept.abs() < 1e-3 && from_base > 0.01, "{from_kept} {from_base}");
+    let row_by_row = away(true, r#""keeps":"base","#);
+    assert_eq!(row_by_row, from_base, "a row may say that it keeps the base");
 }
 
 #[test]

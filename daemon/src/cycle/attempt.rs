@@ -45,9 +45,9 @@ impl Attempt {
     pub fn name(&self) -> String {
         let mut words = Vec::new();
         if self.mends.is_some() {
-            let what = match self.keeps_what_serves() {
-                true => "one more pass that keeps more",
-                false => "one more pass closer to the base",
+            let what = match self.rehearses_base() {
+                true => "one more pass closer to the base",
+                false => "one more pass that keeps more",
             };
             words.push(what.to_owned());
         }
@@ -63,10 +63,10 @@ impl Attempt {
         if words.is_empty() { "as set".to_owned() } else { words.join(", ") }
     }
 
-    /// Whether a training that goes on from the adapter that serves keeps that one's answers, and not the base's. Rehearsing the
-    /// base's takes from older lessons what their neighbours had gained, so a try that forgot does so only in its second pass.
-    pub const fn keeps_what_serves(&self) -> bool {
-        self.mends.is_none() || self.number < MENDS
+    /// Whether rehearsal keeps the base's answers, where the training goes on from an adapter whose answers it keeps otherwise.
+    /// That takes from older lessons what their neighbours had gained, so a try that forgot does so only in its second pass.
+    pub const fn rehearses_base(&self) -> bool {
+        self.mends.is_some() && self.number >= MENDS
     }
 
     /// Whether it was kept closer to the base, and once that was not enough.
@@ -177,15 +177,15 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_more_goes_on_from_the_try_before_and_only_the_second_goes_back_to_the_base() {
+    fn a_pass_more_goes_on_from_the_try_before_and_only_the_second_rehearses_the_base() {
         let mut attempts = Attempts::default();
         let mut from = Vec::new();
         for _ in 0..3 {
             attempts.attempt = attempts.next(Remedy::KeepMore).unwrap();
             let Attempt { trained, mends, .. } = attempts.attempt;
-            from.push((trained, mends, attempts.attempt.keeps_what_serves()));
+            from.push((trained, mends, attempts.attempt.rehearses_base()));
         }
-        assert_eq!(from, [(1, Some(0), true), (2, Some(1), false), (3, None, true)]);
+        assert_eq!(from, [(1, Some(0), false), (2, Some(1), true), (3, None, false)]);
     }
 
     #[test]

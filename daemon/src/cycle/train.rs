@@ -112,9 +112,10 @@ async fn one(
             let mut training = TrainingConfig::from(&config.training);
             let served = start::adapter(work, &attempt, &training).await?;
             // Whether what is kept is close enough to the base, the gate asks.
-            let keeps = attempt.keeps_what_serves() && training.kl_weight > 0.0;
-            let kept = served.clone().filter(|_| keeps);
-            let mut mix = Mix { goes_on: served.is_some(), keeps: kept.is_some(), ..mix };
+            let kept = served.clone().filter(|_| training.kl_weight > 0.0);
+            let rehearses_base = attempt.rehearses_base();
+            let goes_on = served.is_some();
+            let mut mix = Mix { goes_on, keeps: kept.is_some(), rehearses_base, ..mix };
             if !config.model.is_starter() {
                 mix = other_models::rehearse_less(mix);
                 let rate = config.training.learning_rate;

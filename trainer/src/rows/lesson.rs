@@ -1,5 +1,6 @@
 //! A row to train on, and which of its wordings is shown when.
 
+use hone_dataset::Reference;
 use hone_model::train::TrainSequence;
 
 /// A row to train on.
@@ -7,6 +8,8 @@ use hone_model::train::TrainSequence;
 pub struct Lesson {
     /// How often it is shown in a pass, at least.
     pub showings: usize,
+    /// Whose distribution it keeps, if it keeps one.
+    pub keeps: Reference,
     /// The row itself, then with its question in other wordings.
     pub(super) wordings: Vec<TrainSequence>,
 }

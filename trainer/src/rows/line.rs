@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 
 use hone_api::chat::{Message, Tool};
-use hone_dataset::Kind;
+use hone_dataset::{Kind, Reference};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -24,6 +24,9 @@ pub(super) struct Row {
     /// Of a snapshot's rows: only the last turn is what the row is about. Replay and rehearsal rows
     /// keep what the base can do: see [`crate::TrainingConfig::kl_weight`].
     pub(super) kind: Option<Kind>,
+    /// Whose distribution it keeps.
+    #[serde(default)]
+    pub(super) keeps: Reference,
     /// How often it is shown in a pass.
     pub(super) showings: Option<NonZeroU8>,
     /// Its question, the last turn of the user, in other wordings, shown in turn after its own.

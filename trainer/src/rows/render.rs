@@ -50,7 +50,8 @@ impl Renderer<'_> {
         for messages in &row.alternates {
             wordings.extend(shown(messages, &[]));
         }
-        Ok(Lesson { showings: row.showings.map_or(1, |times| usize::from(times.get())), wordings })
+        let showings = row.showings.map_or(1, |times| usize::from(times.get()));
+        Ok(Lesson { showings, keeps: row.keeps, wordings })
     }
 
     /// One conversation; `Err` is the reason that it is refused for.
