@@ -54,7 +54,7 @@ pub use example::{Example, Kind};
 pub use fold::FEWEST_JUDGED;
 pub use infer_check::{infer_check, is_result};
 pub use known::{Known, Nothing};
-pub use mix::{Mix, Reference};
+pub use mix::{Mix, Teacher};
 pub use policy::Policy;
 pub use rehearse::{Rehearsal, RehearsalSources};
 pub use select::{Labelled, Reason, UNTAGGED};

@@ -35,7 +35,7 @@ const ENOUGH_WORDS: usize = 6;
 /// Whose distribution a row keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reference {
+pub enum Teacher {
     /// The adapter's that the run keeps; where it keeps none, the base's.
     #[default]
     Kept,
@@ -82,7 +82,7 @@ pub struct TrainRow<'a> {
     split: &'static str,
     /// Whose distribution it keeps, if it keeps one.
     #[serde(skip_serializing_if = "is_kept")]
-    keeps: Reference,
+    teacher: Teacher,
     /// How often it is shown in a pass.
     #[serde(skip_serializing_if = "is_once")]
     showings: usize,
@@ -97,8 +97,8 @@ pub struct TrainRow<'a> {
     alternates: Vec<Vec<TrainTurn<'a>>>,
 }
 
-fn is_kept(reference: &Reference) -> bool {
-    *reference == Reference::Kept
+fn is_kept(teacher: &Teacher) -> bool {
+    *teacher == Teacher::Kept
 }
 
 fn is_once(showings: &usize) -> bool {
@@ -169,11 +169,11 @@ impl Snapshot {
             let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
             row_of(example, kind)
         }));
-        let reference = match mix.rehearses_base {
-            true => Reference::Base,
-            false => Reference::Kept,
+        let teacher = match mix.rehearses_base {
+            true => Teacher::Base,
+            false => Teacher::Kept,
         };
-        rows.extend(self.rehearsed(keeping - watching, reference));
+        rows.extend(self.rehearsed(keeping - watching, teacher));
         rows
     }
 
@@ -194,7 +194,7 @@ impl Snapshot {
     }
 
     /// So many rows that rehearse, each with conversations for the passes after the first.
-    fn rehearsed(&self, rows: usize, keeps: Reference) -> impl Iterator<Item = TrainRow<'_>> {
+    fn rehearsed(&self, rows: usize, teacher: Teacher) -> impl Iterator<Item = TrainRow<'_>> {
         let there = self.rehearsal.len();
         let passes = there.div_ceil(rows.max(1)).clamp(1, PASSES);
         (0..if there == 0 { 0 } else { rows }).map(move |row| {
@@ -205,7 +205,7 @@ impl Snapshot {
             TrainRow {
                 kind: Kind::Rehearsal,
                 split: "train",
-                keeps,
+                teacher,
                 showings: 1,
                 messages: shown.next().unwrap_or_default(),
                 tools: &[],
@@ -246,7 +246,7 @@ fn row_of(example: &Example, kind: Kind) -> TrainRow<'_> {
     TrainRow {
         kind,
         split: "train",
-        keeps: Reference::Kept,
+        teacher: Teacher::Kept,
         showings: 1,
         messages: turns(&example.messages, &example.bad_turns),
         tools: &example.tools,
@@ -298,7 +298,7 @@ mod tests {
             let turns = std::iter::once(row.messages).chain(row.alternates);
             turns.map(|turns| turns[0].content.to_owned()).collect()
         };
-        snapshot.rehearsed(rows, Reference::Kept).map(of).collect()
+        snapshot.rehearsed(rows, Teacher::Kept).map(of).collect()
     }
 
     /// A correction in a chat of this many turns, of which the second was called bad or not.
@@ -384,11 +384,11 @@ mod tests {
         let keeps = |rehearses_base| {
             let mix = Mix { goes_on: true, keeps: true, rehearses_base, ..Mix::default() };
             let rows = snapshot.mix(mix);
-            let of = |kind| rows.iter().find(|row| row.kind == kind).map(|row| row.keeps);
+            let of = |kind| rows.iter().find(|row| row.kind == kind).map(|row| row.teacher);
             (of(Kind::Replay), of(Kind::Rehearsal))
         };
-        assert_eq!(keeps(true), (Some(Reference::Kept), Some(Reference::Base)));
-        assert_eq!(keeps(false), (Some(Reference::Kept), Some(Reference::Kept)));
+        assert_eq!(keeps(true), (Some(Teacher::Kept), Some(Teacher::Base)));
+        assert_eq!(keeps(false), (Some(Teacher::Kept), Some(Teacher::Kept)));
     }
 
     #[test]

@@ -244,11 +244,7 @@ impl Generate for Engine {
         let slot = match self.shared.slots.get(id) {
             Some(slot) => slot,
             None => {
-                let adapter = Arc::new(Adapter::load(
-                    dir,
-                    self.shared.model.config(),
-                    self.shared.model.device(),
-                )?);
+                let adapter = Arc::new(self.shared.model.load_adapter(dir)?);
                 let effect = self.probe(id, Arc::clone(&adapter))?;
                 if !effect.is_finite() {
                     return Err(Error::Broken(id));

@@ -87,11 +87,7 @@ fn main() -> Result<(), hone_model::Error> {
                 continue;
             }
             let model = Model::open(&packed, threads)?;
-            let adapter = Adapter::load(
-                &root.join("tests/golden/peft_adapter"),
-                model.config(),
-                model.device(),
-            )?;
+            let adapter = model.load_adapter(&root.join("tests/golden/peft_adapter"))?;
             if chosen("prefill", &["prefill", "decode"]) {
                 for tokens in [32, 512] {
                     let rate = prefill(&model, tokens, None);

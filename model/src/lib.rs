@@ -33,7 +33,7 @@ pub use decoder::cache::{KvBlock, KvCache};
 pub use error::Error;
 pub use foreign::Foreign;
 pub use hone_device::WeightFormat;
-pub use lora::Adapter;
+pub use lora::{Adapter, AdapterHome};
 pub use model::{Logits, LogitsFor, Model, Scratch, Segment};
 pub use pack::{Pack, PackProgress, PackStage, Packed, packed, packed_bytes, prepare};
 pub use source::Source;

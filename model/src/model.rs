@@ -13,7 +13,7 @@ use crate::{
         Decoder,
         step::{Buffers, LayerPass, Runs, Step, StepAngles, runs_among},
     },
-    lora::LayerLora,
+    lora::{AdapterHome, LayerLora},
     pack::{Manifest, Pack},
 };
 
@@ -213,6 +213,24 @@ impl Model {
     #[must_use]
     pub fn format(&self) -> WeightFormat {
         self.manifest.format
+    }
+
+    /// Loads an adapter as it is served: in bf16, and beside weights in f32 as it was written.
+    ///
+    /// # Errors
+    /// As [`Adapter::load`].
+    pub fn load_adapter(&self, dir: &Path) -> Result<Adapter, Error> {
+        let home = AdapterHome { device: self.device(), format: self.adapter_format() };
+        Adapter::load(dir, self.config(), home)
+    }
+
+    /// Number format in which adapters are served.
+    #[must_use]
+    pub fn adapter_format(&self) -> WeightFormat {
+        match self.format() {
+            WeightFormat::F32 => WeightFormat::F32,
+            WeightFormat::Bf16 | WeightFormat::Q8 | WeightFormat::Q4 => WeightFormat::Bf16,
+        }
     }
 
     /// Tokenizer, template and limits.

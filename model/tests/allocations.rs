@@ -4,9 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use allocation_counter::{AllocationInfo, measure};
-use hone_model::{
-    Adapter, KvCache, LogitsFor, Model, Scratch, Segment, Source, WeightFormat, prepare,
-};
+use hone_model::{KvCache, LogitsFor, Model, Scratch, Segment, Source, WeightFormat, prepare};
 
 const SEQUENCES: usize = 6;
 const PROMPT: usize = 9;
@@ -36,7 +34,7 @@ fn open(folder: &Path, format: WeightFormat) -> Model {
 
 /// What decode steps of six sequences allocate, two of them without an adapter; the logits are given back as the engine does.
 fn allocated(model: &Model, adapter: &Path) -> AllocationInfo {
-    let adapter = Adapter::load(adapter, model.config(), model.device()).unwrap();
+    let adapter = model.load_adapter(adapter).unwrap();
     let mut caches = [(); SEQUENCES].map(|()| KvCache::new(model.config()));
     // No cache takes a block while it is counted.
     const { assert!(PROMPT + WARM_UP + COUNTED < KvCache::BLOCK) };

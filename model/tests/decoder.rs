@@ -8,8 +8,8 @@ use candle_nn::VarBuilder;
 use candle_transformers::models::llama as candle_llama;
 use hone_device::Cpu;
 use hone_model::{
-    Adapter, Error, KvCache, LogitsFor, Model, ModelConfig, Scratch, Segment, Source, WeightFormat,
-    prepare,
+    Adapter, AdapterHome, Error, KvCache, LogitsFor, Model, ModelConfig, Scratch, Segment, Source,
+    WeightFormat, prepare,
 };
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
@@ -118,7 +118,8 @@ impl Fixture {
     fn adapter(&self, seed: u64) -> Adapter {
         let folder = self.folder.path().join(format!("adapter-{seed}"));
         write_adapter(&folder, &self.config, seed);
-        Adapter::load(&folder, &self.config, &Cpu::new(1).unwrap()).unwrap()
+        let home = AdapterHome { device: &Cpu::new(1).unwrap(), format: WeightFormat::Bf16 };
+        Adapter::load(&folder, &self.config, home).unwrap()
     }
 }
 

@@ -92,7 +92,7 @@ fn a_shared_prefix_changes_no_bit() {
     for name in NAMES {
         let family = open(name, WeightFormat::F32);
         let model = &family.model;
-        let adapter = Adapter::load(&family.adapter, model.config(), model.device()).unwrap();
+        let adapter = model.load_adapter(&family.adapter).unwrap();
         let length = model.config().max_positions.min(KvCache::BLOCK * 2 + 20);
         let text: Vec<u32> = family.ids.iter().copied().cycle().take(length).collect();
         let vocab = model.config().vocab_size;
@@ -132,8 +132,7 @@ fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 fn logits_equal_those_of_transformers_and_peft() {
     for name in NAMES {
         let family = open(name, WeightFormat::F32);
-        let adapter =
-            Adapter::load(&family.adapter, family.model.config(), family.model.device()).unwrap();
+        let adapter = family.model.load_adapter(&family.adapter).unwrap();
         for (key, adapter) in [("logits", None), ("adapter_logits", Some(&adapter))] {
             let ours = logits(&family.model, &family.ids, adapter, usize::MAX);
             let worst = largest_difference(&ours, &floats(&family.golden[key]));
@@ -243,7 +242,7 @@ fn loss_and_gradients_equal_those_of_pytorch() {
         }
 
         // What is trained is what is served.
-        let adapter = Adapter::load(&family.adapter, &config, family.model.device()).unwrap();
+        let adapter = family.model.load_adapter(&family.adapter).unwrap();
         let served = logits(&family.model, &family.ids, Some(&adapter), usize::MAX);
         let rows = served.chunks_exact(config.vocab_size).zip(&family.ids[1..]).skip(PROMPT - 1);
         let losses = rows.map(|(row, next)| -log_probabilities(row, *next, 0).unwrap().0);

@@ -8,7 +8,7 @@ use std::{
 
 use candle_core::{Device, Tensor};
 use hone_device::Cpu;
-use hone_model::{Adapter, Error, Model, ModelConfig, Source, WeightFormat, prepare};
+use hone_model::{Adapter, AdapterHome, Error, Model, ModelConfig, Source, WeightFormat, prepare};
 
 fn starter() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("starter")
@@ -24,6 +24,10 @@ fn config() -> ModelConfig {
 
 fn cpu() -> Cpu {
     Cpu::new(1).unwrap()
+}
+
+fn home(cpu: &Cpu) -> AdapterHome<'_> {
+    AdapterHome { device: cpu, format: WeightFormat::F32 }
 }
 
 /// A copy of a folder's files, to be damaged.
@@ -135,7 +139,7 @@ fn refused_adapter(edit: impl Fn(&mut HashMap<String, Tensor>)) -> String {
     let mut all = tensors();
     edit(&mut all);
     candle_core::safetensors::save(&all, folder.path().join("adapter_model.safetensors")).unwrap();
-    Adapter::load(folder.path(), &config(), &cpu()).unwrap_err().to_string()
+    Adapter::load(folder.path(), &config(), home(&cpu())).unwrap_err().to_string()
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn a_truncated_adapter_file_is_refused() {
     for length in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&path, &bytes[..length]).unwrap();
         assert!(matches!(
-            Adapter::load(folder.path(), &config(), &cpu()),
+            Adapter::load(folder.path(), &config(), home(&cpu())),
             Err(Error::Invalid { .. })
         ));
     }
@@ -188,7 +192,8 @@ fn adapter_kinds_beyond_lora_are_refused_by_name() {
             serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         json[key] = value;
         std::fs::write(&path, json.to_string()).unwrap();
-        let message = Adapter::load(folder.path(), &config(), &cpu()).unwrap_err().to_string();
+        let message =
+            Adapter::load(folder.path(), &config(), home(&cpu())).unwrap_err().to_string();
         assert!(message.contains(key), "{message}");
     }
 }
@@ -204,17 +209,17 @@ fn options_that_ask_for_nothing_are_no_fault() {
             let mut json: serde_json::Value = serde_json::from_slice(&json).unwrap();
             json[option] = nothing;
             std::fs::write(&path, json.to_string()).unwrap();
-            Adapter::load(folder.path(), &config(), &cpu()).unwrap();
+            Adapter::load(folder.path(), &config(), home(&cpu())).unwrap();
         }
     }
 }
 
 #[test]
 fn an_adapter_names_itself_by_its_bytes() {
-    let adapter = Adapter::load(&peft(), &config(), &cpu()).unwrap();
+    let adapter = Adapter::load(&peft(), &config(), home(&cpu())).unwrap();
     assert_eq!((adapter.rank(), adapter.alpha()), (8, 16.0));
     assert_eq!(adapter.digest().len(), 64);
-    assert_eq!(adapter.digest(), Adapter::load(&peft(), &config(), &cpu()).unwrap().digest());
+    assert_eq!(adapter.digest(), Adapter::load(&peft(), &config(), home(&cpu())).unwrap().digest());
 }
 
 #[cfg(feature = "starter")]

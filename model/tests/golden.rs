@@ -30,7 +30,7 @@ fn all_logits(model: &Model, tokens: &[u32], adapter: Option<&Adapter>) -> hone_
 fn differences(model: &Model) -> [f32; 2] {
     let bytes = std::fs::read(golden("logits.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
-    let adapter = Adapter::load(&golden("peft_adapter"), model.config(), model.device()).unwrap();
+    let adapter = model.load_adapter(&golden("peft_adapter")).unwrap();
     let mut worst = [0.0_f32; 2];
     for index in 0..4 {
         let ids: Vec<u32> = file

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use candle_core::{Device, Var};
 use hone_device::Reference;
 use hone_model::{
-    Adapter, KvCache, LogitsFor, Model, Pack, Scratch, Segment, Source, WeightFormat, prepare,
+    KvCache, LogitsFor, Model, Pack, Scratch, Segment, Source, WeightFormat, prepare,
     train::{LoraLayout, Pass, TrainBatch, TrainSequence, Trainable},
 };
 
@@ -58,7 +58,7 @@ fn ids(model: &Model, count: usize) -> Vec<u32> {
 
 /// Logits of a prompt, one half of which follows the other, beside another sequence, and of a single token after it.
 fn logits(model: &Model, adapter: Option<&Path>) -> Vec<f32> {
-    let adapter = adapter.map(|dir| Adapter::load(dir, model.config(), model.device()).unwrap());
+    let adapter = adapter.map(|dir| model.load_adapter(dir).unwrap());
     let ids = ids(model, 21);
     let mut caches = [KvCache::new(model.config()), KvCache::new(model.config())];
     let (mut scratch, mut all) = (Scratch::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Which rows each optimizer step shows, and how they are cut into batches.
 
-use hone_dataset::Reference;
+use hone_dataset::Teacher;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -66,18 +66,18 @@ pub fn pack(lengths: &[usize], training: &TrainingConfig) -> Vec<Vec<usize>> {
 
 /// The batches of a step whose rows keep what these references make of them: a batch is compared with one. Of each batch
 /// its reference and its rows, by index.
-pub fn pack_by_reference(
-    rows: &[(usize, Reference)],
+pub fn pack_by_teacher(
+    rows: &[(usize, Teacher)],
     training: &TrainingConfig,
-) -> Vec<(Reference, Vec<usize>)> {
-    let of = |reference: Reference| {
-        let members: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].1 == reference).collect();
+) -> Vec<(Teacher, Vec<usize>)> {
+    let of = |teacher: Teacher| {
+        let members: Vec<usize> = (0..rows.len()).filter(|at| rows[*at].1 == teacher).collect();
         let lengths: Vec<usize> = members.iter().map(|at| rows[*at].0).collect();
         pack(&lengths, training)
             .into_iter()
-            .map(move |batch| (reference, batch.into_iter().map(|at| members[at]).collect()))
+            .map(move |batch| (teacher, batch.into_iter().map(|at| members[at]).collect()))
     };
-    of(Reference::Kept).chain(of(Reference::Base)).collect()
+    of(Teacher::Kept).chain(of(Teacher::Base)).collect()
 }
 
 /// A number for the dropout of one batch, new for each and the same after a resume.
@@ -132,15 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_compared_with_one_reference() {
-        use Reference::{Base, Kept};
+    fn a_batch_is_compared_with_one_teacher() {
+        use Teacher::{Base, Kept};
         let training = TrainingConfig::plain();
         let rows = [(9, Kept), (5, Base), (3, Kept), (4, Base), (8, Base)];
-        let batches = pack_by_reference(&rows, &training);
+        let batches = pack_by_teacher(&rows, &training);
         assert_eq!(batches, [(Kept, vec![2, 0]), (Base, vec![3, 1, 4])]);
         let alike = [(9, Kept), (3, Kept)];
         assert_eq!(
-            pack_by_reference(&alike, &training),
+            pack_by_teacher(&alike, &training),
             [(Kept, pack(&[9, 3], &training)[0].clone())]
         );
     }

@@ -36,8 +36,8 @@ use std::time::Instant;
 
 use fail::fail_point;
 use hone_config::Recompute;
+use hone_model::Model;
 use hone_model::train::{LoraLayout, TrainSequence, Trainable};
-use hone_model::{Adapter, Model};
 
 pub use bench::{BenchFigures, BenchShape, bench};
 pub use error::Error;
@@ -139,10 +139,11 @@ pub fn run_until(
     let trained = run::train(&setting, &mut report)?;
 
     let name = job.base_name.as_deref();
-    export::write(&job.out, name, trainable.layout(), training.alpha, &trained.weights)?;
+    let weights = export::as_served(&trained.weights, model.adapter_format());
+    export::write(&job.out, name, trainable.layout(), training.alpha, &weights)?;
     fail_point!("train.export");
     // What cannot be loaded must not count as a success.
-    let adapter = Adapter::load(&job.out, model.config(), model.device())?;
+    let adapter = model.load_adapter(&job.out)?;
     let files = export::checksums(&job.out)?;
     let outcome = outcome(&setting, &job, &trained, adapter.digest(), files);
     json::write_json(&job_dir.join("outcome.json"), &outcome)?;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_api::chat::{Message, Role};
-use hone_dataset::Reference;
+use hone_dataset::Teacher;
 use hone_dataset::lines::{self, Unreadable};
 use hone_model::train::TrainSequence;
 
@@ -105,8 +105,8 @@ impl Rows {
         }
         if rows.train.is_empty() {
             // A handful of rows: better to train on them than to measure on them.
-            let keeps = Reference::default();
-            let once = |itself| Lesson { showings: 1, keeps, wordings: vec![itself] };
+            let teacher = Teacher::default();
+            let once = |itself| Lesson { showings: 1, teacher, wordings: vec![itself] };
             rows.train = std::mem::take(&mut rows.validation).into_iter().map(once).collect();
         }
         // Early stopping looks at the task: how likely the right answers are.

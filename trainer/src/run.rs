@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor, Var};
 use fail::fail_point;
-use hone_dataset::Reference;
+use hone_dataset::Teacher;
 use hone_model::train::{Pass, TrainBatch, TrainSequence, Trainable};
 
 use crate::Error;
@@ -183,14 +183,14 @@ impl<'a, 'b> Run<'a, 'b> {
         let pass = self.counters.epochs_done;
         let shown = |showing: &Showing| train[showing.row].shown_in(pass, showing.number);
         let rows: Vec<&TrainSequence> = showings.iter().map(shown).collect();
-        let keeps = showings.iter().map(|showing| train[showing.row].keeps);
-        let lengths: Vec<_> = rows.iter().map(|row| row.rows()).zip(keeps).collect();
+        let teachers = showings.iter().map(|showing| train[showing.row].teacher);
+        let lengths: Vec<_> = rows.iter().map(|row| row.rows()).zip(teachers).collect();
         let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let mut gradients =
             vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
         let mut loss = 0.0;
-        let batches = batch::pack_by_reference(&lengths, training);
-        for (index, (reference, members)) in batches.iter().enumerate() {
+        let batches = batch::pack_by_teacher(&lengths, training);
+        for (index, (teacher, members)) in batches.iter().enumerate() {
             let dropout = (training.dropout > 0.0).then(|| {
                 (
                     training.dropout as f32,
@@ -198,7 +198,7 @@ impl<'a, 'b> Run<'a, 'b> {
                 )
             });
             let kl_weight = training.kl_weight as f32;
-            let kept = self.setting.kept.clone().filter(|_| *reference == Reference::Kept);
+            let kept = self.setting.kept.clone().filter(|_| *teacher == Teacher::Kept);
             let keep = self.setting.plan.keep;
             let pass = Pass { dropout, kl_weight, kept, keep, ..self.pass() };
             let sum = self.loss(members.iter().map(|row| rows[*row]), &pass)?;

@@ -156,7 +156,7 @@ fn a_job_keeps_the_adapter_that_it_is_told_to() {
     };
     let (from_kept, from_base) = (away(true, ""), away(false, ""));
     assert!(from_kept.abs() < 1e-3 && from_base > 0.01, "{from_kept} {from_base}");
-    let row_by_row = away(true, r#""keeps":"base","#);
+    let row_by_row = away(true, r#""teacher":"base","#);
     assert_eq!(row_by_row, from_base, "a row may say that it keeps the base");
 }
 
@@ -312,7 +312,7 @@ fn a_scaled_adapter_has_half_of_the_update_and_loads() {
         assert_eq!(scaled, floats(&half_file.tensor(&name).unwrap()), "{name}");
     }
     let model = Model::open(base(), 1).unwrap();
-    let load = |dir: &Path| Adapter::load(dir, model.config(), model.device()).unwrap();
+    let load = |dir: &Path| model.load_adapter(dir).unwrap();
     assert_ne!(load(&half).digest(), load(&whole).digest());
     assert!(export::scaled(&dir.path().join("none"), &half, 0.5).is_err());
 }
@@ -329,8 +329,7 @@ fn the_exported_adapter_serves_what_was_trained() {
     job(dir.path(), 12, |job| job.training.dropout = 0.0);
     run(dir.path(), &mut |_| {}).unwrap();
     let model = Model::open(base(), 2).unwrap();
-    let adapter =
-        Adapter::load(&dir.path().join("adapter"), model.config(), model.device()).unwrap();
+    let adapter = model.load_adapter(&dir.path().join("adapter")).unwrap();
     let job = Job::read(dir.path()).unwrap();
     let rows = read_rows(&job, &model).unwrap();
     let mut served = 0.0;

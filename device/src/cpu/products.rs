@@ -136,10 +136,7 @@ impl ProductOps for Cpu {
             let mut room = &mut hidden[..];
             for (rows, lora) in input.adapters {
                 let a = packed(&lora.a);
-                assert!(
-                    a.format() == WeightFormat::F32 && a.inputs() == inputs,
-                    "an adapter of other layers"
-                );
+                assert!(is_of_adapter(a) && a.inputs() == inputs, "an adapter of other layers");
                 let mine = &read[rows.start * inputs..rows.end * inputs];
                 let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
                 let y = room.split_off_mut(..rows.len() * width(lora)).unwrap_or_default();
@@ -166,10 +163,8 @@ impl ProductOps for Cpu {
             for (part, (layer, y)) in lora.parts.iter().zip(layers.iter_mut()) {
                 let Some(part) = part.as_ref().filter(|_| !rows.is_empty()) else { continue };
                 let b = packed(&part.b);
-                assert!(
-                    b.format() == WeightFormat::F32 && part.from + b.inputs() <= width,
-                    "an adapter of another rank"
-                );
+                let fits = part.from + b.inputs() <= width;
+                assert!(is_of_adapter(b) && fits, "an adapter of another rank");
                 let outputs = packed(&layer.weight).outputs();
                 let y = &mut elements_mut::<f32>(y)[rows.start * outputs..rows.end * outputs];
                 let data = mine[part.from..].as_ptr();
@@ -186,6 +181,11 @@ impl ProductOps for Cpu {
     fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: Option<f32>) {
         multiply(self, a, b, c, add);
     }
+}
+
+/// Whether rows in f32 are multiplied with such a matrix as they are.
+fn is_of_adapter(matrix: &PackedMatrix) -> bool {
+    matches!(matrix.format(), WeightFormat::F32 | WeightFormat::Bf16)
 }
 
 /// How many rows of `width` there are, and no part of one.
@@ -217,7 +217,10 @@ fn describe(
         format: matrix.format(),
         weights: matrix.bytes().as_ptr(),
         panel_bytes: panel_bytes(matrix.format(), matrix.inputs()),
-        inputs: padded_inputs(matrix.format(), matrix.inputs()),
+        inputs: match operand {
+            Rows::F32 { .. } => matrix.inputs(),
+            _ => padded_inputs(matrix.format(), matrix.inputs()),
+        },
         outputs: matrix.outputs(),
         out: y.as_mut_ptr(),
         out_stride: matrix.outputs(),

@@ -32,14 +32,14 @@ fn layers(device: &dyn Device, format: WeightFormat, biased: bool) -> [Projectio
     })
 }
 
-/// An adapter of all layers but the second.
-fn adapter(device: &dyn Device, rank: usize, seed: u64) -> LowRank {
+/// An adapter of all layers but the second, in f32 or in bf16.
+fn adapter(device: &dyn Device, format: WeightFormat, rank: usize, seed: u64) -> LowRank {
     let part = |from, outputs| {
-        let b = matrix(device, WeightFormat::F32, rank, outputs, seed + outputs as u64);
+        let b = matrix(device, format, rank, outputs, seed + outputs as u64);
         Some(LowRankPart { b, from, scale: 0.7 })
     };
     LowRank {
-        a: matrix(device, WeightFormat::F32, INPUTS, 2 * rank, seed),
+        a: matrix(device, format, INPUTS, 2 * rank, seed),
         parts: vec![part(rank, OUTPUTS[0]), None, part(0, OUTPUTS[2])],
     }
 }
@@ -64,15 +64,17 @@ proptest! {
 
     #[test]
     fn all_devices_agree_with_the_reference(
-        rows in 2..12_usize, rank in 1..20_usize, biased: bool, dropped: bool, seed in 0..1000_u64,
+        rows in 2..12_usize, rank in 1..20_usize, biased: bool, dropped: bool, in_bf16: bool,
+        seed in 0..1000_u64,
     ) {
         let x = random(seed, rows * INPUTS);
         let other = random(seed + 1, rows * INPUTS);
+        let format = if in_bf16 { WeightFormat::Bf16 } else { WeightFormat::F32 };
         for add in [None, Some(0.5)] {
             let biased = biased && add.is_none();
             agree("projection", 1e-4, |device| {
                 let layers = layers(device, WeightFormat::F32, biased);
-                let adapters = [adapter(device, rank, 3), adapter(device, rank + 1, 4)];
+                let adapters = [rank, rank + 1].map(|rank| adapter(device, format, rank, rank as u64));
                 let (x, other) = (upload(device, &x), upload(device, &other));
                 // The first rows have one, the last another, and those between have none.
                 let ranges: [Range<usize>; 2] = [0..rows / 3, rows / 2..rows];
@@ -109,7 +111,7 @@ fn rows_without_an_adapter_are_those_of_the_base() {
         let device = &*tested.device;
         for format in WeightFormat::ALL {
             let (layers, x) = (layers(device, format, true), upload(device, &x));
-            let one = adapter(device, 4, 3);
+            let one = adapter(device, WeightFormat::Bf16, 4, 3);
             let with = |adapters: &[(Range<usize>, &LowRank)]| {
                 let input = SharedInput { x: &x, dropped: None, adapters };
                 device.download(run(device, &layers, input, None).swap_remove(0))

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use hone_device::Device;
+use hone_device::{Device, WeightFormat};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Group, LayerLora, Pair};
+use super::{AdapterHome, Group, LayerLora, Pair};
 use crate::{Error, ModelConfig, Module, config::LoraTarget};
 
 /// The matrices of one target: `A` is `[rank, inputs]`, `B` is `[outputs, rank]`, both row-major.
@@ -132,14 +132,15 @@ impl LoraLayout {
         &self.groups[group as usize]
     }
 
-    /// The matrices of a layer, brought to a device for the forward pass. An empty `flat` is no adapter.
+    /// The matrices of a layer, brought to a device for the forward pass in f32. An empty `flat` is no adapter.
     pub(crate) fn hold(
         &self,
         config: &ModelConfig,
         device: &dyn Device,
         flat: &[f32],
     ) -> LayerLora {
-        LayerLora::hold(config, device, |target| {
+        let home = AdapterHome { device, format: WeightFormat::F32 };
+        LayerLora::hold(config, home, |target| {
             let slot = self.slots().find(|slot| slot.target == target)?;
             let (a, b) = (flat.get(slot.a.clone())?, flat.get(slot.b.clone())?);
             Some(Pair { a, b, rank: self.rank, scale: self.scale })

@@ -45,6 +45,16 @@ impl Group {
     }
 }
 
+/// Where an adapter's matrices are held, and in which format.
+#[derive(Debug, Clone, Copy)]
+pub struct AdapterHome<'a> {
+    /// The device of its model.
+    pub device: &'a dyn Device,
+    /// f32, or bf16: half of the bytes that each step reads beside the base's, and with weights in fewer bits than 32 its rounding
+    /// is lost in theirs.
+    pub format: WeightFormat,
+}
+
 /// A loaded adapter.
 #[derive(Debug)]
 pub struct Adapter {
@@ -79,7 +89,7 @@ impl LayerLora {
     /// Brings the matrices of a layer to a device; targets without a pair add nothing.
     pub(crate) fn hold<'a>(
         config: &ModelConfig,
-        device: &dyn Device,
+        home: AdapterHome<'_>,
         pair: impl Fn(&'static LoraTarget) -> Option<Pair<'a>>,
     ) -> Self {
         let groups = Group::ALL.map(|group| {
@@ -92,7 +102,7 @@ impl LayerLora {
             }
             let hold = |inputs: usize, weights: &[f32]| {
                 let outputs = weights.len() / inputs;
-                device.hold(PackedMatrix::pack(WeightFormat::F32, inputs, outputs, weights))
+                home.device.hold(PackedMatrix::pack(home.format, inputs, outputs, weights))
             };
             let a = hold(inputs, &stacked);
             let mut parts: Vec<_> = group.modules().iter().map(|_| None).collect();

@@ -3,21 +3,21 @@
 
 use std::path::Path;
 
-use hone_device::Device;
 use hone_peft::{CONFIG, Half, PeftConfig, WEIGHTS, tensor_name};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
-use super::{Adapter, LayerLora, Pair};
+use super::{Adapter, AdapterHome, LayerLora, Pair};
 use crate::{Error, ModelConfig, config::LoraTarget, load::to_f32};
 
 impl Adapter {
-    /// Loads a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, to the device of the model that it is for.
+    /// Loads a PEFT folder, `adapter_config.json` and `adapter_model.safetensors`, for a model of these sizes.
+    /// [`Model::load_adapter`](crate::Model::load_adapter) does so as the model serves it.
     ///
     /// # Errors
     /// If a file is missing or broken, a tensor has another shape than the model asks for, is not finite, lacks its
     /// partner or is unknown, or if the adapter is of a kind other than LoRA.
-    pub fn load(dir: &Path, config: &ModelConfig, device: &dyn Device) -> Result<Self, Error> {
+    pub fn load(dir: &Path, config: &ModelConfig, home: AdapterHome<'_>) -> Result<Self, Error> {
         let path = dir.join(CONFIG);
         let json = fs_err::read(&path).map_err(Error::io(&path))?;
         let peft = PeftConfig::parse(&json).map_err(|error| match error {
@@ -41,7 +41,7 @@ impl Adapter {
                 used += 2 * usize::from(pair.is_some());
                 pairs.push((target, pair));
             }
-            layers.push(LayerLora::hold(config, device, |target| {
+            layers.push(LayerLora::hold(config, home, |target| {
                 let (_, pair) = pairs.iter().find(|(of, _)| *of == target)?;
                 let (a, b, rank, scale) = pair.as_ref()?;
                 Some(Pair { a, b, rank: *rank, scale: *scale })

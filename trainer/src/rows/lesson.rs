@@ -1,6 +1,6 @@
 //! A row to train on, and which of its wordings is shown when.
 
-use hone_dataset::Reference;
+use hone_dataset::Teacher;
 use hone_model::train::TrainSequence;
 
 /// A row to train on.
@@ -9,7 +9,7 @@ pub struct Lesson {
     /// How often it is shown in a pass, at least.
     pub showings: usize,
     /// Whose distribution it keeps, if it keeps one.
-    pub keeps: Reference,
+    pub teacher: Teacher,
     /// The row itself, then with its question in other wordings.
     pub(super) wordings: Vec<TrainSequence>,
 }

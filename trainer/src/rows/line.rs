@@ -3,7 +3,7 @@
 use std::num::NonZeroU8;
 
 use hone_api::chat::{Message, Tool};
-use hone_dataset::{Kind, Reference};
+use hone_dataset::{Kind, Teacher};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -26,7 +26,7 @@ pub(super) struct Row {
     pub(super) kind: Option<Kind>,
     /// Whose distribution it keeps.
     #[serde(default)]
-    pub(super) keeps: Reference,
+    pub(super) teacher: Teacher,
     /// How often it is shown in a pass.
     pub(super) showings: Option<NonZeroU8>,
     /// Its question, the last turn of the user, in other wordings, shown in turn after its own.

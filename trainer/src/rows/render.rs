@@ -51,7 +51,7 @@ impl Renderer<'_> {
             wordings.extend(shown(messages, &[]));
         }
         let showings = row.showings.map_or(1, |times| usize::from(times.get()));
-        Ok(Lesson { showings, keeps: row.keeps, wordings })
+        Ok(Lesson { showings, teacher: row.teacher, wordings })
     }
 
     /// One conversation; `Err` is the reason that it is refused for.

@@ -219,13 +219,21 @@ unsafe impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn halves(pairs: I) -> (F, F) {
+        // SAFETY: see the impl.
+        unsafe {
+            let (low, high) = (halves_half(pairs[0]), halves_half(pairs[1]));
+            ([low.0, high.0], [low.1, high.1])
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_bf16(sum: F, weights: I, x: u32) -> F {
         // SAFETY: see the impl.
         unsafe {
-            let even = _mm256_set1_ps(f32::from_bits(x << 16));
-            let odd = _mm256_set1_ps(f32::from_bits(x & 0xffff_0000));
-            let x = [even, odd];
-            [dot_bf16_half(sum[0], weights[0], x), dot_bf16_half(sum[1], weights[1], x)]
+            let even = Self::splat(f32::from_bits(x << 16));
+            let odd = Self::splat(f32::from_bits(x & 0xffff_0000));
+            let (first, second) = Self::halves(weights);
+            Self::fma(second, odd, Self::fma(first, even, sum))
         }
     }
 }
@@ -270,12 +278,11 @@ unsafe fn grids_half(line: __m256i) -> (__m256i, __m256i) {
 }
 
 #[inline(always)]
-unsafe fn dot_bf16_half(sum: __m256, weights: __m256i, x: [__m256; 2]) -> __m256 {
+unsafe fn halves_half(pairs: __m256i) -> (__m256, __m256) {
     // SAFETY: called from the impl above.
     unsafe {
         let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-        let low = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(weights));
-        let top = _mm256_castsi256_ps(_mm256_and_si256(weights, high));
-        _mm256_fmadd_ps(top, x[1], _mm256_fmadd_ps(low, x[0], sum))
+        let first = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+        (first, _mm256_castsi256_ps(_mm256_and_si256(pairs, high)))
     }
 }

@@ -202,6 +202,15 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         }
     }
     #[inline(always)]
+    unsafe fn halves(pairs: __m512i) -> (__m512, __m512) {
+        // SAFETY: see the impl.
+        unsafe {
+            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            let first = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+            (first, _mm512_castsi512_ps(_mm512_and_si512(pairs, high)))
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_bf16(sum: __m512, weights: __m512i, x: u32) -> __m512 {
         // SAFETY: see the impl; the three types are 64 bytes of plain data.
         unsafe {
@@ -213,11 +222,8 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
                     std::mem::transmute::<__m512i, __m512bh>(pair),
                 );
             }
-            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
-            let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(weights));
-            let odd = _mm512_castsi512_ps(_mm512_and_si512(weights, high));
-            let x_even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pair));
-            let x_odd = _mm512_castsi512_ps(_mm512_and_si512(pair, high));
+            let (even, odd) = Self::halves(weights);
+            let (x_even, x_odd) = Self::halves(pair);
             _mm512_fmadd_ps(odd, x_odd, _mm512_fmadd_ps(even, x_even, sum))
         }
     }

@@ -5,6 +5,8 @@
 
 #![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
 
+mod widened;
+
 use std::ops::Range;
 
 use super::simd::{LANES, Simd};
@@ -99,6 +101,9 @@ pub(crate) unsafe fn product<S: Simd>(product: &Product, panels: Range<usize>, r
     unsafe {
         match product.format {
             WeightFormat::F32 => sweep::<S, F32Tile>(product, panels, rows),
+            WeightFormat::Bf16 if matches!(product.rows, Rows::F32 { .. }) => {
+                sweep::<S, widened::WidenedTile>(product, panels, rows);
+            }
             WeightFormat::Bf16 => sweep::<S, Bf16Tile>(product, panels, rows),
             WeightFormat::Q8 => sweep::<S, Q8Tile>(product, panels, rows),
             WeightFormat::Q4 => sweep::<S, Q4Tile>(product, panels, rows),

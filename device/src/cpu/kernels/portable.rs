@@ -164,17 +164,18 @@ unsafe impl Simd for Portable {
         (scales, zeros)
     }
     #[inline(always)]
+    unsafe fn halves(pairs: [u8; 64]) -> (F, F) {
+        let half = |lane: usize, nth: usize| {
+            let at = 4 * lane + 2 * nth;
+            f32::from_bits(u32::from(u16::from_le_bytes([pairs[at], pairs[at + 1]])) << 16)
+        };
+        (std::array::from_fn(|i| half(i, 0)), std::array::from_fn(|i| half(i, 1)))
+    }
+    #[inline(always)]
     unsafe fn dot_bf16(sum: F, weights: [u8; 64], x: u32) -> F {
         let (even, odd) = (f32::from_bits(x << 16), f32::from_bits(x & 0xffff_0000));
-        std::array::from_fn(|i| {
-            let w = u32::from_le_bytes([
-                weights[4 * i],
-                weights[4 * i + 1],
-                weights[4 * i + 2],
-                weights[4 * i + 3],
-            ]);
-            let sum = f32::from_bits(w << 16).mul_add(even, sum[i]);
-            f32::from_bits(w & 0xffff_0000).mul_add(odd, sum)
-        })
+        // SAFETY: the portable set needs nothing of the processor.
+        let (first, second) = unsafe { Self::halves(weights) };
+        std::array::from_fn(|i| second[i].mul_add(odd, first[i].mul_add(even, sum[i])))
     }
 }

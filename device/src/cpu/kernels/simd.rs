@@ -69,6 +69,8 @@ pub(crate) unsafe trait Simd: Copy {
     /// Sixteen times the scales of a line of two scales and two zero points for each lane, as pairs of 16 bits; and the
     /// products of scales and zero points.
     unsafe fn grids(line: *const u8) -> (Self::I, Self::I);
+    /// Sixteen pairs of bf16 as numbers: the first of each pair, and the second.
+    unsafe fn halves(pairs: Self::B) -> (Self::F, Self::F);
     /// Adds two products of bf16 for each lane; `x` holds a pair, the same for all lanes.
     unsafe fn dot_bf16(sum: Self::F, weights: Self::B, x: u32) -> Self::F;
 
