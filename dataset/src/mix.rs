@@ -56,7 +56,7 @@ pub struct Mix {
     /// Older corrections keep, beside their text, what the adapter that the run goes on from makes of them, in all their
     /// wordings.
     pub keeps: bool,
-    /// What is rehearsed keeps the base's distribution, also where older corrections keep an adapter's.
+    /// What is rehearsed or liked keeps the base's distribution, also where older corrections keep an adapter's.
     pub rehearses_base: bool,
     /// A correction is shown as often as in a run without a fold left out, and not more often because there are fewer.
     pub as_of_all: bool,
@@ -164,15 +164,15 @@ impl Snapshot {
         liked.truncate(keeping / 3);
         // What an adapter said and the base would not is taught, and watches nothing.
         let watching = liked.iter().filter(|example| example.of_base).count();
-        rows.extend(liked.into_iter().map(|example| {
-            // The base is a model for its own answers only.
-            let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
-            row_of(example, kind)
-        }));
         let teacher = match mix.rehearses_base {
             true => Teacher::Base,
             false => Teacher::Kept,
         };
+        rows.extend(liked.into_iter().map(|example| {
+            // The base is a model for its own answers only.
+            let kind = if example.of_base { Kind::Replay } else { Kind::Supervised };
+            TrainRow { teacher, ..row_of(example, kind) }
+        }));
         rows.extend(self.rehearsed(keeping - watching, teacher));
         rows
     }
@@ -373,6 +373,7 @@ mod tests {
     #[test]
     fn rehearsal_may_keep_the_base_beside_corrections_that_keep_an_adapter() {
         let older = Example { older: true, ..in_a_chat("How much is three and four?", vec![]) };
+        let liked = Example { kind: Kind::Replay, ..in_a_chat("Is it raining today?", vec![]) };
         let rehearsal = Rehearsal {
             id: None,
             messages: vec![Message::new(Role::User, "Good morning!")],
@@ -380,15 +381,19 @@ mod tests {
         };
         let policy = Policy::plain();
         let snapshot =
-            Snapshot::seal(&policy, vec![older], vec![rehearsal], Ledger::default()).unwrap();
+            Snapshot::seal(&policy, vec![older, liked], vec![rehearsal], Ledger::default())
+                .unwrap();
         let keeps = |rehearses_base| {
             let mix = Mix { goes_on: true, keeps: true, rehearses_base, ..Mix::default() };
             let rows = snapshot.mix(mix);
-            let of = |kind| rows.iter().find(|row| row.kind == kind).map(|row| row.teacher);
-            (of(Kind::Replay), of(Kind::Rehearsal))
+            let of = |kind| -> Vec<Teacher> {
+                rows.iter().filter(|row| row.kind == kind).map(|row| row.teacher).collect()
+            };
+            (of(Kind::Replay), of(Kind::Rehearsal)[0])
         };
-        assert_eq!(keeps(true), (Some(Teacher::Kept), Some(Teacher::Base)));
-        assert_eq!(keeps(false), (Some(Teacher::Kept), Some(Teacher::Kept)));
+        // The older correction, then what was liked.
+        assert_eq!(keeps(true), (vec![Teacher::Kept, Teacher::Base], Teacher::Base));
+        assert_eq!(keeps(false), (vec![Teacher::Kept, Teacher::Kept], Teacher::Kept));
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub fn pack(lengths: &[usize], training: &TrainingConfig) -> Vec<Vec<usize>> {
     batches
 }
 
-/// The batches of a step whose rows keep what these references make of them: a batch is compared with one. Of each batch
-/// its reference and its rows, by index.
+/// The batches of a step, of rows by length and teacher: a batch has one teacher. Of each batch its teacher and its rows, by
+/// index.
 pub fn pack_by_teacher(
     rows: &[(usize, Teacher)],
     training: &TrainingConfig,

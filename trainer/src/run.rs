@@ -184,12 +184,12 @@ impl<'a, 'b> Run<'a, 'b> {
         let shown = |showing: &Showing| train[showing.row].shown_in(pass, showing.number);
         let rows: Vec<&TrainSequence> = showings.iter().map(shown).collect();
         let teachers = showings.iter().map(|showing| train[showing.row].teacher);
-        let lengths: Vec<_> = rows.iter().map(|row| row.rows()).zip(teachers).collect();
+        let by_length: Vec<_> = rows.iter().map(|row| row.rows()).zip(teachers).collect();
         let supervised: usize = rows.iter().map(|row| row.supervised_tokens()).sum();
         let mut gradients =
             vec![vec![0.0_f32; self.setting.trainable.layout().len()]; self.variables.len()];
         let mut loss = 0.0;
-        let batches = batch::pack_by_teacher(&lengths, training);
+        let batches = batch::pack_by_teacher(&by_length, training);
         for (index, (teacher, members)) in batches.iter().enumerate() {
             let dropout = (training.dropout > 0.0).then(|| {
                 (

@@ -113,7 +113,8 @@ async fn one(
             let served = start::adapter(work, &attempt, &training).await?;
             // Whether what is kept is close enough to the base, the gate asks.
             let kept = served.clone().filter(|_| training.kl_weight > 0.0);
-            let rehearses_base = attempt.rehearses_base();
+            // Where nothing but the base is kept, rows with one teacher share batches.
+            let rehearses_base = kept.is_some() && attempt.rehearses_base();
             let goes_on = served.is_some();
             let mut mix = Mix { goes_on, keeps: kept.is_some(), rehearses_base, ..mix };
             if !config.model.is_starter() {

@@ -8,7 +8,7 @@ pub(super) struct WidenedTile;
 impl<S: Simd> Tile<S> for WidenedTile {
     const TALL: usize = 8;
 
-    /// The sums of [`F32Tile`], in the same order.
+    /// The sums of [`super::F32Tile`], in the same order.
     #[inline(always)]
     unsafe fn sums<const MR: usize, const NP: usize>(
         p: &Product,
