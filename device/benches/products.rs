@@ -89,7 +89,9 @@ fn main() -> std::io::Result<()> {
                     if !chosen(way, &["forward", "backward"]) {
                         continue;
                     }
-                    for rows in rows {
+                    let counts: Vec<_> = rows.iter().map(ToString::to_string).collect();
+                    let counts: Vec<_> = counts.iter().map(String::as_str).collect();
+                    for rows in rows.iter().filter(|rows| chosen(&rows.to_string(), &counts)) {
                         sides.iter_mut().for_each(|side| side.best = 0.0);
                         for _ in 0..ROUNDS {
                             for side in &mut sides {

@@ -4,6 +4,7 @@
 mod activations;
 mod attention;
 mod block;
+mod job;
 mod kernels;
 mod loss;
 mod memory;

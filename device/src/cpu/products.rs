@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 use super::{
     Cpu,
+    job::Job,
     kernels::{Product, Rows},
     multiply::multiply,
     shared::Shared,
@@ -14,16 +13,9 @@ use crate::{
     Buffer, Matrix, PackedMatrix, WeightFormat,
     host::{elements, elements_mut, resize},
     layout::{LANES, padded_inputs, panel_bytes, unpack_one},
-    ops::{LowRank, ProductOps, Projection, SharedInput, View, ViewMut},
+    ops::{LowRank, LowRankPart, ProductOps, Projection, SharedInput, View, ViewMut},
     packed::{Line, aligned},
 };
-
-/// Packed weights times rows below which a product is not worth a fork.
-const FORK_BYTES: usize = 1 << 15;
-
-/// Products that run together, each with its number of rows: so many need no memory of their own, three layers with four adapters
-/// say.
-type Together = SmallVec<[(Product, usize); 16]>;
 
 /// The packed bytes of a matrix. That of another device is empty, so that the checks of shapes refuse it.
 fn packed(matrix: &Matrix) -> &PackedMatrix {
@@ -56,9 +48,10 @@ impl ProductOps for Cpu {
         let rows = rows_of(x, matrix.inputs());
         self.with_activations(|activations| {
             let operand = activations.rows(self, matrix.format(), x, matrix.inputs());
-            let product = describe(matrix, operand, rows, elements_mut(y), add);
+            let mut job = Job::default();
+            job.layers.push((describe(matrix, operand, rows, elements_mut(y), add), rows));
             // SAFETY: the operand was made for these rows and this format.
-            unsafe { run(self, &[(product, rows)]) };
+            unsafe { job.run(self) };
         });
     }
 
@@ -102,8 +95,7 @@ impl ProductOps for Cpu {
         });
     }
 
-    /// Two forks whatever the number of adapters: the base's products go with those with A, which need the same input; then
-    /// those with B add to the base's.
+    /// One job, whatever the number of adapters.
     fn project(
         &self,
         input: SharedInput<'_>,
@@ -132,16 +124,7 @@ impl ProductOps for Cpu {
         let hidden = elements_mut::<f32>(hidden);
 
         self.with_activations(|activations| {
-            let mut products = Together::new();
-            let mut room = &mut hidden[..];
-            for (rows, lora) in input.adapters {
-                let a = packed(&lora.a);
-                assert!(is_of_adapter(a) && a.inputs() == inputs, "an adapter of other layers");
-                let mine = &read[rows.start * inputs..rows.end * inputs];
-                let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
-                let y = room.split_off_mut(..rows.len() * width(lora)).unwrap_or_default();
-                products.push((describe(a, operand, rows.len(), y, None), rows.len()));
-            }
+            let mut job = Job::default();
             let operand = activations.rows(self, format, x, inputs);
             for (layer, y) in layers.iter_mut() {
                 let weight = packed(&layer.weight);
@@ -149,33 +132,27 @@ impl ProductOps for Cpu {
                     weight.format() == format && weight.inputs() == inputs,
                     "layers of one product differ"
                 );
-                products.push((describe(weight, operand, rows, elements_mut(y), add), rows));
+                job.layers.push((describe(weight, operand, rows, elements_mut(y), add), rows));
             }
-            // SAFETY: the operands were made for these rows and formats; every product has its own output.
-            unsafe { run(self, &products) };
+            let mut room = &mut hidden[..];
+            for (rows, lora) in input.adapters {
+                let a = packed(&lora.a);
+                assert!(is_of_adapter(a) && a.inputs() == inputs, "an adapter of other layers");
+                let mine = &read[rows.start * inputs..rows.end * inputs];
+                let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
+                let y = room.split_off_mut(..rows.len() * width(lora)).unwrap_or_default();
+                let down = describe(a, operand, rows.len(), y, None);
+                job.down.push((down, rows.len()));
+                for (nth, part) in lora.parts.iter().enumerate() {
+                    let Some(part) = part.as_ref().filter(|_| !rows.is_empty()) else { continue };
+                    let Some((layer, _)) = job.layers.get(nth) else { continue };
+                    job.up.push((nth, up(part, &down, layer, rows), rows.len()));
+                }
+            }
+            // SAFETY: the operands were made for these rows and formats; each layer and each adapter's hidden rows have their own
+            // output, and B reads its columns of the hidden rows.
+            unsafe { job.run(self) };
         });
-
-        let mut products = Together::new();
-        let mut room = &hidden[..];
-        for (rows, lora) in input.adapters {
-            let width = width(lora);
-            let mine = room.split_off(..rows.len() * width).unwrap_or_default();
-            for (part, (layer, y)) in lora.parts.iter().zip(layers.iter_mut()) {
-                let Some(part) = part.as_ref().filter(|_| !rows.is_empty()) else { continue };
-                let b = packed(&part.b);
-                let fits = part.from + b.inputs() <= width;
-                assert!(is_of_adapter(b) && fits, "an adapter of another rank");
-                let outputs = packed(&layer.weight).outputs();
-                let y = &mut elements_mut::<f32>(y)[rows.start * outputs..rows.end * outputs];
-                let data = mine[part.from..].as_ptr();
-                let operand = Rows::F32 { data, row_stride: width, step: 1 };
-                let factor = part.scale * add.unwrap_or(1.0);
-                products.push((describe(b, operand, rows.len(), y, Some(factor)), rows.len()));
-            }
-        }
-        // SAFETY: each operand reads its columns of the hidden rows, as many rows of `width` as it has; the outputs are
-        // distinct.
-        unsafe { run(self, &products) };
     }
 
     fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: Option<f32>) {
@@ -212,15 +189,16 @@ fn describe(
     add: Option<f32>,
 ) -> Product {
     assert_eq!(y.len(), rows * matrix.outputs(), "the output has another shape");
+    let inputs = match operand {
+        Rows::F32 { .. } => matrix.inputs(),
+        _ => padded_inputs(matrix.format(), matrix.inputs()),
+    };
     Product {
         rows: operand,
         format: matrix.format(),
         weights: matrix.bytes().as_ptr(),
         panel_bytes: panel_bytes(matrix.format(), matrix.inputs()),
-        inputs: match operand {
-            Rows::F32 { .. } => matrix.inputs(),
-            _ => padded_inputs(matrix.format(), matrix.inputs()),
-        },
+        inputs,
         outputs: matrix.outputs(),
         out: y.as_mut_ptr(),
         out_stride: matrix.outputs(),
@@ -228,26 +206,24 @@ fn describe(
     }
 }
 
-/// Runs products, each with its number of rows, divided by panels among the threads. The costly ones should come first.
-///
-/// # Safety
-/// Operands, weights and outputs must be valid for the products' sizes and rows; outputs must not overlap.
-unsafe fn run(cpu: &Cpu, products: &[(Product, usize)]) {
-    let panels = |p: &Product| p.outputs.div_ceil(LANES);
-    let total: usize = products.iter().map(|(p, _)| panels(p)).sum();
-    let bytes: usize = products.iter().map(|(p, rows)| panels(p) * p.panel_bytes * rows).sum();
-    // Below a few microseconds of work a fork costs more than it saves.
-    let least = if bytes < FORK_BYTES { total } else { 4 };
-    cpu.pool.ranges(total, least, &|range| {
-        let mut start = 0;
-        for (product, rows) in products {
-            let end = start + panels(product);
-            let (from, to) = (range.start.max(start), range.end.min(end));
-            if from < to {
-                // SAFETY: the caller vouches for the product; each part has its own panels.
-                unsafe { cpu.kernels.product(product, from - start..to - start, 0..*rows) };
-            }
-            start = end;
-        }
-    });
+/// What an adapter adds to some rows of a layer: B times what the product with A gives.
+fn up(part: &LowRankPart, down: &Product, layer: &Product, rows: &Range<usize>) -> Product {
+    let b = packed(&part.b);
+    let fits = part.from + b.inputs() <= down.outputs;
+    assert!(is_of_adapter(b) && fits, "an adapter of another rank");
+    assert_eq!(b.outputs(), layer.outputs, "an adapter of another layer");
+    // SAFETY: the columns of this part lie inside of A's results, the rows inside of the layer's.
+    let (data, out) = unsafe {
+        (down.out.add(part.from).cast_const(), layer.out.add(rows.start * layer.out_stride))
+    };
+    Product {
+        rows: Rows::F32 { data, row_stride: down.out_stride, step: 1 },
+        format: b.format(),
+        weights: b.bytes().as_ptr(),
+        panel_bytes: panel_bytes(b.format(), b.inputs()),
+        inputs: b.inputs(),
+        out,
+        add: Some(part.scale * layer.add.unwrap_or(1.0)),
+        ..*layer
+    }
 }

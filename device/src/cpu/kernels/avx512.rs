@@ -144,6 +144,11 @@ unsafe impl<const BF16: bool> Simd for Avx512<BF16> {
         unsafe { _mm512_add_epi32(a, b) }
     }
     #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        // SAFETY: see the impl; nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn bytes(p: *const u8) -> __m512i {
         // SAFETY: see the impl.
         unsafe { _mm512_loadu_si512(p.cast()) }

@@ -3,21 +3,14 @@
 //! A tile is some rows times some panels of 16 output columns. Whatever its size, each output is one sum over the inputs
 //! in ascending order, so a row's result does not depend on the rows beside it.
 
-#![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
-
+mod q4;
+mod q8;
 mod widened;
 
 use std::ops::Range;
 
 use super::simd::{LANES, Simd};
-use crate::{
-    WeightFormat,
-    layout::{BLOCK, Q8_BLOCK_BYTES},
-    packed::{
-        q4,
-        shape::{HALF, MIDDLE},
-    },
-};
+use crate::{WeightFormat, packed::shape::MIDDLE};
 
 /// The left operand, in the form that the weights' format asks for.
 #[derive(Clone, Copy, Debug)]
@@ -105,8 +98,8 @@ pub(crate) unsafe fn product<S: Simd>(product: &Product, panels: Range<usize>, r
                 sweep::<S, widened::WidenedTile>(product, panels, rows);
             }
             WeightFormat::Bf16 => sweep::<S, Bf16Tile>(product, panels, rows),
-            WeightFormat::Q8 => sweep::<S, Q8Tile>(product, panels, rows),
-            WeightFormat::Q4 => sweep::<S, Q4Tile>(product, panels, rows),
+            WeightFormat::Q8 => sweep::<S, q8::Q8Tile>(product, panels, rows),
+            WeightFormat::Q4 => sweep::<S, q4::Q4Tile>(product, panels, rows),
         }
     }
 }
@@ -115,13 +108,23 @@ pub(crate) unsafe fn product<S: Simd>(product: &Product, panels: Range<usize>, r
 trait Tile<S: Simd> {
     /// Rows of the tallest tile that keeps its sums in 32 registers with two panels.
     const TALL: usize;
+    /// Panels that one row or two meet at a time, with 32 registers. A panel is one stream of memory, which the processor follows
+    /// best alone; but where a sum is one chain of additions, several panels hide their latency.
+    const FEW: usize;
 
+    /// The sums of some rows and panels. Where weights are worth it, those `ahead` bytes further on are asked for; 0: none.
     unsafe fn sums<const MR: usize, const NP: usize>(
         product: &Product,
         row: usize,
         panel: *const u8,
+        ahead: usize,
     ) -> [[S::F; NP]; MR];
 }
+
+/// How far ahead of what is read memory is asked for, in a long panel: enough for the next page to be found.
+const NEAR: usize = 4096;
+/// Bytes of neighbouring panels that the first cache holds beside the next ones.
+const GROUP: usize = 32 << 10;
 
 #[inline(always)]
 unsafe fn sweep<S: Simd, T: Tile<S>>(p: &Product, panels: Range<usize>, rows: Range<usize>) {
@@ -130,40 +133,48 @@ unsafe fn sweep<S: Simd, T: Tile<S>>(p: &Product, panels: Range<usize>, rows: Ra
         let left = panels.end - panel;
         // SAFETY: passed on from the caller; the widths stay inside of the range.
         panel += unsafe {
-            if S::WIDE && left >= 4 && rows.len() <= 2 {
-                column::<S, T, 4>(p, panel, rows.clone())
+            if rows.len() <= 2 && T::FEW == 1 {
+                column::<S, T, 1>(p, panel, rows.clone(), NEAR)
+            } else if S::WIDE && rows.len() <= 2 && left >= 4 {
+                column::<S, T, 4>(p, panel, rows.clone(), NEAR)
             } else if S::WIDE && left >= 2 {
-                column::<S, T, 2>(p, panel, rows.clone())
+                // Short panels: the next two, which other rows will not disturb. The last two of a part have none.
+                let group = 2 * p.panel_bytes;
+                let next = if left >= 4 { group } else { 0 };
+                let ahead = if group > GROUP { NEAR } else { next };
+                column::<S, T, 2>(p, panel, rows.clone(), ahead)
             } else {
-                column::<S, T, 1>(p, panel, rows.clone())
+                column::<S, T, 1>(p, panel, rows.clone(), 0)
             }
         };
     }
 }
 
-/// All rows of `NP` panels, so that the panels stay in the first cache. Returns `NP`.
+/// All rows of `NP` panels, so that the panels stay in the first cache; the first rows ask for what is `ahead`. Returns `NP`.
 #[inline(always)]
 unsafe fn column<S: Simd, T: Tile<S>, const NP: usize>(
     p: &Product,
     panel: usize,
     rows: Range<usize>,
+    ahead: usize,
 ) -> usize {
     let tall = if S::WIDE { T::TALL } else { 4 };
     let mut row = rows.start;
     while row < rows.end {
         let left = rows.end - row;
+        let ahead = if row == rows.start { ahead } else { 0 };
         // SAFETY: passed on from the caller; the heights stay inside of the range.
         row += unsafe {
             if NP <= 2 && tall >= 8 && left >= 8 {
-                tile::<S, T, 8, NP>(p, panel, row)
+                tile::<S, T, 8, NP>(p, panel, row, ahead)
             } else if NP <= 2 && tall >= 6 && left >= 6 {
-                tile::<S, T, 6, NP>(p, panel, row)
+                tile::<S, T, 6, NP>(p, panel, row, ahead)
             } else if NP <= 2 && left >= 4 {
-                tile::<S, T, 4, NP>(p, panel, row)
+                tile::<S, T, 4, NP>(p, panel, row, ahead)
             } else if left >= 2 {
-                tile::<S, T, 2, NP>(p, panel, row)
+                tile::<S, T, 2, NP>(p, panel, row, ahead)
             } else {
-                tile::<S, T, 1, NP>(p, panel, row)
+                tile::<S, T, 1, NP>(p, panel, row, ahead)
             }
         };
     }
@@ -175,10 +186,11 @@ unsafe fn tile<S: Simd, T: Tile<S>, const MR: usize, const NP: usize>(
     p: &Product,
     panel: usize,
     row: usize,
+    ahead: usize,
 ) -> usize {
     // SAFETY: the caller keeps rows and panels inside of the product.
     unsafe {
-        let sums = T::sums::<MR, NP>(p, row, p.weights.add(panel * p.panel_bytes));
+        let sums = T::sums::<MR, NP>(p, row, p.weights.add(panel * p.panel_bytes), ahead);
         for (m, sums) in sums.iter().enumerate() {
             for (n, sum) in sums.iter().enumerate() {
                 write::<S>(p, row + m, panel + n, *sum);
@@ -186,6 +198,24 @@ unsafe fn tile<S: Simd, T: Tile<S>, const MR: usize, const NP: usize>(
         }
     }
     MR
+}
+
+/// Asks for the lines of a block in each of `NP` panels, `ahead` bytes after it.
+#[inline(always)]
+unsafe fn fetch<S: Simd, const BYTES: usize, const NP: usize>(
+    p: &Product,
+    block: *const u8,
+    ahead: usize,
+) {
+    if ahead > 0 {
+        for n in 0..NP {
+            for line in 0..BYTES / 64 {
+                let place = ahead + n * p.panel_bytes + line * 64;
+                // SAFETY: nothing is read.
+                unsafe { S::prefetch(block.wrapping_add(place)) };
+            }
+        }
+    }
 }
 
 /// Writes, or adds, what one row has found for one panel.
@@ -219,12 +249,14 @@ struct F32Tile;
 
 impl<S: Simd> Tile<S> for F32Tile {
     const TALL: usize = 8;
+    const FEW: usize = 4;
 
     #[inline(always)]
     unsafe fn sums<const MR: usize, const NP: usize>(
         p: &Product,
         row: usize,
         panel: *const u8,
+        _ahead: usize,
     ) -> [[S::F; NP]; MR] {
         // SAFETY: the caller keeps rows and panels inside of the product.
         unsafe {
@@ -252,12 +284,14 @@ struct Bf16Tile;
 
 impl<S: Simd> Tile<S> for Bf16Tile {
     const TALL: usize = 8;
+    const FEW: usize = 4;
 
     #[inline(always)]
     unsafe fn sums<const MR: usize, const NP: usize>(
         p: &Product,
         row: usize,
         panel: *const u8,
+        _ahead: usize,
     ) -> [[S::F; NP]; MR] {
         // SAFETY: the caller keeps rows and panels inside of the product.
         unsafe {
@@ -274,130 +308,6 @@ impl<S: Simd> Tile<S> for Bf16Tile {
                     for (sum, w) in sums.iter_mut().zip(w) {
                         *sum = S::dot_bf16(*sum, w, x);
                     }
-                }
-            }
-            sums
-        }
-    }
-}
-
-struct Q8Tile;
-
-impl<S: Simd> Tile<S> for Q8Tile {
-    const TALL: usize = 6;
-
-    /// Sums of each block as integers, then scaled into f32 sums.
-    #[inline(always)]
-    unsafe fn sums<const MR: usize, const NP: usize>(
-        p: &Product,
-        row: usize,
-        panel: *const u8,
-    ) -> [[S::F; NP]; MR] {
-        // SAFETY: the caller keeps rows and panels inside of the product.
-        unsafe {
-            let mut sums = [[S::splat(0.0); NP]; MR];
-            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
-            let blocks = p.inputs / BLOCK;
-            for index in 0..blocks {
-                let at = panel.add(index * Q8_BLOCK_BYTES);
-                let mut totals = [[S::start(0); NP]; MR];
-                for m in 0..MR {
-                    let bias = (*code_sums.add((row + m) * blocks + index)).times_128;
-                    totals[m] = [S::start(bias); NP];
-                }
-                let codes = codes.add((row * blocks + index) * BLOCK);
-                for group in 0..BLOCK / 8 {
-                    let mut weights = [[S::bytes(at.add(group * 128)); 2]; NP];
-                    for n in 0..NP {
-                        let at = at.add(n * p.panel_bytes + group * 128);
-                        weights[n] = [S::bytes(at), S::bytes(at.add(64))];
-                    }
-                    for m in 0..MR {
-                        let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
-                        let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                        for n in 0..NP {
-                            totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
-                            totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
-                        }
-                    }
-                }
-                for n in 0..NP {
-                    let scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK).cast());
-                    for m in 0..MR {
-                        let row_scale = S::splat(*scales.add((row + m) * blocks + index));
-                        let total = S::to_float(totals[m][n]);
-                        sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
-                    }
-                }
-            }
-            sums
-        }
-    }
-}
-
-struct Q4Tile;
-
-impl<S: Simd> Tile<S> for Q4Tile {
-    const TALL: usize = 4;
-
-    /// The whole of a block as one integer, `Σ scale · (16 · Σ (code - 8) x - zero · Σ x)` over its halves, then scaled by
-    /// that of the activations into f32 sums; these by the output's factor at the end.
-    #[inline(always)]
-    unsafe fn sums<const MR: usize, const NP: usize>(
-        p: &Product,
-        row: usize,
-        panel: *const u8,
-    ) -> [[S::F; NP]; MR] {
-        // SAFETY: the caller keeps rows and panels inside of the product.
-        unsafe {
-            let mut sums = [[S::splat(0.0); NP]; MR];
-            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
-            let blocks = p.inputs / BLOCK;
-            for index in 0..blocks {
-                let at = panel.add(index * q4::BLOCK_BYTES);
-                let place = row * blocks + index;
-                let codes = codes.add(place * BLOCK);
-                let mut halves = [[[S::whole(0); NP]; MR]; 2];
-                for (half, totals) in halves.iter_mut().enumerate() {
-                    for m in 0..MR {
-                        let offset = (*code_sums.add(place + m * blocks)).times_8[half];
-                        totals[m] = [S::whole(offset); NP];
-                    }
-                    for group in half * HALF / 8..(half + 1) * HALF / 8 {
-                        let mut weights = [S::nibbles(S::bytes(at.add(group * 64))); NP];
-                        for n in 1..NP {
-                            weights[n] =
-                                S::nibbles(S::bytes(at.add(n * p.panel_bytes + group * 64)));
-                        }
-                        for m in 0..MR {
-                            let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
-                            let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                            for n in 0..NP {
-                                totals[m][n] = S::dot_nibbles(totals[m][n], weights[n].0, x0);
-                                totals[m][n] = S::dot_nibbles(totals[m][n], weights[n].1, x1);
-                            }
-                        }
-                    }
-                }
-                for n in 0..NP {
-                    let line = at.add(n * p.panel_bytes + q4::CODE_BYTES);
-                    let (grid_scales, grid_zeros) = S::grids(line);
-                    for m in 0..MR {
-                        let at = place + m * blocks;
-                        let pairs = S::pairs(halves[0][m][n], halves[1][m][n]);
-                        let x_sums = S::whole((*code_sums.add(at)).pair);
-                        let zeros = S::dot_pairs(S::whole(0), grid_zeros, x_sums);
-                        let total = S::dot_pairs(zeros, pairs, grid_scales);
-                        let row_scale = S::splat(*scales.add(at));
-                        sums[m][n] = S::fma(S::to_float(total), row_scale, sums[m][n]);
-                    }
-                }
-            }
-            for n in 0..NP {
-                let end = panel.add(n * p.panel_bytes + blocks * q4::BLOCK_BYTES);
-                let outputs = S::load(end.cast());
-                for sums in &mut sums {
-                    sums[n] = S::mul(sums[n], outputs);
                 }
             }
             sums

@@ -74,6 +74,10 @@ pub(crate) unsafe trait Simd: Copy {
     /// Adds two products of bf16 for each lane; `x` holds a pair, the same for all lanes.
     unsafe fn dot_bf16(sum: Self::F, weights: Self::B, x: u32) -> Self::F;
 
+    /// Asks for a line of memory that will be read; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const u8) {}
+
     /// Reads `count` lanes, the others are zero.
     #[inline(always)]
     unsafe fn load_some(p: *const f32, count: usize) -> Self::F {

@@ -7,6 +7,7 @@ pub(super) struct WidenedTile;
 
 impl<S: Simd> Tile<S> for WidenedTile {
     const TALL: usize = 8;
+    const FEW: usize = 4;
 
     /// The sums of [`super::F32Tile`], in the same order.
     #[inline(always)]
@@ -14,6 +15,7 @@ impl<S: Simd> Tile<S> for WidenedTile {
         p: &Product,
         row: usize,
         panel: *const u8,
+        _ahead: usize,
     ) -> [[S::F; NP]; MR] {
         // SAFETY: the caller keeps rows and panels inside of the product. The weights of a last odd input stand in a pair too.
         unsafe {

@@ -1,0 +1,64 @@
+//! Rows in bytes times weights in 8 bits.
+
+#![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
+
+use super::{Product, Rows, Simd, Tile, fetch};
+use crate::layout::{BLOCK, LANES, Q8_BLOCK_BYTES};
+
+/// Weights in 8 bits, offset by 128.
+pub(super) struct Q8Tile;
+
+impl<S: Simd> Tile<S> for Q8Tile {
+    const TALL: usize = 6;
+    const FEW: usize = 1;
+
+    /// Sums of each block as integers, then scaled into f32 sums.
+    #[inline(always)]
+    unsafe fn sums<const MR: usize, const NP: usize>(
+        p: &Product,
+        row: usize,
+        panel: *const u8,
+        ahead: usize,
+    ) -> [[S::F; NP]; MR] {
+        // SAFETY: the caller keeps rows and panels inside of the product.
+        unsafe {
+            let mut sums = [[S::splat(0.0); NP]; MR];
+            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let blocks = p.inputs / BLOCK;
+            for index in 0..blocks {
+                let at = panel.add(index * Q8_BLOCK_BYTES);
+                fetch::<S, Q8_BLOCK_BYTES, NP>(p, at, ahead);
+                let mut totals = [[S::start(0); NP]; MR];
+                for m in 0..MR {
+                    let bias = (*code_sums.add((row + m) * blocks + index)).times_128;
+                    totals[m] = [S::start(bias); NP];
+                }
+                let codes = codes.add((row * blocks + index) * BLOCK);
+                for group in 0..BLOCK / 8 {
+                    let mut weights = [[S::bytes(at.add(group * 128)); 2]; NP];
+                    for n in 0..NP {
+                        let at = at.add(n * p.panel_bytes + group * 128);
+                        weights[n] = [S::bytes(at), S::bytes(at.add(64))];
+                    }
+                    for m in 0..MR {
+                        let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
+                        let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                        for n in 0..NP {
+                            totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
+                            totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
+                        }
+                    }
+                }
+                for n in 0..NP {
+                    let scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK).cast());
+                    for m in 0..MR {
+                        let row_scale = S::splat(*scales.add((row + m) * blocks + index));
+                        let total = S::to_float(totals[m][n]);
+                        sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
+                    }
+                }
+            }
+            sums
+        }
+    }
+}
