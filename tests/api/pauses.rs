@@ -65,6 +65,15 @@ async fn streams_pause_and_say_the_same() -> Result<()> {
     assert_eq!(figure(&large, "hone_preemptions_total").await?, 0.0);
     assert_eq!(figure(&small, "hone_requests_running").await?, 0.0);
     assert_eq!(figure(&small, "hone_kv_cache_bytes").await?, 0.0);
+    // An answer that paused is replayed as any other.
+    let logged = small.get("/v1/interactions?limit=100").await?.expect(200)?;
+    let logged = logged["data"].as_array().context("a list")?;
+    assert_eq!(logged.len(), requests.len());
+    for row in logged {
+        let id = row["id"].as_str().context("no id")?;
+        let replay = small.post(&format!("/v1/interactions/{id}/replay"), &json!({})).await?;
+        assert_eq!(replay.expect(200)?["same"], true, "{id}");
+    }
     Ok(())
 }
 

@@ -16,6 +16,10 @@ use crate::layout::LANES;
 
 /// Packed weights times rows below which a job is not worth a fork.
 const FORK_BYTES: usize = 1 << 15;
+/// The same below which a part is not worth its claim.
+const PART_BYTES: usize = 1 << 14;
+/// Parts of the layers for each thread.
+const PARTS: usize = 8;
 /// Rows of one part of a product with A.
 const ROWS: usize = 32;
 
@@ -54,9 +58,8 @@ impl Job {
                 self.run_up(cpu, 0..total);
             };
         }
-        // Rows meet panels one by one or in pairs.
-        let few = self.layers.iter().all(|(_, rows)| *rows <= 2);
-        let (size, parts) = cpu.pool.split(total, if few { 1 } else { 2 });
+        let size = self.panels_of_a_part(cpu.pool.threads(), total, cost);
+        let parts = total.div_ceil(size);
         let done = AtomicUsize::new(0);
         cpu.pool.run(down + parts, &|part| {
             if let Some(nth) = part.checked_sub(down) {
@@ -75,6 +78,14 @@ impl Job {
                 unsafe { self.run_down(cpu, part) };
             }
         });
+    }
+
+    /// How many panels a part has: several parts for each thread, so that a late or slow one takes fewer.
+    fn panels_of_a_part(&self, threads: usize, total: usize, cost: usize) -> usize {
+        // Rows meet panels one by one or in pairs.
+        let few = self.layers.iter().all(|(_, rows)| *rows <= 2);
+        let least = PART_BYTES / (cost / total.max(1)).max(1);
+        total.div_ceil(threads * PARTS).max(least).max(1).next_multiple_of(if few { 1 } else { 2 })
     }
 
     /// A part of the products with A: some rows of one.

@@ -134,21 +134,16 @@ impl Pool {
         }
     }
 
-    /// How `0..count` is split: elements of a part, a multiple of `least` unless there is one part, and the number of parts.
-    pub(crate) fn split(&self, count: usize, least: usize) -> (usize, usize) {
+    /// Splits `0..count` into ranges of at least `least` and runs them in parallel.
+    pub(crate) fn ranges(&self, count: usize, least: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
         let least = least.max(1);
         // A few parts for each thread, so that a late or slow thread takes fewer.
         let parts = (count / least).clamp(1, self.threads() * 4);
         if parts == 1 || self.workers.is_empty() {
-            return (count, 1);
+            return body(0..count);
         }
         let size = count.div_ceil(parts).next_multiple_of(least);
-        (size, count.div_ceil(size))
-    }
-
-    /// Splits `0..count` into ranges of at least `least` and runs them in parallel.
-    pub(crate) fn ranges(&self, count: usize, least: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
-        let (size, parts) = self.split(count, least);
+        let parts = count.div_ceil(size);
         self.run(parts, &|part| body(part * size..((part + 1) * size).min(count)));
     }
 }

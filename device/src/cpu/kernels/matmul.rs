@@ -138,10 +138,10 @@ unsafe fn sweep<S: Simd, T: Tile<S>>(p: &Product, panels: Range<usize>, rows: Ra
             } else if S::WIDE && rows.len() <= 2 && left >= 4 {
                 column::<S, T, 4>(p, panel, rows.clone(), NEAR)
             } else if S::WIDE && left >= 2 {
-                // Short panels: the next two, which other rows will not disturb. The last two of a part have none.
+                // Panels of a middling length: the next two, which the first cache holds beside these. The last two have none.
                 let group = 2 * p.panel_bytes;
                 let next = if left >= 4 { group } else { 0 };
-                let ahead = if group > GROUP { NEAR } else { next };
+                let ahead = if (NEAR..=GROUP).contains(&group) { next } else { NEAR };
                 column::<S, T, 2>(p, panel, rows.clone(), ahead)
             } else {
                 column::<S, T, 1>(p, panel, rows.clone(), 0)
