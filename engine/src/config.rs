@@ -14,8 +14,8 @@ pub struct EngineConfig {
     pub max_queue: usize,
     /// Tokens in one step; long prompts are cut into chunks of what is left.
     pub max_step_tokens: usize,
-    /// How long a step that decodes may take: prompts have what decoding leaves of it, and four fifths of the step at least. Zero is
-    /// no target.
+    /// How long a step that decodes may take: prompts have what decoding leaves of it, and a share of the step in any case (see `pace.rs`).
+    /// Zero is no target.
     pub target_token_gap: Duration,
     /// Drafts of a sequence in a step, at most; 0 decodes token by token. See [`crate::lookup`].
     pub speculative_tokens: usize,
