@@ -11,7 +11,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Cpu, kernels::Product};
+use super::{Cpu, kernels::Product, pool::wait_for};
 use crate::layout::LANES;
 
 /// Packed weights times rows below which a job is not worth a fork.
@@ -68,7 +68,8 @@ impl Job {
                 unsafe {
                     self.run_layers(cpu, mine.clone());
                     if !self.up.is_empty() {
-                        wait(&done, down);
+                        // Those parts were claimed before this one, and wait for nothing themselves.
+                        wait_for(&done, down);
                         self.run_up(cpu, mine);
                     }
                 }
@@ -143,19 +144,5 @@ struct Count<'a>(&'a AtomicUsize);
 impl Drop for Count<'_> {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::Release);
-    }
-}
-
-/// Waits for the first parts of a job. They were claimed before the one that waits, and wait for nothing themselves.
-fn wait(done: &AtomicUsize, parts: usize) {
-    let mut spins = 0_u32;
-    while done.load(Ordering::Acquire) < parts {
-        spins += 1;
-        // A displaced thread holds a part: leave it the core.
-        if spins.is_multiple_of(512) {
-            std::thread::yield_now();
-        } else {
-            std::hint::spin_loop();
-        }
     }
 }

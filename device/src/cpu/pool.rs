@@ -118,16 +118,7 @@ impl Pool {
             }
         }
         shared.take_parts(*epoch);
-        let mut spins = 0_u32;
-        while shared.done.load(Ordering::Acquire) < parts {
-            spins += 1;
-            // A displaced worker holds a part: leave it the core.
-            if spins.is_multiple_of(512) {
-                std::thread::yield_now()
-            } else {
-                std::hint::spin_loop()
-            }
-        }
+        wait_for(&shared.done, parts);
         drop(epoch);
         if shared.panicked.swap(false, Ordering::Relaxed) {
             std::panic::resume_unwind(Box::new("a kernel thread panicked"));
@@ -175,6 +166,17 @@ impl Shared {
             }
             self.done.fetch_add(1, Ordering::Release);
         }
+    }
+}
+
+/// Waits until so many parts are done. Whoever waits for less than a whole job may wait for its first parts only: those were
+/// claimed before its own.
+pub(crate) fn wait_for(done: &AtomicUsize, parts: usize) {
+    let mut spins = 0_u32;
+    while done.load(Ordering::Acquire) < parts {
+        spins += 1;
+        // A displaced thread holds a part: leave it the core.
+        if spins.is_multiple_of(512) { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }
 
