@@ -18,8 +18,8 @@ use crate::{
 
 /// Positions of a part: so many that sums are seldom put away, so few that their keys and values stay near.
 const PART: usize = 2 * BLOCK;
-/// Rows that share a load in the inner loops.
-const TALL: usize = 4;
+/// Rows that share a load in the inner loops, with 32 registers.
+const TALL: usize = 8;
 
 /// Query rows that attend together: consecutive positions of one sequence, one key/value head.
 #[derive(Clone, Copy, Debug)]
@@ -114,8 +114,10 @@ pub(crate) unsafe fn attend<S: Simd>(a: &Attend, scratch: &mut Vec<f32>) {
         while first < total {
             // SAFETY: passed on from the caller; the heights stay inside of the rows.
             first += unsafe {
-                if total - first >= TALL {
+                if S::WIDE && total - first >= TALL {
                     heads::<S, TALL>(a, first, part, &mut running)
+                } else if total - first >= 4 {
+                    heads::<S, 4>(a, first, part, &mut running)
                 } else if total - first >= 2 {
                     heads::<S, 2>(a, first, part, &mut running)
                 } else {
@@ -194,14 +196,20 @@ unsafe fn heads<S: Simd, const MR: usize>(
                 group += 1;
             }
         }
+        // First the largest score of each row, then the exponentials: so no row waits for what another one is about to find.
+        let mut rows = [Seen::default(); MR];
+        for m in 0..MR {
+            let (from, to) = places[m].within(part);
+            let (from, to) = (from.max(begin).min(to.max(begin)) - begin, to.max(begin) - begin);
+            let scores = &mut running.scores[m * PART..][begin..groups * LANES];
+            let before = raise::<S>(scores, (from, to), &mut running.largest[first + m]);
+            rows[m] = Seen { from, to, before, largest: running.largest[first + m] };
+        }
         let mut shrink = [1.0; MR];
         for m in 0..MR {
             let scores = &mut running.scores[m * PART..][begin..groups * LANES];
-            let (from, to) = places[m].within(part);
-            let seen = (from.max(begin).min(to.max(begin)) - begin, to.max(begin) - begin);
             let sums = &mut running.sums[(first + m) * LANES..][..LANES];
-            let state = (&mut running.largest[first + m], sums);
-            shrink[m] = exponentials::<S>(scores, seen, state);
+            shrink[m] = exponentials::<S>(scores, rows[m], sums);
         }
         let tile = Tile {
             origin: part * PART,
@@ -213,7 +221,10 @@ unsafe fn heads<S: Simd, const MR: usize>(
         let values = running.values.as_mut_ptr().add(first * a.head_dim);
         let mut d = 0;
         while d < a.head_dim {
-            if a.head_dim - d >= 64 {
+            if MR == TALL && a.head_dim - d >= 32 {
+                tile.mix::<S, 2>(a, d, values);
+                d += 32;
+            } else if MR < TALL && a.head_dim - d >= 64 {
                 tile.mix::<S, 4>(a, d, values);
                 d += 64;
             } else {
@@ -261,17 +272,20 @@ unsafe fn score<S: Simd, const MR: usize, const NB: usize>(
     }
 }
 
-/// Turns the scores of `from..to` into exponentials of their distance to the largest so far, zero around them, and adds them to
-/// the sums. Returns the factor of what was summed before.
+/// What one row sees of a part's scores, and its largest score before the part and with it.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    from: usize,
+    to: usize,
+    before: f32,
+    largest: f32,
+}
+
+/// Raises the largest score so far to that of `from..to`, around which the scores become minus infinity. Returns what it was before.
 #[inline(always)]
-unsafe fn exponentials<S: Simd>(
-    scores: &mut [f32],
-    (from, to): (usize, usize),
-    (largest, sums): (&mut f32, &mut [f32]),
-) -> f32 {
+unsafe fn raise<S: Simd>(scores: &mut [f32], (from, to): (usize, usize), largest: &mut f32) -> f32 {
     if from >= to {
-        scores.fill(0.0);
-        return 1.0;
+        return *largest;
     }
     scores[..from].fill(f32::NEG_INFINITY);
     scores[to..].fill(f32::NEG_INFINITY);
@@ -281,8 +295,22 @@ unsafe fn exponentials<S: Simd>(
         for part in scores.chunks_exact(LANES) {
             most = S::max(most, S::load(part.as_ptr()));
         }
-        let before = std::mem::replace(largest, S::largest(most));
-        let shift = S::splat(*largest);
+        std::mem::replace(largest, S::largest(most))
+    }
+}
+
+/// Turns the scores that a row sees into exponentials of their distance to its largest, zero around them, and adds them to the
+/// sums. Returns the factor of what was summed before.
+#[inline(always)]
+unsafe fn exponentials<S: Simd>(scores: &mut [f32], seen: Seen, sums: &mut [f32]) -> f32 {
+    let Seen { from, to, before, largest } = seen;
+    if from >= to {
+        scores.fill(0.0);
+        return 1.0;
+    }
+    // SAFETY: the slice holds whole vectors.
+    unsafe {
+        let shift = S::splat(largest);
         for part in scores.chunks_exact_mut(LANES) {
             let value = S::exp(S::sub(S::load(part.as_ptr()), shift));
             S::store(part.as_mut_ptr(), value);
@@ -290,7 +318,7 @@ unsafe fn exponentials<S: Simd>(
         // The exponential of minus infinity is e^-87 here, so what lies beyond is cleared before it counts.
         scores[..from].fill(0.0);
         scores[to..].fill(0.0);
-        let shrink = if before == *largest {
+        let shrink = if before == largest {
             1.0
         } else if before == f32::NEG_INFINITY {
             0.0
