@@ -228,6 +228,30 @@ proptest! {
 }
 
 #[test]
+fn rows_that_no_cache_holds_at_once() {
+    // Of so many inputs only some of the rows meet all panels at a time.
+    let (inputs, outputs, rows) = (24_000, 40, 49);
+    let x = random(3, rows * inputs);
+    for format in WeightFormat::ALL {
+        let packed = packed(format, inputs, outputs, 7);
+        for tested in devices() {
+            let device = &*tested.device;
+            let matrix = device.hold(packed.clone());
+            let run = |x: &[f32]| {
+                let mut y = device.zeros(x.len() / inputs * outputs);
+                device.product(&matrix, &upload(device, x), &mut y, None);
+                device.download(y)
+            };
+            let whole = run(&x);
+            for (row, found) in [0, 23, 24, 47, 48].map(|row| (row, &whole[row * outputs..])) {
+                let alone = run(&x[row * inputs..][..inputs]);
+                assert_eq!(alone, found[..outputs], "{format} on {device:?}, row {row}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_nan_is_not_lost_in_bytes() {
     for tested in devices() {
         let device = &*tested.device;

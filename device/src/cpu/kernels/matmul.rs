@@ -90,18 +90,37 @@ unsafe impl Sync for Product {}
 /// features of `S`, and no other thread may touch these output columns of these rows.
 #[inline(always)]
 pub(crate) unsafe fn product<S: Simd>(product: &Product, panels: Range<usize>, rows: Range<usize>) {
-    // SAFETY: passed on from the caller.
-    unsafe {
-        match product.format {
-            WeightFormat::F32 => sweep::<S, F32Tile>(product, panels, rows),
-            WeightFormat::Bf16 if matches!(product.rows, Rows::F32 { .. }) => {
-                sweep::<S, widened::WidenedTile>(product, panels, rows);
+    for rows in blocks_of_rows(product, rows) {
+        let panels = panels.clone();
+        // SAFETY: passed on from the caller.
+        unsafe {
+            match product.format {
+                WeightFormat::F32 => sweep::<S, F32Tile>(product, panels, rows),
+                WeightFormat::Bf16 if matches!(product.rows, Rows::F32 { .. }) => {
+                    sweep::<S, widened::WidenedTile>(product, panels, rows);
+                }
+                WeightFormat::Bf16 => sweep::<S, Bf16Tile>(product, panels, rows),
+                WeightFormat::Q8 => sweep::<S, q8::Q8Tile>(product, panels, rows),
+                WeightFormat::Q4 => sweep::<S, q4::Q4Tile>(product, panels, rows),
             }
-            WeightFormat::Bf16 => sweep::<S, Bf16Tile>(product, panels, rows),
-            WeightFormat::Q8 => sweep::<S, q8::Q8Tile>(product, panels, rows),
-            WeightFormat::Q4 => sweep::<S, q4::Q4Tile>(product, panels, rows),
         }
     }
+}
+
+/// Bytes of rows that stay in the second cache while the panels of a part pass by.
+const BLOCK_OF_ROWS: usize = 512 << 10;
+
+/// Divides rows into blocks that stay in the second cache: those of a long prompt in a wide layer have megabytes.
+fn blocks_of_rows(p: &Product, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let element = match p.rows {
+        Rows::F32 { .. } => 4,
+        Rows::Bf16 { .. } | Rows::Bf16Tiles { .. } => 2,
+        Rows::Bytes { .. } | Rows::ByteTiles { .. } => 1,
+    };
+    // Tiles of any height fill 24 rows.
+    let size = (BLOCK_OF_ROWS / (p.inputs * element).max(1)).max(24) / 24 * 24;
+    let end = rows.end;
+    rows.step_by(size).map(move |from| from..(from + size).min(end))
 }
 
 /// How one format computes a tile.

@@ -40,7 +40,11 @@ impl<S: Simd> Tile<S> for Q4Tile {
                         let offset = (*code_sums.add(place + m * blocks)).times_8[half];
                         totals[m] = [S::whole(offset); NP];
                     }
-                    for group in half * HALF / 8..(half + 1) * HALF / 8 {
+                }
+                // The halves in turn: the sums of one hide the latency of the other's.
+                for group in 0..HALF / 8 {
+                    for (half, totals) in halves.iter_mut().enumerate() {
+                        let group = half * HALF / 8 + group;
                         let mut weights = [S::nibbles(S::bytes(at.add(group * 64))); NP];
                         for n in 1..NP {
                             weights[n] =
