@@ -109,6 +109,9 @@ pub fn model_flags(args: &ModelArgs) -> Vec<Flag> {
     if let Some(model) = &args.model {
         flags.push(flag("--model", "model.source", model));
     }
+    if let Some(file) = &args.chat_template {
+        flags.push(flag("--chat-template", "model.chat_template", file.to_string_lossy()));
+    }
     if let Some(weights) = args.weights {
         flags.push(flag("--weights", "model.weights", weights.as_str()));
     }

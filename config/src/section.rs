@@ -96,6 +96,8 @@ section! {
     ModelSettings {
         /// `starter`, a folder, a GGUF file or a hub id.
         source: String,
+        /// A Jinja file with the chat template in place of the model's own; empty keeps that.
+        chat_template: PathBuf,
         /// The form of its weights.
         weights: Weights,
         /// Cores; 0 is all.

@@ -101,17 +101,24 @@ pub fn locate(
     preparing: &mut dyn Preparing,
 ) -> anyhow::Result<Source> {
     let name = &config.model.source;
-    match local(config) {
-        Some(source) => Ok(source),
+    let source = match local(config) {
+        Some(source) => source,
         None => Name::parse(name)
             .map_err(Into::into)
             .and_then(|id| from_hub(&id, base_dir, preparing))
-            .with_context(|| unusable(name)),
-    }
+            .with_context(|| unusable(name))?,
+    };
+    Ok(templated(config, source))
 }
 
-/// Where the configured model comes from, if nobody needs to be asked.
-pub fn local(config: &Config) -> Option<Source> {
+/// The model with the configured chat template, if one is.
+fn templated(config: &Config, source: Source) -> Source {
+    let file = &config.model.chat_template;
+    if file.as_os_str().is_empty() { source } else { source.with_chat_template(file) }
+}
+
+/// Where the configured model itself comes from, if nobody needs to be asked.
+fn local(config: &Config) -> Option<Source> {
     if config.model.is_starter() {
         return Some(Source::Starter);
     }
@@ -120,13 +127,14 @@ pub fn local(config: &Config) -> Option<Source> {
     (path.exists() || !Name::looks_like(&config.model.source)).then(|| Source::at(path))
 }
 
-/// The same, or what lies in the cache of a hub. Opens no connection.
+/// Where the configured model comes from, if it lies here or in the cache of a hub. Opens no connection.
 pub fn at_hand(config: &Config, base_dir: &Path) -> Option<Source> {
-    local(config).or_else(|| {
+    let in_a_cache = || {
         let name = Name::parse(&config.model.source).ok()?;
         let hub = Hub::new(HubSettings::from_process().ok()?);
         Some(source_of(&hub.cached(&pinned(&name, base_dir))?))
-    })
+    };
+    local(config).or_else(in_a_cache).map(|source| templated(config, source))
 }
 
 /// A hub's model: what lies in the cache at the commit that this data directory stays with, else what the hub has.

@@ -51,7 +51,7 @@ impl Foreign {
         base_dir: &Path,
         progress: PackProgress<'_>,
     ) -> Result<(Self, FrontEnd), Error> {
-        let Source::Folder(folder) = source else {
+        let Source::Folder(folder) = source.model() else {
             return Err(unsupported(
                 "a model in one file for another engine than Hone's own",
                 "folders with config.json, tokenizer.json and safetensors",

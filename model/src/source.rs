@@ -31,6 +31,8 @@ pub enum Source {
     Gguf(PathBuf),
     /// The starter model inside of the binary (feature `starter`).
     Starter,
+    /// One of these, with the chat template of a Jinja file in place of its own.
+    Templated(Box<Source>, PathBuf),
 }
 
 impl Source {
@@ -40,6 +42,20 @@ impl Source {
         let is_file = path.is_file() || path.extension().is_some_and(|end| end == "gguf");
         let path = path.to_owned();
         if is_file { Self::Gguf(path) } else { Self::Folder(path) }
+    }
+
+    /// The same model with the chat template of a Jinja file.
+    #[must_use]
+    pub fn with_chat_template(self, file: &Path) -> Self {
+        Self::Templated(Box::new(self), file.to_owned())
+    }
+
+    /// The model itself, whatever its chat template.
+    pub(crate) fn model(&self) -> &Self {
+        match self {
+            Self::Templated(model, _) => model.model(),
+            model => model,
+        }
     }
 
     /// Whether this is a model that can be packed, as far as everything but its weights says.
@@ -56,9 +72,13 @@ impl Source {
 
     /// Reads everything but the weights.
     pub(crate) fn small_files(&self) -> Result<SmallFiles, Error> {
-        if let Self::Gguf(path) = self {
-            let (map, _) = map(path)?;
-            return Gguf::parse(&gguf::file_name(path), &map)?.small_files();
+        match self {
+            Self::Templated(model, file) => return templated(model.small_files()?, file),
+            Self::Gguf(path) => {
+                let (map, _) = map(path)?;
+                return Gguf::parse(&gguf::file_name(path), &map)?.small_files();
+            }
+            Self::Folder(_) | Self::Starter => {}
         }
         let tokenizer_config = match self.optional("tokenizer_config.json")? {
             Some(bytes) => bytes.into_owned(),
@@ -70,7 +90,9 @@ impl Source {
             generation: self.optional("generation_config.json")?.map(Cow::into_owned),
             tokenizer: self.required("tokenizer.json")?,
             tokenizer_config: match template {
-                Some(template) => with_template(&tokenizer_config, &template)?,
+                Some(template) => {
+                    with_template(&tokenizer_config, &template, "chat_template.jinja")?
+                }
                 None => tokenizer_config,
             },
         };
@@ -91,7 +113,7 @@ impl Source {
     fn optional(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
         match self {
             Self::Starter => Ok(crate::starter::file(name)?.map(Cow::Borrowed)),
-            Self::Gguf(_) => Ok(None),
+            Self::Gguf(_) | Self::Templated(..) => Ok(None),
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let most = if name == "tokenizer.json" { TOKENIZER_FILE } else { SMALL_FILE };
@@ -120,16 +142,26 @@ impl Source {
         match self {
             Self::Folder(path) | Self::Gguf(path) => path,
             Self::Starter => Path::new("starter"),
+            Self::Templated(model, _) => model.path(),
         }
     }
 }
 
-/// Newer transformers keep the chat template in a file of its own, which goes before the one in the configuration.
-fn with_template(tokenizer_config: &[u8], template: &[u8]) -> Result<Vec<u8>, Error> {
+/// The small files with the chat template of a file, which is tried, so that a refusal names it.
+fn templated(mut small: SmallFiles, file: &Path) -> Result<SmallFiles, Error> {
+    let template = read_file(file, SMALL_FILE).map_err(Error::io(file))?;
+    let name = file.to_string_lossy();
+    small.tokenizer_config = with_template(&small.tokenizer_config, &template, &name)?;
+    ChatTemplate::from_config(&small.tokenizer_config).map_err(|e| Error::invalid(&*name, e))?;
+    Ok(small)
+}
+
+/// The configuration with the chat template of a file of its own, as newer transformers keep it; it goes before the one in the
+/// configuration.
+fn with_template(tokenizer_config: &[u8], template: &[u8], file: &str) -> Result<Vec<u8>, Error> {
     let bad = |e: &dyn std::fmt::Display| Error::invalid("tokenizer_config.json", e);
     let mut config: Value = serde_json::from_slice(tokenizer_config).map_err(|e| bad(&e))?;
-    let template = String::from_utf8(template.to_vec())
-        .map_err(|e| Error::invalid("chat_template.jinja", e))?;
+    let template = String::from_utf8(template.to_vec()).map_err(|e| Error::invalid(file, e))?;
     match config.as_object_mut() {
         Some(object) => object.insert("chat_template".into(), Value::String(template)),
         None => return Err(bad(&"not an object")),

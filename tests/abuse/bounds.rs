@@ -227,7 +227,32 @@ async fn a_model_without_a_chat_template_continues_texts() -> Result<()> {
     let refused = hone.post("/v1/chat/completions", &ask).await?;
     let said = refused.body["error"]["message"].as_str().unwrap_or_default();
     assert_eq!(refused.status, 400);
-    assert!(said.contains("no chat template") && said.contains("/v1/completions"), "{said}");
+    assert!(said.contains("no chat template") && said.contains("model.chat_template"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_chat_template_may_come_from_a_file() -> Result<()> {
+    let model = Model::starter()?;
+    let config: Value =
+        serde_json::from_slice(&fs_err::read(model.file("tokenizer_config.json"))?)?;
+    let template = config["chat_template"].as_str().context("the starter has a template")?;
+    let model = model.with("tokenizer_config.json", "chat_template", Value::Null)?;
+    let (path, file) = (model.path(), model.file("own.jinja").display().to_string());
+    fs_err::write(&file, template)?;
+    let arguments = ["--model", path.as_str(), "--chat-template", file.as_str()];
+    let builder = arguments.into_iter().fold(Hone::builder(), |hone, word| hone.argument(word));
+    let hone = builder.start().await?;
+    let question = json!([{"role": "user", "content": "922 times 8?"}]);
+    let ask = json!({"model": "hone", "messages": question, "temperature": 0});
+    let answer = hone.post("/v1/chat/completions", &ask).await?.expect(200)?;
+    assert_eq!(answer["choices"][0]["message"]["content"], "922 * 8 = 7376");
+
+    // What is no template, and what is not there, is refused at the start, by the file's name.
+    fs_err::write(&file, "{% for message in messages %}")?;
+    assert!(refusal(&arguments)?.contains("own.jinja"));
+    fs_err::remove_file(&file)?;
+    assert!(refusal(&arguments)?.contains("own.jinja"));
     Ok(())
 }
 

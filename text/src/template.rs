@@ -33,8 +33,8 @@ const FUEL: u64 = 10_000_000;
 const RECURSION: usize = 64;
 
 /// What a model without a chat template says to who wants to chat.
-const NO_TEMPLATE: &str = "this model has no chat template, so that it can only continue texts: ask /v1/completions, or serve an \
-                           instruction-tuned model";
+const NO_TEMPLATE: &str = "this model has no chat template, so that it can only continue texts: ask /v1/completions, serve an \
+                           instruction-tuned model, or name a Jinja file in `model.chat_template`";
 
 /// A chat template, compiled; or that the model has none, and cannot chat.
 pub struct ChatTemplate {

@@ -12,6 +12,9 @@ pub struct ModelArgs {
     /// Folder in Hugging Face layout, GGUF file, hub id, or `starter` [default: the starter model]
     #[arg(long, value_name = "PATH|ID")]
     pub model: Option<String>,
+    /// Jinja file with the chat template [default: the model's own]
+    #[arg(long, value_name = "FILE")]
+    pub chat_template: Option<PathBuf>,
     /// Form of the base weights [default: auto]
     #[arg(long, value_enum)]
     pub weights: Option<WeightsArg>,

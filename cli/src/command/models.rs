@@ -21,7 +21,8 @@ pub fn run(context: &Context, command: &ModelsCommand) -> CommandResult {
     match command {
         ModelsCommand::Pull { id } => pull(context, id),
         ModelsCommand::Pack { model, weights } => {
-            let args = ModelArgs { model: model.clone(), weights: *weights, threads: None };
+            let args =
+                ModelArgs { model: model.clone(), weights: *weights, ..ModelArgs::default() };
             pack(context, &args)
         }
         ModelsCommand::List => list(context),

@@ -59,7 +59,7 @@ pub(super) fn format(source: &Source, base_dir: &Path, memory: u64) -> Result<We
 
 /// The kept choice, the format of what is packed already, or the rule's.
 pub(super) fn look(source: &Source, base_dir: &Path, memory: u64) -> Result<Look, Error> {
-    if *source == Source::Starter {
+    if *source.model() == Source::Starter {
         // So small and so well known that all its figures are of 4 bits.
         return Ok(Look::Known(WeightFormat::Q4));
     }
