@@ -118,6 +118,9 @@ struct TrainTurn<'a> {
     /// 0 for what was called bad.
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u8>,
+    /// An answer of the base that did not come to an end.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unfinished: bool,
 }
 
 /// How often each of so many corrections is shown in a pass.
@@ -200,7 +203,11 @@ impl Snapshot {
         (0..if there == 0 { 0 } else { rows }).map(move |row| {
             let mut shown = (0..passes).map(|pass| {
                 let one = &self.rehearsal[(row * passes + pass) % there];
-                turns(&one.messages, &one.bad_turns)
+                let mut turns = turns(&one.messages, &one.bad_turns);
+                if let Some(answer) = turns.last_mut() {
+                    answer.unfinished = one.unfinished;
+                }
+                turns
             });
             TrainRow {
                 kind: Kind::Rehearsal,
@@ -263,6 +270,7 @@ fn turns<'a>(messages: &'a [Message], bad: &[usize]) -> Vec<TrainTurn<'a>> {
         tool_calls: &message.tool_calls,
         tool_call_id: message.tool_call_id.as_deref(),
         weight: bad.contains(&at).then_some(0),
+        unfinished: false,
     };
     messages.iter().enumerate().map(turn).collect()
 }
@@ -290,6 +298,7 @@ mod tests {
             id: None,
             messages: vec![Message::new(Role::User, it.to_string())],
             bad_turns: Vec::new(),
+            unfinished: false,
         });
         let policy = Policy::plain();
         let snapshot =
@@ -378,6 +387,7 @@ mod tests {
             id: None,
             messages: vec![Message::new(Role::User, "Good morning!")],
             bad_turns: Vec::new(),
+            unfinished: false,
         };
         let policy = Policy::plain();
         let snapshot =
@@ -394,6 +404,25 @@ mod tests {
         // The older correction, then what was liked.
         assert_eq!(keeps(true), (vec![Teacher::Kept, Teacher::Base], Teacher::Base));
         assert_eq!(keeps(false), (vec![Teacher::Kept, Teacher::Kept], Teacher::Kept));
+    }
+
+    #[test]
+    fn an_answer_that_the_base_did_not_end_says_so() {
+        let rehearsal = [false, true].map(|unfinished| Rehearsal {
+            id: None,
+            messages: vec![Message::new(Role::User, "Hm?"), Message::new(Role::Assistant, "Well")],
+            bad_turns: Vec::new(),
+            unfinished,
+        });
+        let snapshot =
+            Snapshot::seal(&Policy::plain(), Vec::new(), rehearsal.into(), Ledger::default());
+        let snapshot = snapshot.unwrap();
+        let rows: Vec<TrainRow<'_>> = snapshot.rehearsed(1, Teacher::Base).collect();
+        let turns = std::iter::once(&rows[0].messages).chain(&rows[0].alternates);
+        let said: Vec<String> = turns.map(|it| serde_json::to_string(it).unwrap()).collect();
+        let answer = r#"{"role":"assistant","content":"Well""#;
+        assert!(said[0].ends_with(&format!("{answer}}}]")), "{}", said[0]);
+        assert!(said[1].ends_with(&format!("{answer},\"unfinished\":true}}]")), "{}", said[1]);
     }
 
     #[test]

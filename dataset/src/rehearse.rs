@@ -32,6 +32,9 @@ pub struct Rehearsal {
     /// Earlier turns that were called bad: nothing to keep.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_turns: Vec<usize>,
+    /// The base did not bring its answer to an end: it is kept as far as it goes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
 /// Where rehearsal comes from.
@@ -100,7 +103,7 @@ pub(crate) fn choose(
                     *text = crate::redact::redact(text).text;
                 }
             }
-            Rehearsal { id: Some(interaction.id), messages, bad_turns }
+            Rehearsal { id: Some(interaction.id), messages, bad_turns, unfinished: false }
         })
         .collect();
     let mut shipped: Vec<&Vec<Message>> = sources.shipped.iter().collect();
@@ -112,6 +115,7 @@ pub(crate) fn choose(
         id: None,
         messages: prompt.clone(),
         bad_turns: Vec::new(),
+        unfinished: false,
     }));
     chosen
 }

@@ -459,7 +459,7 @@ proptest! {
 fn answered(question: &str) -> Rehearsal {
     let messages =
         vec![Message::new(Role::User, question), Message::new(Role::Assistant, "as ever")];
-    Rehearsal { id: None, messages, bad_turns: Vec::new() }
+    Rehearsal { id: None, messages, bad_turns: Vec::new(), unfinished: false }
 }
 
 fn small() -> Snapshot {

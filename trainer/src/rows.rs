@@ -76,7 +76,7 @@ impl Rows {
             let asked = row.messages.last().is_some_and(|t| t.message.role != Role::Assistant);
             if asked && !row.reference.is_empty() {
                 let message = Message::new(Role::Assistant, row.reference.clone());
-                row.messages.push(Turn { message, weight: None });
+                row.messages.push(Turn { message, weight: None, unfinished: false });
             }
             if training.kl_weight <= 0.0 && !row.is_imitated() {
                 continue; // It would keep nothing and teach nothing.

@@ -46,6 +46,9 @@ pub(super) struct Turn {
     /// OpenAI's: 0 keeps an assistant's turn out of the loss, of the text and of the divergence.
     #[serde(default, deserialize_with = "zero_or_one")]
     pub(super) weight: Option<u8>,
+    /// Of a row that is rehearsed: the base did not bring this answer to an end.
+    #[serde(default)]
+    pub(super) unfinished: bool,
 }
 
 /// OpenAI's weight of a turn: 0 or 1, as a whole number or not.
@@ -72,6 +75,11 @@ impl Row {
     /// Whether its answer is a target, or only what the base makes of it.
     pub(super) fn is_imitated(&self) -> bool {
         self.kind != Some(Kind::Rehearsal)
+    }
+
+    /// Whether these turns, which it shows, end where the base's answer was cut off.
+    pub(super) fn is_cut_off(&self, turns: &[Turn]) -> bool {
+        !self.is_imitated() && turns.last().is_some_and(|turn| turn.unfinished)
     }
 
     pub(super) fn has_kl_to_base(&self) -> bool {

@@ -68,11 +68,16 @@ impl Renderer<'_> {
             .template
             .encode_training(self.tokenizer, Talk { messages: &messages, tools })
             .map_err(|error| error.to_string())?;
-        let (tokens, mut supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
+        let (mut tokens, mut supervised): (Vec<u32>, Vec<bool>) = tokens.into_iter().unzip();
         if tokens.len() > longest {
             return Err(format!("longer than {longest} tokens"));
         }
         self.check_ends(&tokens, &supervised)?;
+        if row.is_cut_off(turns) {
+            // The base did not end there, so neither may what keeps it.
+            tokens.pop();
+            supervised.pop();
+        }
         let kl_to_base = match wants_kl && row.has_kl_to_base() {
             true => kl_targets(turns, &supervised)?,
             false => Vec::new(),

@@ -178,6 +178,20 @@ fn what_is_rehearsed_goes_through_its_conversations() {
 }
 
 #[test]
+fn what_the_base_did_not_end_is_kept_without_an_end() {
+    let whole = ROW.replace("\"split\"", r#""kind":"rehearsal","split""#);
+    let cut_off = whole.replace(r#""content":"4""#, r#""content":"4","unfinished":true"#);
+    let one =
+        |line: &str| read(&[line], &TrainingConfig::plain()).unwrap().train[0].itself().clone();
+    let (whole, cut_off) = (one(&whole), one(&cut_off));
+    assert_eq!(whole.tokens.last(), Some(&2));
+    assert_eq!(cut_off.tokens, whole.tokens[..whole.tokens.len() - 1]);
+    assert_eq!((cut_off.supervised_tokens(), cut_off.kl_to_base.len()), (1, cut_off.tokens.len()));
+    // What is taught has an end, whatever it says of itself.
+    assert_eq!(one(&ROW.replace("\"4\"", "\"4\",\"unfinished\":true")), one(ROW));
+}
+
+#[test]
 fn weight_zero_takes_a_turn_out() {
     let talk = |weight: &str| {
         format!(

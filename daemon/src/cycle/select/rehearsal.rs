@@ -4,7 +4,7 @@ use hone_api::chat::{Message, Role};
 use hone_api::check::{Check, SuiteRow};
 use hone_config::Config;
 use hone_dataset::{Example, Kind, Rehearsal};
-use hone_eval::{Part, Suite};
+use hone_eval::{Part, RowResult, Suite};
 use serde_json::Value;
 
 use crate::compare::{self, Side};
@@ -25,7 +25,8 @@ pub(super) fn shipped(config: &Config) -> anyhow::Result<Vec<Vec<Message>>> {
     rows.filter(|line| !line.trim().is_empty()).map(prompt).collect()
 }
 
-/// Lets the base answer; what it does not bring to an end is left out.
+/// Lets the base answer. What it does not bring to an end is kept as far as it goes: some models hardly ever come to one within
+/// the tokens of an evaluation.
 pub(super) async fn rehearse(
     services: &Services,
     questions: Vec<Rehearsal>,
@@ -33,7 +34,9 @@ pub(super) async fn rehearse(
     let prompts: Vec<&[Message]> = questions.iter().map(|one| one.messages.as_slice()).collect();
     let answers = answers_of_the_base(services, &prompts).await?;
     let answered = questions.into_iter().zip(answers).filter_map(|(mut question, answer)| {
-        question.messages.push(Message::new(Role::Assistant, answer?));
+        let answer = answer?;
+        question.messages.push(Message::new(Role::Assistant, answer.text));
+        question.unfinished = !answer.stopped;
         Some(question)
     });
     Ok(answered.collect())
@@ -49,16 +52,18 @@ pub(super) async fn find_answers_of_the_base(
     let prompts: Vec<&[Message]> = open.iter().map(|example| example.prompt()).collect();
     let answers = answers_of_the_base(services, &prompts).await?;
     for (example, answer) in open.into_iter().zip(answers) {
-        example.of_base = answer.is_some_and(|answer| answer.trim() == example.reference().trim());
+        example.of_base = answer.is_some_and(|answer| {
+            answer.stopped && answer.text.trim() == example.reference().trim()
+        });
     }
     Ok(())
 }
 
-/// What the base answers; `None` where it has no room, or does not come to an end.
+/// What the base answers; `None` where it has no room, or says nothing.
 async fn answers_of_the_base(
     services: &Services,
     prompts: &[&[Message]],
-) -> anyhow::Result<Vec<Option<String>>> {
+) -> anyhow::Result<Vec<Option<RowResult>>> {
     let front_end = std::sync::Arc::clone(services.engine.front_end());
     let fits = |messages: &[Message]| {
         let ends_with_a_question = messages.last().is_some_and(|it| it.role != Role::Assistant);
@@ -81,8 +86,7 @@ async fn answers_of_the_base(
     let base = Side::load(services, None).await?;
     let given = compare::answer(services, &base, &[suite], &|_, _| {}).await?;
     for (at, answer) in asked.into_iter().zip(given) {
-        let is_whole = answer.stopped && !answer.text.trim().is_empty();
-        answers[at] = is_whole.then_some(answer.text);
+        answers[at] = Some(answer).filter(|answer| !answer.text.trim().is_empty());
     }
     Ok(answers)
 }
