@@ -51,8 +51,9 @@ impl Checkpoint {
     /// Opens the tensor files of a source.
     pub(crate) fn open(source: &Source) -> Result<Self, Error> {
         let opened_at = SystemTime::now();
-        match source.model() {
-            Source::Templated(..) | Source::Starter => {
+        match source {
+            Source::Templated(model, _) => Self::open(model),
+            Source::Starter => {
                 let name = "model.safetensors";
                 let bytes = crate::starter::file(name)?.unwrap_or_default();
                 Ok(Self {

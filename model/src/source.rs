@@ -113,7 +113,8 @@ impl Source {
     fn optional(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>, Error> {
         match self {
             Self::Starter => Ok(crate::starter::file(name)?.map(Cow::Borrowed)),
-            Self::Gguf(_) | Self::Templated(..) => Ok(None),
+            Self::Gguf(_) => Ok(None),
+            Self::Templated(model, _) => model.optional(name),
             Self::Folder(folder) => {
                 let path = folder.join(name);
                 let most = if name == "tokenizer.json" { TOKENIZER_FILE } else { SMALL_FILE };

@@ -65,7 +65,8 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
 fn model_arguments(args: &ModelArgs) -> anyhow::Result<Vec<String>> {
     let mut words = Vec::new();
     for flag in model_flags(args) {
-        let lies_here = flag.key == "model.source" && Path::new(&flag.value).exists();
+        let is_path = ["model.source", "model.chat_template"].contains(&flag.key.as_str());
+        let lies_here = is_path && Path::new(&flag.value).exists();
         let value = if lies_here {
             std::path::absolute(&flag.value)?.to_string_lossy().into_owned()
         } else {
@@ -168,5 +169,22 @@ fn kept(output: Output, host: Host) {
             "the daemon goes on at {url} with its data in {}; `kill {pid}` ends it",
             folder.display()
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_this_directory_are_found_from_another_one() {
+        let args = ModelArgs {
+            model: Some("org/name".to_owned()),
+            chat_template: Some("Cargo.toml".into()),
+            ..ModelArgs::default()
+        };
+        let words = model_arguments(&args).unwrap();
+        assert_eq!(words[..3], ["--model", "org/name", "--chat-template"]);
+        assert!(Path::new(&words[3]).is_absolute() && words[3].ends_with("Cargo.toml"));
     }
 }

@@ -131,11 +131,10 @@ impl Remembered {
 /// Where a source is, whatever way leads there.
 pub(super) fn place(source: &Source) -> Result<PathBuf, Error> {
     let path = source.path();
-    match source.model() {
+    match source {
         Source::Starter => Ok(path.to_owned()),
-        Source::Folder(_) | Source::Gguf(_) | Source::Templated(..) => {
-            fs_err::canonicalize(path).map_err(Error::io(path))
-        }
+        Source::Folder(_) | Source::Gguf(_) => fs_err::canonicalize(path).map_err(Error::io(path)),
+        Source::Templated(model, _) => place(model),
     }
 }
 
