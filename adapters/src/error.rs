@@ -93,7 +93,7 @@ pub enum Error {
     /// Made for another base model.
     #[error(
         "{id} was made for base {made_for:.12}, and base {here:.12} serves: another model, another form of its weights \
-         (model.weights), or 4 bits as an earlier version packed them. Let a cycle teach what was taught to this base \
+         (model.weights), another chat template, or 4 bits as an earlier version packed them. Let a cycle teach what was taught to this base \
          (`hone cycle run`), or serve the old base again; for the same model in another form you may also import the \
          adapter's folder anew under another name, and evaluate it before it serves"
     )]

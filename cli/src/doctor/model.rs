@@ -18,7 +18,7 @@ pub(super) fn model(report: &mut DoctorReport, loaded: &LoadedConfig, daemon_run
         let remedy = format!("the next start downloads it, or `hone models pull {name}`");
         return report.note("model", found, remedy);
     };
-    let wrong = "name another with `model.source` or --model";
+    let wrong = "name another with `model.source` or --model, or another `model.chat_template` if that is what is wrong";
     let (model, format) =
         match source.inspect().and_then(|model| Ok((model, format(config, &source)?))) {
             Ok(found) => found,
