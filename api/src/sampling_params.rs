@@ -23,8 +23,9 @@ pub struct SamplingParams {
     pub frequency_penalty: f32,
     /// Divides (or multiplies, below zero) the logits of tokens seen so far; 1 does nothing.
     pub repetition_penalty: f32,
-    /// Added to the logits of these tokens.
+    /// Added to the logits of these tokens. Keys of JSON are strings, ids too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<String, f32>)]
     pub logit_bias: BTreeMap<u32, f32>,
     /// Same seed, same request, same adapter: same answer.
     pub seed: Option<u64>,

@@ -95,6 +95,7 @@ async fn every_described_operation_exists_and_answers_as_described() {
         assert!(document["paths"].get(path).is_some(), "{path}");
     }
     references(&document, &document);
+    keys_are_strings(&document);
     let chat = &document["paths"]["/v1/chat/completions"]["post"]["responses"];
     for (status, header) in [
         ("200", "x-request-id"),
@@ -220,6 +221,20 @@ async fn the_document_takes_what_is_right_and_nothing_else() {
 }
 
 /// Every `$ref` points to something.
+/// JSON has no other keys than strings, whatever type they are read into.
+fn keys_are_strings(part: &Value) {
+    match part {
+        Value::Object(map) => {
+            if let Some(names) = map.get("propertyNames") {
+                assert_eq!(names["type"], "string", "{map:?}");
+            }
+            map.values().for_each(keys_are_strings);
+        }
+        Value::Array(list) => list.iter().for_each(keys_are_strings),
+        _ => {}
+    }
+}
+
 fn references(document: &Value, part: &Value) {
     match part {
         Value::Object(map) => {
