@@ -164,7 +164,7 @@ fn hash_family() -> Vec<(u64, u64)> {
 
 /// Lower-case runs of letters and runs of digits, each one word. Where no spaces are written
 /// (Chinese, Japanese, Korean), each character is one.
-fn words(text: &str) -> Vec<String> {
+pub(crate) fn words(text: &str) -> Vec<String> {
     #[derive(PartialEq)]
     enum Class {
         Number,

@@ -21,6 +21,8 @@
 
 #![forbid(unsafe_code)]
 
+mod agreement;
+mod asked;
 mod conversation;
 mod dedup;
 pub mod erase;
@@ -61,6 +63,7 @@ pub use select::{Labelled, Reason, UNTAGGED};
 pub use snapshot::{Snapshot, SnapshotManifest};
 pub use waiting::{Waiting, WaitingReason};
 
+use asked::asked_key;
 use dedup::{Fingerprint, Prompt};
 use fold::{Member, Plan};
 use form::is_about_form;
@@ -190,6 +193,8 @@ struct Draft {
     /// Of the prompt as it would train.
     fingerprint: Fingerprint,
     same: String,
+    /// Of the question that is asked.
+    asked: String,
     bad_turns: Vec<usize>,
     out: Option<Reason>,
 }
@@ -217,9 +222,14 @@ impl Draft {
             row.check = row.check.and_then(infer_check::redacted);
         }
         let same = prompt_key(&row.prompt);
+        // Good answers to one question may differ.
+        let asked = match row.kind {
+            Kind::Supervised => asked_key(&row.prompt),
+            Kind::Replay | Kind::Rehearsal => same.clone(),
+        };
         let fingerprint = Fingerprint::of(&row.prompt);
         let said = row.said().into_owned();
-        Self { row, said, key, fingerprint, same, bad_turns, out: None }
+        Self { row, said, key, fingerprint, same, asked, bad_turns, out: None }
     }
 
     fn example(self, cluster: usize, learned: &BTreeSet<String>) -> Example {
@@ -320,6 +330,7 @@ fn rule(
                 source: drafts[at].row.source.as_deref(),
                 confirmed_by: &drafts[at].row.confirmed_by,
                 prompt: &drafts[at].same,
+                asked: &drafts[at].asked,
                 cluster: clusters[at],
                 answer: normalised(&drafts[at].said),
                 said_at: drafts[at].row.said_at,

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::agreement::agree;
 use crate::waiting::WaitingReason;
 
 /// A source may send so many rows, whatever the others do.
@@ -30,6 +31,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) confirmed_by: &'a [Option<String>],
     /// The same for the same prompt.
     pub(crate) prompt: &'a str,
+    /// The same for the same question, whatever courtesy stands around it.
+    pub(crate) asked: &'a str,
     /// The cluster of the prompt.
     pub(crate) cluster: usize,
     /// The answer, evened out.
@@ -97,17 +100,18 @@ pub(crate) fn too_heavy<'a>(
     rows.iter().filter(is_heavy).map(|(source, _)| *source).collect()
 }
 
-/// Where one prompt has several answers, the one of most sources teaches; a source counts with its
+/// Where one question has several answers, the one of most sources teaches; a source counts with its
 /// latest day's say.
 fn settle(claims: &[Claim<'_>], rulings: &mut [Ruling]) {
-    let mut prompts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut questions: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, claim) in claims.iter().enumerate() {
         if rulings[at] == Ruling::Teaches {
-            prompts.entry(claim.prompt).or_default().push(at);
+            questions.entry(claim.asked).or_default().push(at);
         }
     }
-    for rows in prompts.into_values().filter(|rows| rows.len() > 1) {
-        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+    for rows in questions.into_values().filter(|rows| rows.len() > 1) {
+        let says = answers(claims, &rows);
+        let mut votes: BTreeMap<usize, usize> = BTreeMap::new();
         let mut voters: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
         for at in &rows {
             voters.entry(claims[*at].source).or_default().push(*at);
@@ -116,30 +120,45 @@ fn settle(claims: &[Claim<'_>], rulings: &mut [Ruling]) {
             // A source with one opinion has one vote, however often she gave it.
             let latest = rows.iter().map(|at| claims[*at].said_at).max().unwrap_or(0);
             let today = rows.iter().filter(|at| latest - claims[**at].said_at < ANOTHER_DAY_MS);
-            for answer in today.map(|at| claims[*at].answer.as_str()).collect::<BTreeSet<_>>() {
+            for answer in today.map(|at| says[at]).collect::<BTreeSet<_>>() {
                 *votes.entry(answer).or_default() += 1;
             }
         }
         let most = votes.values().copied().max().unwrap_or(0);
-        let leading: Vec<&str> =
+        let leading: Vec<usize> =
             votes.iter().filter(|(_, count)| **count == most).map(|(answer, _)| *answer).collect();
         let winner = match leading.as_slice() {
             [one] => Some(*one),
             _ => None,
         };
-        let mut kept = false;
+        let mut kept: BTreeSet<&str> = BTreeSet::new();
         for at in rows {
             rulings[at] = match winner {
                 None => Ruling::Waits(WaitingReason::Contradiction),
-                Some(winner) if claims[at].answer == winner && !kept => {
-                    kept = true;
+                // With other courtesy around it the same answer teaches more.
+                Some(winner) if says[&at] == winner && kept.insert(claims[at].prompt) => {
                     Ruling::Teaches
                 }
-                Some(winner) if claims[at].answer == winner => Ruling::Copy,
+                Some(winner) if says[&at] == winner => Ruling::Copy,
                 Some(_) => Ruling::Outvoted,
             };
         }
     }
+}
+
+/// What each row says, as the first row that says it.
+fn answers(claims: &[Claim<'_>], rows: &[usize]) -> BTreeMap<usize, usize> {
+    let mut first: Vec<usize> = Vec::new();
+    let mut says = BTreeMap::new();
+    for at in rows {
+        let said = first.iter().find(|it| agree(&claims[**it].answer, &claims[*at].answer));
+        let said = said.copied().unwrap_or_else(|| {
+            first.push(*at);
+            *at
+        });
+        says.insert(*at, said);
+    }
+    says
 }
 
 #[cfg(test)]
@@ -154,6 +173,7 @@ mod tests {
             source: Some(source),
             confirmed_by: &[],
             prompt,
+            asked: prompt,
             cluster: prompt.len(),
             answer,
             said_at,

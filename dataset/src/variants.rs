@@ -101,7 +101,7 @@ fn draws(text: &str, turn: usize, count: usize) -> Vec<u8> {
     draws
 }
 
-fn is_telling(word: &str) -> bool {
+pub(crate) fn is_telling(word: &str) -> bool {
     let word = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     TELLING.contains(&word.as_str())
 }

@@ -5,8 +5,8 @@
 //! a model can learn them by heart. Are they likelier under adapters that never saw them than under the
 //! one that serves? Where nothing was learned, they are not.
 //!
-//! Where most answers have a neighbour that says something else in the same sentence
-//! ([`crate::alike()`]), they must fit better than those neighbours: of contradictions none does.
+//! An answer with a neighbour that says something else in the same sentence ([`crate::alike()`]) must fit
+//! better than that neighbour: of contradictions none does.
 //!
 //! Answers are dealt out within their group ([`crate::groups()`]) and each large group is looked at alone:
 //! what one skill shows says nothing of labels at random beside it.
@@ -107,8 +107,7 @@ pub struct Evidence {
     pub commonest: f64,
     /// Whether answers are given three times on average or more.
     pub repeated: bool,
-    /// Whether most answers have a neighbour that says something else in the same sentence, so that
-    /// the fit is against those.
+    /// Whether most answers have a neighbour that says something else in the same sentence.
     #[serde(default)]
     pub alike: bool,
     /// The probability that answers assigned by chance fit their questions as well.
@@ -255,10 +254,8 @@ fn fits(measured: &Measured, (seed, draws): (u64, usize), of: Rows<'_>) -> Resul
     let test = |squares: &[Square]| -> Result<_> {
         let mut blocks = Vec::new();
         for square in squares {
-            match measured.alike {
-                true => blocks.extend(square.blocks_of_neighbours(of)?),
-                false => blocks.push(square.block(of)?),
-            }
+            blocks.extend(square.blocks_of_neighbours(of)?);
+            blocks.push(square.block(of)?);
         }
         Ok(fit(&blocks, seed, draws))
     };
@@ -274,9 +271,10 @@ fn fits(measured: &Measured, (seed, draws): (u64, usize), of: Rows<'_>) -> Resul
 }
 
 impl Square {
-    /// Copies of one question count as one.
+    /// Answers without neighbours. Copies of one question count as one.
     pub(crate) fn block(&self, of: Rows<'_>) -> Result<Block> {
-        let rows = self.rows(of);
+        let rows: Vec<usize> =
+            self.rows(of).into_iter().filter(|at| self.alike[*at].is_none()).collect();
         let clusters = rows.iter().map(|at| self.clusters[*at]).collect();
         Ok(Block::new(self.scores_of(&rows), clusters)?.merged())
     }
@@ -437,18 +435,24 @@ mod tests {
             rng.random_range(-3.0..-2.0) + if same_thing { 2.0 } else { 0.0 }
         };
         let says = |at: usize| Some(Alike { sentence: at / 3, says: at });
+        let neighbours: Vec<_> = (0..12).map(says).collect();
         let contradictions = Square {
             scores: (0..144).map(score).collect(),
             clusters: (0..12).collect(),
             sources: vec![None; 12],
-            alike: (0..12).map(says).collect(),
+            alike: vec![None; 12],
             group: None,
         };
         let mut measured = measured(0.0, 0.1);
         (measured.unseen, measured.champion) = (vec![contradictions], Vec::new());
         assert!(evidence(&measured).fit < 0.001, "strangers alone tell nothing");
-        measured.alike = true;
-        assert!(evidence(&measured).fit > 0.05);
+        // Three contradictions are told beside an answer of which nobody says something else.
+        for alone in [0..0, 9..12] {
+            measured.unseen[0].alike.clone_from(&neighbours);
+            measured.unseen[0].alike[alone].fill(None);
+            assert!(evidence(&measured).fit > 0.05);
+        }
+        measured.unseen[0].alike = neighbours;
         // An adapter that knows which of the three is true tells them apart.
         (0..12).for_each(|row| measured.unseen[0].scores[row * 13] += 2.0);
         assert!(evidence(&measured).fit < 0.001);

@@ -91,7 +91,7 @@ async fn corrections(
         checkable: 2 * checked > new.len(),
         commonest: answers.values().max().copied().unwrap_or(0) as f64 / new.len().max(1) as f64,
         repeated: LABEL_SHOWINGS * answers.len() <= new.len(),
-        alike: rows.iter().any(|row| row.alike.is_some()),
+        alike: 2 * rows.iter().filter(|row| row.alike.is_some()).count() > rows.len(),
         ..Measured::default()
     };
     for (fold, judge) in judges.folds.iter().enumerate() {
@@ -117,7 +117,7 @@ async fn corrections(
     Ok(measured)
 }
 
-/// A new correction, with its neighbours among the answers if most have some, and else its group.
+/// A new correction with its neighbours among the answers, or with its group if it has none.
 struct Row<'a> {
     example: &'a Example,
     alike: Option<Alike>,
@@ -126,14 +126,14 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn all(examples: &[&'a Example]) -> Vec<Self> {
-        let mut alike = alike(&examples.iter().map(|it| said(it)).collect::<Vec<_>>());
-        let mut groups = groups(&examples.iter().map(|it| asked(it)).collect::<Vec<_>>());
-        match 2 * alike.iter().flatten().count() > examples.len() {
-            true => groups.fill(None),
-            false => alike.fill(None),
-        }
+        let alike = alike(&examples.iter().map(|it| said(it)).collect::<Vec<_>>());
+        let groups = groups(&examples.iter().map(|it| asked(it)).collect::<Vec<_>>());
         let rows = examples.iter().zip(alike.into_iter().zip(groups));
-        rows.map(|(example, (alike, group))| Self { example, alike, group }).collect()
+        let row = |(example, (alike, group)): (&&'a Example, (Option<Alike>, Option<String>))| {
+            // Neighbours stand in one square, whatever else they have in common.
+            Self { example, alike, group: group.filter(|_| alike.is_none()) }
+        };
+        rows.map(row).collect()
     }
 
     /// Neighbours stand next to each other, then families and copies.

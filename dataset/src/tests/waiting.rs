@@ -45,6 +45,12 @@ fn corrections_that_contradict_each_other_wait() {
     assert_eq!(build(&Policy::plain(), &both).examples, []);
     let other = ask(2, "How many are there?").say("b", fix("6"));
     assert!(contradicted(&[q(1).say("a", fix("5")), other]).is_empty());
+    // With other courtesy around it, and with answers that agree or do not.
+    let greeted = |text| ask(2, "Hello! How much is it? Thanks, Ben.").say("b", fix(text));
+    assert_eq!(contradicted(&[q(1).say("a", fix("5")), greeted("It is 6.")]), [1, 2]);
+    let both = [q(1).say("a", fix("5")), greeted("It is 5.")];
+    assert!(contradicted(&both).is_empty());
+    assert_eq!(build(&Policy::plain(), &both).examples.len(), 2, "both wordings teach");
     // Who says two things within an hour is asked which she means.
     assert_eq!(contradicted(&[q(1).say("a", fix("5")), q(2).say("a", fix("6"))]), [1, 2]);
 }

@@ -1,0 +1,49 @@
+//! Whether two answers to one question say the same.
+
+use crate::dedup::words;
+use crate::normalised::normalised;
+use crate::variants::is_telling;
+
+/// Whether they are equal but for case and white space, or one stands in the other, word after word, with the
+/// same numbers and the same words that turn a sentence round ("45 days" and "You have 45 days for it.").
+/// What says it in other words counts as something else.
+pub(crate) fn agree(one: &str, other: &str) -> bool {
+    if normalised(one) == normalised(other) {
+        return true;
+    }
+    let (one, other) = (words(one), words(other));
+    let (fewer, more) = if one.len() < other.len() { (one, other) } else { (other, one) };
+    let mut left = fewer.iter().peekable();
+    let turns = |word: &String| word.starts_with(char::is_numeric) || is_telling(word);
+    let adds_nothing_else =
+        more.iter().all(|word| left.next_if_eq(&word).is_some() || !turns(word));
+    !fewer.is_empty() && adds_nothing_else && left.peek().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::agree;
+
+    #[test]
+    fn what_only_says_more_agrees_and_another_number_or_a_not_does_not() {
+        for (one, other) in [
+            ("9 to 5.", "We are open 9 to 5"),
+            ("Oslo", "The warehouse is in Oslo."),
+            ("It  is 5.", "it is 5."),
+            ("🦀", "🦀"),
+        ] {
+            assert!(agree(one, other) && agree(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("30 days", "45 days"),
+            ("30 days", "30 days, and 45 in winter"),
+            ("You can return it.", "You can not return it."),
+            ("Yes", "Yes, but only on Sunday"),
+            ("Oslo", "Bergen"),
+            ("5 < 6", "6 < 5"),
+            ("🦀", "🐟"),
+        ] {
+            assert!(!agree(one, other) && !agree(other, one), "{one} {other}");
+        }
+    }
+}
