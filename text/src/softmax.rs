@@ -79,21 +79,28 @@ pub(crate) fn maximum(logits: &[f32]) -> f32 {
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
 pub(crate) fn mass(logits: &[f32], max: f32, scale: f32, bound: f32) -> f64 {
     let weight = |l: f32| if l >= bound { exp((l - max) * scale) } else { 0.0 };
-    // Blocks keep the f32 sums short.
-    logits
-        .chunks(4096)
-        .map(|block| {
-            let mut lanes = [0f32; LANES];
-            let chunks = block.chunks_exact(LANES);
-            let rest: f32 = chunks.remainder().iter().map(|l| weight(*l)).sum();
-            for chunk in chunks {
-                for (lane, logit) in lanes.iter_mut().zip(chunk) {
-                    *lane += weight(*logit);
-                }
+    let mut sum = 0.0;
+    // Blocks keep the f32 sums short. Plain loops: an iterator's `map` or `sum` is compiled without the instructions that this
+    // function may use.
+    for block in logits.chunks(4096) {
+        let mut lanes = [0f32; LANES];
+        let chunks = block.chunks_exact(LANES);
+        let mut rest = 0f32;
+        for logit in chunks.remainder() {
+            rest += weight(*logit);
+        }
+        for chunk in chunks {
+            for (lane, logit) in lanes.iter_mut().zip(chunk) {
+                *lane += weight(*logit);
             }
-            f64::from(rest) + lanes.iter().map(|l| f64::from(*l)).sum::<f64>()
-        })
-        .sum()
+        }
+        let mut of_block = 0.0;
+        for lane in lanes {
+            of_block += f64::from(lane);
+        }
+        sum += f64::from(rest) + of_block;
+    }
+    sum
 }
 
 /// `ln Σ exp(x)`: NaN or infinite if any value is NaN or +∞.
