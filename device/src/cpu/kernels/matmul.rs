@@ -127,9 +127,13 @@ fn blocks_of_rows(p: &Product, rows: Range<usize>) -> impl Iterator<Item = Range
 trait Tile<S: Simd> {
     /// Rows of the tallest tile that keeps its sums in 32 registers with two panels.
     const TALL: usize;
-    /// Panels that one row or two meet at a time, with 32 registers. A panel is one stream of memory, which the processor follows
-    /// best alone; but where a sum is one chain of additions, several panels hide their latency.
-    const FEW: usize;
+    /// The same with one panel; some of its sums may be in the first cache.
+    const ALONE: usize;
+    /// Up to so many rows meet panels one by one: a panel is one stream of memory, which the processor follows best alone, and
+    /// so few rows wait for memory. 0 where panels are short.
+    const STREAMED: usize;
+    /// Whether one row or two meet four panels at a time: where a sum is one chain of additions, they hide its latency.
+    const CHAINED: bool;
 
     /// The sums of some rows and panels. Where weights are worth it, those `ahead` bytes further on are asked for; 0: none.
     unsafe fn sums<const MR: usize, const NP: usize>(
@@ -147,15 +151,17 @@ const GROUP: usize = 32 << 10;
 
 #[inline(always)]
 unsafe fn sweep<S: Simd, T: Tile<S>>(p: &Product, panels: Range<usize>, rows: Range<usize>) {
+    // Without 32 registers a tile of one panel has few rows, and a panel would pass by for each.
+    let streamed = if S::WIDE { T::STREAMED } else { T::STREAMED.min(2) };
     let mut panel = panels.start;
     while panel < panels.end {
         let left = panels.end - panel;
         // SAFETY: passed on from the caller; the widths stay inside of the range.
         panel += unsafe {
-            if rows.len() <= 2 && T::FEW == 1 {
-                column::<S, T, 1>(p, panel, rows.clone(), NEAR)
-            } else if S::WIDE && rows.len() <= 2 && left >= 4 {
+            if S::WIDE && T::CHAINED && rows.len() <= 2 && left >= 4 {
                 column::<S, T, 4>(p, panel, rows.clone(), NEAR)
+            } else if rows.len() <= streamed {
+                column::<S, T, 1>(p, panel, rows.clone(), NEAR)
             } else if S::WIDE && left >= 2 {
                 // Panels of a middling length: the next two, which the first cache holds beside these. The last two have none.
                 let group = 2 * p.panel_bytes;
@@ -177,14 +183,24 @@ unsafe fn column<S: Simd, T: Tile<S>, const NP: usize>(
     rows: Range<usize>,
     ahead: usize,
 ) -> usize {
-    let tall = if S::WIDE { T::TALL } else { 4 };
+    let tall = if !S::WIDE {
+        4
+    } else if NP == 1 {
+        T::ALONE
+    } else {
+        T::TALL
+    };
     let mut row = rows.start;
     while row < rows.end {
         let left = rows.end - row;
         let ahead = if row == rows.start { ahead } else { 0 };
         // SAFETY: passed on from the caller; the heights stay inside of the range.
         row += unsafe {
-            if NP <= 2 && tall >= 8 && left >= 8 {
+            if NP == 1 && tall >= 16 && left >= 16 {
+                tile::<S, T, 16, NP>(p, panel, row, ahead)
+            } else if NP == 1 && tall >= 12 && left >= 12 {
+                tile::<S, T, 12, NP>(p, panel, row, ahead)
+            } else if NP <= 2 && tall >= 8 && left >= 8 {
                 tile::<S, T, 8, NP>(p, panel, row, ahead)
             } else if NP <= 2 && tall >= 6 && left >= 6 {
                 tile::<S, T, 6, NP>(p, panel, row, ahead)
@@ -268,7 +284,9 @@ struct F32Tile;
 
 impl<S: Simd> Tile<S> for F32Tile {
     const TALL: usize = 8;
-    const FEW: usize = 4;
+    const ALONE: usize = 8;
+    const STREAMED: usize = 0;
+    const CHAINED: bool = true;
 
     #[inline(always)]
     unsafe fn sums<const MR: usize, const NP: usize>(
@@ -303,14 +321,16 @@ struct Bf16Tile;
 
 impl<S: Simd> Tile<S> for Bf16Tile {
     const TALL: usize = 8;
-    const FEW: usize = 4;
+    const ALONE: usize = 16;
+    const STREAMED: usize = 16;
+    const CHAINED: bool = true;
 
     #[inline(always)]
     unsafe fn sums<const MR: usize, const NP: usize>(
         p: &Product,
         row: usize,
         panel: *const u8,
-        _ahead: usize,
+        ahead: usize,
     ) -> [[S::F; NP]; MR] {
         // SAFETY: the caller keeps rows and panels inside of the product.
         unsafe {
@@ -318,6 +338,9 @@ impl<S: Simd> Tile<S> for Bf16Tile {
             let Rows::Bf16 { data, row_stride } = p.rows else { return sums };
             let data = data.add(row * row_stride);
             for pair in 0..p.inputs / 2 {
+                if NP < 4 {
+                    fetch::<S, 64, NP>(p, panel.add(pair * 64), ahead);
+                }
                 let mut w = [S::bytes(panel); NP];
                 for (n, w) in w.iter_mut().enumerate() {
                     *w = S::bytes(panel.add(n * p.panel_bytes + pair * 64));

@@ -13,7 +13,9 @@ pub(super) struct Q4Tile;
 
 impl<S: Simd> Tile<S> for Q4Tile {
     const TALL: usize = 4;
-    const FEW: usize = 1;
+    const ALONE: usize = 8;
+    const STREAMED: usize = 16;
+    const CHAINED: bool = false;
 
     /// The whole of a block as one integer, `Σ scale · (16 · Σ (code - 8) x - zero · Σ x)` over its halves, then scaled by
     /// that of the activations into f32 sums; these by the output's factor at the end.

@@ -10,7 +10,9 @@ pub(super) struct Q8Tile;
 
 impl<S: Simd> Tile<S> for Q8Tile {
     const TALL: usize = 6;
-    const FEW: usize = 1;
+    const ALONE: usize = 16;
+    const STREAMED: usize = 32;
+    const CHAINED: bool = false;
 
     /// Sums of each block as integers, then scaled into f32 sums.
     #[inline(always)]

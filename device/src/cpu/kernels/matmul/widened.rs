@@ -7,7 +7,9 @@ pub(super) struct WidenedTile;
 
 impl<S: Simd> Tile<S> for WidenedTile {
     const TALL: usize = 8;
-    const FEW: usize = 4;
+    const ALONE: usize = 8;
+    const STREAMED: usize = 0;
+    const CHAINED: bool = true;
 
     /// The sums of [`super::F32Tile`], in the same order.
     #[inline(always)]
