@@ -1,7 +1,7 @@
 //! What adapters cost beside their layers: `cargo bench -p hone-device --bench projections`.
 //!
 //! The linear layers of half a billion parameters in 8 bits, so many copies that no cache holds them, without adapters and with four
-//! of rank 16 in turn, each for its share of the rows. Each figure is the best of several short rounds.
+//! of rank 16 in turn, in bf16 and in 8 bits, each for its share of the rows. Each figure is the best of several short rounds.
 #![allow(clippy::print_stdout)] // a report
 
 use std::{
@@ -45,17 +45,17 @@ fn matrix(
 }
 
 impl Group {
-    fn new(device: &Cpu, inputs: usize, outputs: &[usize]) -> Self {
+    fn new(device: &Cpu, adapters: WeightFormat, inputs: usize, outputs: &[usize]) -> Self {
         let layer = |outputs: &usize| Projection {
             weight: matrix(device, WeightFormat::Q8, inputs, *outputs),
             bias: None,
         };
         let part = |(nth, outputs): (usize, &usize)| {
-            let b = matrix(device, WeightFormat::Bf16, RANK, *outputs);
+            let b = matrix(device, adapters, RANK, *outputs);
             Some(LowRankPart { b, from: nth * RANK, scale: 2.0 })
         };
         let adapter = || LowRank {
-            a: matrix(device, WeightFormat::Bf16, inputs, RANK * outputs.len()),
+            a: matrix(device, adapters, inputs, RANK * outputs.len()),
             parts: outputs.iter().enumerate().map(part).collect(),
         };
         Self {
@@ -68,8 +68,12 @@ impl Group {
 fn main() -> std::io::Result<()> {
     let threads = std::thread::available_parallelism()?.get();
     let device = Cpu::with(InstructionSet::best(), threads)?;
-    for (name, inputs, outputs) in GROUPS {
-        let groups: Vec<_> = (0..COPIES).map(|_| Group::new(&device, inputs, outputs)).collect();
+    let formats = [WeightFormat::Bf16, WeightFormat::Q8];
+    for ((name, inputs, outputs), format) in
+        GROUPS.into_iter().flat_map(|group| formats.map(|format| (group, format)))
+    {
+        let group = |_| Group::new(&device, format, inputs, outputs);
+        let groups: Vec<_> = (0..COPIES).map(group).collect();
         for rows in [1, 4, 16] {
             let x: Vec<f32> =
                 (0..rows * inputs).map(|i| (i * 37 % 101) as f32 * 0.02 - 1.0).collect();
@@ -102,7 +106,7 @@ fn main() -> std::io::Result<()> {
             }
             let [base, adapted] = best.map(|seconds| seconds * 1e6);
             println!(
-                "{name:>8} {rows:>2} rows: {base:7.1} us, with adapters {adapted:7.1} us, {:.2}x",
+                "{name:>8} {rows:>2} rows: {base:7.1} us, with adapters in {format} {adapted:7.1} us, {:.2}x",
                 adapted / base
             );
         }

@@ -229,7 +229,8 @@ impl Model {
     pub fn adapter_format(&self) -> WeightFormat {
         match self.format() {
             WeightFormat::F32 => WeightFormat::F32,
-            WeightFormat::Bf16 | WeightFormat::Q8 | WeightFormat::Q4 => WeightFormat::Bf16,
+            WeightFormat::Bf16 => WeightFormat::Bf16,
+            WeightFormat::Q8 | WeightFormat::Q4 => WeightFormat::Q8,
         }
     }
 

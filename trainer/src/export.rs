@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use half::bf16;
-use hone_model::WeightFormat;
 use hone_model::train::LoraLayout;
 use hone_peft::{CONFIG, Half, WEIGHTS, tensor_name};
 use safetensors::SafeTensors;
@@ -13,16 +11,6 @@ use serde_json::json;
 
 use crate::Error;
 use crate::checkpoint::tensors;
-
-/// Parameters rounded as they are served, so that what is written is what is judged.
-#[must_use]
-pub fn as_served(weights: &[Vec<f32>], format: WeightFormat) -> Vec<Vec<f32>> {
-    let mut weights = weights.to_vec();
-    if format == WeightFormat::Bf16 {
-        weights.iter_mut().flatten().for_each(|value| *value = bf16::from_f32(*value).to_f32());
-    }
-    weights
-}
 
 /// Writes `adapter_config.json` and `adapter_model.safetensors` to `dir`. `base_name` is what PEFT
 /// shows, and loads if nobody gives it a base.

@@ -139,7 +139,11 @@ pub fn run_until(
     let trained = run::train(&setting, &mut report)?;
 
     let name = job.base_name.as_deref();
-    let weights = export::as_served(&trained.weights, model.adapter_format());
+    let mut weights = trained.weights.clone();
+    // So what is written is what is judged.
+    for layer in &mut weights {
+        trainable.layout().round(layer, model.adapter_format());
+    }
     export::write(&job.out, name, trainable.layout(), training.alpha, &weights)?;
     fail_point!("train.export");
     // What cannot be loaded must not count as a success.

@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use hone_machine::Room;
-use hone_model::train::{Pass, TrainBatch};
-use hone_model::{KvCache, LogitsFor, Scratch, Segment, Source, WeightFormat, prepare};
+use hone_model::train::{Pass, TrainBatch, TrainSequence};
+use hone_model::{
+    Adapter, AdapterHome, KvCache, LogitsFor, Scratch, Segment, Source, WeightFormat, prepare,
+};
 
 use super::*;
 
@@ -322,25 +324,17 @@ fn floats(tensor: &safetensors::tensor::TensorView<'_>) -> Vec<f32> {
     bytes.map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect()
 }
 
-/// The loss that training reports is that of the served logits with the exported adapter.
-#[test]
-fn the_exported_adapter_serves_what_was_trained() {
-    let dir = tempfile::tempdir().unwrap();
-    job(dir.path(), 12, |job| job.training.dropout = 0.0);
-    run(dir.path(), &mut |_| {}).unwrap();
-    let model = Model::open(base(), 2).unwrap();
-    let adapter = model.load_adapter(&dir.path().join("adapter")).unwrap();
-    let job = Job::read(dir.path()).unwrap();
-    let rows = read_rows(&job, &model).unwrap();
+/// The loss of the supervised tokens under an adapter that serves.
+fn served_loss(model: &Model, adapter: &Adapter, rows: &[TrainSequence]) -> f64 {
     let mut served = 0.0;
-    for row in &rows.validation {
+    for row in rows {
         let mut cache = KvCache::new(model.config());
         let logits = model
             .forward(
                 &mut [Segment {
                     tokens: &row.tokens,
                     cache: &mut cache,
-                    adapter: Some(&adapter),
+                    adapter: Some(adapter),
                     logits: LogitsFor::All,
                 }],
                 &mut Scratch::new(),
@@ -353,6 +347,25 @@ fn the_exported_adapter_serves_what_was_trained() {
             served += sum.ln() + f64::from(largest - logits[row.tokens[at] as usize]);
         }
     }
+    served
+}
+
+/// The loss that training reports is that of the served logits with the exported adapter: the same where its products round
+/// nothing, and nearly where they round to bytes.
+#[test]
+fn the_exported_adapter_serves_what_was_trained() {
+    let dir = tempfile::tempdir().unwrap();
+    job(dir.path(), 12, |job| job.training.dropout = 0.0);
+    run(dir.path(), &mut |_| {}).unwrap();
+    let model = Model::open(base(), 2).unwrap();
+    let job = Job::read(dir.path()).unwrap();
+    let rows = read_rows(&job, &model).unwrap();
+    let folder = dir.path().join("adapter");
+    let [exact, served] = [WeightFormat::F32, model.adapter_format()].map(|format| {
+        let home = AdapterHome { device: model.device(), format };
+        let adapter = Adapter::load(&folder, model.config(), home).unwrap();
+        served_loss(&model, &adapter, &rows.validation)
+    });
     let model = Arc::new(model);
     let layout = LoraLayout::new(model.config(), 4, 8.0, &job.training.target_modules).unwrap();
     let file = fs_err::read(dir.path().join("adapter/adapter_model.safetensors")).unwrap();
@@ -378,7 +391,8 @@ fn the_exported_adapter_serves_what_was_trained() {
     let batch = Arc::new(TrainBatch::new(model.config(), &rows.validation).unwrap());
     let loss = trainable.loss(&adapters, &batch, &Pass::default()).unwrap();
     let trained = f64::from(loss.to_scalar::<f32>().unwrap());
-    assert!((trained - served).abs() < 1e-4 * served, "trained {trained}, served {served}");
+    assert!((trained - exact).abs() < 1e-4 * exact, "trained {trained}, served in f32 {exact}");
+    assert!((trained - served).abs() < 0.03 * served, "trained {trained}, served {served}");
 }
 
 #[test]

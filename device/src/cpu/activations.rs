@@ -3,6 +3,7 @@
 use super::{
     Cpu,
     kernels::{CodeSums, Rows},
+    pool::least_rows,
     shared::Shared,
     tiled::Tiled,
 };
@@ -15,10 +16,84 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
     bf16: Vec<u16>,
+    pub(super) bytes: ByteRows,
+    tiled: Tiled,
+    /// What adapters' products with A gave.
+    pub(super) hidden: ByteRows,
+}
+
+/// Rows in bytes, one after the other, in blocks of 64.
+#[derive(Debug, Default)]
+pub(crate) struct ByteRows {
     codes: Vec<i8>,
     scales: Vec<f32>,
     sums: Vec<CodeSums>,
-    tiled: Tiled,
+}
+
+impl ByteRows {
+    /// Room for so many blocks.
+    pub(super) fn resize(&mut self, blocks: usize) {
+        self.codes.resize(blocks * BLOCK, 0);
+        self.scales.resize(blocks, 0.0);
+        self.sums.resize(blocks, CodeSums::default());
+    }
+
+    /// The rows that begin with a block.
+    pub(super) fn from(&mut self, block: usize) -> Bytes {
+        let Self { codes, scales, sums } = self;
+        let all = Bytes {
+            codes: codes.as_mut_ptr(),
+            scales: scales.as_mut_ptr(),
+            sums: sums.as_mut_ptr(),
+        };
+        all.skip(block)
+    }
+}
+
+/// Where rows in bytes lie, to be written by those who know which of them are theirs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bytes {
+    codes: *mut i8,
+    scales: *mut f32,
+    sums: *mut CodeSums,
+}
+
+// SAFETY: it says where rows lie; who writes them gives each row to one thread.
+unsafe impl Send for Bytes {}
+// SAFETY: as above.
+unsafe impl Sync for Bytes {}
+
+impl Bytes {
+    /// What lies so many blocks further on.
+    pub(super) fn skip(self, blocks: usize) -> Self {
+        Self {
+            codes: self.codes.wrapping_add(blocks * BLOCK),
+            scales: self.scales.wrapping_add(blocks),
+            sums: self.sums.wrapping_add(blocks),
+        }
+    }
+
+    /// Writes a row of so many blocks.
+    ///
+    /// # Safety
+    /// They lie inside, and no other thread touches them.
+    pub(super) unsafe fn write(self, cpu: &Cpu, x: &[f32], blocks: usize) {
+        // SAFETY: passed on from the caller.
+        unsafe {
+            cpu.kernels.quantise(
+                x,
+                std::slice::from_raw_parts_mut(self.codes, blocks * BLOCK),
+                std::slice::from_raw_parts_mut(self.scales, blocks),
+                std::slice::from_raw_parts_mut(self.sums, blocks),
+            );
+        }
+    }
+
+    /// As a product reads them.
+    pub(super) fn rows(self) -> Rows {
+        let Self { codes, scales, sums } = self;
+        Rows::Bytes { codes, scales, sums }
+    }
 }
 
 impl Activations {
@@ -33,16 +108,13 @@ impl Activations {
         if let Some(rows) = self.tiled.rows(cpu, format, x, inputs) {
             return rows;
         }
-        let rows = x.len() / inputs;
-        let padded = padded_inputs(format, inputs);
-        // A few microseconds of work are worth a fork.
-        let least = 4096_usize.div_ceil(inputs);
+        let (rows, padded) = (x.len() / inputs, padded_inputs(format, inputs));
         match format {
             WeightFormat::F32 => Rows::F32 { data: x.as_ptr(), row_stride: inputs, step: 1 },
             WeightFormat::Bf16 => {
                 self.bf16.resize(rows * padded, 0);
                 let out = Shared::new(&mut self.bf16);
-                cpu.pool.ranges(rows, least, &|range| {
+                cpu.pool.ranges(rows, least_rows(inputs), &|range| {
                     for row in range {
                         // SAFETY: each row is written by one part.
                         let out = unsafe { out.part(row * padded, padded) };
@@ -51,33 +123,21 @@ impl Activations {
                 });
                 Rows::Bf16 { data: self.bf16.as_ptr(), row_stride: padded }
             }
-            WeightFormat::Q8 | WeightFormat::Q4 => {
-                let blocks = padded / BLOCK;
-                self.codes.resize(rows * padded, 0);
-                self.scales.resize(rows * blocks, 0.0);
-                self.sums.resize(rows * blocks, CodeSums::default());
-                let codes = Shared::new(&mut self.codes);
-                let scales = Shared::new(&mut self.scales);
-                let sums = Shared::new(&mut self.sums);
-                cpu.pool.ranges(rows, least, &|range| {
-                    for row in range {
-                        // SAFETY: each row is written by one part.
-                        let (codes, scales, sums) = unsafe {
-                            (
-                                codes.part(row * padded, padded),
-                                scales.part(row * blocks, blocks),
-                                sums.part(row * blocks, blocks),
-                            )
-                        };
-                        cpu.kernels.quantise(&x[row * inputs..][..inputs], codes, scales, sums);
-                    }
-                });
-                Rows::Bytes {
-                    codes: self.codes.as_ptr(),
-                    scales: self.scales.as_ptr(),
-                    sums: self.sums.as_ptr(),
-                }
-            }
+            WeightFormat::Q8 | WeightFormat::Q4 => self.bytes(cpu, x, inputs).rows(),
         }
+    }
+
+    /// Converts `x` (`[rows, inputs]`) to bytes, one row after the other, for weights in 8 or 4 bits.
+    pub(super) fn bytes(&mut self, cpu: &Cpu, x: &[f32], inputs: usize) -> Bytes {
+        let (rows, blocks) = (x.len() / inputs, inputs.div_ceil(BLOCK));
+        self.bytes.resize(rows * blocks);
+        let out = self.bytes.from(0);
+        cpu.pool.ranges(rows, least_rows(inputs), &|range| {
+            for row in range {
+                // SAFETY: there is room for all rows, and each is written by one part.
+                unsafe { out.skip(row * blocks).write(cpu, &x[row * inputs..][..inputs], blocks) };
+            }
+        });
+        out
     }
 }

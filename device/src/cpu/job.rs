@@ -11,7 +11,7 @@ use std::{
 
 use smallvec::SmallVec;
 
-use super::{Cpu, kernels::Product, pool::wait_for};
+use super::{Cpu, activations::Bytes, kernels::Product, pool::wait_for};
 use crate::layout::LANES;
 
 /// Packed weights times rows below which a job is not worth a fork.
@@ -31,18 +31,46 @@ pub(super) type Products = SmallVec<[(Product, usize); 16]>;
 pub(super) struct Job {
     /// With the A of each adapter.
     pub(super) down: Products,
+    /// Which of their columns are turned into bytes, by their place in `down`.
+    pub(super) bytes: SmallVec<[(usize, Columns); 16]>,
     /// With the weights of the layers.
     pub(super) layers: Products,
     /// With an adapter's B, added to the results of the layer with that index; they read what `down` writes.
     pub(super) up: SmallVec<[(usize, Product, usize); 16]>,
 }
 
+/// Columns of a product's results that are turned into bytes, row by row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns {
+    /// The first and their number.
+    pub(super) from: usize,
+    pub(super) count: usize,
+    /// Where they go, and the blocks of a row there.
+    pub(super) to: Bytes,
+    pub(super) blocks: usize,
+}
+
+impl Columns {
+    /// # Safety
+    /// Product and results are valid for these rows and columns, the bytes for the rows, and no other thread touches them.
+    unsafe fn convert(&self, cpu: &Cpu, product: &Product, rows: Range<usize>) {
+        for row in rows {
+            // SAFETY: passed on from the caller.
+            unsafe {
+                let x = product.out.add(row * product.out_stride + self.from).cast_const();
+                let x = std::slice::from_raw_parts(x, self.count);
+                self.to.skip(row * self.blocks).write(cpu, x, self.blocks);
+            }
+        }
+    }
+}
+
 impl Job {
     /// Runs it on the device's threads.
     ///
     /// # Safety
-    /// Operands, weights and outputs must be valid for the products' sizes and rows. Outputs must not overlap, but for those of
-    /// `up`, which are some rows of their layers'.
+    /// Operands, weights and outputs must be valid for the products' sizes and rows, and bytes for the rows whose columns they take.
+    /// Outputs must not overlap, but for those of `up`, which are some rows of their layers'.
     pub(super) unsafe fn run(&self, cpu: &Cpu) {
         let bytes =
             |(product, rows): &(Product, usize)| panels(product) * product.panel_bytes * rows;
@@ -91,12 +119,17 @@ impl Job {
 
     /// A part of the products with A: some rows of one.
     unsafe fn run_down(&self, cpu: &Cpu, mut part: usize) {
-        for (product, rows) in &self.down {
+        for (nth, (product, rows)) in self.down.iter().enumerate() {
             let parts = rows.div_ceil(ROWS);
             if part < parts {
                 let rows = part * ROWS..((part + 1) * ROWS).min(*rows);
                 // SAFETY: passed on from the caller.
-                return unsafe { cpu.kernels.product(product, 0..panels(product), rows) };
+                return unsafe {
+                    cpu.kernels.product(product, 0..panels(product), rows.clone());
+                    for (_, columns) in self.bytes.iter().filter(|(of, _)| *of == nth) {
+                        columns.convert(cpu, product, rows.clone());
+                    }
+                };
             }
             part -= parts;
         }

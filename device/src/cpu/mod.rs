@@ -2,11 +2,13 @@
 #![allow(unsafe_code)] // kernels and threads; each block says why it is sound
 
 mod activations;
+mod adapters;
 mod attention;
 mod block;
 mod job;
 mod kernels;
 mod loss;
+mod matrix;
 mod memory;
 mod multiply;
 mod pool;

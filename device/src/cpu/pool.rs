@@ -221,6 +221,11 @@ impl Drop for Pool {
     }
 }
 
+/// Rows of so many numbers that are worth a fork: a few microseconds of work.
+pub(super) fn least_rows(inputs: usize) -> usize {
+    4096_usize.div_ceil(inputs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,24 +4,20 @@ use std::ops::Range;
 
 use super::{
     Cpu,
+    adapters::Adapted,
     job::Job,
-    kernels::{Product, Rows},
+    kernels::Product,
+    matrix::{describe, packed},
     multiply::multiply,
     shared::Shared,
 };
 use crate::{
-    Buffer, Matrix, PackedMatrix, WeightFormat,
+    Buffer, Matrix, WeightFormat,
     host::{elements, elements_mut, resize},
     layout::{LANES, padded_inputs, panel_bytes, unpack_one},
-    ops::{LowRank, LowRankPart, ProductOps, Projection, SharedInput, View, ViewMut},
+    ops::{LowRank, ProductOps, Projection, SharedInput, View, ViewMut},
     packed::{Line, aligned},
 };
-
-/// The packed bytes of a matrix. That of another device is empty, so that the checks of shapes refuse it.
-fn packed(matrix: &Matrix) -> &PackedMatrix {
-    static EMPTY: PackedMatrix = PackedMatrix::EMPTY;
-    matrix.memory().unwrap_or(&EMPTY)
-}
 
 impl ProductOps for Cpu {
     fn embed(&self, matrix: &Matrix, tokens: &[u32], scale: f32, out: &mut Buffer) {
@@ -118,9 +114,8 @@ impl ProductOps for Cpu {
         assert_eq!(read.len(), x.len(), "rows with dropout of another shape");
         let apart = |a: &(Range<usize>, _), b: &(Range<usize>, _)| a.0.end <= b.0.start;
         assert!(input.adapters.is_sorted_by(apart), "rows with two adapters");
-        let width = |lora: &LowRank| packed(&lora.a).outputs();
-        let adapted = input.adapters.iter();
-        resize::<f32>(hidden, adapted.map(|(rows, lora)| rows.len() * width(lora)).sum());
+        let width = |(rows, lora): &(Range<usize>, &LowRank)| rows.len() * lora.a.outputs();
+        resize::<f32>(hidden, input.adapters.iter().map(width).sum());
         let hidden = elements_mut::<f32>(hidden);
 
         self.with_activations(|activations| {
@@ -134,23 +129,16 @@ impl ProductOps for Cpu {
                 );
                 job.layers.push((describe(weight, operand, rows, elements_mut(y), add), rows));
             }
-            let mut room = &mut hidden[..];
-            for (rows, lora) in input.adapters {
-                let a = packed(&lora.a);
-                assert!(is_of_adapter(a) && a.inputs() == inputs, "an adapter of other layers");
-                let mine = &read[rows.start * inputs..rows.end * inputs];
-                let operand = Rows::F32 { data: mine.as_ptr(), row_stride: inputs, step: 1 };
-                let y = room.split_off_mut(..rows.len() * width(lora)).unwrap_or_default();
-                let down = describe(a, operand, rows.len(), y, None);
-                job.down.push((down, rows.len()));
-                for (nth, part) in lora.parts.iter().enumerate() {
-                    let Some(part) = part.as_ref().filter(|_| !rows.is_empty()) else { continue };
-                    let Some((layer, _)) = job.layers.get(nth) else { continue };
-                    job.up.push((nth, up(part, &down, layer, rows), rows.len()));
-                }
-            }
+            let adapted = Adapted {
+                x: read,
+                inputs,
+                operand,
+                dropped: input.dropped.is_some(),
+                adapters: input.adapters,
+            };
+            adapted.add_to(&mut job, self, activations, hidden);
             // SAFETY: the operands were made for these rows and formats; each layer and each adapter's hidden rows have their own
-            // output, and B reads its columns of the hidden rows.
+            // output, as they are and in bytes, and B reads its columns of the hidden rows.
             unsafe { job.run(self) };
         });
     }
@@ -158,11 +146,6 @@ impl ProductOps for Cpu {
     fn multiply(&self, a: View<'_>, b: View<'_>, c: ViewMut<'_>, add: Option<f32>) {
         multiply(self, a, b, c, add);
     }
-}
-
-/// Whether rows in f32 are multiplied with such a matrix as they are.
-fn is_of_adapter(matrix: &PackedMatrix) -> bool {
-    matches!(matrix.format(), WeightFormat::F32 | WeightFormat::Bf16)
 }
 
 /// How many rows of `width` there are, and no part of one.
@@ -177,53 +160,5 @@ fn fill_bias(layer: &Projection, y: &mut [f32]) {
     match layer.bias.as_ref().map(elements::<f32>) {
         Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias)),
         None => y.fill(0.0),
-    }
-}
-
-/// The description of a product with `y`, whose shape is checked.
-fn describe(
-    matrix: &PackedMatrix,
-    operand: Rows,
-    rows: usize,
-    y: &mut [f32],
-    add: Option<f32>,
-) -> Product {
-    assert_eq!(y.len(), rows * matrix.outputs(), "the output has another shape");
-    let inputs = match operand {
-        Rows::F32 { .. } => matrix.inputs(),
-        _ => padded_inputs(matrix.format(), matrix.inputs()),
-    };
-    Product {
-        rows: operand,
-        format: matrix.format(),
-        weights: matrix.bytes().as_ptr(),
-        panel_bytes: panel_bytes(matrix.format(), matrix.inputs()),
-        inputs,
-        outputs: matrix.outputs(),
-        out: y.as_mut_ptr(),
-        out_stride: matrix.outputs(),
-        add,
-    }
-}
-
-/// What an adapter adds to some rows of a layer: B times what the product with A gives.
-fn up(part: &LowRankPart, down: &Product, layer: &Product, rows: &Range<usize>) -> Product {
-    let b = packed(&part.b);
-    let fits = part.from + b.inputs() <= down.outputs;
-    assert!(is_of_adapter(b) && fits, "an adapter of another rank");
-    assert_eq!(b.outputs(), layer.outputs, "an adapter of another layer");
-    // SAFETY: the columns of this part lie inside of A's results, the rows inside of the layer's.
-    let (data, out) = unsafe {
-        (down.out.add(part.from).cast_const(), layer.out.add(rows.start * layer.out_stride))
-    };
-    Product {
-        rows: Rows::F32 { data, row_stride: down.out_stride, step: 1 },
-        format: b.format(),
-        weights: b.bytes().as_ptr(),
-        panel_bytes: panel_bytes(b.format(), b.inputs()),
-        inputs: b.inputs(),
-        out,
-        add: Some(part.scale * layer.add.unwrap_or(1.0)),
-        ..*layer
     }
 }

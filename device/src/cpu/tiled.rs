@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::{
     Cpu,
     kernels::{CodeSums, Rows},
+    pool::least_rows,
     shared::Shared,
 };
 use crate::{
@@ -65,7 +66,9 @@ impl Tiled {
         };
         match format {
             WeightFormat::Bf16 => Some(self.bf16(cpu, order(shape.step), x)),
-            WeightFormat::Q8 => (rows >= shape.least).then(|| self.bytes(cpu, order(BLOCK), x)),
+            WeightFormat::Q8 => {
+                (rows >= shape.least && inputs >= BLOCK).then(|| self.bytes(cpu, order(BLOCK), x))
+            }
             WeightFormat::F32 | WeightFormat::Q4 => None,
         }
     }
@@ -113,9 +116,4 @@ impl Tiled {
         });
         Rows::ByteTiles { codes: codes.ptr(), scales: scales.ptr(), offsets: offsets.ptr() }
     }
-}
-
-/// Rows that are worth a fork: a few microseconds of work.
-fn least_rows(inputs: usize) -> usize {
-    4096_usize.div_ceil(inputs)
 }

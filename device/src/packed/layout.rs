@@ -4,7 +4,8 @@
 //! f32 has one input a group, bf16 two, 8-bit four, 4-bit eight (four in the low halves of the bytes, the next four in
 //! the high ones). The quantised formats come in blocks of 64 inputs, each followed by a line of what scales it, so that
 //! a product reads one stream. Bytes of 8-bit weights are offset by 128: the products take them as unsigned. What the
-//! lines of 4-bit blocks hold is in [`super::q4`].
+//! lines of 4-bit blocks hold is in [`super::q4`]. A matrix of fewer than 64 inputs, such as an adapter's B, has in 8 bits one
+//! narrow block of 16, 32 or 48 of them.
 
 use half::bf16;
 
@@ -19,9 +20,22 @@ use crate::WeightFormat;
 pub use super::shape::{BLOCK, LANES};
 
 /// Bytes of one block of a q8 panel: codes, then 16 f32 scales.
-pub const Q8_BLOCK_BYTES: usize = LANES * BLOCK + LANES * 4;
+pub const Q8_BLOCK_BYTES: usize = q8_block_bytes(BLOCK);
+/// The least inputs of a narrow block.
+const NARROWEST: usize = 16;
 
-/// Inputs rounded up to what the format packs together.
+/// Bytes of a block of so many inputs.
+const fn q8_block_bytes(inputs: usize) -> usize {
+    LANES * inputs + LANES * 4
+}
+
+/// Inputs that are packed in each block of a q8 panel with so many bytes.
+#[inline(always)]
+pub fn q8_block_inputs(panel_bytes: usize) -> usize {
+    (panel_bytes.min(Q8_BLOCK_BYTES) - LANES * 4) / LANES
+}
+
+/// Inputs rounded up to those that rows have beside weights of the format.
 pub fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
     match format {
         WeightFormat::F32 => inputs,
@@ -32,10 +46,12 @@ pub fn padded_inputs(format: WeightFormat, inputs: usize) -> usize {
 
 /// Bytes of one panel.
 pub fn panel_bytes(format: WeightFormat, inputs: usize) -> usize {
+    let narrow = inputs.next_multiple_of(NARROWEST);
     let inputs = padded_inputs(format, inputs);
     match format {
         WeightFormat::F32 => inputs * LANES * 4,
         WeightFormat::Bf16 => inputs * LANES * 2,
+        WeightFormat::Q8 if narrow < BLOCK => q8_block_bytes(narrow),
         WeightFormat::Q8 => inputs / BLOCK * Q8_BLOCK_BYTES,
         WeightFormat::Q4 => q4::panel_bytes(inputs),
     }
@@ -75,14 +91,15 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 
 fn pack_q8(inputs: usize, columns: &[f32], out: &mut [u8]) {
     let (mut block, mut words) = ([[0.0; LANES]; BLOCK], [[0; LANES]; 16]);
-    for (index, out) in out.chunks_exact_mut(Q8_BLOCK_BYTES).enumerate() {
+    let size = out.len().min(Q8_BLOCK_BYTES).max(1);
+    for (index, out) in out.chunks_exact_mut(size).enumerate() {
         gather(inputs, columns, index * BLOCK, &mut block);
         let scales = encode::q8(&block, &mut words);
-        let (lines, _) = out.as_chunks_mut::<4>();
-        for (to, word) in lines.iter_mut().zip(words.as_flattened()) {
+        let (codes, behind) = out.split_at_mut(size - LANES * 4);
+        for (to, word) in codes.as_chunks_mut::<4>().0.iter_mut().zip(words.as_flattened()) {
             *to = word.to_le_bytes();
         }
-        for (to, scale) in lines[16 * LANES..].iter_mut().zip(scales) {
+        for (to, scale) in behind.as_chunks_mut::<4>().0.iter_mut().zip(scales) {
             *to = scale.to_le_bytes();
         }
     }
@@ -122,10 +139,11 @@ pub(crate) fn panel_tile(
             PanelTile::Halves(halves)
         }
         WeightFormat::Q8 => {
-            let block = &lines[from / BLOCK * (Q8_BLOCK_BYTES / 64)..][..Q8_BLOCK_BYTES / 64];
+            let groups = q8_block_inputs(panel.len()) / 4;
+            let block = &lines[from / BLOCK * (groups + 1)..][..groups + 1];
             let first = from % BLOCK / 4;
             let codes = lane_by_lane(std::array::from_fn(|group| block[first + group]));
-            let scales = block[LANES].as_chunks::<4>().0;
+            let scales = block[groups].as_chunks::<4>().0;
             let scale = |lane: usize| (128.0, f32::from_le_bytes(scales[lane]));
             PanelTile::Codes(codes, std::array::from_fn(scale))
         }
@@ -145,9 +163,10 @@ pub fn unpack_one(format: WeightFormat, panel: &[u8], lane: usize, k: usize) -> 
             bf16::from_le_bytes([panel[at], panel[at + 1]]).to_f32()
         }
         WeightFormat::Q8 => {
-            let block = block * Q8_BLOCK_BYTES;
+            let width = q8_block_inputs(panel.len());
+            let block = block * q8_block_bytes(width);
             let code = panel[block + (inside / 4 * LANES + lane) * 4 + inside % 4];
-            (f32::from(code) - 128.0) * float(block + LANES * BLOCK + lane * 4)
+            (f32::from(code) - 128.0) * float(block + LANES * width + lane * 4)
         }
         WeightFormat::Q4 => q4::unpack_one(panel, lane, k),
     }

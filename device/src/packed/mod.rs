@@ -14,7 +14,7 @@ use std::{any::Any, fmt};
 use bytemuck::{Pod, Zeroable};
 
 use crate::{MappedFile, WeightFormat};
-use layout::{LANES, matrix_bytes, pack_panel, panel_bytes};
+use layout::{LANES, matrix_bytes, pack_panel, panel_bytes, unpack_one};
 
 /// Memory in whole cache lines.
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
@@ -83,6 +83,16 @@ impl PackedMatrix {
             pack_panel(format, inputs, columns, panel);
         }
         Self { format, inputs, outputs, place: Place::Owned(lines) }
+    }
+
+    /// The weights as they are multiplied, row-major `[outputs, inputs]`.
+    #[must_use]
+    pub fn unpack(&self) -> Vec<f32> {
+        let row = |output: usize| {
+            let panel = self.panel(output / LANES);
+            (0..self.inputs).map(move |k| unpack_one(self.format, panel, output % LANES, k))
+        };
+        (0..self.outputs).flat_map(row).collect()
     }
 
     fn whole(&self) -> Option<&[u8]> {

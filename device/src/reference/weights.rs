@@ -2,7 +2,7 @@
 //!
 //! A panel holds 16 outputs. Its 64-byte lines follow the inputs, and each lane has four bytes of a line: one f32, two bf16, four
 //! codes of 8 bits, or eight of 4 bits (the low halves of the bytes first, then the high ones). The quantised formats have blocks of
-//! 64 inputs, each of them followed by one line with the scales of the lanes: one f32, or for 4 bits those of both halves, a byte
+//! 64 inputs (one of 16, 32 or 48 where a matrix of 8 bits has no more), each of them followed by one line with the scales of the lanes: one f32, or for 4 bits those of both halves, a byte
 //! each, and then their zero points, signed and in sixteenths of a step. A panel of 4 bits ends with a line of one more factor
 //! for each lane, an f32, which counts for sixteenths too.
 
@@ -15,7 +15,7 @@ pub(super) fn row(matrix: &Matrix, output: usize) -> Vec<f64> {
     assert!(output < matrix.outputs(), "row {output} of {matrix:?}");
     let lines_of_block = match matrix.format() {
         WeightFormat::F32 | WeightFormat::Bf16 => 0,
-        WeightFormat::Q8 => 16 + 1,
+        WeightFormat::Q8 => 4 * matrix.inputs().div_ceil(16).min(4) + 1,
         WeightFormat::Q4 => 8 + 1,
     };
     let lines = match matrix.format() {

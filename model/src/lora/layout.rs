@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use hone_device::{Device, WeightFormat};
+use hone_device::{Device, PackedMatrix, WeightFormat};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -130,6 +130,17 @@ impl LoraLayout {
 
     pub(crate) fn group(&self, group: Group) -> &GroupSlots {
         &self.groups[group as usize]
+    }
+
+    /// Rounds a layer's parameters to what an adapter in this format has.
+    pub fn round(&self, flat: &mut [f32], format: WeightFormat) {
+        for slot in self.slots() {
+            for (range, inputs) in [(&slot.a, slot.inputs), (&slot.b, self.rank)] {
+                let values = &mut flat[range.clone()];
+                let packed = PackedMatrix::pack(format, inputs, values.len() / inputs, values);
+                values.copy_from_slice(&packed.unpack());
+            }
+        }
     }
 
     /// The matrices of a layer, brought to a device for the forward pass in f32. An empty `flat` is no adapter.

@@ -50,8 +50,8 @@ impl Group {
 pub struct AdapterHome<'a> {
     /// The device of its model.
     pub device: &'a dyn Device,
-    /// f32, or bf16: half of the bytes that each step reads beside the base's, and with weights in fewer bits than 32 its rounding
-    /// is lost in theirs.
+    /// f32; beside a base in bf16 the same; beside one in fewer bits 8 bits, so that each step reads a quarter of the bytes and the
+    /// products are integers as the base's are. What is rounded is lost in the rounding of the base.
     pub format: WeightFormat,
 }
 

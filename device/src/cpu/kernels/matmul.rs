@@ -10,7 +10,7 @@ mod widened;
 use std::ops::Range;
 
 use super::simd::{LANES, Simd};
-use crate::{WeightFormat, packed::shape::MIDDLE};
+use crate::{WeightFormat, layout::Q8_BLOCK_BYTES, packed::shape::MIDDLE};
 
 /// The left operand, in the form that the weights' format asks for.
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,9 @@ pub(crate) unsafe fn product<S: Simd>(product: &Product, panels: Range<usize>, r
                     sweep::<S, widened::WidenedTile>(product, panels, rows);
                 }
                 WeightFormat::Bf16 => sweep::<S, Bf16Tile>(product, panels, rows),
+                WeightFormat::Q8 if product.panel_bytes < Q8_BLOCK_BYTES => {
+                    sweep::<S, q8::NarrowTile>(product, panels, rows);
+                }
                 WeightFormat::Q8 => sweep::<S, q8::Q8Tile>(product, panels, rows),
                 WeightFormat::Q4 => sweep::<S, q4::Q4Tile>(product, panels, rows),
             }

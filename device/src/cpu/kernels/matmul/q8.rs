@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop)] // tiles of fixed sizes, which the compiler unrolls into registers
 
 use super::{Product, Rows, Simd, Tile, fetch};
-use crate::layout::{BLOCK, LANES, Q8_BLOCK_BYTES};
+use crate::layout::{BLOCK, LANES, Q8_BLOCK_BYTES, q8_block_inputs};
 
 /// Weights in 8 bits, offset by 128.
 pub(super) struct Q8Tile;
@@ -58,6 +58,61 @@ impl<S: Simd> Tile<S> for Q8Tile {
                         let total = S::to_float(totals[m][n]);
                         sums[m][n] = S::fma(total, S::mul(scale, row_scale), sums[m][n]);
                     }
+                }
+            }
+            sums
+        }
+    }
+}
+
+/// Weights in 8 bits with one narrow block: an adapter's B.
+pub(super) struct NarrowTile;
+
+impl<S: Simd> Tile<S> for NarrowTile {
+    const TALL: usize = 8;
+    const ALONE: usize = 8;
+    const STREAMED: usize = 0;
+    const CHAINED: bool = true;
+
+    /// The sum of the block as integers, then scaled. Of a row's block the codes beyond the weights are zero.
+    #[inline(always)]
+    unsafe fn sums<const MR: usize, const NP: usize>(
+        p: &Product,
+        row: usize,
+        panel: *const u8,
+        ahead: usize,
+    ) -> [[S::F; NP]; MR] {
+        // SAFETY: the caller keeps rows and panels inside of the product.
+        unsafe {
+            let mut sums = [[S::splat(0.0); NP]; MR];
+            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let width = q8_block_inputs(p.panel_bytes);
+            let mut totals = [[S::start(0); NP]; MR];
+            for m in 0..MR {
+                totals[m] = [S::start((*code_sums.add(row + m)).times_128); NP];
+            }
+            for group in 0..width / 8 {
+                let at = panel.add(group * 128);
+                fetch::<S, 128, NP>(p, at, ahead);
+                let mut weights = [[S::bytes(at); 2]; NP];
+                for n in 0..NP {
+                    let at = at.add(n * p.panel_bytes);
+                    weights[n] = [S::bytes(at), S::bytes(at.add(64))];
+                }
+                for m in 0..MR {
+                    let x = codes.add((row + m) * BLOCK + group * 8).cast::<i32>();
+                    let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                    for n in 0..NP {
+                        totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
+                        totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
+                    }
+                }
+            }
+            for n in 0..NP {
+                let scale = S::load(panel.add(n * p.panel_bytes + LANES * width).cast());
+                for m in 0..MR {
+                    let row_scale = S::splat(*scales.add(row + m));
+                    sums[m][n] = S::mul(S::to_float(totals[m][n]), S::mul(scale, row_scale));
                 }
             }
             sums
