@@ -285,7 +285,7 @@ fn of_nearly_equal_prompts_with_the_same_answer_one_stays() {
 #[test]
 fn a_near_copy_does_not_hide_a_dispute() {
     let text = (0..200).map(|it| format!("word{}", it % 97)).collect::<Vec<_>>().join(" ");
-    let near = format!("please {text}");
+    let near = format!("then {text}");
     let rows = [
         ask(1, &near).say("a", fix("wrong")),
         ask(2, &near).say("b", fix("right")),
