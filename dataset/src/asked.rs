@@ -154,17 +154,8 @@ fn question(text: &str) -> String {
     while phrases.first().is_some_and(Phrase::opens) && left(&phrases[1..]) {
         phrases.remove(0);
     }
-    while !about_words {
-        let taken = match phrases.as_slice() {
-            [.., end, name] if end.signs_off() && name.is_name() => 2,
-            [.., before, last] if last.closes() && !before.introduces => 1,
-            _ => break,
-        };
-        let stay = phrases.len() - taken;
-        if !left(&phrases[..stay]) {
-            break;
-        }
-        phrases.truncate(stay);
+    if !about_words {
+        phrases.truncate(without_closing(&phrases));
     }
     let words: Vec<&str> = phrases.iter().flat_map(|phrase| &phrase.words).copied().collect();
     let words = match words.as_slice() {
@@ -173,6 +164,17 @@ fn question(text: &str) -> String {
         words => words,
     };
     words.join(" ").trim_end_matches(['.', '?', ',']).to_lowercase()
+}
+
+/// How many phrases are left without those that close.
+fn without_closing(phrases: &[Phrase<'_>]) -> usize {
+    let taken = match phrases {
+        [.., end, name] if end.signs_off() && name.is_name() => 2,
+        [.., before, last] if last.closes() && !before.introduces => 1,
+        _ => 0,
+    };
+    let stay = &phrases[..phrases.len() - taken];
+    if taken == 0 || !left(stay) { phrases.len() } else { without_closing(stay) }
 }
 
 /// Words up to a sign that ends a sentence or a part of one, or to the end of a line.

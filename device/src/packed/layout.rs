@@ -91,7 +91,7 @@ fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
 
 fn pack_q8(inputs: usize, columns: &[f32], out: &mut [u8]) {
     let (mut block, mut words) = ([[0.0; LANES]; BLOCK], [[0; LANES]; 16]);
-    let size = out.len().min(Q8_BLOCK_BYTES).max(1);
+    let size = out.len().clamp(1, Q8_BLOCK_BYTES);
     for (index, out) in out.chunks_exact_mut(size).enumerate() {
         gather(inputs, columns, index * BLOCK, &mut block);
         let scales = encode::q8(&block, &mut words);
