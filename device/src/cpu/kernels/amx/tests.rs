@@ -11,7 +11,7 @@ use crate::{
         kernels::{Kernels, Product, TileShape, portable::Portable},
         pool::Pool,
     },
-    ops::{MemoryOps as _, ProductOps as _},
+    ops::{LowRank, LowRankPart, MemoryOps as _, ProductOps as _, Projection, SharedInput},
 };
 
 unsafe fn product(p: &Product, panels: std::ops::Range<usize>, rows: std::ops::Range<usize>) {
@@ -110,6 +110,30 @@ proptest! {
             near(&run(&tiles), &run(&plain), outputs as f32 / 64.0);
         }
     }
+}
+
+/// Layers on tiles, and an adapter in bytes that reads the same rows beside them.
+#[test]
+fn adapters_in_bytes_have_the_bits_of_the_other_sets() {
+    let (rows, inputs, outputs, rank) = (37, 130, 50, 9);
+    let x = random(1, rows * inputs);
+    let run = |device: &Cpu| {
+        let hold = |inputs: usize, outputs: usize, seed| {
+            let weights = random(seed, inputs * outputs);
+            device.hold(PackedMatrix::pack(WeightFormat::Q8, inputs, outputs, &weights))
+        };
+        let layer = Projection { weight: hold(inputs, outputs, 2), bias: None };
+        let part = LowRankPart { b: hold(rank, outputs, 3), from: 0, scale: 0.5 };
+        let adapter = LowRank { a: hold(inputs, rank, 4), parts: vec![Some(part)] };
+        let x = device.upload(x.clone());
+        let (mut y, mut hidden) = (device.zeros(rows * outputs), Buffer::default());
+        let adapters = [(5..20, &adapter)];
+        let input = SharedInput { x: &x, dropped: None, adapters: &adapters };
+        device.project(input, &mut [(&layer, &mut y)], None, &mut hidden);
+        (device.download(y), device.download(hidden))
+    };
+    let (plain, tiles) = (Cpu::with(InstructionSet::Portable, 1).unwrap(), emulated(2));
+    assert_eq!(run(&tiles), run(&plain));
 }
 
 /// More rows, inputs and outputs than stay in the caches at once.
