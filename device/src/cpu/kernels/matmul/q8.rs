@@ -25,32 +25,13 @@ impl<S: Simd> Tile<S> for Q8Tile {
         // SAFETY: the caller keeps rows and panels inside of the product.
         unsafe {
             let mut sums = [[S::splat(0.0); NP]; MR];
-            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let Rows::Bytes { scales, .. } = p.rows else { return sums };
             let blocks = p.inputs / BLOCK;
             for index in 0..blocks {
                 let at = panel.add(index * Q8_BLOCK_BYTES);
                 fetch::<S, Q8_BLOCK_BYTES, NP>(p, at, ahead);
-                let mut totals = [[S::start(0); NP]; MR];
-                for m in 0..MR {
-                    let bias = (*code_sums.add((row + m) * blocks + index)).times_128;
-                    totals[m] = [S::start(bias); NP];
-                }
-                let codes = codes.add((row * blocks + index) * BLOCK);
-                for group in 0..BLOCK / 8 {
-                    let mut weights = [[S::bytes(at.add(group * 128)); 2]; NP];
-                    for n in 0..NP {
-                        let at = at.add(n * p.panel_bytes + group * 128);
-                        weights[n] = [S::bytes(at), S::bytes(at.add(64))];
-                    }
-                    for m in 0..MR {
-                        let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
-                        let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                        for n in 0..NP {
-                            totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
-                            totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
-                        }
-                    }
-                }
+                let place = row * blocks + index;
+                let totals = totals::<S, MR, NP>(p, place, blocks, at, BLOCK);
                 for n in 0..NP {
                     let scale = S::load(at.add(n * p.panel_bytes + LANES * BLOCK).cast());
                     for m in 0..MR {
@@ -62,6 +43,46 @@ impl<S: Simd> Tile<S> for Q8Tile {
             }
             sums
         }
+    }
+}
+
+/// Sums of a block of `width` inputs as integers: its weights in `NP` panels, from `at` on, and the blocks `place`, `place + blocks`
+/// and so on of `MR` rows.
+///
+/// # Safety
+/// As for [`super::product`], of which the rows and the block are.
+#[inline(always)]
+unsafe fn totals<S: Simd, const MR: usize, const NP: usize>(
+    p: &Product,
+    place: usize,
+    blocks: usize,
+    at: *const u8,
+    width: usize,
+) -> [[S::I; NP]; MR] {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let mut totals = [[S::start(0); NP]; MR];
+        let Rows::Bytes { codes, sums, .. } = p.rows else { return totals };
+        for m in 0..MR {
+            totals[m] = [S::start((*sums.add(place + m * blocks)).times_128); NP];
+        }
+        let codes = codes.add(place * BLOCK);
+        for group in 0..width / 8 {
+            let mut weights = [[S::bytes(at.add(group * 128)); 2]; NP];
+            for n in 0..NP {
+                let at = at.add(n * p.panel_bytes + group * 128);
+                weights[n] = [S::bytes(at), S::bytes(at.add(64))];
+            }
+            for m in 0..MR {
+                let x = codes.add(m * p.inputs + group * 8).cast::<i32>();
+                let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
+                for n in 0..NP {
+                    totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
+                    totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
+                }
+            }
+        }
+        totals
     }
 }
 
@@ -85,29 +106,10 @@ impl<S: Simd> Tile<S> for NarrowTile {
         // SAFETY: the caller keeps rows and panels inside of the product.
         unsafe {
             let mut sums = [[S::splat(0.0); NP]; MR];
-            let Rows::Bytes { codes, scales, sums: code_sums } = p.rows else { return sums };
+            let Rows::Bytes { scales, .. } = p.rows else { return sums };
             let width = q8_block_inputs(p.panel_bytes);
-            let mut totals = [[S::start(0); NP]; MR];
-            for m in 0..MR {
-                totals[m] = [S::start((*code_sums.add(row + m)).times_128); NP];
-            }
-            for group in 0..width / 8 {
-                let at = panel.add(group * 128);
-                fetch::<S, 128, NP>(p, at, ahead);
-                let mut weights = [[S::bytes(at); 2]; NP];
-                for n in 0..NP {
-                    let at = at.add(n * p.panel_bytes);
-                    weights[n] = [S::bytes(at), S::bytes(at.add(64))];
-                }
-                for m in 0..MR {
-                    let x = codes.add((row + m) * BLOCK + group * 8).cast::<i32>();
-                    let (x0, x1) = (x.read_unaligned(), x.add(1).read_unaligned());
-                    for n in 0..NP {
-                        totals[m][n] = S::dot(totals[m][n], weights[n][0], x0);
-                        totals[m][n] = S::dot(totals[m][n], weights[n][1], x1);
-                    }
-                }
-            }
+            fetch::<S, { LANES * 20 }, NP>(p, panel, ahead);
+            let totals = totals::<S, MR, NP>(p, row, 1, panel, width);
             for n in 0..NP {
                 let scale = S::load(panel.add(n * p.panel_bytes + LANES * width).cast());
                 for m in 0..MR {
