@@ -108,6 +108,7 @@ impl<S: Simd> Tile<S> for NarrowTile {
             let mut sums = [[S::splat(0.0); NP]; MR];
             let Rows::Bytes { scales, .. } = p.rows else { return sums };
             let width = q8_block_inputs(p.panel_bytes);
+            // The panel of a rank of 16, its scales included.
             fetch::<S, { LANES * 20 }, NP>(p, panel, ahead);
             let totals = totals::<S, MR, NP>(p, row, 1, panel, width);
             for n in 0..NP {
