@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::agreement::agree;
+use crate::agreement::Said;
 use crate::waiting::WaitingReason;
 
 /// A source may send so many rows, whatever the others do.
@@ -148,15 +148,15 @@ fn settle(claims: &[Claim<'_>], rulings: &mut [Ruling]) {
 
 /// What each row says, as the first row that says it.
 fn answers(claims: &[Claim<'_>], rows: &[usize]) -> BTreeMap<usize, usize> {
-    let mut first: Vec<usize> = Vec::new();
+    let mut first: Vec<(usize, Said<'_>)> = Vec::new();
     let mut says = BTreeMap::new();
     for at in rows {
-        let said = first.iter().find(|it| agree(&claims[**it].answer, &claims[*at].answer));
-        let said = said.copied().unwrap_or_else(|| {
-            first.push(*at);
-            *at
-        });
-        says.insert(*at, said);
+        let answer = Said::of(&claims[*at].answer);
+        let said = first.iter().find(|(_, earlier)| earlier.agrees(&answer)).map(|(row, _)| *row);
+        says.insert(*at, said.unwrap_or(*at));
+        if said.is_none() {
+            first.push((*at, answer));
+        }
     }
     says
 }

@@ -2,8 +2,8 @@
 //!
 //! Three people who are asked for the time to return something, in three ways, and say 30, 45 and 60
 //! days, contradict each other, and no comparison of their questions shows it where these share no
-//! words. Each of the answers fits its question better than what others say of other things. So where
-//! most corrections have such a neighbour, each must fit its question better than those do.
+//! words. Each of the answers fits its question better than what others say of other things. So an answer
+//! with such neighbours must fit its question better than those do.
 //!
 //! Of "30 days" and "45 days" nobody can tell whether they are about the same: they are neighbours where
 //! their questions have words in common that few of the others have.
